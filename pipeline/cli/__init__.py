@@ -1,0 +1,75 @@
+"""The command line: ``python -m pipeline STAGE ...``; one module of this folder per stage.
+
+A stage's module has ``add_arguments(parser)`` and ``run(arguments)``; it is imported only when
+its stage is asked for, so ``--help`` is quick and a stage loads no library that it does not use.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from pipeline import __version__
+from pipeline.errors import PipelineError
+from pipeline.progress import configure_logging
+
+# Stage name -> what it does. Its module is the name with underscores.
+STAGES: dict[str, str] = {
+    "demo": "render the synthetic corpus: videos and annotation tables in LLP's formats",
+    "demo-encoders": "train the demo's small CLIP and CLAP on synthetic pictures and sounds",
+    "annotations": "fetch and check the annotation tables",
+    "manifest": "list every video with its split, file and shard",
+    "segments": "decode one shard's videos into 1-second segments",
+    "features": "run a frozen encoder over one shard's segments",
+    "prompts": "embed the class captions with an encoder's text tower",
+    "pseudo-labels": "label segments by similarity to the captions",
+    "train": "train a parser, then predict and score validation and test",
+    "predict": "parse a split with a trained parser",
+    "evaluate": "score predicted event tables with the published LLP metrics",
+    "report": "draw the result tables, plots and the page",
+    "config": "print or check the effective configuration and its schema",
+}
+
+# Hub libraries retry for minutes without a network; weights and tokenizers are local files here.
+OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+
+
+def build_parser(stage: str | None) -> argparse.ArgumentParser:
+    """Return the parser; only ``stage`` gets its arguments, the others their one-line help."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline",
+        description="Audio-visual video parsing, one stage at a time; Snakemake runs them all.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    stages = parser.add_subparsers(dest="stage", required=True, metavar="STAGE")
+    for name, summary in STAGES.items():
+        subparser = stages.add_parser(name, help=summary, description=summary)
+        subparser.add_argument(
+            "--debug", action="store_true", help="show tracebacks and debug messages"
+        )
+        if name == stage:
+            _module_of(name).add_arguments(subparser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one stage and return the exit code: 0 done, 2 a mistake that a person can mend."""
+    for variable, value in OFFLINE.items():
+        os.environ.setdefault(variable, value)
+    words = list(sys.argv[1:] if argv is None else argv)
+    stage = next((word for word in words if word in STAGES), None)
+    arguments = build_parser(stage).parse_args(words)
+    configure_logging(arguments.debug)
+    try:
+        _module_of(arguments.stage).run(arguments)
+    except PipelineError as error:
+        if arguments.debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _module_of(stage: str):  # type: ignore[no-untyped-def]
+    return importlib.import_module(f"pipeline.cli.{stage.replace('-', '_')}")

@@ -1,0 +1,83 @@
+"""Files on disk: atomic writes, checksums, and names that must stay in their folder."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import PipelineError
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+RESOURCES = REPOSITORY / "workflow" / "resources"
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` that replaces it when the block ends well.
+
+    Readers see the old file or the whole new one, never a half; a killed process leaves only a
+    ``.tmp`` file behind, which the next run overwrites or ignores.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` as UTF-8, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented JSON, atomically; keys keep their order."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, as 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint(parts: object) -> str:
+    """Return 10 hex digits that change when any of ``parts`` (JSON values) changes."""
+    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:10]
+
+
+def existing_file(path: Path, what: str) -> Path:
+    """Return ``path`` when it is a file; else say what was looked for and where.
+
+    Raises
+    ------
+    PipelineError
+        No file is there.
+    """
+    if not path.is_file():
+        raise PipelineError(
+            f"{what} was looked for at '{path}', but no file is there; check the path."
+        )
+    return path
+
+
+def child_path(folder: Path, name: str) -> Path:
+    """Return ``folder/name`` for a name that must not leave its folder.
+
+    Raises
+    ------
+    PipelineError
+        The name is empty, has a slash, a backslash or a NUL, or is ``.`` or ``..``.
+    """
+    if not name or name in {".", ".."} or any(mark in name for mark in "/\\\0"):
+        raise PipelineError(f"the name {name!r} cannot be a file name; rename the video.")
+    return folder / name

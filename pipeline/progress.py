@@ -1,0 +1,55 @@
+"""What a person sees while a stage works: a bar on a terminal, a line now and then in a log."""
+
+import logging
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from tqdm import tqdm
+
+Item = TypeVar("Item")
+
+LOG_EVERY_SECONDS = 30.0
+logger = logging.getLogger("pipeline")
+
+
+def configure_logging(debug: bool = False) -> None:
+    """Send the package's log to standard error, one line a message."""
+    logging.basicConfig(
+        level=logging.DEBUG if debug else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(message)s",
+        datefmt="%H:%M:%S",
+        stream=sys.stderr,
+        force=True,
+    )
+    logger.setLevel(logging.DEBUG if debug else logging.INFO)
+
+
+def track(items: Iterable[Item], total: int, label: str, unit: str = "videos") -> Iterator[Item]:
+    """Yield ``items`` while showing how far the work is and how fast it goes.
+
+    Parameters
+    ----------
+    items
+        What is worked on.
+    total
+        How many items there are.
+    label
+        The stage's name, first in the line.
+    unit
+        What an item is, in the plural.
+    """
+    if sys.stderr.isatty():
+        yield from tqdm(items, total=total, desc=label, unit=f" {unit}")
+        return
+    start = last = time.monotonic()
+    done = 0
+    for done, item in enumerate(items, start=1):
+        yield item
+        now = time.monotonic()
+        if now - last >= LOG_EVERY_SECONDS:
+            last = now
+            logger.info("%s %d/%d %s, %.1f/s", label, done, total, unit, done / (now - start))
+    seconds = max(time.monotonic() - start, 1e-9)
+    logger.info("%s %d/%d %s in %.1f s, %.1f/s", label, done, total, unit, seconds, done / seconds)

@@ -1,0 +1,246 @@
+"""The one shard format: stacked arrays of some videos in a safetensors file, and a status table.
+
+A shard file holds arrays ``[videos, segments, ...]`` and, in its header, the videos' names in row
+order and whatever says how the numbers were made. Beside it lies a tab-separated status table with
+a row for every video of the shard, kept or not.
+"""
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from pipeline.errors import PipelineError, Status
+from pipeline.files import atomic_path, existing_file
+
+SHARD_NAME = re.compile(r"^(?P<index>\d+)-of-(?P<count>\d+)\.safetensors$")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Some videos' arrays, all with the same first axis.
+
+    Attributes
+    ----------
+    names
+        N video names, unique, in row order.
+    arrays
+        Key to array ``[N, ...]``.
+    meta
+        How the numbers were made, as strings; equal for all shards of one folder.
+    """
+
+    names: tuple[str, ...]
+    arrays: Mapping[str, NDArray[Any]]
+    meta: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(set(self.names)) != len(self.names):
+            raise ValueError("a shard holds every video once")
+        for key, array in self.arrays.items():
+            if len(array) != len(self.names):
+                raise ValueError(f"{key} has {len(array)} rows for {len(self.names)} videos")
+
+    def __getitem__(self, key: str) -> NDArray[Any]:
+        if key not in self.arrays:
+            raise PipelineError(f"no array '{key}' in this shard; it has {', '.join(self.arrays)}.")
+        return self.arrays[key]
+
+    def select(self, names: Sequence[str]) -> Self:
+        """Return the rows of ``names``, in that order.
+
+        Raises
+        ------
+        PipelineError
+            A name is not in the shard.
+        """
+        rows_by_name = {name: row for row, name in enumerate(self.names)}
+        absent = [name for name in names if name not in rows_by_name]
+        if absent:
+            raise PipelineError(
+                f"{len(absent)} videos are not in this shard, the first '{absent[0]}'."
+            )
+        rows = np.array([rows_by_name[name] for name in names], dtype=np.int64)
+        arrays = {key: array[rows] for key, array in self.arrays.items()}
+        return type(self)(tuple(names), arrays, self.meta)
+
+
+def write_shard(path: Path, shard: Shard) -> None:
+    """Write a shard file, atomically."""
+    header = {
+        "names": json.dumps(shard.names),
+        "meta": json.dumps(dict(shard.meta), sort_keys=True),
+    }
+    arrays = {key: np.ascontiguousarray(array) for key, array in shard.arrays.items()}
+    with atomic_path(path) as temporary:
+        save_file(arrays, temporary, metadata=header)
+
+
+class ShardReader:
+    """An open shard file: names and meta at once, arrays a few rows at a time.
+
+    Raises
+    ------
+    PipelineError
+        The file is missing, cut short, or not one of ours.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = existing_file(path, "a shard")
+        try:
+            self._file = safe_open(str(path), framework="numpy")
+            header = self._file.metadata() or {}
+            self.names: tuple[str, ...] = tuple(json.loads(header["names"]))
+            self.meta: dict[str, str] = json.loads(header["meta"])
+        except (SafetensorError, KeyError, ValueError) as error:
+            raise PipelineError(
+                f"'{path}' is not a whole shard file ({error}); delete it and run again."
+            ) from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        del self._file
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Names of the arrays in the file."""
+        return tuple(self._file.keys())
+
+    def rows(self, key: str, start: int, stop: int) -> NDArray[Any]:
+        """Return rows ``start:stop`` of one array; only these are read."""
+        rows: NDArray[Any] = self._file.get_slice(key)[start:stop]
+        return rows
+
+    def read(self) -> Shard:
+        """Return the whole shard."""
+        arrays = {key: self._file.get_tensor(key) for key in self.keys}
+        return Shard(self.names, arrays, self.meta)
+
+
+def read_shard(path: Path) -> Shard:
+    """Read one whole shard file."""
+    with ShardReader(path) as reader:
+        return reader.read()
+
+
+def shard_paths(folder: Path) -> list[Path]:
+    """Return the shard files ``K-of-N.safetensors`` of a folder in order, all N of them.
+
+    Raises
+    ------
+    PipelineError
+        There are none, some are missing, or two shardings are mixed.
+    """
+    found = {
+        (int(match["count"]), int(match["index"])): path
+        for path in (folder.iterdir() if folder.is_dir() else ())
+        if (match := SHARD_NAME.match(path.name))
+    }
+    if not found:
+        raise PipelineError(f"'{folder}' has no shard files K-of-N.safetensors; check the path.")
+    counts = {count for count, _ in found}
+    if len(counts) > 1:
+        raise PipelineError(
+            f"'{folder}' mixes shards of {sorted(counts)} parts; move an earlier run's away."
+        )
+    count = counts.pop()
+    if len(found) != count:
+        raise PipelineError(
+            f"'{folder}' has {len(found)} of {count} shards; run the missing ones first."
+        )
+    return [path for _, path in sorted(found.items())]
+
+
+def read_shards(paths: Iterable[Path]) -> Shard:
+    """Read shard files and join them, videos sorted by name.
+
+    Raises
+    ------
+    PipelineError
+        Their meta differ, so their numbers were not made alike.
+    """
+    shards = [read_shard(path) for path in paths]
+    metas = {json.dumps(dict(shard.meta), sort_keys=True) for shard in shards}
+    if len(metas) != 1:
+        raise PipelineError(
+            f"{len(shards)} shards were made in {len(metas)} different ways; rerun them."
+        )
+    filled = [shard for shard in shards if shard.names] or shards[:1]
+    names = [name for shard in filled for name in shard.names]
+    keys = filled[0].arrays.keys()
+    arrays = {key: np.concatenate([shard[key] for shard in filled]) for key in keys}
+    return Shard(tuple(names), arrays, shards[0].meta).select(sorted(names))
+
+
+@dataclass(frozen=True)
+class StatusRow:
+    """What became of one video in one stage.
+
+    Attributes
+    ----------
+    filename
+        The video's whole name.
+    kept
+        Whether the shard file has its arrays.
+    status
+        ``ok``, or the code of what was wrong (also of a kept video that had to be padded).
+    detail
+        One sentence for people; empty when all is well.
+    backend
+        Which library served the frames; empty where that says nothing.
+    video_seconds, audio_seconds
+        Length of the streams as read; 0 where there is none.
+    """
+
+    filename: str
+    kept: bool
+    status: Status
+    detail: str = ""
+    backend: str = ""
+    video_seconds: float = 0.0
+    audio_seconds: float = 0.0
+
+
+def write_status(path: Path, rows: Iterable[StatusRow]) -> None:
+    """Write a status table (tab-separated, sorted by filename), atomically."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        columns = [column.name for column in fields(StatusRow)]
+        writer = csv.DictWriter(file, columns, delimiter="\t", lineterminator="\n")
+        writer.writeheader()
+        for row in sorted(rows, key=lambda row: row.filename):
+            values = asdict(row) | {"kept": "yes" if row.kept else "no"}
+            values |= {key: round(values[key], 3) for key in ("video_seconds", "audio_seconds")}
+            writer.writerow(values | {"detail": " ".join(row.detail.split())})
+
+
+def read_status(path: Path) -> list[StatusRow]:
+    """Read a status table."""
+    with existing_file(path, "a status table").open(encoding="utf-8", newline="") as file:
+        return [
+            StatusRow(
+                filename=row["filename"],
+                kept=row["kept"] == "yes",
+                status=Status(row["status"]),
+                detail=row["detail"],
+                backend=row["backend"],
+                video_seconds=float(row["video_seconds"]),
+                audio_seconds=float(row["audio_seconds"]),
+            )
+            for row in csv.DictReader(file, delimiter="\t")
+        ]
