@@ -1,0 +1,42 @@
+# Two commands do everything: `make demo` and `make test`. The others are for those who work on it.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export HF_HUB_OFFLINE := 1
+
+.PHONY: demo test check env lock schema clean
+
+demo: $(READY)  ## the embedded demo, from nothing to the result table
+	snakemake --workflow-profile workflow/profiles/local --cores all
+	@echo && cat results/report/results.md && echo && echo "report: results/report/index.html"
+
+test: $(READY)  ## the whole test suite, static checks included
+	pytest -n 2 --dist loadgroup
+
+check: $(READY)  ## the static checks alone
+	pytest tests/test_style.py
+
+env: $(READY)
+
+# Hashes are checked for every package, the installer's own included.
+$(READY): envs/requirements.txt envs/installer.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+	  { echo "error: $(PYTHON) is not Python 3.11; call make PYTHON=/path/to/python3.11"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r envs/installer.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r envs/requirements.txt
+	@touch $@
+
+lock: $(READY)  ## compile the lock anew from envs/*.in
+	cd envs && uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-header requirements.in -o requirements.txt
+	cd envs && uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-header installer.in -o installer.txt
+
+schema: $(READY)  ## write the configuration's JSON schema from its models
+	python -m pipeline config --write-schema
+
+clean:  ## remove what the demo made
+	rm -rf results resources logs benchmarks .snakemake

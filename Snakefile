@@ -1,0 +1,91 @@
+# Raw videos in, parsed and evaluated events out. Rules lie in workflow/rules, one file a stage, in
+# this order; all logic is in pipeline/, reached through `python -m pipeline STAGE`.
+from snakemake.utils import min_version
+
+min_version("9.19")
+
+
+# A file given with --configfile takes the place of config.yaml; nothing of the demo is left in it.
+if not workflow.config_settings.configfiles:
+
+    configfile: "config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+
+
+scattergather:
+    shard=CONFIG.dataset.shards,
+
+
+wildcard_constraints:
+    scatteritem=r"\d+-of-\d+",
+    method=r"[a-z0-9]+",
+    seed=r"\d+",
+    split=r"val|test",
+
+
+localrules:
+    all,
+    features,
+    prompts,
+    train,
+    predict,
+    evaluate,
+
+
+include: "workflow/rules/fetch.smk"
+include: "workflow/rules/demo.smk"
+include: "workflow/rules/annotations.smk"
+include: "workflow/rules/manifest.smk"
+include: "workflow/rules/segments.smk"
+include: "workflow/rules/features.smk"
+include: "workflow/rules/prompts.smk"
+include: "workflow/rules/pseudo_labels.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/predict.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    """Everything, up to the report."""
+    default_target: True
+    input:
+        rules.manifest.output,
+        rules.report.output,
+
+
+rule features:
+    """The cached features of every encoder."""
+    input:
+        feature_shards("clip"),
+        feature_shards("clap"),
+
+
+rule prompts:
+    """The text embeddings of the class captions."""
+    input:
+        rules.clip_prompts.output,
+        rules.clap_prompts.output,
+
+
+rule train:
+    """Every configured method, with every configured seed."""
+    input:
+        trained("checkpoint.safetensors"),
+
+
+rule predict:
+    """Event tables of validation and test."""
+    input:
+        trained(PREDICTIONS),
+
+
+rule evaluate:
+    """The published metrics of every trained parser."""
+    input:
+        trained("metrics.json"),

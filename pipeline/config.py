@@ -1,0 +1,235 @@
+"""The configuration: what may stand in config.yaml, its defaults, and what cannot go together.
+
+These models are the single truth; workflow/schemas/config.schema.json is written from them
+(``python -m pipeline config --write-schema``) and a test fails when it has drifted.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from pipeline.errors import PipelineError
+from pipeline.files import REPOSITORY, existing_file
+from pipeline.parsers.registry import recipe_for
+
+SCHEMA_PATH = REPOSITORY / "workflow" / "schemas" / "config.schema.json"
+RANDOM_WEIGHTS = "random"
+
+Count = Annotated[int, Field(ge=1)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Policy = Literal["pad", "drop"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Table(_Section):
+    """Where one annotation table is downloaded from."""
+
+    url: str
+    sha256: Sha256
+
+
+class Demo(_Section):
+    """Size and seed of the synthetic corpus."""
+
+    seed: int = 0
+    train: Count = 240
+    val: Count = 60
+    test: Count = 100
+
+
+class Dataset(_Section):
+    """Which videos, which annotations, and how they are cut into segments and shards."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] = "demo"
+    source: Literal["demo", "local"] = "demo"
+    annotations: str | None = None
+    tables: dict[str, Table] = {}
+    videos: str | None = None
+    untrimmed: bool = False
+    vocabulary: str = "workflow/resources/vocabulary.yaml"
+    segments: Count = 10
+    shards: Count = 2
+    demo: Demo = Demo()
+
+    @model_validator(mode="after")
+    def _check_source(self) -> Self:
+        if self.source == "demo" and (self.annotations or self.videos):
+            raise ValueError(
+                "source is 'demo', which renders its own videos; "
+                "set source: local to use annotations and videos of your own"
+            )
+        if self.source == "local" and not self.videos:
+            raise ValueError("source is 'local', so videos must name the folder that holds them")
+        if self.source == "local" and not (self.annotations or self.tables):
+            raise ValueError(
+                "source is 'local', so either annotations must name a folder with the tables "
+                "or tables must say where each is downloaded from"
+            )
+        if self.source == "demo" and self.segments != 10:
+            raise ValueError(f"the demo's clips have 10 segments; segments is {self.segments}")
+        return self
+
+
+class Decode(_Section):
+    """How frames and audio are taken from a video."""
+
+    sampling: Literal["center", "valor"] = "center"
+    frames_per_segment: Count = 1
+    frame_size: Annotated[int, Field(ge=16, le=1024)] = 224
+    frame_transform: Literal["clip", "valor"] = "clip"
+    missing_audio: Policy = "pad"
+    missing_video: Policy = "drop"
+    short: Policy = "pad"
+    timeout_seconds: Annotated[float, Field(gt=0)] = 60.0
+
+    @model_validator(mode="after")
+    def _check_sampling(self) -> Self:
+        if self.sampling == "valor" and self.frames_per_segment != 1:
+            raise ValueError(
+                "sampling 'valor' takes one frame a segment; "
+                f"frames_per_segment is {self.frames_per_segment}"
+            )
+        return self
+
+
+class _Encoder(_Section):
+    model: str
+    weights: str
+    sha256: Sha256 | None = None
+    url: str | None = None
+    tokenizer: str | None = None
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    batch_size: Count = 64
+
+    @model_validator(mode="after")
+    def _check_weights(self) -> Self:
+        if self.weights == RANDOM_WEIGHTS and self.sha256:
+            raise ValueError("weights are 'random', so there is nothing for sha256 to check")
+        if self.weights != RANDOM_WEIGHTS and self.sha256 is None:
+            raise ValueError(
+                "weights need a sha256, which names the feature cache; "
+                f"`sha256sum {self.weights}` prints it"
+            )
+        if self.url and not self.weights.startswith("resources/weights/"):
+            raise ValueError(
+                f"weights with a url are kept under resources/weights/; weights is '{self.weights}'"
+            )
+        return self
+
+
+class ClipEncoder(_Encoder):
+    """The image and caption encoder."""
+
+    backend: Literal["open_clip", "transformers"] = "open_clip"
+
+
+class ClapEncoder(_Encoder):
+    """The sound and caption encoder."""
+
+    backend: Literal["laion_clap", "transformers"] = "laion_clap"
+
+
+class Encoders(_Section):
+    """The frozen encoders."""
+
+    clip: ClipEncoder
+    clap: ClapEncoder
+
+
+class PseudoLabels(_Section):
+    """How similarities become segment labels."""
+
+    thresholds: Literal["fixed", "calibrated"] = "calibrated"
+
+
+class Training(_Section):
+    """Which seeds every method is trained with."""
+
+    seeds: Annotated[list[int], Field(min_length=1)] = [0]
+
+    @field_validator("seeds")
+    @classmethod
+    def _check_distinct(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) != len(seeds):
+            raise ValueError(f"seeds {seeds} name a seed twice; each may stand once")
+        return seeds
+
+
+class Config(_Section):
+    """The whole configuration, keys in the order of the stages."""
+
+    dataset: Dataset = Dataset()
+    decode: Decode = Decode()
+    encoders: Encoders
+    pseudo_labels: PseudoLabels = PseudoLabels()
+    training: Training = Training()
+    methods: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
+
+    @field_validator("methods")
+    @classmethod
+    def _check_methods(cls, methods: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name, options in methods.items():
+            try:
+                recipe_for(name, options)
+            except PipelineError as error:
+                raise ValueError(str(error).rstrip(".")) from None
+        return methods
+
+
+def parse_config(values: Mapping[str, Any]) -> Config:
+    """Return the checked configuration with every default filled in.
+
+    Raises
+    ------
+    PipelineError
+        A key is unknown, a value has the wrong type, or two cannot go together: one sentence
+        with the key, the value seen and what is allowed.
+    """
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise PipelineError(_one_sentence(error)) from None
+
+
+def read_config(path: Path) -> Config:
+    """Read and check a configuration file (YAML)."""
+    text = existing_file(path, "the configuration").read_text(encoding="utf-8")
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise PipelineError(f"'{path}' is not YAML: {' '.join(str(error).split())}.") from None
+    if not isinstance(values, Mapping):
+        raise PipelineError(f"'{path}' must hold keys and values; see config.yaml for the keys.")
+    return parse_config(values)
+
+
+def _one_sentence(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in first["loc"]) or "the configuration"
+    if first["type"] == "extra_forbidden":
+        parent = first["loc"][:-1]
+        allowed = ", ".join(_keys_at(Config, parent))
+        return f"config key '{key}' is not known; allowed there are {allowed}."
+    message = re.sub(r"^(Value error|Assertion failed), ", "", first["msg"])
+    if first["type"] == "missing":
+        return f"config key '{key}' is missing; see config.yaml for what it means."
+    if first["type"] == "value_error":
+        return f"config key '{key}': {message}."
+    return f"config key '{key}' is {first['input']!r}: {message[0].lower()}{message[1:]}."
+
+
+def _keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    for part in location:
+        field = model.model_fields.get(str(part))
+        annotation = field.annotation if field else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return list(Table.model_fields) if model is Dataset else []
+        model = annotation
+    return list(model.model_fields)

@@ -1,0 +1,223 @@
+"""The whole workflow on a handful of clips, one corrupt, one silent, one missing."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+import yaml
+
+from pipeline.store import StatusRow, read_shards, read_status, shard_paths
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+
+
+def python_m(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    return subprocess.run(
+        [sys.executable, "-m", *words], cwd=cwd, env=environment, capture_output=True, text=True
+    )
+
+
+@dataclass(frozen=True)
+class Run:
+    """A folder in which the workflow runs on its own configuration."""
+
+    folder: Path
+
+    def change(self, **sections: Any) -> None:
+        path = self.folder / "my.yaml"
+        values = yaml.safe_load(path.read_text())
+        for section, keys in sections.items():
+            values[section] |= keys
+        path.write_text(yaml.safe_dump(values))
+
+    def snakemake(self, *words: str) -> str:
+        done = python_m(
+            "snakemake",
+            "--snakefile",
+            str(REPOSITORY / "Snakefile"),
+            "--configfile",
+            "my.yaml",
+            "--cores",
+            "2",
+            *words,
+            cwd=self.folder,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def planned(self, *words: str) -> dict[str, int]:
+        """Return how many jobs of each rule a dry run plans."""
+        text = self.snakemake("--dry-run", *words)
+        if "Nothing to be done" in text:
+            return {}
+        table = text.split("job ", 1)[1].split("total", 1)[0]
+        return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.M)}
+
+    def statuses(self) -> dict[str, StatusRow]:
+        folder = next((self.folder / "results/features").glob("clap-*"))
+        return {
+            row.filename: row for path in folder.glob("*.status.tsv") for row in read_status(path)
+        }
+
+
+def without_audio(path: Path) -> None:
+    silent = path.with_suffix(".silent.mp4")
+    with av.open(str(path)) as source, av.open(str(silent), "w") as target:
+        video = source.streams.video[0]
+        copy = target.add_stream_from_template(video)
+        for packet in source.demux(video):
+            if packet.dts is not None:
+                packet.stream = copy
+                target.mux(packet)
+    silent.replace(path)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("corpus")
+    sizes = ("--train", "8", "--val", "4", "--test", "4", "--workers", "2")
+    done = python_m("pipeline", "demo", "--seed", "5", *sizes, "--out", str(folder), cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def broken(corpus: Path) -> dict[str, str]:
+    table = (corpus / "annotations/AVVP_train.csv").read_text().splitlines()[1:]
+    names = [line.split("\t")[0] for line in table]
+    videos = corpus / "videos"
+    corrupt, silent, missing = names[:3]
+    whole = (videos / f"{corrupt}.mp4").read_bytes()
+    (videos / f"{corrupt}.mp4").write_bytes(whole[: len(whole) // 3])
+    without_audio(videos / f"{silent}.mp4")
+    (videos / f"{missing}.mp4").unlink()
+    return {"corrupt": corrupt, "silent": silent, "missing": missing}
+
+
+@pytest.fixture(scope="module")
+def run(corpus: Path, broken: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("run")
+    values = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
+    values["dataset"] = {
+        "name": "handful",
+        "source": "local",
+        "annotations": str(corpus / "annotations"),
+        "videos": str(corpus / "videos"),
+        "shards": 2,
+    }
+    values["training"] = {"seeds": [0]}
+    small = {"epochs": 2, "width": 32, "layers": 1, "heads": 2, "feedforward": 32}
+    values["methods"] = {"link": dict(small), "valorpp": dict(small)}
+    (folder / "my.yaml").write_text(yaml.safe_dump(values))
+    run = Run(folder)
+    run.snakemake()
+    return run
+
+
+def test_everything_is_there(run: Run) -> None:
+    results = run.folder / "results"
+    assert (results / "report/index.html").stat().st_size > 10_000
+    for method in ("link", "valorpp"):
+        metrics = json.loads((results / f"models/{method}/seed0/metrics.json").read_text())
+        assert set(metrics) == {"val", "test"}
+        assert metrics["test"]["videos"] == 4
+    assert not list((results / "segments").rglob("*.safetensors")), "segments are temporary"
+
+
+def test_broken_videos_are_rows(run: Run, broken: dict[str, str]) -> None:
+    statuses = run.statuses()
+    assert len(statuses) == 16
+    assert not statuses[broken["corrupt"]].kept
+    assert statuses[broken["corrupt"]].detail
+    assert statuses[broken["missing"]].status == "missing"
+    assert statuses[broken["silent"]].kept
+    assert statuses[broken["silent"]].status == "no_audio_stream"
+    others = [row for name, row in statuses.items() if name not in broken.values()]
+    assert all(row.kept and row.status == "ok" for row in others)
+    folder = next((run.folder / "results/features").glob("clip-*"))
+    assert len(read_shards(shard_paths(folder)).names) == 14
+
+
+def test_second_run_has_nothing_to_do(run: Run) -> None:
+    assert run.planned() == {}
+
+
+def test_forced_labels_decode_nothing(run: Run) -> None:
+    planned = run.planned("--forcerun", "pseudo_labels")
+    assert planned["pseudo_labels"] == 1
+    assert planned["train_parser"] == 2
+    assert not {"segments", "clip_features", "clap_features", "clip_prompts"} & set(planned)
+
+
+@pytest.fixture
+def kept_config(run: Run) -> Iterator[None]:
+    before = (run.folder / "my.yaml").read_text()
+    yield
+    (run.folder / "my.yaml").write_text(before)
+
+
+@pytest.mark.usefixtures("kept_config")
+def test_changed_recipe_reruns_its_method_alone(run: Run) -> None:
+    values = yaml.safe_load((run.folder / "my.yaml").read_text())
+    run.change(methods={"link": values["methods"]["link"] | {"epochs": 3}})
+    assert run.planned() == {
+        "train_parser": 1,
+        "predict_split": 2,
+        "evaluate_parser": 1,
+        "report": 1,
+        "all": 1,
+    }
+
+
+@pytest.mark.usefixtures("kept_config")
+def test_changed_thresholds_rerun_labels_and_after(run: Run) -> None:
+    run.change(pseudo_labels={"thresholds": "fixed"})
+    planned = run.planned()
+    assert planned["pseudo_labels"] == 1
+    assert not {"segments", "clip_features", "clap_features"} & set(planned)
+
+
+@pytest.mark.usefixtures("kept_config")
+def test_changed_sampling_is_another_cache(run: Run) -> None:
+    run.change(decode={"sampling": "valor"})
+    planned = run.planned()
+    assert planned["segments"] == planned["clip_features"] == planned["clap_features"] == 2
+
+
+def test_new_file_touches_its_shard_alone(run: Run, corpus: Path, broken: dict[str, str]) -> None:
+    found = corpus / "videos" / f"{broken['missing']}.mp4"
+    whole = next(path for path in (corpus / "videos").glob("*.mp4") if path.name not in broken)
+    shutil.copy(whole, found)
+    try:
+        planned = run.planned()
+    finally:
+        found.unlink()
+    assert planned["segments"] == planned["clip_features"] == planned["clap_features"] == 1
+    assert planned["pseudo_labels"] == 1
+
+
+def test_report_of_snakemake(run: Run) -> None:
+    run.snakemake("--report", "report.html")
+    assert (run.folder / "report.html").stat().st_size > 100_000
+
+
+def test_mistake_in_the_config_is_one_sentence(run: Run, tmp_path: Path) -> None:
+    values = yaml.safe_load((run.folder / "my.yaml").read_text())
+    values["decode"]["smapling"] = "center"
+    (tmp_path / "my.yaml").write_text(yaml.safe_dump(values))
+    words = ("--snakefile", str(REPOSITORY / "Snakefile"), "--configfile", "my.yaml", "--dry-run")
+    done = python_m("snakemake", *words, cwd=tmp_path)
+    assert done.returncode != 0
+    assert "config key 'decode.smapling' is not known; allowed there are" in done.stderr
+    assert "Traceback" not in done.stderr

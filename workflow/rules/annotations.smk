@@ -1,0 +1,29 @@
+# What the annotation tables hold, and every oddity in them, once.
+# REQUIRED INPUTS: the tables (local folder, download or demo).
+# OUTPUTS: results/annotations/check.tsv
+
+
+rule annotations:
+    """Check the annotation tables."""
+    input:
+        tables=TABLES,
+        vocabulary=VOCABULARY,
+    output:
+        "results/annotations/check.tsv",
+    log:
+        "logs/annotations.log",
+    benchmark:
+        "benchmarks/annotations.tsv"
+    conda:
+        "../../envs/media.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        annotations=ANNOTATIONS,
+        segments=DATASET.segments,
+    shell:
+        "python -m pipeline annotations --annotations {params.annotations:q}"
+        " --vocabulary {input.vocabulary:q} --segments {params.segments}"
+        " --out {output:q} 2>&1 | tee {log:q}"

@@ -1,0 +1,185 @@
+# What every stage's rules need: the checked configuration, the files and folders whose names depend
+# on it, and the functions that rules call. No rule stands here.
+import os
+import shlex
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+BASE = Path(workflow.basedir)
+sys.path.insert(0, str(BASE))
+
+from pipeline.annotations import EVENT_TABLES, SPLIT_TABLES
+from pipeline.config import RANDOM_WEIGHTS, parse_config
+from pipeline.encoders.spec import EncoderSpec
+from pipeline.errors import PipelineError
+from pipeline.manifest import plan, shard_digest
+from pipeline.segments import decoding_fingerprint
+
+# Rules run `python -m pipeline`: with this Snakemake's own Python (where a rule's conda environment
+# is activated, that one comes first) and on this checkout, whatever the working directory.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+shell.prefix(f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(BASE))}; ")
+
+
+def demanded(function, *arguments, **keywords):
+    """Call into the package; a person's mistake ends the parse with its one sentence."""
+    try:
+        return function(*arguments, **keywords)
+    except PipelineError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def from_base(path):
+    """Return a path of the configuration: one under workflow/ is the checkout's own."""
+    return os.path.relpath(BASE / path) if path.startswith("workflow/") else path
+
+
+CONFIG = demanded(parse_config, config)
+DATASET, DECODE = CONFIG.dataset, CONFIG.decode
+IS_DEMO = DATASET.source == "demo"
+VOCABULARY = from_base(DATASET.vocabulary)
+
+# Sources. A folder of the user's is a leaf of the DAG and `ancient`: what counts is not its time
+# stamp but the digest of each shard's own rows, so a new video touches its own shard and no other.
+ANNOTATIONS = "resources/demo/annotations" if IS_DEMO else DATASET.annotations or "resources/annotations"
+VIDEOS = "resources/demo/videos" if IS_DEMO else DATASET.videos
+TABLES = [f"{ANNOTATIONS}/{name}" for name in (*SPLIT_TABLES.values(), *EVENT_TABLES.values())]
+
+
+@lru_cache(maxsize=1)
+def rows_by_shard():
+    """Return each shard's rows of the manifest; they are listed once a parse."""
+    shards = {}
+    for row in demanded(
+        plan, Path(ANNOTATIONS), Path(VIDEOS), DATASET.shards, DATASET.untrimmed
+    ):
+        shards.setdefault(row.shard, []).append(row)
+    return shards
+
+
+def shard_index(wildcards):
+    """Return K of the scatter item K-of-N."""
+    return int(wildcards.scatteritem.split("-of-")[0])
+
+
+def shard_rows(wildcards):
+    """Return what a shard's features depend on: its videos. Empty while sources are not there."""
+    if not all(Path(path).exists() for path in [*TABLES, VIDEOS]):
+        return ""
+    shard = shard_index(wildcards)
+    return shard_digest(rows_by_shard().get(shard, []), shard)
+
+
+def table_url(wildcards):
+    """Return where an annotation table is downloaded from."""
+    return table_source(wildcards).url
+
+
+def table_sha256(wildcards):
+    """Return the checksum of an annotation table."""
+    return table_source(wildcards).sha256
+
+
+def table_source(wildcards):
+    """Return the configured download of an annotation table."""
+    if wildcards.table not in DATASET.tables:
+        raise WorkflowError(
+            f"dataset.tables has no '{wildcards.table}'; name a folder in dataset.annotations,"
+            " or give this table's url and sha256."
+        )
+    return DATASET.tables[wildcards.table]
+
+
+def weights_url(wildcards):
+    """Return where an encoder's weights are downloaded from."""
+    url = getattr(CONFIG.encoders, wildcards.encoder).url
+    if url is None:
+        raise WorkflowError(
+            f"the weights of encoders.{wildcards.encoder} are not there and no url is configured;"
+            " put the file in its place or set url."
+        )
+    return url
+
+
+def weights_sha256(wildcards):
+    """Return the checksum of an encoder's weights."""
+    return getattr(CONFIG.encoders, wildcards.encoder).sha256
+
+
+def encoder_spec(name):
+    """Return what decides an encoder's numbers, as the package wants it."""
+    encoder = getattr(CONFIG.encoders, name)
+    return EncoderSpec(
+        encoder=name,
+        backend=encoder.backend,
+        model=from_base(encoder.model),
+        weights=from_base(encoder.weights),
+        sha256=encoder.sha256,
+        tokenizer=from_base(encoder.tokenizer) if encoder.tokenizer else None,
+        precision=encoder.precision,
+    )
+
+
+DECODING = decoding_fingerprint(
+    segments=DATASET.segments,
+    sampling=DECODE.sampling,
+    frames_per_segment=DECODE.frames_per_segment,
+    frame_size=DECODE.frame_size,
+    frame_transform=DECODE.frame_transform,
+    missing_audio=DECODE.missing_audio,
+    missing_video=DECODE.missing_video,
+    short=DECODE.short,
+    untrimmed=DATASET.untrimmed,
+)
+SPECS = {name: encoder_spec(name) for name in ("clip", "clap")}
+FINGERPRINTS = {name: demanded(spec.fingerprint, DECODING) for name, spec in SPECS.items()}
+FOLDERS = {name: f"results/features/{name}-{FINGERPRINTS[name]}" for name in SPECS}
+SHARD = "{scatteritem}"
+SEGMENTS = f"results/segments/{DECODING}/{SHARD}"
+
+
+def feature_shards(name):
+    """Return every feature shard of an encoder."""
+    return gather.shard(f"{FOLDERS[name]}/{{scatteritem}}.safetensors")
+
+
+def weights_of(name):
+    """Return the files that an encoder is loaded from, as inputs of its rules."""
+    spec = SPECS[name]
+    return [] if spec.weights == RANDOM_WEIGHTS else [spec.weights]
+
+
+def encoder_arguments(name):
+    """Return an encoder's part of the command line."""
+    spec = SPECS[name]
+    words = ["--encoder", name, "--backend", spec.backend, "--model", spec.model]
+    words += ["--weights", spec.weights, "--precision", spec.precision]
+    words += ["--sha256", spec.sha256] if spec.sha256 else []
+    words += ["--tokenizer", spec.tokenizer] if spec.tokenizer else []
+    return shlex.join(words)
+
+
+def method_options(wildcards):
+    """Return a method's configured options as ``--option key=value`` words."""
+    options = CONFIG.methods[wildcards.method] or {}
+    return shlex.join(
+        word for key, value in options.items() for word in ("--option", f"{key}={value}")
+    )
+
+
+MODEL = "results/models/{method}/seed{seed}"
+PREDICTIONS = [
+    f"predicted_{split}_{modality}.csv"
+    for split in ("val", "test")
+    for modality in ("audio", "visual")
+]
+
+
+def trained(files):
+    """Return files of every method's and seed's model folder."""
+    return expand(
+        MODEL + "/{file}", method=list(CONFIG.methods), seed=CONFIG.training.seeds, file=files
+    )

@@ -1,0 +1,31 @@
+# The embedded demo: a synthetic LLP of real mp4 files, drawn and sounded from a seed.
+# REQUIRED INPUTS: none.
+# OUTPUTS: resources/demo/videos/, resources/demo/annotations/*.csv
+
+
+rule demo_corpus:
+    """Render the videos and write their annotation tables in LLP's formats."""
+    output:
+        videos=directory("resources/demo/videos"),
+        annotations=expand(
+            "resources/demo/annotations/{table}",
+            table=[*SPLIT_TABLES.values(), *EVENT_TABLES.values()],
+        ),
+    log:
+        "logs/demo_corpus.log",
+    benchmark:
+        "benchmarks/demo_corpus.tsv"
+    conda:
+        "../../envs/media.yaml"
+    threads: 64
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        seed=DATASET.demo.seed,
+        train=DATASET.demo.train,
+        val=DATASET.demo.val,
+        test=DATASET.demo.test,
+    shell:
+        "python -m pipeline demo --seed {params.seed} --train {params.train} --val {params.val}"
+        " --test {params.test} --workers {threads} --out resources/demo 2>&1 | tee {log:q}"

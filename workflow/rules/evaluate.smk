@@ -1,0 +1,31 @@
+# Event tables scored with the published LLP metrics.
+# REQUIRED INPUTS: predictions of validation and test, the annotation tables.
+# OUTPUTS: results/models/{method}/seed{seed}/metrics.json
+
+
+rule evaluate_parser:
+    """Score a trained parser on validation and test."""
+    input:
+        events=[f"{MODEL}/{file}" for file in PREDICTIONS],
+        videos=[f"{MODEL}/probabilities_{split}.safetensors" for split in ("val", "test")],
+        tables=TABLES,
+        vocabulary=VOCABULARY,
+    output:
+        f"{MODEL}/metrics.json",
+    log:
+        "logs/evaluate_parser/{method}-seed{seed}.log",
+    benchmark:
+        "benchmarks/evaluate_parser/{method}-seed{seed}.tsv"
+    conda:
+        "../../envs/training.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        annotations=ANNOTATIONS,
+        folder=MODEL,
+    shell:
+        "python -m pipeline evaluate-model --model {params.folder:q}"
+        " --annotations {params.annotations:q} --vocabulary {input.vocabulary:q}"
+        " 2>&1 | tee {log:q}"

@@ -1,0 +1,36 @@
+# Tables, plots and the page of a run.
+# REQUIRED INPUTS: metrics, curves and predictions of every parser, pseudo-labels, status tables.
+# OUTPUTS: results/report/index.html, results.md, results.csv, plots as .svg with their .csv
+
+
+rule report:
+    """Draw the result tables, the plots and the page."""
+    input:
+        models=trained(["metrics.json", "curve.csv", *PREDICTIONS]),
+        labels=rules.pseudo_labels.output,
+        statuses=gather.shard(f"{FOLDERS['clap']}/{{scatteritem}}.status.tsv"),
+        check=rules.annotations.output,
+        tables=TABLES,
+        vocabulary=VOCABULARY,
+        published=from_base("workflow/resources/published.yaml"),
+    output:
+        page=report_file("results/report/index.html"),
+        table=report_file("results/report/results.md"),
+    log:
+        "logs/report.log",
+    benchmark:
+        "benchmarks/report.tsv"
+    conda:
+        "../../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        annotations=ANNOTATIONS,
+        dataset="llp" if DATASET.name == "llp" else "other",
+    shell:
+        "python -m pipeline report --models results/models --pseudo-labels results/pseudo_labels"
+        " --annotations {params.annotations:q} --statuses {input.statuses:q} --check {input.check:q}"
+        " --benchmarks benchmarks --vocabulary {input.vocabulary:q} --published {input.published:q}"
+        " --dataset {params.dataset} --out results/report 2>&1 | tee {log:q}"

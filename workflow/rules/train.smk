@@ -1,0 +1,39 @@
+# Parsers, trained on the cached features, one job a method and seed.
+# REQUIRED INPUTS: features, prompts, pseudo-labels, the annotation tables.
+# OUTPUTS: results/models/{method}/seed{seed}/checkpoint.safetensors, checkpoint.json, curve.csv
+
+
+rule train_parser:
+    """Train one method with one seed; a killed job carries on from its last epoch."""
+    input:
+        clip=feature_shards("clip"),
+        clap=feature_shards("clap"),
+        prompts=[rules.clip_prompts.output, rules.clap_prompts.output],
+        labels=rules.pseudo_labels.output.labels,
+        tables=TABLES,
+        vocabulary=VOCABULARY,
+    output:
+        checkpoint=f"{MODEL}/checkpoint.safetensors",
+        card=f"{MODEL}/checkpoint.json",
+        curve=f"{MODEL}/curve.csv",
+    log:
+        "logs/train_parser/{method}-seed{seed}.log",
+    benchmark:
+        "benchmarks/train_parser/{method}-seed{seed}.tsv"
+    conda:
+        "../../envs/training.yaml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=240,
+        gpu=1,
+    params:
+        features=feature_arguments(),
+        annotations=ANNOTATIONS,
+        options=method_options,
+        folder=MODEL,
+    shell:
+        "python -m pipeline train --method {wildcards.method} {params.features}"
+        " --annotations {params.annotations:q} --vocabulary {input.vocabulary:q}"
+        " --seed {wildcards.seed} {params.options} --fit-only"
+        " --out {params.folder:q} 2>&1 | tee {log:q}"
