@@ -1,0 +1,1 @@
+"""The parsers: one module per method over shared layers; ``registry`` names them."""

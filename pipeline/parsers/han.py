@@ -1,0 +1,52 @@
+"""HAN (Tian et al., ECCV 2020): hybrid attention and MMIL, from weak labels alone."""
+
+from typing import cast
+
+from torch import Tensor
+
+from pipeline.losses import smoothed, video_bce
+from pipeline.parsers.interface import (
+    Dimensions,
+    Parser,
+    ParserInputs,
+    ParserOutput,
+    ParserTargets,
+)
+from pipeline.parsers.layers import HanEncoder, MmilHead, Projection
+from pipeline.parsers.recipes import HanRecipe, Recipe
+
+
+class HanNetwork(Parser):
+    """Projection, HAN encoder, MMIL head: the network of HAN and of the VALOR family.
+
+    differs: the released classes also build encoders that nothing uses; they are left out.
+    """
+
+    def __init__(self, dimensions: Dimensions, recipe: Recipe) -> None:
+        super().__init__()
+        self.projection = Projection(dimensions, recipe.width)
+        self.encoder = HanEncoder(recipe)
+        self.head = MmilHead(recipe.width, dimensions.classes)
+
+    def forward(self, inputs: ParserInputs) -> ParserOutput:
+        """Parse B videos."""
+        return cast(ParserOutput, self.head(*self.encoder(*self.projection(inputs))))
+
+
+class Han(HanNetwork):
+    """HAN: weak labels thrice, those of the visual modality smoothed."""
+
+    def __init__(self, dimensions: Dimensions, recipe: HanRecipe) -> None:
+        super().__init__(dimensions, recipe)
+        self.audio_certainty = recipe.audio_certainty
+        self.visual_certainty = recipe.visual_certainty
+
+    def loss_terms(self, output: ParserOutput, targets: ParserTargets) -> dict[str, Tensor]:
+        """Return HAN's three terms: of the video, of audio and of visual; HAN eqs. 6-8."""
+        audio = smoothed(targets.weak, self.audio_certainty)
+        visual = smoothed(targets.weak, self.visual_certainty)
+        return {
+            "video": video_bce(output.video, targets.weak),
+            "audio_video": video_bce(output.audio_video, audio),
+            "visual_video": video_bce(output.visual_video, visual),
+        }

@@ -1,0 +1,123 @@
+"""What the parsers share: projection, normalisation, HAN layer, encoder and MMIL head.
+
+Axes: B videos, T segments, C classes, d width; stacked modalities are audio 0, visual 1.
+"""
+
+import copy
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.parsers.interface import Dimensions, ParserInputs, ParserOutput
+from pipeline.parsers.recipes import Recipe
+
+RMS_EPSILON = 1e-6
+
+
+def normaliser(kind: Literal["rms", "layer", "none"], width: int) -> nn.Module:
+    """Return a normalisation over the last axis with a trained gain, or none."""
+    if kind == "rms":
+        return nn.RMSNorm(width, eps=RMS_EPSILON)
+    return nn.LayerNorm(width) if kind == "layer" else nn.Identity()
+
+
+class Projection(nn.Module):
+    """Cached features to width d: ``X^a = W_a·CLAP``, ``X^v = W_v·CLIP``.
+
+    With 3-D features ``X^v = W_f·[W_v·CLIP ; W_st·S]``. No activation between.
+    Source: HAN and VALOR code (input block), with cached encoders in place of VGGish and ResNet.
+    """
+
+    def __init__(self, dimensions: Dimensions, width: int) -> None:
+        super().__init__()
+        self.audio = nn.Linear(dimensions.audio, width)
+        self.visual = nn.Linear(dimensions.visual, width)
+        self.has_motion = dimensions.motion > 0
+        if self.has_motion:
+            self.motion = nn.Linear(dimensions.motion, width)
+            self.fusion = nn.Linear(2 * width, width)
+
+    def forward(self, inputs: ParserInputs) -> tuple[Tensor, Tensor]:
+        """Return audio and visual features [B, T, d]."""
+        visual = self.visual(inputs.visual)
+        if self.has_motion:
+            visual = self.fusion(torch.cat([visual, self.motion(inputs.motion)], dim=-1))
+        return self.audio(inputs.audio), visual
+
+
+class HanLayer(nn.Module):
+    """One hybrid attention layer: attend to oneself and to the other modality.
+
+    ``h = LN1(q + drop(MHA(q, o, o)) + drop(MHA(q, q, q)))``,
+    ``q' = LN2(h + drop(W2·drop(ReLU(W1·h))))``; one set of weights serves both modalities.
+    Source: HAN (Tian et al., ECCV 2020), eqs. 2-3, and its code.
+    """
+
+    def __init__(self, width: int, heads: int, feedforward: int, dropout: float) -> None:
+        super().__init__()
+        self.self_attention = nn.MultiheadAttention(width, heads, dropout, batch_first=True)
+        self.cross_attention = nn.MultiheadAttention(width, heads, dropout, batch_first=True)
+        self.feedforward = nn.Sequential(
+            nn.Linear(width, feedforward),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(feedforward, width),
+        )
+        self.attention_norm = nn.LayerNorm(width)
+        self.output_norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, query: Tensor, other: Tensor) -> Tensor:
+        """Update ``query`` [B, T, d] with what it finds in itself and in ``other``."""
+        across, _ = self.cross_attention(query, other, other, need_weights=False)
+        within, _ = self.self_attention(query, query, query, need_weights=False)
+        hidden = self.attention_norm(query + self.dropout(across) + self.dropout(within))
+        return cast(Tensor, self.output_norm(hidden + self.dropout(self.feedforward(hidden))))
+
+
+class HanEncoder(nn.Module):
+    """HAN layers one after another.
+
+    All layers start from the same weights, as in the released code of HAN and VALOR, where a
+    stack is made of deep copies. In ``sequential`` order the visual stream attends to the audio
+    stream that the same layer has just updated (VALOR); in ``simultaneous`` order both attend to
+    the layer's inputs (HAN).
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        first = HanLayer(recipe.width, recipe.heads, recipe.feedforward, recipe.dropout)
+        self.layers = nn.ModuleList(copy.deepcopy(first) for _ in range(recipe.layers))
+        self.sequential = recipe.order == "sequential"
+
+    def forward(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, Tensor]:
+        """Return both streams [B, T, d] after all layers."""
+        for layer in self.layers:
+            updated = layer(audio, visual)
+            visual = layer(visual, updated if self.sequential else audio)
+            audio = updated
+        return audio, visual
+
+
+class MmilHead(nn.Module):
+    """Segment logits and attentive multi-modal multiple-instance pooling.
+
+    ``P = σ(W_p x)``, ``α = softmax_T(W_t x)``, ``β = softmax_m(W_m x)``, ``p^m = Σ_t α·P``,
+    ``g = Σ_t Σ_m α·β·P``. Source: HAN (Tian et al., ECCV 2020), eqs. 4-5, and its code.
+    """
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.probability = nn.Linear(width, classes)
+        self.over_time = nn.Linear(width, classes)
+        self.over_modality = nn.Linear(width, classes)
+
+    def forward(self, audio: Tensor, visual: Tensor) -> ParserOutput:
+        """Say what both streams [B, T, d] hold."""
+        streams = torch.stack([audio, visual], dim=2)
+        logits = self.probability(streams)
+        by_modality = self.over_time(streams).softmax(dim=1) * logits.sigmoid()
+        video = (by_modality * self.over_modality(streams).softmax(dim=2)).sum(dim=(1, 2))
+        uni_modal = by_modality.sum(dim=1)
+        return ParserOutput(logits, video, uni_modal[:, 0], uni_modal[:, 1], audio, visual)

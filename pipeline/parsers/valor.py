@@ -1,0 +1,31 @@
+"""VALOR and VALOR++ (Lai, Chen, Wang, NeurIPS 2023): HAN's network and segment pseudo-labels.
+
+Both are this one network; their recipes differ in width, layers and learning rate.
+"""
+
+from torch import Tensor
+
+from pipeline.losses import segment_bce, video_bce
+from pipeline.parsers.han import HanNetwork
+from pipeline.parsers.interface import ParserOutput, ParserTargets
+
+
+class Valor(HanNetwork):
+    """VALOR: the video's weak label and each modality's segment pseudo-labels."""
+
+    def loss_terms(self, output: ParserOutput, targets: ParserTargets) -> dict[str, Tensor]:
+        """Return L_VALOR's three terms."""
+        return valor_terms(output, targets)
+
+
+def valor_terms(output: ParserOutput, targets: ParserTargets) -> dict[str, Tensor]:
+    """L_VALOR: weak labels of the video and pseudo-labels of each modality, no smoothing.
+
+    Source: VALOR's code; LINK eqs. 7-9.
+    """
+    audio, visual = targets.pseudo
+    return {
+        "video": video_bce(output.video, targets.weak),
+        "audio_segment": segment_bce(output.audio_logits, audio),
+        "visual_segment": segment_bce(output.visual_logits, visual),
+    }
