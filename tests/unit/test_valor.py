@@ -1,0 +1,41 @@
+"""VALOR and VALOR++: parameter counts and what their loss reads."""
+
+import pytest
+import torch
+
+from pipeline.parsers.interface import Dimensions, ParserInputs, ParserTargets
+from pipeline.parsers.recipes import ValorPlusPlusRecipe, ValorRecipe
+from pipeline.parsers.registry import build_parser, recipe_for
+
+
+# methods.md 5.7 says 4.89 M with 3-D features and about 4.63 M without; the layers add up to these.
+@pytest.mark.parametrize(("motion", "parameters"), [(512, 4_887_371), (0, 4_624_715)])
+def test_valorpp_has_the_published_number_of_parameters(motion: int, parameters: int) -> None:
+    dimensions = Dimensions(768, 768, motion, 0, 0, 10, 25)
+    parser = build_parser("valorpp", dimensions, ValorPlusPlusRecipe())
+    assert parser.parameter_count() == parameters
+
+
+def test_valor_is_one_wide_layer_with_a_lower_rate() -> None:
+    valor, plusplus = ValorRecipe(), ValorPlusPlusRecipe()
+    assert (valor.width, valor.layers, valor.learning_rate) == (512, 1, 1e-4)
+    assert (plusplus.width, plusplus.layers, plusplus.learning_rate) == (256, 4, 3e-4)
+
+
+def test_loss_reads_weak_labels_at_video_level_and_masked_labels_at_segments() -> None:
+    recipe = recipe_for("valorpp", {"width": 16, "heads": 2, "layers": 1})
+    parser = build_parser("valorpp", Dimensions(6, 7, 0, 0, 0, 10, 5), recipe)
+    output = parser(ParserInputs(torch.randn(3, 10, 6), torch.randn(3, 10, 7)))
+    zeros, ones = torch.zeros(3, 10, 5), torch.ones(3, 10, 5)
+    base = parser.loss_terms(output, ParserTargets(torch.zeros(3, 5), zeros, zeros))
+    changed = parser.loss_terms(output, ParserTargets(torch.zeros(3, 5), ones, zeros))
+    assert list(base) == ["video", "audio_segment", "visual_segment"]
+    assert [key for key in base if base[key] != changed[key]] == ["audio_segment"]
+
+
+def test_loss_without_pseudo_labels_says_so() -> None:
+    recipe = recipe_for("valorpp", {"width": 16, "heads": 2, "layers": 1})
+    parser = build_parser("valorpp", Dimensions(6, 7, 0, 0, 0, 10, 5), recipe)
+    output = parser(ParserInputs(torch.randn(3, 10, 6), torch.randn(3, 10, 7)))
+    with pytest.raises(ValueError, match="needs segment pseudo-labels"):
+        parser.loss_terms(output, ParserTargets(torch.zeros(3, 5)))
