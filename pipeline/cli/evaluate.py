@@ -1,0 +1,49 @@
+"""``evaluate``: score predicted event tables with the published LLP metrics."""
+
+import argparse
+from pathlib import Path
+
+from pipeline.vocabulary import DEFAULT_PATH
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the stage's arguments."""
+    tables = {
+        "--videos": "table that lists the videos to score",
+        "--truth-audio": "annotated audible events",
+        "--truth-visual": "annotated visible events",
+        "--predicted-audio": "predicted audible events",
+        "--predicted-visual": "predicted visible events",
+    }
+    for option, meaning in tables.items():
+        parser.add_argument(option, type=Path, required=True, metavar="CSV", help=meaning)
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="JSON", help="where the scores are written"
+    )
+    parser.add_argument(
+        "--segments", type=int, default=10, metavar="T", help="segments of a video (default: 10)"
+    )
+    parser.add_argument(
+        "--vocabulary",
+        type=Path,
+        default=DEFAULT_PATH,
+        metavar="YAML",
+        help="the classes (default: LLP's 25)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Score the tables, write the scores and print them."""
+    from pipeline.evaluation import evaluate_tables, summary
+    from pipeline.files import write_json
+    from pipeline.vocabulary import read_vocabulary
+
+    evaluation = evaluate_tables(
+        arguments.videos,
+        (arguments.truth_audio, arguments.truth_visual),
+        (arguments.predicted_audio, arguments.predicted_visual),
+        read_vocabulary(arguments.vocabulary),
+        arguments.segments,
+    )
+    write_json(arguments.out, evaluation)
+    print(summary(evaluation))

@@ -1,0 +1,154 @@
+"""An evaluation: how well predicted events agree with annotated ones, as one JSON value."""
+
+import logging
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from pipeline.annotations import Event, Labels, events_to_segments, read_events, read_names
+from pipeline.errors import PipelineError
+from pipeline.metrics import LEVELS, METRICS, score
+from pipeline.vocabulary import Vocabulary
+
+logger = logging.getLogger(__name__)
+
+Pair = tuple[Path, Path]
+
+
+def evaluate_arrays(
+    split: str,
+    names: Sequence[str],
+    truth: Iterable[NDArray[Any]],
+    predicted: Iterable[NDArray[Any]],
+    vocabulary: Vocabulary,
+) -> dict[str, Any]:
+    """Score predicted labels of a split.
+
+    Parameters
+    ----------
+    split
+        What the videos are called together.
+    names
+        The N videos.
+    truth, predicted : ``(audio, visual)``
+        Two arrays ``[N, T, C]``, or one stacked ``[2, N, T, C]``; positive where not 0.
+    vocabulary
+        The C classes.
+
+    Returns
+    -------
+    dict
+        ``split``; ``videos``: N; ``metrics``: level to metric to percent, unrounded;
+        ``intervals``: the same with ``[low, high]``, 95% bootstrap over videos; ``per_class``:
+        level to modality to class to F1 in percent, None for a class that does not occur.
+        Levels and metrics are those of ``pipeline.metrics``.
+
+    Raises
+    ------
+    ValueError
+        The arrays' shapes differ from each other or from ``[N, T, C]``.
+    """
+    scores = score(*truth, *predicted)
+    per_video = scores.per_video["segment"]["audio"]
+    if len(per_video) != len(names):
+        raise ValueError(f"the labels are of {len(per_video)} videos, the names {len(names)}")
+    per_class = {
+        level: {
+            modality: {
+                name: None if math.isnan(f1) else 100 * f1
+                for name, f1 in zip(vocabulary.names, by_class.tolist(), strict=True)
+            }
+            for modality, by_class in by_modality.items()
+        }
+        for level, by_modality in scores.per_class.items()
+    }
+    return {
+        "split": split,
+        "videos": len(names),
+        "metrics": scores.metrics(),
+        "intervals": scores.intervals(),
+        "per_class": per_class,
+    }
+
+
+def evaluate_tables(
+    videos: Path, truth: Pair, predicted: Pair, vocabulary: Vocabulary, segments: int = 10
+) -> dict[str, Any]:
+    """Score event tables against annotated ones, as LLP's published evaluator does.
+
+    Parameters
+    ----------
+    videos
+        Table whose ``filename`` column lists the videos to score; a video without any event
+        counts too. Its name without ``AVVP_`` and ending is the split's name.
+    truth, predicted : ``(audio, visual)``
+        Event tables. Annotated events of other videos are ignored, as published; predicted ones
+        also, with a warning.
+    vocabulary
+        The classes.
+    segments
+        T, segments of a video (LLP: 10).
+
+    Returns
+    -------
+    dict
+        See ``evaluate_arrays``.
+
+    Raises
+    ------
+    PipelineError
+        A table is missing or malformed, no video is listed, T is below 1, or there are predicted
+        events but none of a listed video.
+    """
+    names = read_names(videos)
+    if not names:
+        raise PipelineError(f"'{videos}' lists no video; give the table of a split.")
+    if segments < 1:
+        raise PipelineError(f"{segments} segments a video cannot be scored; give 1 or more.")
+    size = (segments, len(vocabulary))
+    truth_labels = [
+        events_to_segments(read_events(path, vocabulary), names, *size) for path in truth
+    ]
+    predicted_labels: list[Labels] = []
+    for path in predicted:
+        events = read_events(path, vocabulary)
+        _warn_of_strangers(path, events, names, videos)
+        predicted_labels.append(events_to_segments(events, names, *size))
+    split = videos.stem.removeprefix("AVVP_")
+    return evaluate_arrays(split, names, truth_labels, predicted_labels, vocabulary)
+
+
+def summary(evaluation: dict[str, Any]) -> str:
+    """Return an evaluation's scores as a small table of text, in percent with one decimal."""
+    lines = [f"{evaluation['split']}, {evaluation['videos']} videos, F1 in percent"]
+    lines.append(" " * 8 + "".join(f"{metric:>14}" for metric in METRICS))
+    for level in LEVELS:
+        scores = evaluation["metrics"][level]
+        lines.append(f"{level:8}" + "".join(f"{scores[metric]:14.1f}" for metric in METRICS))
+    return "\n".join(lines)
+
+
+def _warn_of_strangers(
+    path: Path, events: Sequence[Event], names: Sequence[str], videos: Path
+) -> None:
+    listed = set(names)
+    strangers = [event.filename for event in events if event.filename not in listed]
+    if not strangers:
+        return
+    if len(strangers) == len(events):
+        raise PipelineError(
+            f"none of the {len(events)} events of '{path}' is of a video that '{videos}' lists "
+            f"(the first is of '{strangers[0]}'); both must use the whole name ID_START_END."
+        )
+    logger.warning(
+        "%d of the %d events of '%s' are of videos that '%s' does not list, the first '%s'; "
+        "they are ignored",
+        len(strangers),
+        len(events),
+        path,
+        videos,
+        strangers[0],
+    )

@@ -1,0 +1,23 @@
+import hashlib
+from pathlib import Path
+
+import pytest
+
+LLP = Path(__file__).parents[3] / "shared" / "llp"
+
+
+@pytest.fixture(scope="session")
+def old_audio_table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """LLP's AVVP_eval_audio.csv as it was before its correction, remade from the corrected one."""
+    text = (LLP / "AVVP_eval_audio.csv").read_text()
+    for row, before in {
+        "JfZEqeLZqWk_30_40\t0\t4\tSpeech": "Baby_cry_infant_cry\t0\t4\tSpeech",
+        "JfZEqeLZqWk_30_40\t7\t10\tSpeech": "Baby_cry_infant_cry\t7\t10\tSpeech",
+        "KvIjsmANkxI_10_20\t0\t1\tCat": "KvIjsmANkxI_10_20`\t0\t1\tCat",
+    }.items():
+        assert text.count(row) == 1
+        text = text.replace(row, before)
+    assert hashlib.md5(text.encode()).hexdigest() == "a8b6b747e59a4ea2501e51cd717f3b4f"
+    path = tmp_path_factory.mktemp("old") / "AVVP_eval_audio.csv"
+    path.write_text(text)
+    return path

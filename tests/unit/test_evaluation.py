@@ -1,0 +1,210 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.annotations import (
+    EVENT_TABLES,
+    SPLIT_TABLES,
+    Event,
+    events_to_segments,
+    read_events,
+    read_names,
+    read_weak_labels,
+    weak_matrix,
+    write_events,
+)
+from pipeline.cli import main
+from pipeline.evaluation import evaluate_arrays, evaluate_tables, summary
+from pipeline.metrics import LEVELS, METRICS
+from pipeline.vocabulary import read_vocabulary
+
+VOCABULARY = read_vocabulary()
+DOG, SPEECH = VOCABULARY.index("Dog"), VOCABULARY.index("Speech")
+SHARED = Path(__file__).parents[3] / "shared"
+LLP, REFERENCE = SHARED / "llp", SHARED / "reference_metrics"
+
+needs_llp = pytest.mark.skipif(not LLP.is_dir(), reason="LLP's tables are not beside the checkout")
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> dict[str, Path]:
+    """Two videos; the audio is predicted in part, nothing is predicted or annotated as visible."""
+    (tmp_path / "AVVP_test_pd.csv").write_text("filename\tevent_labels\na\tDog\n-b\tSpeech\n")
+    paths = {"videos": tmp_path / "AVVP_test_pd.csv", "out": tmp_path / "out" / "metrics.json"}
+    events = {
+        "truth-audio": [Event("a", 0, 4, DOG), Event("-b", 0, 10, SPEECH), Event("c", 0, 1, DOG)],
+        "truth-visual": [],
+        "predicted-audio": [Event("a", 0, 1, DOG), Event("-b", 0, 10, SPEECH)],
+        "predicted-visual": [],
+    }
+    for key, rows in events.items():
+        paths[key] = tmp_path / f"{key}.csv"
+        write_events(paths[key], rows, VOCABULARY)
+    return paths
+
+
+def evaluate(paths: dict[str, Path], *more: str) -> int:
+    words = [f"--{key}={path}" for key, path in paths.items()]
+    return main(["evaluate", *words, *more])
+
+
+def test_the_command_writes_and_prints_the_scores(
+    tables: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(tables) == 0
+    evaluation = json.loads(tables["out"].read_text())
+    assert list(evaluation) == ["split", "videos", "metrics", "intervals", "per_class"]
+    assert evaluation["split"] == "test_pd"
+    assert evaluation["videos"] == 2
+    assert list(evaluation["metrics"]) == list(evaluation["intervals"]) == list(LEVELS)
+    segment, event = evaluation["metrics"]["segment"], evaluation["metrics"]["event"]
+    assert list(segment) == list(METRICS)
+    assert segment["audio"] == pytest.approx(100 * (2 * 1 / 5 + 1) / 2)
+    assert event["audio"] == pytest.approx(50)
+    assert segment["visual"] == event["audio_visual"] == 100
+    assert evaluation["intervals"]["event"]["audio"] == [0, 100]
+    audio = evaluation["per_class"]["segment"]["audio"]
+    assert tuple(audio) == VOCABULARY.names
+    assert audio["Dog"] == pytest.approx(40)
+    assert audio["Speech"] == 100
+    assert audio["Car"] is None
+    assert summary(evaluation) in capsys.readouterr().out
+
+
+def test_other_segment_counts(tables: dict[str, Path]) -> None:
+    assert evaluate(tables, "--segments=1") == 0
+    assert json.loads(tables["out"].read_text())["metrics"]["segment"]["audio"] == 100
+
+
+def test_predicted_events_of_other_videos_are_ignored_with_a_warning(
+    tables: dict[str, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    truth, predicted = (
+        tuple(tables[f"{side}-{modality}"] for modality in EVENT_TABLES)
+        for side in ("truth", "predicted")
+    )
+    alone = evaluate_tables(tables["videos"], truth, predicted, VOCABULARY)
+    assert not caplog.text
+    events = [*read_events(predicted[0], VOCABULARY), Event("zz", 0, 9, DOG)]
+    write_events(predicted[0], events, VOCABULARY)
+    assert evaluate_tables(tables["videos"], truth, predicted, VOCABULARY) == alone
+    assert "1 of the 3 events" in caplog.text
+    assert "'zz'" in caplog.text
+
+
+def test_mistakes_exit_with_2_and_one_sentence(
+    tables: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def complaint(*more: str, **changed: Path) -> str:
+        paths = tables | {key.replace("_", "-"): path for key, path in changed.items()}
+        assert evaluate(paths, *more) == 2
+        return capsys.readouterr().err
+
+    strangers = tmp_path / "strangers.csv"
+    write_events(strangers, [Event("01234567890", 0, 9, DOG)], VOCABULARY)
+    assert "'01234567890'" in complaint(predicted_visual=strangers)
+    empty = tmp_path / "AVVP_none.csv"
+    empty.write_text("filename\n")
+    assert "lists no video" in complaint(videos=empty)
+    assert "no file is there" in complaint(truth_audio=tmp_path / "absent.csv")
+    assert "0 segments" in complaint("--segments=0")
+    assert not tables["out"].exists()
+
+
+def test_arrays_may_be_stacked() -> None:
+    random = np.random.default_rng(0)
+    truth, predicted = (random.random((2, 3, 10, 25)) < 0.3 for _ in range(2))
+    names = ["a", "b", "c"]
+    stacked = evaluate_arrays("val", names, truth, predicted, VOCABULARY)
+    assert stacked == evaluate_arrays("val", names, tuple(truth), tuple(predicted), VOCABULARY)
+    with pytest.raises(ValueError, match="of 3 videos, the names 2"):
+        evaluate_arrays("val", names[:2], truth, predicted, VOCABULARY)
+
+
+@needs_llp
+@pytest.mark.skipif(not REFERENCE.is_dir(), reason="the reference predictions are not there")
+@pytest.mark.parametrize("case", ["val_perfect", "val_moderate"])
+def test_reference_predictions(case: str, tmp_path: Path) -> None:
+    paths = {"videos": LLP / SPLIT_TABLES["val"], "out": tmp_path / "metrics.json"}
+    for modality, file in EVENT_TABLES.items():
+        paths[f"truth-{modality}"] = LLP / file
+        paths[f"predicted-{modality}"] = REFERENCE / case / f"predicted_{modality}.csv"
+    assert evaluate(paths) == 0
+    evaluation = json.loads(paths["out"].read_text())
+    expected = json.loads((REFERENCE / case / "expected.json").read_text())
+    assert {key: evaluation[key] for key in ("split", "videos")} == {
+        key: expected[key] for key in ("split", "videos")
+    }
+    for level in LEVELS:
+        assert evaluation["metrics"][level] == pytest.approx(expected["metrics"][level], abs=1e-9)
+
+
+# Golden numbers: A V AV Type Event at segment level, then at event level, computed from LLP's
+# corrected tables with the published evaluator.
+NOTHING = {
+    "test": "0.50 10.08 14.50 8.36 0.00 | 0.50 10.08 14.50 8.36 0.00",
+    "val": "0.62 10.79 14.33 8.58 0.00 | 0.62 10.79 14.33 8.58 0.00",
+}
+GOLDEN = {
+    ("test", "weak"): "76.12 60.35 52.61 63.03 71.73 | 63.03 55.75 44.69 54.49 61.60",
+    ("test", "weak_old"): "76.08 60.35 52.61 63.01 71.70 | 63.03 55.75 44.69 54.49 61.60",
+    ("test", "weak_audio"): "76.12 10.08 14.50 33.57 58.59 | 63.03 10.08 14.50 29.20 46.45",
+    ("test", "weak_visual"): "0.50 60.35 14.50 25.12 43.15 | 0.50 55.75 14.50 23.58 36.92",
+    ("test", "nothing"): NOTHING["test"],
+    ("test", "audio"): "100.00 57.40 63.89 73.76 81.36 | 100.00 52.85 62.62 71.82 79.87",
+    ("test", "visual"): "57.40 100.00 86.33 81.24 63.90 | 52.85 100.00 81.42 78.09 61.14",
+    ("test", "truth_and_weak"): "99.08 98.83 99.36 99.09 98.83 | 99.08 98.83 99.36 99.09 98.83",
+    ("test", "spread"): "80.14 89.80 82.78 84.24 81.96 | 66.11 83.69 71.41 73.74 68.27",
+    ("test", "speech"): "16.56 4.07 4.27 8.30 10.65 | 9.31 2.35 2.39 4.68 6.33",
+    ("test", "old"): "99.96 100.00 99.99 99.98 99.96 | 99.95 100.00 99.98 99.98 99.95",
+    ("val", "weak"): "77.07 58.65 52.07 62.60 71.53 | 63.85 53.48 44.15 53.82 61.12",
+    ("val", "nothing"): NOTHING["val"],
+    ("val", "audio"): "100.00 57.29 62.83 73.37 82.24 | 100.00 52.65 61.22 71.29 80.44",
+    ("val", "visual"): "57.29 100.00 88.47 81.92 62.71 | 52.65 100.00 83.97 78.87 60.10",
+    ("val", "truth_and_weak"): "98.36 98.74 98.97 98.69 98.36 | 98.36 98.74 98.97 98.69 98.36",
+    ("val", "spread"): "81.10 89.35 83.25 84.57 82.58 | 67.12 82.35 71.83 73.77 68.49",
+    ("val", "speech"): "19.12 4.45 4.66 9.41 12.76 | 11.86 2.41 2.54 5.61 8.19",
+}
+
+
+def truth_and_prediction(
+    split: str, kind: str, old_audio_table: Path
+) -> tuple[list[str], np.ndarray, np.ndarray]:
+    names = read_names(LLP / SPLIT_TABLES[split])
+    audio, visual, old = (
+        events_to_segments(read_events(path, VOCABULARY), names, 10, 25)
+        for path in (*(LLP / file for file in EVENT_TABLES.values()), old_audio_table)
+    )
+    weak_labels = read_weak_labels(LLP / SPLIT_TABLES[split], VOCABULARY)
+    weak = np.broadcast_to(weak_matrix(weak_labels, names, 25)[:, None], audio.shape)
+    none, speech = np.zeros_like(audio), np.zeros_like(audio)
+    speech[:, :, SPEECH] = 1
+    truth = np.stack([audio, visual])
+    everywhere = np.broadcast_to(truth.max(axis=2, keepdims=True), truth.shape)
+    predicted = {
+        "weak": (weak, weak),
+        "weak_old": (weak, weak),
+        "weak_audio": (weak, none),
+        "weak_visual": (none, weak),
+        "nothing": (none, none),
+        "audio": (audio, audio),
+        "visual": (visual, visual),
+        "truth_and_weak": (audio & weak, visual & weak),
+        "spread": everywhere,
+        "speech": (speech, speech),
+        "old": (old, visual),
+    }[kind]
+    if kind == "weak_old":
+        truth = np.stack([old, visual])
+    return names, truth, np.stack(predicted)
+
+
+@needs_llp
+@pytest.mark.parametrize(("split", "kind"), GOLDEN)
+def test_golden_numbers(split: str, kind: str, old_audio_table: Path) -> None:
+    names, truth, predicted = truth_and_prediction(split, kind, old_audio_table)
+    metrics = evaluate_arrays(split, names, truth, predicted, VOCABULARY)["metrics"]
+    rows = [" ".join(f"{metrics[level][metric]:.2f}" for metric in METRICS) for level in LEVELS]
+    assert " | ".join(rows) == GOLDEN[split, kind]
