@@ -12,12 +12,12 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from pipeline.encoders.spec import RANDOM_WEIGHTS
 from pipeline.errors import PipelineError
 from pipeline.files import REPOSITORY, existing_file
 from pipeline.parsers.registry import recipe_for
 
 SCHEMA_PATH = REPOSITORY / "workflow" / "schemas" / "config.schema.json"
-RANDOM_WEIGHTS = "random"
 
 Count = Annotated[int, Field(ge=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -110,9 +110,10 @@ class _Encoder(_Section):
 
     @model_validator(mode="after")
     def _check_weights(self) -> Self:
-        if self.weights == RANDOM_WEIGHTS and self.sha256:
+        is_random = RANDOM_WEIGHTS.match(self.weights) is not None
+        if is_random and self.sha256:
             raise ValueError("weights are 'random', so there is nothing for sha256 to check")
-        if self.weights != RANDOM_WEIGHTS and self.sha256 is None:
+        if not is_random and self.sha256 is None:
             raise ValueError(
                 "weights need a sha256, which names the feature cache; "
                 f"`sha256sum {self.weights}` prints it"

@@ -12,7 +12,7 @@ BASE = Path(workflow.basedir)
 sys.path.insert(0, str(BASE))
 
 from pipeline.annotations import EVENT_TABLES, SPLIT_TABLES
-from pipeline.config import RANDOM_WEIGHTS, parse_config
+from pipeline.config import parse_config
 from pipeline.encoders.spec import EncoderSpec
 from pipeline.errors import PipelineError
 from pipeline.manifest import plan, shard_digest
@@ -149,7 +149,7 @@ def feature_shards(name):
 def weights_of(name):
     """Return the files that an encoder is loaded from, as inputs of its rules."""
     spec = SPECS[name]
-    return [] if spec.weights == RANDOM_WEIGHTS else [spec.weights]
+    return [spec.weights] if spec.random_seed is None else []
 
 
 def encoder_arguments(name):
