@@ -1,0 +1,36 @@
+"""``annotations``: check the annotation tables and list what is odd about them."""
+
+import argparse
+from pathlib import Path
+
+from pipeline.vocabulary import DEFAULT_PATH
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the stage's arguments."""
+    parser.add_argument(
+        "--annotations", type=Path, required=True, metavar="DIR", help="folder of the tables"
+    )
+    parser.add_argument(
+        "--vocabulary",
+        type=Path,
+        default=DEFAULT_PATH,
+        metavar="YAML",
+        help="the classes (default: LLP's 25)",
+    )
+    parser.add_argument(
+        "--segments", type=int, default=10, metavar="T", help="segments of a video (default: 10)"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="TSV", help="where the report is written"
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Check the tables and write the report."""
+    from pipeline.oddities import check_tables, write_oddities
+    from pipeline.vocabulary import read_vocabulary
+
+    vocabulary = read_vocabulary(arguments.vocabulary)
+    oddities = check_tables(arguments.annotations, vocabulary, arguments.segments)
+    write_oddities(arguments.out, oddities)

@@ -1,0 +1,122 @@
+import csv
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli import main
+from pipeline.errors import PipelineError
+from pipeline.oddities import KINDS, Oddity, check_tables
+from pipeline.vocabulary import read_vocabulary
+
+VOCABULARY = read_vocabulary()
+LLP = Path(__file__).parents[3] / "shared" / "llp"
+needs_llp = pytest.mark.skipif(not LLP.is_dir(), reason="LLP's tables are not beside the checkout")
+
+TABLES = {
+    "AVVP_train.csv": "filename\tevent_labels\nt_8.5_18.5\tDog\nt_0_10\tDog\nt_0_10\tCar\n",
+    "AVVP_val_pd.csv": "filename\tevent_labels\nv_0_10\tSpeech,Dog,Speech\nt_0_10\tDog\n",
+    "AVVP_eval_audio.csv": (
+        "filename\tonset\toffset\tevent_labels\n"
+        "v_0_10\t0\t4\tSpeech\n"
+        "v_0_10\t0\t4\tSpeech\n"
+        "v_0_10\t1\t2\tSpeech\n"
+        "v_0_10\t3\t6\tSpeech\n"
+        "v_0_10\t6\t7\tSpeech\n"
+        "v_0_10\t9\t0\tCheering\n"
+        "v_0_10\t4.5\t6\tCar\n"
+        "v_0_10`\t0\t1\tCat\n"
+    ),
+    "AVVP_eval_visual.csv": "filename\tonset\toffset\tevent_labels\nt_0_10\t0\t10\tDog\n",
+    "AVVP_dataset_full.csv": (
+        "filename\tevent_labels\nt_8.5_18.5\tDog\nt_0_10\tCar,Dog\nx_0_10\tCar\n"
+    ),
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, text in TABLES.items():
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def test_every_oddity_is_listed_once(folder: Path) -> None:
+    found = [oddity for oddity in check_tables(folder, VOCABULARY) if oddity.kind != "version"]
+    audio, full, val = "AVVP_eval_audio.csv", "AVVP_dataset_full.csv", "AVVP_val_pd.csv"
+    assert found == [
+        Oddity("missing_table", "AVVP_test_pd.csv", "", "the stages that need it stop"),
+        Oddity("repeated_video", "AVVP_train.csv", "t_0_10", "again in line 4"),
+        Oddity("repeated_label", val, "v_0_10", "Speech"),
+        Oddity("fractional_time", "AVVP_train.csv", "t_8.5_18.5", "8.5 to 18.5"),
+        Oddity("two_splits", val, "t_0_10", "also in train"),
+        Oddity("full_table_differs", full, "t_0_10", "labels differ from the split's"),
+        Oddity("full_table_differs", full, "v_0_10", "in a split, not here"),
+        Oddity("full_table_differs", full, "x_0_10", "here, in no split"),
+        Oddity("unknown_video", audio, "v_0_10`", "its events are ignored"),
+        Oddity("sets_nothing", audio, "v_0_10", "Cheering 9 to 0"),
+        Oddity("fractional_event", audio, "v_0_10", "Car 4.5 to 6"),
+        Oddity("repeated_event", audio, "v_0_10", "Speech 0 to 4, 2 times"),
+        Oddity("overlapping_events", audio, "v_0_10", "Speech 0 to 4 and Speech 1 to 2"),
+        Oddity("overlapping_events", audio, "v_0_10", "Speech 0 to 4 and Speech 3 to 6"),
+        Oddity("event_without_weak_label", audio, "v_0_10", "Car"),
+        Oddity("weak_label_without_event", val, "v_0_10", "Dog"),
+    ]
+
+
+def test_segments_decide_what_an_event_covers(folder: Path) -> None:
+    found = check_tables(folder, VOCABULARY, segments=6)
+    empty = [oddity.detail for oddity in found if oddity.kind == "sets_nothing"]
+    assert empty == ["Speech 6 to 7", "Cheering 9 to 0"]
+
+
+def test_the_command_writes_the_report_and_warns_once_a_kind(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "report" / "check.tsv"
+    assert main(["annotations", f"--annotations={folder}", f"--out={out}"]) == 0
+    with out.open(newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    assert list(rows[0]) == ["kind", "table", "filename", "detail"]
+    assert {row["kind"] for row in rows} == set(KINDS)
+    log = capsys.readouterr().err
+    assert log.count("WARNING") == len(KINDS) - 1
+    assert "overlap; they merge): 2, listed" in log
+    assert "not a known release of LLP" in log
+
+
+def test_a_folder_without_tables_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(PipelineError, match="has none of the tables AVVP_train"):
+        check_tables(tmp_path, VOCABULARY)
+
+
+@needs_llp
+def test_llp_has_its_known_oddities() -> None:
+    found = check_tables(LLP, VOCABULARY)
+    assert Counter((oddity.kind, oddity.table) for oddity in found) == {
+        **{("version", path.name): 1 for path in LLP.glob("*.csv")},
+        ("repeated_label", "AVVP_test_pd.csv"): 1,
+        ("fractional_time", "AVVP_train.csv"): 5,
+        ("unknown_video", "AVVP_eval_audio.csv"): 8,
+        ("unknown_video", "AVVP_eval_visual.csv"): 7,
+        ("sets_nothing", "AVVP_eval_audio.csv"): 6,
+        ("repeated_event", "AVVP_eval_audio.csv"): 8,
+        ("overlapping_events", "AVVP_eval_audio.csv"): 15,
+        ("event_without_weak_label", "AVVP_eval_audio.csv"): 44,
+        ("event_without_weak_label", "AVVP_eval_visual.csv"): 34,
+        ("weak_label_without_event", "AVVP_val_pd.csv"): 12,
+        ("weak_label_without_event", "AVVP_test_pd.csv"): 23,
+    }
+    absent = [oddity.detail for oddity in found if oddity.kind == "weak_label_without_event"]
+    assert sum(len(detail.split(",")) for detail in absent) == 13 + 25
+    releases = {oddity.table: oddity.detail for oddity in found if oddity.kind == "version"}
+    assert releases["AVVP_eval_audio.csv"].startswith("LLP's, corrected in 2024;")
+    assert all(detail.startswith("LLP's") for detail in releases.values())
+
+
+@needs_llp
+def test_the_earlier_release_is_recognised(old_audio_table: Path) -> None:
+    found = check_tables(old_audio_table.parent, VOCABULARY)
+    assert found[0].detail.startswith("LLP's, from before the correction of 2024;")
+    unknown = {oddity.filename for oddity in found if oddity.kind == "unknown_video"}
+    assert {"Baby_cry_infant_cry", "KvIjsmANkxI_10_20`"} <= unknown
