@@ -1,0 +1,120 @@
+"""Which encoder, and the fingerprint of all that decides its numbers. Imports no heavy library."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import PipelineError
+from pipeline.files import existing_file, fingerprint, sha256_of
+
+# Raised whenever the features of the same weights and segments may change.
+FEATURES_VERSION = 1
+
+BACKENDS = {"clip": ("open_clip", "transformers"), "clap": ("laion_clap", "transformers")}
+PRECISIONS = ("fp32", "bf16", "fp16")
+RANDOM_WEIGHTS = re.compile(r"^random(?::(?P<seed>\d{1,9}))?$")
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """What decides an encoder's numbers.
+
+    Attributes
+    ----------
+    encoder
+        ``clip`` (frames) or ``clap`` (sound).
+    backend
+        The library that runs it, one of ``BACKENDS[encoder]``.
+    model
+        The architecture: a name the backend knows, an open_clip config file (``.json``), or a
+        transformers folder with ``config.json``.
+    weights
+        A ``.safetensors`` or ``.pt`` file, or ``random`` / ``random:SEED`` (seed 0 if not said)
+        for weights drawn from a seed: same shapes and cost, meaningless numbers.
+    sha256
+        Checksum of the weights' file; checked before anything is read from it.
+    tokenizer
+        Folder with CLAP's ``tokenizer.json`` or ``vocab.json`` and ``merges.txt``; by default
+        the model folder.
+    precision
+        ``fp32``, or ``bf16`` / ``fp16`` autocast.
+
+    Raises
+    ------
+    PipelineError
+        A value is none of the allowed ones.
+    """
+
+    encoder: str
+    backend: str
+    model: str
+    weights: str
+    sha256: str | None = None
+    tokenizer: str | None = None
+    precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        _allow("encoder", self.encoder, tuple(BACKENDS))
+        _allow(f"backend of {self.encoder}", self.backend, BACKENDS[self.encoder])
+        _allow("precision", self.precision, PRECISIONS)
+        if self.sha256 is not None and not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
+            raise PipelineError(
+                f"sha256 is '{self.sha256}'; it must be the 64 hex digits that"
+                f" `sha256sum {self.weights}` prints."
+            )
+        if self.sha256 is not None and self.random_seed is not None:
+            raise PipelineError("weights are random, so there is nothing for sha256 to check.")
+
+    @property
+    def modality(self) -> str:
+        """Which captions of the vocabulary the encoder reads: ``audio`` or ``visual``."""
+        return "visual" if self.encoder == "clip" else "audio"
+
+    @property
+    def random_seed(self) -> int | None:
+        """The seed of random weights; None when the weights are a file."""
+        match = RANDOM_WEIGHTS.match(self.weights)
+        return int(match["seed"] or 0) if match else None
+
+    @property
+    def config_path(self) -> Path | None:
+        """The file that holds the architecture; None when ``model`` is a backend's own name."""
+        path = Path(self.model)
+        if path.suffix == ".json":
+            return existing_file(path, f"the model configuration of {self.encoder}")
+        if self.backend == "transformers":
+            return existing_file(path / "config.json", f"the model configuration of {self.encoder}")
+        return None
+
+    def weights_identity(self) -> str:
+        """Return the weights' SHA-256 (computed where none was given), or ``random:SEED``."""
+        if self.random_seed is not None:
+            return f"random:{self.random_seed}"
+        path = Path(self.weights)
+        return self.sha256 or sha256_of(existing_file(path, f"the weights of {self.encoder}"))
+
+    def fingerprint(self, decoding: str) -> str:
+        """Return the 10 hex digits that name the feature folder.
+
+        Parameters
+        ----------
+        decoding
+            The fingerprint of the segments that are encoded.
+        """
+        config = self.config_path
+        return fingerprint(
+            {
+                "encoder": self.encoder,
+                "backend": self.backend,
+                "model": sha256_of(config) if config else self.model,
+                "weights": self.weights_identity(),
+                "precision": self.precision,
+                "version": FEATURES_VERSION,
+                "segments": decoding,
+            }
+        )
+
+
+def _allow(what: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise PipelineError(f"{what} is '{value}'; allowed are {', '.join(allowed)}.")
