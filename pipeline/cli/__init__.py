@@ -18,7 +18,8 @@ from pipeline.progress import configure_logging
 STAGES: dict[str, str] = {
     "demo": "render the synthetic corpus: videos and annotation tables in LLP's formats",
     "demo-encoders": "train the demo's small CLIP and CLAP on synthetic pictures and sounds",
-    "annotations": "fetch and check the annotation tables",
+    "fetch": "download one file and check its sha256",
+    "annotations": "check the annotation tables",
     "manifest": "list every video with its split, file and shard",
     "segments": "decode one shard's videos into 1-second segments",
     "features": "run a frozen encoder over one shard's segments",

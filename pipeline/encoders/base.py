@@ -39,6 +39,8 @@ class Encoder(Protocol):
         The factor on cosines that the encoder was trained with (already exponentiated).
     notes
         What else a shard's meta should say.
+    batch_size
+        Segments at a time.
     """
 
     spec: EncoderSpec
@@ -46,6 +48,11 @@ class Encoder(Protocol):
     dimensions: Mapping[str, int]
     logit_scale: float
     notes: Mapping[str, str]
+
+    @property
+    def batch_size(self) -> int:
+        """Segments at a time."""
+        ...
 
     def embed(self, segments: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
         """Return the arrays named in ``dimensions`` for segments ``[n, T, ...]``."""
@@ -192,7 +199,8 @@ def prove_captions(encoder: Encoder, captions: Sequence[str]) -> NDArray[np.floa
             f"the {encoder.spec.encoder} text tower gave embeddings {embeddings.shape} that are not"
             f" finite or not [{len(captions)}, {size}]; check the weights."
         )
-    apart = torch.cdist(*[torch.from_numpy(embeddings)] * 2).fill_diagonal_(np.inf)
+    text = torch.from_numpy(embeddings)
+    apart = torch.cdist(text, text).fill_diagonal_(np.inf)
     if len(captions) > 1 and float(apart.min()) < NEAREST_CAPTIONS:
         first, second = divmod(int(apart.argmin()), len(captions))
         raise PipelineError(

@@ -34,7 +34,7 @@ class ClapModel:
     Attributes
     ----------
     module
-        The model, in evaluation mode; has ``logit_scale_a``.
+        The model, in evaluation mode.
     map_sound
         Log-mel ``[B, 1001, 64]`` to HTSAT's last feature map ``[B, D', 2, 32]``.
     project_sound
@@ -45,6 +45,8 @@ class ClapModel:
         RoBERTa's configuration.
     dimension, map_dimension
         D and D'.
+    logit_scale
+        Factor on cosines, exponentiated (``logit_scale_a``).
     """
 
     module: torch.nn.Module
@@ -54,6 +56,7 @@ class ClapModel:
     text_config: Any
     dimension: int
     map_dimension: int
+    logit_scale: float
 
 
 class ClapEncoder:
@@ -67,9 +70,14 @@ class ClapEncoder:
         self._runner = runner
         self._model = model
         model.module.to(runner.device)
-        self.logit_scale = float(model.module.logit_scale_a.exp())
+        self.logit_scale = model.logit_scale
         self._mel = LogMel().to(runner.device)
         self._tokenizer, self.notes = _tokenizer(spec, model.text_config)
+
+    @property
+    def batch_size(self) -> int:
+        """Segments at a time."""
+        return self._runner.batch_size
 
     def embed(self, segments: NDArray[np.int16]) -> dict[str, NDArray[np.float32]]:
         """Embed sound.
@@ -185,6 +193,7 @@ def _transformers_model(spec: EncoderSpec) -> ClapModel:
         text_config=config.text_config,
         dimension=config.projection_dim,
         map_dimension=model.audio_model.audio_encoder.num_features,
+        logit_scale=float(model.logit_scale_a.exp()),
     )
 
 
@@ -223,6 +232,7 @@ def _laion_model(spec: EncoderSpec) -> ClapModel:
         text_config=roberta,
         dimension=model.joint_embed_shape,
         map_dimension=model.audio_branch.num_features,
+        logit_scale=float(model.logit_scale_a.exp()),
     )
 
 

@@ -46,6 +46,8 @@ class ClipModel:
         Entries of the token table.
     context_length
         L.
+    logit_scale
+        Factor on cosines, exponentiated.
     """
 
     module: torch.nn.Module
@@ -57,6 +59,7 @@ class ClipModel:
     dimension: int
     vocabulary_size: int
     context_length: int
+    logit_scale: float
 
 
 class ClipEncoder:
@@ -71,11 +74,16 @@ class ClipEncoder:
         self._runner = runner
         self._model = model
         model.module.to(runner.device)
-        self.logit_scale = float(model.module.logit_scale.exp())
+        self.logit_scale = model.logit_scale
         self._mean = torch.tensor(model.mean, device=runner.device)[:, None, None]
         self._std = torch.tensor(model.std, device=runner.device)[:, None, None]
         self._tokenizer = open_clip.SimpleTokenizer(context_length=model.context_length)
         _check_vocabulary(self._tokenizer, model.vocabulary_size)
+
+    @property
+    def batch_size(self) -> int:
+        """Segments at a time."""
+        return self._runner.batch_size
 
     def transform(self, frames: torch.Tensor) -> torch.Tensor:
         """Return normalised pixels ``[B * K, 3, H, W]`` of uint8 frames ``[B, K, H, W, 3]``."""
@@ -149,6 +157,7 @@ def _open_clip_model(spec: EncoderSpec) -> ClipModel:
         dimension=open_clip.get_model_config(name)["embed_dim"],
         vocabulary_size=model.vocab_size,
         context_length=model.context_length,
+        logit_scale=float(model.logit_scale.exp()),
     )
 
 
@@ -191,6 +200,7 @@ def _transformers_model(spec: EncoderSpec) -> ClipModel:
         dimension=config.projection_dim,
         vocabulary_size=config.text_config.vocab_size,
         context_length=config.text_config.max_position_embeddings,
+        logit_scale=float(model.logit_scale.exp()),
         **_pixel_statistics(folder),
     )
 

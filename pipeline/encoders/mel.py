@@ -36,6 +36,7 @@ class LogMel(torch.nn.Module):
             n_mels=BANDS,
         )
         self.decibels = torchaudio.transforms.AmplitudeToDB(top_db=None)
+        self.second_index: torch.Tensor
         self.register_buffer("second_index", _second_index(), persistent=False)
 
     def windows(self, audio: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from pipeline.errors import PipelineError
@@ -86,8 +87,9 @@ class EncoderSpec:
             return existing_file(path / "config.json", f"the model configuration of {self.encoder}")
         return None
 
+    @cached_property
     def weights_identity(self) -> str:
-        """Return the weights' SHA-256 (computed where none was given), or ``random:SEED``."""
+        """The weights' SHA-256 (computed where none was given), or ``random:SEED``."""
         if self.random_seed is not None:
             return f"random:{self.random_seed}"
         path = Path(self.weights)
@@ -107,7 +109,7 @@ class EncoderSpec:
                 "encoder": self.encoder,
                 "backend": self.backend,
                 "model": sha256_of(config) if config else self.model,
-                "weights": self.weights_identity(),
+                "weights": self.weights_identity,
                 "precision": self.precision,
                 "version": FEATURES_VERSION,
                 "segments": decoding,

@@ -100,13 +100,14 @@ def _byte_level(model: models.Model) -> Tokenizer:
 
 
 def _prepared(tokenizer: Tokenizer, positions: int) -> CaptionTokenizer:
-    ids = {token: tokenizer.token_to_id(token) for token in SPECIAL_TOKENS}
-    if list(ids.values()) != [0, 1, 2, 3]:
+    seen = [tokenizer.token_to_id(token) for token in SPECIAL_TOKENS]
+    if seen != list(range(len(SPECIAL_TOKENS))):
         raise PipelineError(
-            f"the tokenizer's special tokens are {ids}; CLAP needs {', '.join(SPECIAL_TOKENS)} as"
-            " 0, 1, 2, 3."
+            f"the tokenizer has {', '.join(SPECIAL_TOKENS)} as {seen}; CLAP needs them as 0, 1, 2"
+            " and 3."
         )
-    tokenizer.post_processor = processors.RobertaProcessing((END, ids[END]), (START, ids[START]))
+    start, pad, end, _ = range(len(SPECIAL_TOKENS))
+    tokenizer.post_processor = processors.RobertaProcessing((END, end), (START, start))
     tokenizer.enable_truncation(min(MAX_LENGTH, positions))
-    tokenizer.enable_padding(pad_id=ids[PAD], pad_token=PAD)
+    tokenizer.enable_padding(pad_id=pad, pad_token=PAD)
     return CaptionTokenizer(tokenizer)

@@ -19,7 +19,12 @@ Module = TypeVar("Module", bound=torch.nn.Module)
 logger = logging.getLogger(__name__)
 
 # Numpy scalars in the training records that LAION's .pt checkpoints carry beside their weights.
-SAFE_GLOBALS = [np.core.multiarray.scalar, np.dtype, np.dtypes.Float64DType, np.dtypes.Int64DType]
+SAFE_GLOBALS = [
+    np.core.multiarray.scalar,  # type: ignore[attr-defined]
+    np.dtype,
+    np.dtypes.Float64DType,
+    np.dtypes.Int64DType,
+]
 
 
 def build(spec: EncoderSpec, make: Callable[[], Module]) -> Module:
@@ -62,7 +67,8 @@ def read_weights(path: Path, sha256: str | None) -> dict[str, torch.Tensor]:
         )
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            tensors: dict[str, torch.Tensor] = load_file(path)
+            return tensors
         with torch.serialization.safe_globals(SAFE_GLOBALS):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, ValueError, EOFError, OSError) as error:
@@ -72,7 +78,9 @@ def read_weights(path: Path, sha256: str | None) -> dict[str, torch.Tensor]:
             f"'{path}' holds more than weights, which is not loaded ({type(error).__name__});"
             " convert it to .safetensors."
         ) from None
-    state = checkpoint.get("state_dict", checkpoint)
+    state = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else {}
+    if not state or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
+        raise PipelineError(f"'{path}' holds no tensors by name; it is not a weights' file.")
     return {name.removeprefix("module."): tensor for name, tensor in state.items()}
 
 

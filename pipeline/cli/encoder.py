@@ -1,0 +1,40 @@
+"""The arguments that say which encoder, shared by the stages that load one."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from pipeline.encoders.spec import BACKENDS, PRECISIONS, EncoderSpec
+
+if TYPE_CHECKING:
+    from pipeline.encoders.base import Encoder
+
+
+def add_encoder_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that name an encoder and where it runs."""
+    backends = sorted({backend for some in BACKENDS.values() for backend in some})
+    add = parser.add_argument
+    add("--encoder", required=True, choices=BACKENDS, help="clip sees frames, clap hears sound")
+    add("--backend", required=True, choices=backends, help="the library that runs it")
+    add("--model", required=True, help="architecture: name, .json config or transformers folder")
+    add("--weights", required=True, help=".safetensors or .pt file; or random[:SEED]")
+    add("--sha256", help="checksum that the weights must have")
+    add("--tokenizer", help="folder of CLAP's tokenizer; default: the model folder")
+    add("--precision", choices=PRECISIONS, default="fp32", help="default: %(default)s")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:INDEX; default: %(default)s")
+    add("--batch-size", type=int, default=64, help="segments at a time; default: %(default)s")
+
+
+def encoder_from(arguments: argparse.Namespace) -> "Encoder":
+    """Load the encoder that the arguments name."""
+    from pipeline.encoders.base import load_encoder
+
+    spec = EncoderSpec(
+        encoder=arguments.encoder,
+        backend=arguments.backend,
+        model=arguments.model,
+        weights=arguments.weights,
+        sha256=arguments.sha256,
+        tokenizer=arguments.tokenizer,
+        precision=arguments.precision,
+    )
+    return load_encoder(spec, arguments.device, arguments.batch_size)

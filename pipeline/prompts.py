@@ -1,0 +1,42 @@
+"""The prompts stage: the class captions through an encoder's text tower."""
+
+from pathlib import Path
+
+from pipeline.encoders.base import Encoder, prove_captions
+from pipeline.encoders.spec import FEATURES_VERSION
+from pipeline.store import Shard, write_shard
+from pipeline.vocabulary import Vocabulary
+
+
+def write_prompts(encoder: Encoder, vocabulary: Vocabulary, path: Path, fingerprint: str) -> Shard:
+    """Embed the captions of an encoder's modality and write them.
+
+    Parameters
+    ----------
+    encoder
+        CLIP (visual captions) or CLAP (audio captions).
+    vocabulary
+        The C classes.
+    path
+        The shard: names are the classes, ``text [C, D]`` L2-normalised, meta ``logit_scale`` is
+        the factor on cosines (already exponentiated).
+    fingerprint
+        That of the features which the prompts belong to.
+
+    Raises
+    ------
+    PipelineError
+        Two captions cannot be told apart.
+    """
+    captions = vocabulary.captions(encoder.spec.modality)
+    meta = {
+        **encoder.notes,
+        "encoder": encoder.spec.encoder,
+        "weights": encoder.spec.weights_identity,
+        "version": str(FEATURES_VERSION),
+        "logit_scale": repr(encoder.logit_scale),
+        "fingerprint": fingerprint,
+    }
+    shard = Shard(vocabulary.names, {"text": prove_captions(encoder, captions)}, meta)
+    write_shard(path, shard)
+    return shard
