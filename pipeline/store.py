@@ -22,6 +22,7 @@ from safetensors.numpy import save_file
 from pipeline.errors import PipelineError, Status
 from pipeline.files import atomic_path, existing_file
 
+HEADER = "shard"
 SHARD_NAME = re.compile(r"^(?P<index>\d+)-of-(?P<count>\d+)\.safetensors$")
 
 
@@ -76,10 +77,8 @@ class Shard:
 
 def write_shard(path: Path, shard: Shard) -> None:
     """Write a shard file, atomically."""
-    header = {
-        "names": json.dumps(shard.names),
-        "meta": json.dumps(dict(shard.meta), sort_keys=True),
-    }
+    # One header entry: safetensors writes several in random order, and equal shards would differ.
+    header = {HEADER: json.dumps({"names": shard.names, "meta": dict(shard.meta)}, sort_keys=True)}
     arrays = {key: np.ascontiguousarray(array) for key, array in shard.arrays.items()}
     with atomic_path(path) as temporary:
         save_file(arrays, temporary, metadata=header)
@@ -98,9 +97,9 @@ class ShardReader:
         self.path = existing_file(path, "a shard")
         try:
             self._file = safe_open(str(path), framework="numpy")
-            header = self._file.metadata() or {}
-            self.names: tuple[str, ...] = tuple(json.loads(header["names"]))
-            self.meta: dict[str, str] = json.loads(header["meta"])
+            header = json.loads((self._file.metadata() or {})[HEADER])
+            self.names: tuple[str, ...] = tuple(header["names"])
+            self.meta: dict[str, str] = header["meta"]
         except (SafetensorError, KeyError, ValueError) as error:
             raise PipelineError(
                 f"'{path}' is not a whole shard file ({error}); delete it and run again."
@@ -124,6 +123,9 @@ class ShardReader:
 
     def rows(self, key: str, start: int, stop: int) -> NDArray[Any]:
         """Return rows ``start:stop`` of one array; only these are read."""
+        if not self.names:  # safetensors refuses to slice an array without rows
+            empty: NDArray[Any] = self._file.get_tensor(key)
+            return empty
         rows: NDArray[Any] = self._file.get_slice(key)[start:stop]
         return rows
 
@@ -168,14 +170,18 @@ def shard_paths(folder: Path) -> list[Path]:
 
 
 def read_shards(paths: Iterable[Path]) -> Shard:
-    """Read shard files and join them, videos sorted by name.
+    """Read whole shard files and join them; see ``join_shards``."""
+    return join_shards([read_shard(path) for path in paths])
+
+
+def join_shards(shards: Sequence[Shard]) -> Shard:
+    """Join the shards of one folder, videos sorted by name.
 
     Raises
     ------
     PipelineError
         Their meta differ, so their numbers were not made alike.
     """
-    shards = [read_shard(path) for path in paths]
     metas = {json.dumps(dict(shard.meta), sort_keys=True) for shard in shards}
     if len(metas) != 1:
         raise PipelineError(

@@ -1,0 +1,46 @@
+"""``pseudo-labels``: label segments by similarity to the captions."""
+
+import argparse
+from pathlib import Path
+
+from pipeline.vocabulary import DEFAULT_PATH
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the stage's arguments."""
+    folders = {
+        "--clip": "CLIP features: K-of-N.safetensors and prompts.safetensors",
+        "--clap": "CLAP features: the same",
+        "--annotations": "folder of the annotation tables",
+        "--out": "folder to write: labels.safetensors, thresholds.tsv, quality.json",
+    }
+    for option, meaning in folders.items():
+        parser.add_argument(option, type=Path, required=True, metavar="DIR", help=meaning)
+    parser.add_argument(
+        "--vocabulary",
+        type=Path,
+        default=DEFAULT_PATH,
+        metavar="YAML",
+        help="the classes (default: LLP's 25)",
+    )
+    parser.add_argument(
+        "--thresholds",
+        choices=("fixed", "calibrated"),
+        default="fixed",
+        help="the vocabulary's, or chosen by F1 on the validation split (default: %(default)s)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Label every video that both encoders have features of."""
+    from pipeline.pseudo_labels import make_pseudo_labels
+    from pipeline.vocabulary import read_vocabulary
+
+    make_pseudo_labels(
+        arguments.clip,
+        arguments.clap,
+        arguments.annotations,
+        read_vocabulary(arguments.vocabulary),
+        arguments.thresholds,
+        arguments.out,
+    )
