@@ -1,0 +1,257 @@
+"""What a run left behind, as the report reads it."""
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.annotations import (
+    EVENT_TABLES,
+    SPLIT_TABLES,
+    Labels,
+    events_to_segments,
+    read_events,
+    read_names,
+)
+from pipeline.errors import PipelineError
+from pipeline.files import existing_file
+from pipeline.metrics import LEVELS, METRICS
+from pipeline.parsers.registry import METHODS
+from pipeline.store import ShardReader
+from pipeline.vocabulary import MODALITIES, Vocabulary, read_vocabulary
+
+Evaluation = dict[str, Any]
+
+# The method that the page sets against the pseudo-labels when it was trained.
+HEADLINE_METHOD = "link"
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where a run's artefacts lie.
+
+    Attributes
+    ----------
+    models
+        Folder of ``{method}/seed{S}/`` as the train stage leaves them.
+    pseudo_labels
+        Folder of labels.safetensors, quality.json and thresholds.tsv.
+    annotations
+        Folder of the annotation tables.
+    statuses
+        Status tables of all shards; a video may stand in several.
+    check
+        The annotations' check table, or None.
+    benchmarks
+        Folder of Snakemake's benchmark files, or None.
+    vocabulary, published
+        The classes, and the published results.
+    config
+        The run's configuration file, or None; only its name and checksum are shown.
+    is_llp
+        Whether the videos are LLP's, so that published results stand beside the run's own.
+    """
+
+    models: Path
+    pseudo_labels: Path
+    annotations: Path
+    statuses: tuple[Path, ...]
+    vocabulary: Path
+    published: Path
+    check: Path | None = None
+    benchmarks: Path | None = None
+    config: Path | None = None
+    is_llp: bool = False
+
+
+@dataclass(frozen=True)
+class TrainedParser:
+    """One method trained with one seed.
+
+    Attributes
+    ----------
+    method, seed
+        Which one.
+    folder
+        Its model folder.
+    evaluations
+        Split to evaluation (see ``pipeline.evaluation``).
+    curve
+        One row per epoch: column to value.
+    """
+
+    method: str
+    seed: int
+    folder: Path
+    evaluations: Mapping[str, Evaluation]
+    curve: tuple[Mapping[str, float], ...]
+
+    @property
+    def display_name(self) -> str:
+        """The method's name as tables and plots show it."""
+        return METHODS[self.method].display_name if self.method in METHODS else self.method
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """A run's results.
+
+    Attributes
+    ----------
+    sources
+        Where they were read.
+    vocabulary
+        The C classes.
+    parsers
+        Trained parsers by method, each method's sorted by seed.
+    quality
+        Split to ``unmasked`` and ``masked`` to the pseudo-labels' evaluation.
+    split_names
+        Split to the names of its weak table.
+    labelled
+        Names of the videos that both encoders kept, thus those that were evaluated.
+    segments
+        T.
+    """
+
+    sources: Sources
+    vocabulary: Vocabulary
+    parsers: Mapping[str, tuple[TrainedParser, ...]]
+    quality: Mapping[str, Mapping[str, Evaluation]]
+    split_names: Mapping[str, tuple[str, ...]]
+    labelled: frozenset[str]
+    segments: int
+
+    @property
+    def headline(self) -> tuple[TrainedParser, ...]:
+        """The seeds of LINK, else of the method with the best mean validation Type@AV."""
+        if HEADLINE_METHOD in self.parsers:
+            return self.parsers[HEADLINE_METHOD]
+        return max(self.parsers.values(), key=_mean_validation_type)
+
+    @cached_property
+    def test_names(self) -> tuple[str, ...]:
+        """The N test videos that were evaluated, in table order."""
+        return tuple(name for name in self.split_names["test"] if name in self.labelled)
+
+    def truth(self) -> Labels:
+        """Return the test videos' annotated events as labels ``[2, N, T, C]``."""
+        folder = self.sources.annotations
+        return self._labels(*(folder / EVENT_TABLES[modality] for modality in MODALITIES))
+
+    def predictions(self, parser: TrainedParser) -> Labels:
+        """Return a parser's test predictions as labels ``[2, N, T, C]``."""
+        names = (f"predicted_test_{modality}.csv" for modality in MODALITIES)
+        return self._labels(*(parser.folder / name for name in names))
+
+    def _labels(self, *tables: Path) -> Labels:
+        size = (self.test_names, self.segments, len(self.vocabulary))
+        return np.stack(
+            [events_to_segments(read_events(path, self.vocabulary), *size) for path in tables]
+        )
+
+
+def read_artifacts(sources: Sources) -> Artifacts:
+    """Read a run's results.
+
+    Raises
+    ------
+    PipelineError
+        A file is missing or malformed, or no parser has been trained and evaluated.
+    """
+    with ShardReader(sources.pseudo_labels / "labels.safetensors") as reader:
+        labelled = frozenset(reader.names)
+        segments = reader.rows("audio", 0, 0).shape[1]
+    quality = read_json(sources.pseudo_labels / "quality.json")
+    return Artifacts(
+        sources=sources,
+        vocabulary=read_vocabulary(sources.vocabulary),
+        parsers=_read_parsers(sources.models),
+        quality={split: _checked(by_mask, "quality.json") for split, by_mask in quality.items()},
+        split_names={
+            split: tuple(read_names(sources.annotations / table))
+            for split, table in SPLIT_TABLES.items()
+        },
+        labelled=labelled,
+        segments=segments,
+    )
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of a run.
+
+    Raises
+    ------
+    PipelineError
+        The file is missing or not JSON.
+    """
+    try:
+        return json.loads(existing_file(path, "a result of the run").read_text("utf-8"))
+    except ValueError as error:
+        raise PipelineError(f"'{path}' is not JSON ({error}); run its stage again.") from None
+
+
+def read_tsv(path: Path) -> list[dict[str, str]]:
+    """Read a tab-separated table with a header, without quoting."""
+    with existing_file(path, "a table of the run").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+def _read_parsers(models: Path) -> dict[str, tuple[TrainedParser, ...]]:
+    found = [_read_parser(path.parent) for path in models.glob("*/seed*/metrics.json")]
+    if not found:
+        raise PipelineError(
+            f"'{models}' has no METHOD/seedS/metrics.json; train a parser before the report."
+        )
+    found.sort(key=lambda parser: (parser.method, parser.seed))
+    methods = [name for name in METHODS if any(parser.method == name for parser in found)]
+    methods += sorted({parser.method for parser in found} - set(methods))
+    return {
+        method: tuple(parser for parser in found if parser.method == method) for method in methods
+    }
+
+
+def _read_parser(folder: Path) -> TrainedParser:
+    path = folder / "curve.csv"
+    with existing_file(path, "a training curve").open(encoding="utf-8", newline="") as file:
+        try:
+            curve = tuple(
+                {key: float(value) for key, value in row.items()} for row in csv.DictReader(file)
+            )
+            seed = int(folder.name.removeprefix("seed"))
+        except (TypeError, ValueError) as error:
+            raise PipelineError(
+                f"'{path}' is not the training curve of a seed ({error}); train again."
+            ) from None
+    evaluations = _checked(read_json(folder / "metrics.json"), str(folder / "metrics.json"))
+    return TrainedParser(folder.parent.name, seed, folder, evaluations, curve)
+
+
+def _checked(evaluations: Any, where: str) -> dict[str, Evaluation]:
+    """Return evaluations by name when each has all that the report shows."""
+    try:
+        for evaluation in evaluations.values():
+            int(evaluation["videos"])
+            for level in LEVELS:
+                for modality in MODALITIES:
+                    dict(evaluation["per_class"][level][modality])
+                for metric in METRICS:
+                    float(evaluation["metrics"][level][metric])
+                    low, high = evaluation["intervals"][level][metric]
+                    float(low), float(high)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise PipelineError(
+            f"'{where}' is not an evaluation ({type(error).__name__}: {error}); evaluate again."
+        ) from None
+    return dict(evaluations)
+
+
+def _mean_validation_type(parsers: tuple[TrainedParser, ...]) -> float:
+    return float(
+        np.mean([parser.evaluations["val"]["metrics"]["segment"]["type"] for parser in parsers])
+    )

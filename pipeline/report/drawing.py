@@ -1,0 +1,142 @@
+"""How every figure of the report looks, and how it becomes SVG for the page."""
+
+import html
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from pipeline.files import atomic_path, write_text
+from pipeline.report.tables import write_csv
+
+# One colour per modality everywhere, told apart with any colour vision and 3:1 against white and
+# near-black. Source: Okabe & Ito, "Color universal design" (2008).
+COLOURS = {"audio": "#d55e00", "visual": "#0072b2", "audio_visual": "#009e73"}
+MODALITY_TITLES = {"audio": "Audio", "visual": "Visual", "audio_visual": "Audio-visual"}
+
+# Stands for the colour of the surrounding text: SVG gets `currentColor`, so that one drawing
+# serves a light page, a dark one and print.
+INK = "#010203"
+FAINT = 0.16  # opacity of grid lines
+MUTED = 0.62  # opacity of what is secondary
+
+WIDTH = 4.9  # inches; 470 px, so that two figures stand side by side and one fills a phone
+POINTS_TO_PIXELS = 96 / 72
+
+STYLE: dict[str, Any] = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 9,
+    "axes.linewidth": 0.6,
+    "axes.spines.left": False,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "figure.constrained_layout.use": True,
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "grid.alpha": FAINT,
+    "grid.color": INK,
+    "grid.linewidth": 0.6,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "legend.handlelength": 1.4,
+    "savefig.facecolor": "none",
+    "svg.fonttype": "none",
+    "svg.hashsalt": "report",
+    "text.color": INK,
+    "text.parse_math": False,
+    "xtick.color": INK,
+    "xtick.labelsize": 9,
+    "xtick.major.size": 3,
+    "xtick.major.width": 0.6,
+    "ytick.color": INK,
+    "ytick.labelsize": 9,
+    "ytick.major.size": 0,
+}
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure with its numbers.
+
+    Attributes
+    ----------
+    name
+        Stem of its files and prefix of its ids.
+    title
+        What it shows, with the unit.
+    caption
+        How it is computed.
+    description
+        What it says to those who do not see it.
+    svg
+        The figure.
+    header, rows
+        Its numbers.
+    """
+
+    name: str
+    title: str
+    caption: str
+    description: str
+    svg: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[object]]
+
+    def write(self, folder: Path) -> None:
+        """Write ``{name}.svg`` and ``{name}.csv``."""
+        write_text(folder / f"{self.name}.svg", self.svg)
+        write_csv(folder / f"{self.name}.csv", self.header, self.rows)
+
+
+def style() -> Any:
+    """Return the context in which figures of the report are drawn and saved."""
+    return rc_context(STYLE)
+
+
+def new_figure(height: float, panels: int = 1) -> tuple[Figure, list[Axes]]:
+    """Return a figure of the report's width with panels one above the other; within ``style``."""
+    figure = Figure(figsize=(WIDTH, height))
+    return figure, list(figure.subplots(panels, 1, squeeze=False)[:, 0])
+
+
+def shown(class_name: str) -> str:
+    """Return a class name for people."""
+    return class_name.replace("_", " ")
+
+
+def to_svg(figure: Figure, name: str, description: str) -> str:
+    """Return a figure as one SVG element, the same bytes for the same numbers.
+
+    Its ids begin with ``name``, so that several can stand in one page; text stays text, in the
+    page's colour.
+    """
+    buffer = io.StringIO()
+    no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(buffer, format="svg", metadata=no_metadata)
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r'(\sid="|url\(#|href="#)', rf"\g<1>{name}-", svg)
+    svg = svg.replace(INK, "currentColor")
+    width = float(figure.get_figwidth()) * 72 * POINTS_TO_PIXELS
+    label = html.escape(description, quote=True)
+    opening = f'<svg role="img" aria-label="{label}" style="max-width:{width:.0f}px"'
+    return re.sub(r'^<svg width="[^"]*" height="[^"]*"', lambda _: opening, svg)
+
+
+def write_png(figure: Figure, path: Path) -> None:
+    """Write a figure with dark ink on white, atomically; within ``style``."""
+    with atomic_path(path) as temporary:
+        figure.savefig(
+            temporary, format="png", dpi=200, facecolor="white", metadata={"Software": None}
+        )

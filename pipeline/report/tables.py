@@ -1,0 +1,224 @@
+"""The result tables: this run's parsers and pseudo-labels, and what other work reports."""
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.errors import PipelineError
+from pipeline.files import atomic_path, existing_file
+from pipeline.metrics import LEVELS, METRICS
+from pipeline.report.artifacts import Artifacts, Evaluation
+
+METRIC_TITLES = {
+    "audio": "A",
+    "visual": "V",
+    "audio_visual": "AV",
+    "type": "Type",
+    "event": "Event",
+}
+LEVEL_PREFIXES = {"segment": "seg.", "event": "ev."}
+PSEUDO_LABEL_TITLES = {
+    "unmasked": "Pseudo-labels",
+    "masked": "Pseudo-labels ∧ weak label (oracle)",
+}
+ORACLE_NOTE = "reads the videos' own weak labels, which no parser is given"
+
+FiveScores = Annotated[list[float], Field(min_length=len(METRICS), max_length=len(METRICS))]
+
+
+@dataclass(frozen=True)
+class Score:
+    """One cell.
+
+    Attributes
+    ----------
+    mean
+        F1 in percent; the mean over seeds.
+    std
+        Sample standard deviation over seeds (N - 1 in the denominator); None for one value.
+    """
+
+    mean: float
+    std: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.mean:.1f}" if self.std is None else f"{self.mean:.1f} ± {self.std:.1f}"
+
+
+@dataclass(frozen=True)
+class ResultRow:
+    """One row of the result table.
+
+    Attributes
+    ----------
+    name
+        As shown.
+    split
+        Which videos were scored.
+    scores
+        Level to metric to score.
+    seeds
+        Number of trainings; 0 where nothing was trained.
+    videos, total
+        Videos that were scored, and those of the split's table.
+    note
+        What a reader must know about the row.
+    """
+
+    name: str
+    split: str
+    scores: Mapping[str, Mapping[str, Score]]
+    seeds: int
+    videos: int
+    total: int
+    note: str = ""
+
+    @property
+    def cells(self) -> list[Score]:
+        """All scores: the five metrics at segment level, then at event level."""
+        return [self.scores[level][metric] for level in LEVELS for metric in METRICS]
+
+
+class PublishedRow(BaseModel):
+    """A row of published.yaml: what other work reports on LLP's test split, in percent."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: str
+    year: int | None
+    inputs: str | None
+    segment: FiveScores
+    event: FiveScores
+    source: str
+    note: str = ""
+
+    @property
+    def cells(self) -> list[Score]:
+        """All scores: the five metrics at segment level, then at event level."""
+        return [Score(value) for value in (*self.segment, *self.event)]
+
+
+class _PublishedFile(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    methods: list[PublishedRow]
+
+
+def read_published(path: Path) -> tuple[PublishedRow, ...]:
+    """Read the published results.
+
+    Raises
+    ------
+    PipelineError
+        The file is missing or not of this form.
+    """
+    text = existing_file(path, "the published results").read_text(encoding="utf-8")
+    try:
+        return tuple(_PublishedFile.model_validate(yaml.safe_load(text)).methods)
+    except (ValidationError, yaml.YAMLError) as error:
+        raise PipelineError(f"'{path}' is not of the expected form: {error}") from None
+
+
+def result_rows(artifacts: Artifacts, split: str) -> list[ResultRow]:
+    """Return a row per pseudo-label variant, then a row per method with its mean over seeds."""
+    total = len(artifacts.split_names[split])
+    rows = [
+        replace(
+            _row(title, split, [artifacts.quality[split][variant]], 0, total),
+            note=ORACLE_NOTE if variant == "masked" else "",
+        )
+        for variant, title in PSEUDO_LABEL_TITLES.items()
+    ]
+    for parsers in artifacts.parsers.values():
+        evaluations = [parser.evaluations[split] for parser in parsers]
+        rows.append(_row(parsers[0].display_name, split, evaluations, len(parsers), total))
+    return rows
+
+
+def _row(
+    name: str, split: str, evaluations: Sequence[Evaluation], seeds: int, total: int
+) -> ResultRow:
+    scores = {
+        level: {
+            metric: _score([evaluation["metrics"][level][metric] for evaluation in evaluations])
+            for metric in METRICS
+        }
+        for level in LEVELS
+    }
+    videos = min(evaluation["videos"] for evaluation in evaluations)
+    return ResultRow(name, split, scores, seeds, videos, total)
+
+
+def _score(values: Sequence[float]) -> Score:
+    std = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return Score(float(np.mean(values)), std)
+
+
+def markdown(rows: Sequence[ResultRow]) -> str:
+    """Return rows of one split as a Markdown table whose columns also line up as plain text."""
+    header = ["Method", "Seeds", "Videos"]
+    header += [
+        f"{LEVEL_PREFIXES[level]} {METRIC_TITLES[metric]}" for level in LEVELS for metric in METRICS
+    ]
+    body = [
+        [row.name, str(row.seeds or "–"), f"{row.videos}/{row.total}", *map(str, row.cells)]
+        for row in rows
+    ]
+    return _markdown(header, body, text_columns=1)
+
+
+def published_markdown(rows: Sequence[PublishedRow]) -> str:
+    """Return published rows as a Markdown table."""
+    header = ["Method", "Inputs", "Source", "Year"]
+    header += [
+        f"{LEVEL_PREFIXES[level]} {METRIC_TITLES[metric]}" for level in LEVELS for metric in METRICS
+    ]
+    body = [
+        [row.method, row.inputs or "–", row.source, str(row.year or "–"), *map(str, row.cells)]
+        for row in rows
+    ]
+    return _markdown(header, body, text_columns=3)
+
+
+def _markdown(header: list[str], body: list[list[str]], text_columns: int) -> str:
+    widths = [max(map(len, column)) for column in zip(header, *body, strict=True)]
+
+    def line(cells: Iterable[str]) -> str:
+        padded = (
+            cell.ljust(width) if index < text_columns else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        )
+        return f"| {' | '.join(padded)} |"
+
+    rule = (
+        "-" * width if index < text_columns else "-" * (width - 1) + ":"
+        for index, width in enumerate(widths)
+    )
+    return "\n".join([line(header), line(rule), *map(line, body)])
+
+
+def csv_table(rows: Iterable[ResultRow]) -> tuple[list[str], list[list[object]]]:
+    """Return the header and the unrounded values of rows, for ``write_csv``."""
+    header = ["method", "split", "seeds", "videos", "total", "note"]
+    for level in LEVELS:
+        for metric in METRICS:
+            header += [f"{level}_{metric}_percent", f"{level}_{metric}_std"]
+    body: list[list[object]] = []
+    for row in rows:
+        values = [value for cell in row.cells for value in (cell.mean, cell.std)]
+        body.append([row.name, row.split, row.seeds, row.videos, row.total, row.note, *values])
+    return header, body
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a comma-separated table, atomically; None is an empty cell."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)

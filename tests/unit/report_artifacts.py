@@ -1,0 +1,185 @@
+"""A run's results folder, made up with the project's own writers: what the report reads."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.annotations import EVENT_TABLES, SPLIT_TABLES, segments_to_events, write_events
+from pipeline.errors import Status
+from pipeline.evaluation import evaluate_arrays
+from pipeline.report.artifacts import Sources
+from pipeline.store import Shard, StatusRow, write_shard, write_status
+from pipeline.vocabulary import DEFAULT_PATH, read_vocabulary
+
+VOCABULARY = read_vocabulary()
+SEGMENTS = 10
+SIZES = {"train": 60, "val": 12, "test": 24}
+PUBLISHED = DEFAULT_PATH.with_name("published.yaml")
+# Text that must never become markup: in a video's name, in a reason, in a check row.
+HOSTILE = "<img src=x onerror=alert(1)>$x$&"
+
+
+def write_run(
+    root: Path,
+    methods: dict[str, float] | None = None,
+    seeds: tuple[int, ...] = (0, 1, 2),
+    sizes: dict[str, int] = SIZES,
+) -> Sources:
+    """Write a run under ``root``; ``methods`` gives each one's share of wrong runs.
+
+    The last video of every split is left out, and has a hostile name in the test split.
+    """
+    rng = np.random.default_rng(0)
+    names = {
+        split: [f"{split[:2]}-_{i:07d}_{10 * i}_{10 * i + 10}" for i in range(count)]
+        for split, count in sizes.items()
+    }
+    names["test"][-1] = f"{HOSTILE}_0_10"
+    truth = {split: _labels(rng, count) for split, count in sizes.items()}
+    _write_annotations(root / "annotations", names, truth)
+    kept = {split: range(count - 1) for split, count in sizes.items()}
+    _write_pseudo_labels(root / "pseudo_labels", rng, names, truth, kept)
+    for method, wrong in (methods or {"valorpp": 0.3, "link": 0.22}).items():
+        for seed in seeds:
+            folder = root / "models" / method / f"seed{seed}"
+            _write_model(folder, np.random.default_rng(seed), names, truth, kept, wrong)
+    statuses = _write_statuses(root / "features" / "clap-0123456789", names)
+    return Sources(
+        models=root / "models",
+        pseudo_labels=root / "pseudo_labels",
+        annotations=root / "annotations",
+        statuses=tuple(statuses),
+        vocabulary=DEFAULT_PATH,
+        published=PUBLISHED,
+        check=_write_check(root / "annotations" / "check.tsv"),
+        benchmarks=_write_benchmarks(root / "benchmarks"),
+    )
+
+
+def _labels(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Return truth ``[2, N, T, C]``: one to three events a video, two thirds of them seen too."""
+    labels = np.zeros((2, count, SEGMENTS, len(VOCABULARY)), np.uint8)
+    for video in range(count):
+        for class_index in rng.choice(len(VOCABULARY), rng.integers(1, 4), replace=False):
+            onset = int(rng.integers(0, 7))
+            offset = onset + int(rng.integers(2, 11 - onset))
+            labels[0, video, onset:offset, class_index] = 1
+            if rng.random() < 0.67:
+                labels[1, video, onset : max(offset - 1, onset + 1), class_index] = 1
+    return labels
+
+
+def _disturbed(rng: np.random.Generator, labels: np.ndarray, wrong: float) -> np.ndarray:
+    """Return labels with a share of their events dropped, cut short or given to another class."""
+    disturbed = labels.copy()
+    for track, video, class_index in np.argwhere(labels.any(axis=2)):
+        if rng.random() < wrong:
+            other = rng.integers(len(VOCABULARY))
+            disturbed[track, video, :, other] |= disturbed[track, video, :, class_index]
+            disturbed[track, video, :, class_index] = 0
+        elif rng.random() < 2 * wrong:
+            disturbed[track, video, int(rng.integers(1, SEGMENTS)) :, class_index] = 0
+    return disturbed
+
+
+def _write_annotations(folder: Path, names: dict[str, list[str]], truth: dict) -> None:
+    folder.mkdir(parents=True)
+    for split, table in SPLIT_TABLES.items():
+        weak = truth[split].any(axis=(0, 2))
+        lines = ["filename\tevent_labels"]
+        for name, row in zip(names[split], weak, strict=True):
+            lines.append(f"{name}\t{','.join(np.array(VOCABULARY.names)[row])}")
+        (folder / table).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    dense = [split for split in ("val", "test") if split in truth]
+    for track, table in enumerate(EVENT_TABLES.values()):
+        events = [
+            event
+            for split in dense
+            for event in segments_to_events(truth[split][track], names[split])
+        ]
+        write_events(folder / table, events, VOCABULARY)
+
+
+def _write_pseudo_labels(folder: Path, rng, names, truth, kept) -> None:
+    labelled = [names[split][i] for split in kept for i in kept[split]]
+    arrays = {"audio": np.zeros((len(labelled), SEGMENTS, len(VOCABULARY)), np.uint8)}
+    write_shard(folder / "labels.safetensors", Shard(tuple(labelled), arrays))
+    quality: dict = {}
+    for split in ("val", "test"):
+        videos = [names[split][i] for i in kept[split]]
+        true = truth[split][:, list(kept[split])]
+        labels = _disturbed(rng, true, 0.4)
+        masked = labels & true.any(axis=(0, 2))[None, :, None]
+        quality[split] = {
+            variant: evaluate_arrays(split, videos, true, predicted, VOCABULARY)
+            for variant, predicted in (("unmasked", labels), ("masked", masked))
+        }
+    (folder / "quality.json").write_text(json.dumps(quality))
+    lines = ["class\taudio\tvisual", *(f"{name}\t3.25\t18" for name in VOCABULARY.names)]
+    (folder / "thresholds.tsv").write_text("\n".join(lines) + "\n")
+
+
+def _write_model(folder: Path, rng, names, truth, kept, wrong: float) -> None:
+    folder.mkdir(parents=True)
+    metrics = {}
+    for split in ("val", "test"):
+        videos = [names[split][i] for i in kept[split]]
+        true = truth[split][:, list(kept[split])]
+        predicted = _disturbed(rng, true, wrong)
+        metrics[split] = evaluate_arrays(split, videos, true, predicted, VOCABULARY)
+        for track, modality in enumerate(EVENT_TABLES):
+            events = segments_to_events(predicted[track], videos)
+            write_events(folder / f"predicted_{split}_{modality}.csv", events, VOCABULARY)
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    with (folder / "curve.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        header = ["epoch", "lr", "loss", "video", "val_segment_type", "val_event_type", "seconds"]
+        writer.writerow(header)
+        for epoch in range(1, 31):
+            rise = 1 - np.exp(-epoch / 6)
+            noise = rng.normal(0, 0.8, 2)
+            f1 = (100 * (1 - wrong) * rise + noise[0], 88 * (1 - wrong) * rise + noise[1])
+            writer.writerow([epoch, 1e-4, 1.4 * (1.2 - rise), 0.3, *f1, 0.4])
+
+
+def _write_statuses(folder: Path, names: dict[str, list[str]]) -> list[Path]:
+    reasons = {
+        "train": (Status.MISSING, "no file of that name is in the folder"),
+        "val": (Status.NO_AUDIO_STREAM, "the file has no audio stream"),
+        "test": (Status.DECODE_ERROR, HOSTILE),
+    }
+    rows = []
+    for split, videos in names.items():
+        rows += [StatusRow(name, True, Status.OK) for name in videos[1:-1]]
+        rows.append(StatusRow(videos[0], True, Status.TOO_SHORT, "8.4 s of 10 s; padded"))
+        rows.append(StatusRow(videos[-1], False, *reasons[split]))
+    paths = [folder / f"{index}-of-2.status.tsv" for index in (1, 2)]
+    for index, path in enumerate(paths):
+        write_status(path, rows[index::2])
+    return paths
+
+
+def _write_check(path: Path) -> Path:
+    rows = [
+        "kind\ttable\tfilename\tdetail",
+        f"unknown_video\tAVVP_eval_audio.csv\t{HOSTILE}\tin no split",
+        "zero_length\tAVVP_eval_audio.csv\tabc_0_10\t3 to 3",
+        "zero_length\tAVVP_eval_audio.csv\tdef_0_10\t0 to 0",
+    ]
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+def _write_benchmarks(folder: Path) -> Path:
+    header = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time"
+    jobs = {
+        "annotations.tsv": "0.4\t0:00:00\tNA\tNA\tNA\tNA\tNA\tNA\tNA\tNA",
+        "segments/1-of-2.tsv": "20.5\t0:00:20\t310.5\t900\t1\t1\t1\t1\t100\t21.5",
+        "segments/2-of-2.tsv": "30.0\t0:00:30\t290.0\t900\t1\t1\t1\t1\t100\t31.0",
+    }
+    for name, row in jobs.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(f"{header}\n{row}\n")
+    return folder
