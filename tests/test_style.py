@@ -29,9 +29,9 @@ LAYERS = [
     {"demo"},
     {"parsers", "losses"},
     {"config"},
-    {"interop", "dataset"},
-    {"training"},
+    {"interop", "dataset", "checkpoint", "optimisation"},
     {"prediction"},
+    {"training"},
     {"report"},
     {"cli"},
 ]

@@ -92,6 +92,11 @@ class Recipe(BaseModel):
         """Whether the network is given unmasked pseudo-labels and the class texts."""
         return False
 
+    @property
+    def masks_training_prior(self) -> bool:
+        """Whether that prior is masked with weak labels, for training videos only."""
+        return False
+
 
 class HanRecipe(Recipe):
     """HAN (Tian et al., ECCV 2020, code): one wide layer, no pseudo-labels.
@@ -210,3 +215,8 @@ class LinkRecipe(Recipe):
     def uses_prior(self) -> bool:
         """PLSIM is what reads the prior."""
         return self.plsim
+
+    @property
+    def masks_training_prior(self) -> bool:
+        """Reading (b) of methods.md 7.3."""
+        return self.train_prior == "masked"

@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.dataset import Dataset, EvaluationVideos, TrainingVideos
 from pipeline.parsers.interface import Dimensions, ParserInputs, ParserTargets
+from pipeline.vocabulary import EventClass, Vocabulary
 
 AUDIO, VISUAL = 32, 40
 
@@ -104,3 +106,46 @@ def _modalities(random: np.random.Generator) -> tuple[bool, bool]:
 def _unit(array: NDArray[np.float64] | Array) -> Array:
     unit: Array = (array / np.linalg.norm(array, axis=-1, keepdims=True)).astype(np.float32)
     return unit
+
+
+NAMES = {"train": "t", "val": "v", "test": "e"}
+
+
+def names_of(split: str, videos: int) -> tuple[str, ...]:
+    return tuple(f"{NAMES[split]}{row:010d}_0_10" for row in range(videos))
+
+
+def make_vocabulary(classes: int) -> Vocabulary:
+    return Vocabulary(
+        tuple(
+            EventClass(
+                name=f"Class_{index}",
+                visual_caption=f"a picture of {index}.",
+                audio_caption=f"a sound of {index}",
+                visual_threshold=0.3,
+                audio_threshold=0.3,
+            )
+            for index in range(classes)
+        )
+    )
+
+
+def make_dataset(
+    world: World, train: int = 32, evaluated: int = 24, seed: int = 0, noise: float = 1.6
+) -> Dataset:
+    """A dataset as training reads it; its splits have different videos of the same world."""
+    learnt = simulate(world, train, seed=10 * seed, noise=noise)
+    splits = {}
+    for number, split in enumerate(("val", "test"), start=1):
+        videos = simulate(world, evaluated, seed=10 * seed + number, noise=noise)
+        truth = videos.truth[0].astype(np.uint8), videos.truth[1].astype(np.uint8)
+        splits[split] = EvaluationVideos(
+            split, names_of(split, evaluated), videos.inputs(world), truth
+        )
+    return Dataset(
+        train=TrainingVideos(names_of("train", train), learnt.inputs(world), learnt.targets()),
+        evaluated=splits,
+        dimensions=world.dimensions(),
+        vocabulary=make_vocabulary(world.classes),
+        fingerprints={"clip": "simulated", "clap": "simulated"},
+    )

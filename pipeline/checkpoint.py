@@ -1,0 +1,119 @@
+"""A trained parser on disk: its weights and all that is needed to use them, without pickle.
+
+The file is a safetensors file; its header holds one JSON value, so the same training gives the
+same bytes.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from pipeline.errors import PipelineError
+from pipeline.files import atomic_path, existing_file
+from pipeline.parsers.interface import Dimensions, Parser
+from pipeline.parsers.recipes import Recipe
+from pipeline.parsers.registry import build_parser, recipe_for
+
+FILE = "checkpoint.safetensors"
+HEADER = "checkpoint"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained parser.
+
+    Attributes
+    ----------
+    method, recipe, seed
+        How it was trained.
+    dimensions, classes
+        Sizes of its features, and the names of its C classes.
+    epoch, score
+        The epoch that was kept and its validation segment-level Type@AV, in percent.
+    fingerprints
+        What made the features and labels it was trained on.
+    weights
+        The network's weights by name.
+    """
+
+    method: str
+    recipe: Recipe
+    seed: int
+    dimensions: Dimensions
+    classes: tuple[str, ...]
+    epoch: int
+    score: float
+    fingerprints: Mapping[str, str]
+    weights: Mapping[str, Tensor]
+
+    def build(self) -> Parser:
+        """Return the trained network, ready to parse."""
+        parser = build_parser(self.method, self.dimensions, self.recipe)
+        parser.load_state_dict(dict(self.weights))
+        return parser.eval()
+
+    def check_features(self, fingerprints: Mapping[str, str]) -> None:
+        """Refuse features that were made in another way than those it was trained on.
+
+        Raises
+        ------
+        PipelineError
+            A fingerprint differs.
+        """
+        for kind, trained_on in self.fingerprints.items():
+            if fingerprints.get(kind) != trained_on:
+                raise PipelineError(
+                    f"this checkpoint was trained on {kind} '{trained_on}', but '"
+                    f"{fingerprints.get(kind)}' is given; use the same or train again."
+                )
+
+
+def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write ``checkpoint.safetensors`` into a folder, atomically."""
+    header: dict[str, Any] = {
+        "method": checkpoint.method,
+        "recipe": checkpoint.recipe.model_dump(),
+        "seed": checkpoint.seed,
+        "dimensions": asdict(checkpoint.dimensions),
+        "classes": checkpoint.classes,
+        "epoch": checkpoint.epoch,
+        "score": checkpoint.score,
+        "fingerprints": dict(checkpoint.fingerprints),
+    }
+    weights = {name: weight.contiguous() for name, weight in checkpoint.weights.items()}
+    with atomic_path(folder / FILE) as temporary:
+        save_file(weights, temporary, metadata={HEADER: json.dumps(header, sort_keys=True)})
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Read a folder's ``checkpoint.safetensors``.
+
+    Raises
+    ------
+    PipelineError
+        It is missing, cut short, or not one of ours.
+    """
+    path = existing_file(folder / FILE, "a checkpoint")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            header = json.loads((file.metadata() or {})[HEADER])
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return Checkpoint(
+            method=header["method"],
+            recipe=recipe_for(header["method"], header["recipe"]),
+            seed=header["seed"],
+            dimensions=Dimensions(**header["dimensions"]),
+            classes=tuple(header["classes"]),
+            epoch=header["epoch"],
+            score=header["score"],
+            fingerprints=header["fingerprints"],
+            weights=weights,
+        )
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise PipelineError(f"'{path}' is not a whole checkpoint ({error}); train again.") from None

@@ -1,0 +1,65 @@
+"""Arguments that ``train`` and ``predict`` share: where features, labels and tables are."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.vocabulary import DEFAULT_PATH
+
+if TYPE_CHECKING:
+    from pipeline.dataset import Source
+
+
+def add_source_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare them."""
+    folder: dict[str, Any] = {"type": Path, "metavar": "DIR"}
+    add = parser.add_argument
+    add("--features", required=True, help="folder of clip-*/, clap-*/, or CLIP/, CLAP/", **folder)
+    add("--clip", metavar="NAME", help="which clip-*/ folder, if there are several")
+    add("--clap", metavar="NAME", help="which clap-*/ folder, if there are several")
+    add("--pseudo-labels", help="folder of labels.safetensors (default: beside features)", **folder)
+    add(
+        "--layout",
+        choices=("shards", "valor"),
+        default="shards",
+        help="the pipeline's shards, or one .npy a video as VALOR's authors ship",
+    )
+    add(
+        "--clap-logit-scale",
+        type=float,
+        metavar="X",
+        help="with --layout valor: CLAP's exp(logit_scale), where segment_logits are missing",
+    )
+    add("--annotations", required=True, help="folder of the annotation tables", **folder)
+    add(
+        "--vocabulary",
+        type=Path,
+        default=DEFAULT_PATH,
+        metavar="YAML",
+        help="the classes (default: LLP's 25)",
+    )
+    add("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    add("--threads", type=int, metavar="N", help="CPU threads (default: OMP_NUM_THREADS, or all)")
+    add("--out", required=True, help="folder for the results", **folder)
+
+
+def source_of(arguments: argparse.Namespace) -> "Source":
+    """Return where features and labels are read from."""
+    from pipeline.dataset import ShardSource
+    from pipeline.interop import ValorSource
+
+    if arguments.layout == "valor":
+        return ValorSource(arguments.features, arguments.clap_logit_scale)
+    beside = Path(os.path.abspath(arguments.features)).parent / "pseudo_labels"
+    return ShardSource(
+        arguments.features, arguments.pseudo_labels or beside, arguments.clip, arguments.clap
+    )
+
+
+def limit_threads(arguments: argparse.Namespace) -> None:
+    """Keep PyTorch to the threads that were given."""
+    import torch
+
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)

@@ -1,0 +1,181 @@
+"""The folders of VALOR's authors, as researchers already have them, read as a cache.
+
+Layout, one ``.npy`` file a video, named by the 11 characters of its YouTube id::
+
+    CLIP/features/{id}.npy                10x768, L2-normalised
+    CLAP/features/{id}.npy                64x768 (map), 10x768 (map, pooled) or 10x512 (embedding)
+    {CLIP,CLAP}/segment_pseudo_labels/    10xC, masked with weak labels
+    {CLIP,CLAP}/segment_logits/           10xC, optional
+    st/{id}.npy                           10x512, optional
+    text_clip.npy, text_clap.npy          Cx768, Cx512, optional
+
+PLSIM needs labels that are not masked: from the logits, or from embeddings and texts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.dataset import Cache
+from pipeline.encoders.pooling import pool_seconds
+from pipeline.errors import PipelineError
+from pipeline.files import child_path
+from pipeline.parsers.recipes import Recipe
+from pipeline.vocabulary import Vocabulary
+
+Array = NDArray[Any]
+
+ID_LENGTH = 11
+ENCODERS = {"audio": "CLAP", "visual": "CLIP"}
+TEXT_FILES = {"audio": "text_clap.npy", "visual": "text_clip.npy"}
+# Steps of CLAP's map: 2 frequency rows of 32 steps, index f·32 + t (methods.md 6.2).
+MAP_SHAPE = (2, 32)
+# exp(logit_scale) of CLIP ViT-L/14 (Radford et al., 2021); CLAP's is in its checkpoint only.
+CLIP_LOGIT_SCALE = 100.0
+POOLED_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class ValorSource:
+    """A folder in VALOR's layout.
+
+    Attributes
+    ----------
+    folder
+        Where CLIP/ and CLAP/ are.
+    clap_logit_scale
+        CLAP's exp(logit_scale), to make logits of embeddings and texts; None when not known.
+    """
+
+    folder: Path
+    clap_logit_scale: float | None = None
+
+    def read(self, names: Sequence[str], recipe: Recipe, vocabulary: Vocabulary) -> Cache:
+        """Return what a recipe needs of those of ``names`` that have a file of each kind.
+
+        ``audio_input`` has no say: CLAP features are what the folder has.
+
+        Raises
+        ------
+        PipelineError
+            Something that the recipe needs is missing or has another shape.
+        """
+        kinds = self._kinds(recipe)
+        kept = [name for name in names if all(self._path(kind, name).is_file() for kind in kinds)]
+        if not kept:
+            raise PipelineError(
+                f"none of the {len(names)} videos has a file in each of {', '.join(kinds)} under "
+                f"'{self.folder}'; check the layout and what is missing there."
+            )
+        audio = _seconds(self._stack("CLAP/features", kept))
+        visual = self._stack("CLIP/features", kept)
+        labels: dict[str, Array] = {}
+        texts: dict[str, Array] = {}
+        for modality, features in (("audio", audio), ("visual", visual)):
+            if recipe.uses_pseudo_labels:
+                kind = f"{ENCODERS[modality]}/segment_pseudo_labels"
+                labels[f"{modality}_masked"] = self._stack(kind, kept)
+            if recipe.uses_prior:
+                texts[modality] = self._texts(modality)
+                logits = self._logits(modality, kept, features, texts[modality])
+                labels[modality] = logits > np.array(vocabulary.thresholds(modality))
+        return Cache(
+            names=tuple(kept),
+            audio=audio,
+            visual=visual,
+            motion=self._stack("st", kept) if recipe.motion else None,
+            labels={key: _of_classes(array, key, vocabulary) for key, array in labels.items()},
+            texts={key: _of_classes(array, key, vocabulary, 0) for key, array in texts.items()},
+            fingerprints={"layout": "valor"},
+        )
+
+    def _kinds(self, recipe: Recipe) -> list[str]:
+        """Return the folders in which every video must have a file."""
+        kinds = ["CLAP/features", "CLIP/features"]
+        if recipe.uses_pseudo_labels:
+            kinds += [f"{encoder}/segment_pseudo_labels" for encoder in ENCODERS.values()]
+        if recipe.uses_prior:
+            logits = [f"{encoder}/segment_logits" for encoder in ENCODERS.values()]
+            kinds += [kind for kind in logits if (self.folder / kind).is_dir()]
+        return [*kinds, "st"] if recipe.motion else kinds
+
+    def _path(self, kind: str, name: str) -> Path:
+        return child_path(self.folder / kind, f"{name[:ID_LENGTH]}.npy")
+
+    def _stack(self, kind: str, names: Sequence[str]) -> Array:
+        """Read one file a video, all of one shape."""
+        arrays = [_load(self._path(kind, name)) for name in names]
+        for name, array in zip(names, arrays, strict=True):
+            if array.shape != arrays[0].shape or array.ndim != 2:
+                raise PipelineError(
+                    f"'{self._path(kind, name)}' is {array.shape}, the first one "
+                    f"{arrays[0].shape}; all files of a folder must be alike, with two axes."
+                )
+        return np.stack(arrays)
+
+    def _texts(self, modality: str) -> Array:
+        path = self.folder / TEXT_FILES[modality]
+        if not path.is_file():
+            raise PipelineError(
+                f"PLSIM reads the class texts, but '{path}' is missing; add it (one row a class), "
+                "or train with --option plsim=false."
+            )
+        return _load(path)
+
+    def _logits(self, modality: str, names: Sequence[str], features: Array, texts: Array) -> Array:
+        """Return logits [N, T, C]: those of the folder, or the scaled cosines."""
+        kind = f"{ENCODERS[modality]}/segment_logits"
+        if (self.folder / kind).is_dir():
+            return self._stack(kind, names)
+        missing = f"PLSIM needs labels that are not masked, but '{self.folder / kind}' is missing"
+        if features.shape[2] != texts.shape[1]:
+            raise PipelineError(
+                f"{missing}, and the {modality} features have {features.shape[2]} dimensions and "
+                f"its texts {texts.shape[1]}, so they cannot be compared; add the logits, or train "
+                "with --option plsim=false."
+            )
+        scale = CLIP_LOGIT_SCALE if modality == "visual" else self.clap_logit_scale
+        if scale is None:
+            raise PipelineError(
+                f"{missing}, and making them of embeddings and texts needs CLAP's logit scale; add "
+                "the logits, give --clap-logit-scale, or train with --option plsim=false."
+            )
+        return scale * (_unit(features) @ _unit(texts).T)
+
+
+def _load(path: Path) -> Array:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise PipelineError(
+            f"'{path}' is not a plain .npy array ({error}); write it again."
+        ) from None
+    return np.asarray(array, dtype=np.float32)
+
+
+def _seconds(features: Array) -> Array:
+    """Return CLAP features a second: a map of 64 steps is pooled, others pass."""
+    videos, steps, width = features.shape
+    if steps != MAP_SHAPE[0] * MAP_SHAPE[1]:
+        return features
+    maps = torch.from_numpy(features).reshape(videos, *MAP_SHAPE, width).permute(0, 3, 1, 2)
+    return np.concatenate([pool_seconds(some).numpy() for some in maps.split(POOLED_AT_ONCE)])
+
+
+def _of_classes(array: Array, key: str, vocabulary: Vocabulary, axis: int = -1) -> Array:
+    if array.shape[axis] != len(vocabulary):
+        raise PipelineError(
+            f"the {key} labels or texts are of {array.shape[axis]} classes, the vocabulary has "
+            f"{len(vocabulary)}; give the vocabulary they were made with."
+        )
+    return array
+
+
+def _unit(array: Array) -> Array:
+    unit: Array = array / np.maximum(np.linalg.norm(array, axis=-1, keepdims=True), 1e-12)
+    return unit

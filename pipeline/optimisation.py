@@ -1,0 +1,48 @@
+"""How weights move: the optimiser of a recipe and the learning rate of an epoch."""
+
+import math
+
+import torch
+from torch import nn
+
+from pipeline.parsers.recipes import Recipe
+
+# Factor of the ``step`` schedule (HAN's code).
+STEP_FACTOR = 0.1
+# PyTorch's default, which all the released codes keep.
+ADAM_EPSILON = 1e-8
+
+
+def build_optimiser(parser: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """Return the recipe's optimiser; ``decay: weights`` spares biases, norms, gates and μ."""
+    weights = [weight for weight in parser.parameters() if weight.requires_grad]
+    spare_vectors = recipe.decay == "weights"
+    groups = [
+        {
+            "params": [weight for weight in weights if weight.ndim > 1 or not spare_vectors],
+            "weight_decay": recipe.weight_decay,
+        },
+        {
+            "params": [weight for weight in weights if weight.ndim <= 1 and spare_vectors],
+            "weight_decay": 0.0,
+        },
+    ]
+    kind = torch.optim.AdamW if recipe.optimiser == "adamw" else torch.optim.Adam
+    betas = (recipe.beta1, recipe.beta2)
+    return kind(groups, lr=recipe.learning_rate, betas=betas, eps=ADAM_EPSILON)
+
+
+def learning_rate(recipe: Recipe, epoch: int) -> float:
+    """Return the rate of an epoch, counted from 1.
+
+    ``cosine`` (VALOR's code): with w warm-up epochs of E, ``e/w · top`` for e < w, else
+    ``low + (top - low)/2 · (1 + cos(π (e - w)/(E - w)))``. ``step`` (HAN): times 0.1 every
+    ``step_epochs``.
+    """
+    top, low, warmup = recipe.learning_rate, recipe.minimum_learning_rate, recipe.warmup_epochs
+    if recipe.schedule == "step":
+        return top * STEP_FACTOR ** ((epoch - 1) // recipe.step_epochs)
+    if epoch < warmup:
+        return epoch / warmup * top
+    share = (epoch - warmup) / max(1, recipe.epochs - warmup)
+    return low + (top - low) / 2 * (1 + math.cos(math.pi * share))

@@ -1,0 +1,129 @@
+"""From a trained parser to events: probabilities, the decision rule, event tables."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.annotations import Labels, segments_to_events, write_events
+from pipeline.checkpoint import read_checkpoint
+from pipeline.dataset import Source, parser_inputs, split_names
+from pipeline.errors import PipelineError
+from pipeline.parsers.interface import Parser, ParserInputs
+from pipeline.parsers.recipes import Recipe
+from pipeline.store import Shard, write_shard
+from pipeline.vocabulary import MODALITIES, Vocabulary
+
+# Videos parsed at once; parsing needs little memory, so this is about speed only.
+BATCH = 512
+
+
+@dataclass(frozen=True)
+class Probabilities:
+    """What a parser says of N videos.
+
+    Attributes
+    ----------
+    audio, visual
+        Segment probabilities P^m [N, T, C] in [0, 1].
+    gate
+        Video-level probabilities [N, 2, C] that let a class count, audio first.
+    """
+
+    audio: NDArray[np.float32]
+    visual: NDArray[np.float32]
+    gate: NDArray[np.float32]
+
+
+def parse_videos(parser: Parser, inputs: ParserInputs, recipe: Recipe) -> Probabilities:
+    """Run a parser over videos that lie on its device; its mode is left as it was."""
+    was_training = parser.training
+    parser.eval()
+    segments, gates = [], []
+    with torch.inference_mode():
+        for rows in torch.arange(len(inputs), device=inputs.audio.device).split(BATCH):
+            output = parser(inputs.take(rows))
+            segments.append(output.logits.sigmoid().cpu())
+            uni_modal = (output.audio_video, output.visual_video)
+            both = (output.video,) * 2 if recipe.gate == "global" else uni_modal
+            gates.append(torch.stack(both, dim=1).cpu())
+    parser.train(was_training)
+    probabilities = torch.cat(segments).numpy()
+    return Probabilities(
+        audio=np.ascontiguousarray(probabilities[:, :, 0]),
+        visual=np.ascontiguousarray(probabilities[:, :, 1]),
+        gate=torch.cat(gates).numpy(),
+    )
+
+
+def decide(probabilities: Probabilities, recipe: Recipe) -> tuple[Labels, Labels]:
+    """Return the segments that count [N, T, C], of audio and of visual.
+
+    Both thresholds are inclusive: ``P >= θ_seg`` and ``gate >= θ_vid`` (methods.md 2.2, read in
+    the released evaluators).
+    """
+    open_gates = probabilities.gate >= recipe.video_threshold
+    audio, visual = (
+        ((segments >= recipe.segment_threshold) & open_gates[:, index, None]).astype(np.uint8)
+        for index, segments in enumerate((probabilities.audio, probabilities.visual))
+    )
+    return audio, visual
+
+
+def write_predictions(
+    folder: Path,
+    split: str,
+    names: tuple[str, ...],
+    probabilities: Probabilities,
+    recipe: Recipe,
+    vocabulary: Vocabulary,
+) -> tuple[Labels, Labels]:
+    """Write a split's event tables and probabilities into a folder; return the labels.
+
+    Files: ``predicted_{split}_{modality}.csv`` and ``probabilities_{split}.safetensors`` (a shard
+    with ``audio``, ``visual`` [N, T, C] and ``gate`` [N, 2, C]).
+    """
+    labels = decide(probabilities, recipe)
+    for modality, array in zip(MODALITIES, labels, strict=True):
+        events = segments_to_events(array, names)
+        write_events(folder / f"predicted_{split}_{modality}.csv", events, vocabulary)
+    arrays = {
+        "audio": probabilities.audio,
+        "visual": probabilities.visual,
+        "gate": probabilities.gate,
+    }
+    write_shard(folder / f"probabilities_{split}.safetensors", Shard(names, arrays))
+    return labels
+
+
+def predict(
+    checkpoint_folder: Path,
+    source: Source,
+    annotations: Path,
+    split: str,
+    vocabulary: Vocabulary,
+    out: Path,
+    device: torch.device,
+) -> None:
+    """Parse a split with a trained parser and write what it finds.
+
+    Raises
+    ------
+    PipelineError
+        The checkpoint is of other classes or other features, or something is missing.
+    """
+    checkpoint = read_checkpoint(checkpoint_folder)
+    if checkpoint.classes != vocabulary.names:
+        raise PipelineError(
+            f"'{checkpoint_folder}' was trained on {len(checkpoint.classes)} classes that are not "
+            f"the vocabulary's {len(vocabulary)}; give the vocabulary it was trained with."
+        )
+    names = split_names(annotations, split)
+    cache = source.read(names, checkpoint.recipe, vocabulary)
+    checkpoint.check_features(cache.fingerprints)
+    kept, inputs = parser_inputs(cache, split, names)
+    parser = checkpoint.build().to(device)
+    probabilities = parse_videos(parser, inputs.to(device), checkpoint.recipe)
+    write_predictions(out, split, kept, probabilities, checkpoint.recipe, vocabulary)
