@@ -41,3 +41,7 @@ class ItemError(Exception):
         super().__init__(f"{status}: {detail}")
         self.status = status
         self.detail = detail
+
+    def __reduce__(self) -> tuple[type["ItemError"], tuple[Status, str]]:
+        """Say how another process rebuilds it; an exception's default knows only one argument."""
+        return type(self), (self.status, self.detail)

@@ -1,0 +1,62 @@
+"""``segments``: decode one shard's videos into 1-second segments."""
+
+import argparse
+from pathlib import Path
+
+POLICIES = ("pad", "drop")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the stage's arguments."""
+    parser.add_argument("--annotations", type=Path, required=True, help="folder of the tables")
+    parser.add_argument("--videos", type=Path, required=True, help="folder of the video files")
+    parser.add_argument(
+        "--untrimmed",
+        action="store_true",
+        help="files named by the id alone are full videos, not clips",
+    )
+    parser.add_argument("--shard", type=int, required=True, help="which shard, from 1")
+    parser.add_argument("--shards", type=int, required=True, help="number of shards")
+    parser.add_argument("--segments", type=int, default=10, help="T, seconds of a video")
+    parser.add_argument("--sampling", choices=("center", "valor"), default="center")
+    parser.add_argument("--frames-per-segment", type=int, default=1, help="K")
+    parser.add_argument("--frame-size", type=int, default=224, help="side in pixels")
+    parser.add_argument("--frame-transform", choices=("clip", "valor"), default="clip")
+    parser.add_argument("--missing-audio", choices=POLICIES, default="pad", help="no sound")
+    parser.add_argument("--missing-video", choices=POLICIES, default="drop", help="no pictures")
+    parser.add_argument("--short", choices=POLICIES, default="pad", help="half a second is lacking")
+    parser.add_argument(
+        "--decoder", choices=("decord", "pyav"), default="decord", help="asked first for frames"
+    )
+    parser.add_argument("--timeout-seconds", type=float, default=60.0, help="for one video")
+    parser.add_argument("--workers", type=int, default=1, help="decode processes at a time")
+    parser.add_argument("--out", type=Path, required=True, help="the shard to write (.safetensors)")
+    parser.add_argument("--status", type=Path, required=True, help="its status table (.tsv)")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Decode the shard."""
+    from pipeline.manifest import plan
+    from pipeline.segments import Decoding, run_shard
+
+    rows = plan(arguments.annotations, arguments.videos, arguments.shards, arguments.untrimmed)
+    decoding = Decoding(
+        segments=arguments.segments,
+        sampling=arguments.sampling,
+        frames_per_segment=arguments.frames_per_segment,
+        frame_size=arguments.frame_size,
+        frame_transform=arguments.frame_transform,
+        missing_audio=arguments.missing_audio,
+        missing_video=arguments.missing_video,
+        short=arguments.short,
+        untrimmed=arguments.untrimmed,
+        decoder=arguments.decoder,
+    )
+    run_shard(
+        [row for row in rows if row.shard == arguments.shard],
+        decoding,
+        arguments.workers,
+        arguments.timeout_seconds,
+        arguments.out,
+        arguments.status,
+    )

@@ -1,0 +1,153 @@
+"""Which videos there are: name, split, shard, file and the window inside the file."""
+
+import csv
+import hashlib
+import logging
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+from pipeline.annotations import SPLIT_TABLES, read_names
+from pipeline.errors import PipelineError
+from pipeline.files import atomic_path, child_path
+
+logger = logging.getLogger(__name__)
+
+# In the order of preference where a video has several files.
+EXTENSIONS = ("mp4", "mkv", "webm", "mov", "avi", "m4v", "mpg", "mpeg", "ts", "flv", "ogv", "wmv")
+
+# {id}_{start}_{end}; ids hold '_' and '-', five LLP names have decimals (methods.md 3).
+NAME = re.compile(r"^(?P<id>.+)_(?P<start>\d+(?:\.\d+)?)_(?P<end>\d+(?:\.\d+)?)$", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One video of the tables.
+
+    Attributes
+    ----------
+    filename
+        Whole name ``{id}_{start}_{end}``.
+    split
+        ``train``, ``val`` or ``test``.
+    shard
+        1 to the number of shards, a stable hash of the name.
+    path
+        Its file, or empty where the folder has none.
+    start, end
+        The window inside that file, in seconds.
+    """
+
+    filename: str
+    split: str
+    shard: int
+    path: str
+    start: float
+    end: float
+
+
+def plan(annotations: Path, videos: Path, shards: int, untrimmed: bool = False) -> list[Row]:
+    """List every video of the tables, in table order, with its file in ``videos``.
+
+    A file is named by the whole name or by the id. Named by the whole name it is the clip itself,
+    so its window starts at 0; named by the id it is the clip too, or with ``untrimmed`` the full
+    video, where the window starts at the name's start.
+
+    Raises
+    ------
+    PipelineError
+        A table or the folder is missing, a name is not of the form ``{id}_{start}_{end}`` or
+        stands in two splits, or ``shards`` is below 1.
+    """
+    if shards < 1:
+        raise PipelineError(f"shards is {shards}; allowed is 1 or more.")
+    files = _list_videos(videos)
+    rows: dict[str, Row] = {}
+    for split, table in SPLIT_TABLES.items():
+        for name in read_names(annotations / table):
+            if name in rows:
+                raise PipelineError(
+                    f"'{name}' is in the splits {rows[name].split} and {split}; "
+                    f"remove it from one table in '{annotations}'."
+                )
+            path, start, end = _locate(name, files, untrimmed)
+            rows[name] = Row(name, split, shard_of(name, shards), path, start, end)
+    return list(rows.values())
+
+
+def shard_of(name: str, shards: int) -> int:
+    """Return the shard (1 to ``shards``) of a name; other names do not change it."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") % shards + 1
+
+
+def shard_digest(rows: Iterable[Row], shard: int) -> str:
+    """Return 16 hex digits that change when a row of the shard or the size of its file changes.
+
+    Rows of other shards are skipped. A file's time stamp does not count: copying a folder keeps
+    its digests.
+    """
+    digest = hashlib.sha256()
+    for row in sorted((row for row in rows if row.shard == shard), key=lambda row: row.filename):
+        digest.update(repr((astuple(row), _size(row.path))).encode())
+    return digest.hexdigest()[:16]
+
+
+def write_manifest(path: Path, rows: Iterable[Row]) -> None:
+    """Write the rows as a tab-separated table, atomically."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+        writer.writerow([column.name for column in fields(Row)])
+        writer.writerows(astuple(row) for row in rows)
+
+
+def _list_videos(folder: Path) -> dict[str, str]:
+    """Return stem -> path of the folder's videos; links that lead out of it are left out."""
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries if _is_inside(entry, folder))
+    except (FileNotFoundError, NotADirectoryError):
+        raise PipelineError(
+            f"the videos were looked for in '{folder}', but no folder is there; check the path."
+        ) from None
+    ranks = {extension: rank for rank, extension in enumerate(EXTENSIONS)}
+    best: dict[str, tuple[int, str]] = {}
+    for name in names:
+        stem, _, extension = name.rpartition(".")
+        rank = ranks.get(extension.lower())
+        if rank is not None and stem and (stem not in best or rank < best[stem][0]):
+            best[stem] = (rank, os.path.join(folder, name))
+    return {stem: path for stem, (_, path) in best.items()}
+
+
+def _is_inside(entry: os.DirEntry[str], folder: Path) -> bool:
+    if not entry.is_file():
+        return False
+    if entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(folder.resolve()):
+        logger.warning("'%s' is a link that leaves its folder; it is not followed", entry.path)
+        return False
+    return True
+
+
+def _locate(name: str, files: dict[str, str], untrimmed: bool) -> tuple[str, float, float]:
+    """Return the path (or nothing) and the window of a name."""
+    child_path(Path(), name)
+    match = NAME.match(name)
+    if match is None or float(match["end"]) <= float(match["start"]):
+        raise PipelineError(
+            f"the video name {name!r} is not of the form id_start_end with start before end, as in "
+            "BjCEufrlXm4_20_30; rename it in the tables."
+        )
+    start, end = float(match["start"]), float(match["end"])
+    if name in files or not untrimmed:
+        path = files.get(name) or files.get(match["id"], "")
+        return path, 0.0, round(end - start, 6)
+    return files.get(match["id"], ""), start, end
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size if path else -1
+    except FileNotFoundError:
+        return -1

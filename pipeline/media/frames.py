@@ -1,0 +1,274 @@
+"""The frames of a window, chosen by presentation time and shaped for the encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from pipeline.errors import ItemError, Status
+from pipeline.media.probe import Media, open_media
+from pipeline.media.sampling import Sampler
+
+# How much earlier to look for the key frame before a window: index entries are in decoding order,
+# and a frame is shown up to the reorder depth (16 frames) after its place in it.
+SEEK_MARGIN_SECONDS = 2.0
+
+# decord's times are float32 seconds from the file's own clock.
+DECORD_TOLERANCE_SECONDS = 0.001
+
+Picture = NDArray[np.uint8]
+Shape = Callable[[Picture], Picture]
+
+
+@dataclass(frozen=True)
+class Index:
+    """When the frames are shown.
+
+    Attributes
+    ----------
+    pts
+        Presentation times in the stream's ticks, ascending.
+    seconds
+        The same in seconds from the window's start.
+    durations
+        How long each frame is shown, in seconds.
+    whole
+        Whether the index begins with the stream's first packet and every packet is a frame shown,
+        so that places in it are decord's frame numbers.
+    """
+
+    pts: NDArray[np.int64]
+    seconds: NDArray[np.float64]
+    durations: NDArray[np.float64]
+    whole: bool
+
+    @property
+    def end(self) -> float:
+        """When the last frame leaves the screen."""
+        return float(self.seconds[-1] + self.durations[-1])
+
+
+@dataclass(frozen=True)
+class Frames:
+    """The frames chosen for a window.
+
+    Attributes
+    ----------
+    pictures
+        ``[F, H, W, 3]`` uint8 RGB, shaped, in the sampler's order.
+    pts
+        Presentation time of each, in the stream's ticks.
+    first, end
+        When the first frame appears and the last one ends, in seconds from the window's start;
+        the stream is read no further than the window.
+    backend
+        ``decord`` or ``pyav``.
+    damaged
+        Packets that could not be decoded, as far as decoding went.
+    """
+
+    pictures: Picture
+    pts: NDArray[np.int64]
+    first: float
+    end: float
+    backend: str
+    damaged: int
+
+
+def read_frames(
+    media: Media,
+    start: float,
+    segments: int,
+    per_segment: int,
+    sampler: Sampler,
+    shape: Shape,
+    decoder: str = "decord",
+) -> Frames:
+    """Decode the frames that stand for a window's segments.
+
+    Parameters
+    ----------
+    media
+        A file with pictures.
+    start
+        The window's start on the clock, in seconds.
+    segments, per_segment
+        T segments of one second, K frames each.
+    sampler
+        Chooses ``T * K`` frames by when they are shown (see ``sampling``).
+    shape
+        Maps an upright frame ``[H, W, 3]`` to what is kept of it.
+    decoder
+        ``decord`` uses it where it is right: a window at the file's start, no edit list, times
+        that agree with the packets'. Everything else, and everything with ``pyav``, is PyAV's.
+
+    Raises
+    ------
+    ItemError
+        ``decode_error``: there is not one frame.
+    """
+    with open_media(media.path) as container:
+        stream = container.streams[media.video or 0]
+        if not isinstance(stream, VideoStream):
+            raise ItemError(Status.NO_VIDEO_STREAM, "the file has no pictures")
+        reader = _Reader(container, stream, media.origin + start, segments)
+
+        def choose(index: Index) -> NDArray[np.int64]:
+            return sampler(index.seconds, index.durations, segments, per_segment)
+
+        index, chosen, pictures, backend = reader.index(), None, {}, "pyav"
+        if index is not None:
+            chosen = choose(index)
+            if decoder == "decord" and media.only_video and index.whole:
+                pictures = _decord_pictures(media, index, chosen, media.origin + start, shape)
+                backend = "decord" if pictures else "pyav"
+            if not pictures:
+                pictures = reader.decode(set(index.pts[chosen].tolist()), shape)
+        if index is None or chosen is None or not set(index.pts[chosen].tolist()) <= set(pictures):
+            # Packets without times, or without frames: let the decoder say what is shown when.
+            index = reader.decoded_index()
+            chosen = choose(index)
+            pictures = reader.decode(set(index.pts[chosen].tolist()), shape, skip=False)
+        return Frames(
+            pictures=np.stack([pictures[pts] for pts in index.pts[chosen].tolist()]),
+            pts=index.pts[chosen],
+            first=float(index.seconds[0]),
+            end=index.end,
+            backend=backend,
+            damaged=reader.damaged,
+        )
+
+
+class _Reader:
+    """PyAV over one window: its packets are read once and can be decoded several times."""
+
+    def __init__(
+        self, container: InputContainer, stream: VideoStream, zero: float, segments: int
+    ) -> None:
+        self._stream = stream
+        self._zero = zero
+        self._tick = float(stream.time_base or 0)
+        # Videos are decoded side by side in processes; threads within one only add copies.
+        stream.codec_context.thread_count = 1
+        self._packets = self._read(container, zero, segments)
+        self.damaged = 0
+
+    def _read(
+        self, container: InputContainer, zero: float, segments: int
+    ) -> list[Packet[VideoStream]]:
+        stop = zero + segments + SEEK_MARGIN_SECONDS
+        self._from_start = True
+        if zero > SEEK_MARGIN_SECONDS:
+            target = int((zero - SEEK_MARGIN_SECONDS) / self._tick)
+            packets = self._until(container, stop, target)
+            times = [packet.pts for packet in packets if packet.pts is not None]
+            self._from_start = False
+            if times and min(times) * self._tick <= zero:
+                return packets
+        self._from_start = True
+        return self._until(container, stop, None if zero <= SEEK_MARGIN_SECONDS else 0)
+
+    def _until(
+        self, container: InputContainer, stop: float, target: int | None
+    ) -> list[Packet[VideoStream]]:
+        packets: list[Packet[VideoStream]] = []
+        try:
+            if target is not None:
+                container.seek(target, stream=self._stream)
+            for packet in container.demux(self._stream):
+                if packet.dts is not None and packet.dts * self._tick > stop:
+                    break
+                if packet.size:
+                    packets.append(packet)
+        except av.FFmpegError:
+            pass  # a file cut in the middle gives what it has
+        return packets
+
+    def index(self) -> Index | None:
+        """Return when frames are shown, from the packets alone; None where they do not say."""
+        shown = [packet for packet in self._packets if not packet.is_discard]
+        if not shown or any(packet.pts is None for packet in shown):
+            return None
+        whole = self._from_start and len(shown) == len(self._packets) and shown[0].pts == 0
+        ticks = {packet.pts: packet.duration or 0 for packet in shown if packet.pts is not None}
+        return self._index_of(ticks, whole and len(ticks) == len(shown))
+
+    def decoded_index(self) -> Index:
+        """Return when frames are shown, by decoding them all.
+
+        Raises
+        ------
+        ItemError
+            ``decode_error``: there is none.
+        """
+        ticks = {
+            frame.pts: frame.duration or 0 for frame in self._frames(None) if frame.pts is not None
+        }
+        if not ticks:
+            raise ItemError(Status.DECODE_ERROR, "not one frame of the window can be decoded")
+        return self._index_of(ticks, whole=False)
+
+    def decode(self, wanted: set[int], shape: Shape, skip: bool = True) -> dict[int, Picture]:
+        """Return the shaped frames at the ``wanted`` times; those that cannot be had are left out.
+
+        With ``skip`` frames that no other frame refers to are not decoded unless wanted.
+        """
+        pictures: dict[int, Picture] = {}
+        for frame in self._frames(wanted if skip else None):
+            if frame.pts in wanted:
+                upright = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
+                pictures[frame.pts] = shape(np.ascontiguousarray(upright))
+                if len(pictures) == len(wanted):
+                    break
+        return pictures
+
+    def _frames(self, wanted: set[int] | None) -> Iterator[VideoFrame]:
+        context: Any = self._stream.codec_context
+        context.flush_buffers()
+        self.damaged = 0
+        for packet in [*self._packets, None]:
+            if packet is not None:
+                needed = wanted is None or packet.pts in wanted
+                context.skip_frame = "DEFAULT" if needed else "NONREF"
+            try:
+                yield from context.decode(packet)
+            except av.FFmpegError:
+                self.damaged += 1
+
+    def _index_of(self, ticks: dict[int, int], whole: bool) -> Index:
+        pts = np.array(sorted(ticks), dtype=np.int64)
+        own = np.array([ticks[tick] for tick in pts.tolist()], dtype=np.float64)
+        gaps = np.diff(pts)
+        # The last frame has no successor: it is shown for its own duration or the usual one.
+        last = own[-1] or (np.median(gaps) if len(gaps) else 0)
+        durations = np.append(gaps, last) * self._tick
+        return Index(pts, pts * self._tick - self._zero, durations, whole)
+
+
+def _decord_pictures(
+    media: Media, index: Index, chosen: NDArray[np.int64], zero: float, shape: Shape
+) -> dict[int, Picture]:
+    """Return the chosen frames by decord, or nothing where it fails or its times differ."""
+    import decord
+
+    places = sorted(set(chosen.tolist()))
+    try:
+        reader = decord.VideoReader(str(media.path), num_threads=1)
+        times = reader.get_frame_timestamp(places)[:, 0] - zero
+        if np.abs(times - index.seconds[places]).max() > DECORD_TOLERANCE_SECONDS:
+            return {}
+        frames = reader.get_batch(places).asnumpy()
+    except (decord.DECORDError, RuntimeError, IndexError):
+        return {}
+    return {
+        int(index.pts[place]): shape(frame) for place, frame in zip(places, frames, strict=True)
+    }

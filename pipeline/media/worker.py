@@ -1,0 +1,208 @@
+"""Work on untrusted files in processes of their own: a crash or a hang costs one item.
+
+Decoders are C code that people feed with whatever they downloaded. A worker is a spawned process
+(forked ones inherit locks and threads that decoders then wait for), it leads a process group, so
+that what it started ends with it, and it is replaced after some items, so that leaks stay small.
+"""
+
+import multiprocessing
+import os
+import resource
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from typing import Any, Generic, TypeVar
+
+from pipeline.errors import ItemError, PipelineError, Status
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+RECYCLE_AFTER = 200
+# RLIMIT_DATA counts what a process has made its own; RLIMIT_AS would also count the libraries'
+# mappings and every thread's reserved stack and arena, several GB that are never touched.
+MEMORY_BYTES = 4 << 30
+STARTUP_SECONDS = 120.0
+# A worker whose parent was killed ends itself this long after its item's time.
+ORPHAN_SECONDS = 10
+
+_CONTEXT = multiprocessing.get_context("spawn")
+
+
+def run_isolated(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    workers: int,
+    timeout_seconds: float,
+    recycle_after: int = RECYCLE_AFTER,
+    memory_bytes: int = MEMORY_BYTES,
+) -> Iterator[tuple[int, Result | ItemError]]:
+    """Yield ``(place, result)`` of every item as each is done, in no fixed order.
+
+    Parameters
+    ----------
+    function
+        Called as ``function(item)`` in a worker; importable by name.
+    items
+        What to work on.
+    workers
+        Processes at a time.
+    timeout_seconds
+        Longest time for an item; then its worker is killed and the result is ``timeout``.
+    recycle_after
+        Items before a worker is replaced.
+    memory_bytes
+        What a worker, and any program it starts, may make its own.
+
+    Raises
+    ------
+    PipelineError
+        A worker cannot even start.
+    """
+    todo = list(enumerate(items))[::-1]
+    pool = [_Worker(function, memory_bytes) for _ in range(min(workers, len(items)))]
+    try:
+        while todo or any(worker.place is not None for worker in pool):
+            for number, worker in enumerate(pool):
+                if todo and worker.place is None and worker.done >= recycle_after:
+                    worker.stop()
+                    pool[number] = worker = _Worker(function, memory_bytes)
+                if todo and worker.place is None and worker.is_ready:
+                    worker.give(*todo.pop(), timeout_seconds)
+            _wait_for(pool)
+            for number, worker in enumerate(pool):
+                outcome = worker.collect()
+                if outcome is not None:
+                    yield outcome
+                if worker.is_gone:
+                    worker.stop()
+                    pool[number] = _Worker(function, memory_bytes)
+    finally:
+        for worker in pool:
+            worker.stop()
+
+
+def _wait_for(pool: Sequence["_Worker[Any, Any]"]) -> None:
+    """Sleep until a busy worker says something, ends, or has used up its time."""
+    busy = [worker for worker in pool if worker.place is not None or not worker.is_ready]
+    remaining = min((worker.deadline - time.monotonic() for worker in busy), default=0.0)
+    wait([worker.connection for worker in busy], timeout=max(0.0, remaining))
+
+
+@dataclass
+class _Worker(Generic[Item, Result]):
+    """One process and what it is doing."""
+
+    function: Callable[[Item], Result]
+    memory_bytes: int
+    place: int | None = None
+    done: int = 0
+    is_ready: bool = False
+    is_gone: bool = False
+    timeout_seconds: float = STARTUP_SECONDS
+    deadline: float = 0.0
+    connection: Connection = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.connection, theirs = _CONTEXT.Pipe()
+        self._process = _CONTEXT.Process(
+            target=_serve, args=(theirs, self.function, self.memory_bytes), daemon=True
+        )
+        self._process.start()
+        theirs.close()
+        self.deadline = time.monotonic() + STARTUP_SECONDS
+
+    def give(self, place: int, item: Item, timeout_seconds: float) -> None:
+        """Hand the worker an item."""
+        self.place, self.timeout_seconds = place, timeout_seconds
+        self.deadline = time.monotonic() + timeout_seconds
+        try:
+            self.connection.send((item, timeout_seconds))
+        except OSError:
+            self.is_gone = True
+
+    def collect(self) -> tuple[int, Result | ItemError] | None:
+        """Return the outcome of the item at hand, if there is one by now."""
+        result: Result | ItemError
+        try:
+            if self.is_gone:
+                raise EOFError
+            if self.connection.poll():
+                result = self.connection.recv()
+            elif time.monotonic() >= self.deadline:
+                self.is_gone = True
+                result = ItemError(
+                    Status.TIMEOUT, f"it was not done after {self.timeout_seconds:g} s"
+                )
+            else:
+                return None
+        except (EOFError, OSError):
+            self.is_gone = True
+            result = ItemError(Status.CRASHED, f"the decoder ended with {self._ending()}")
+        return self._settle(result)
+
+    def _settle(self, result: Result | ItemError) -> tuple[int, Result | ItemError] | None:
+        if not self.is_ready:
+            if self.is_gone:
+                raise PipelineError(
+                    f"a decode worker did not start ({result}); see the messages above it."
+                )
+            self.is_ready = True
+            return None
+        if self.place is None:
+            return None
+        place, self.place = self.place, None
+        self.done += 1
+        return place, result
+
+    def _ending(self) -> str:
+        self._process.join(timeout=1.0)
+        code = self._process.exitcode
+        if code is not None and code < 0:
+            return signal.Signals(-code).name
+        return f"exit code {code}"
+
+    def stop(self) -> None:
+        """End the process and everything it started."""
+        self.connection.close()
+        if self._process.pid is not None:
+            try:
+                os.killpg(self._process.pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                self._process.kill()  # it does not lead its group yet, or is gone
+        self._process.join()
+        self._process.close()
+
+
+def _serve(connection: Connection, function: Callable[[Item], Result], memory_bytes: int) -> None:
+    """Work through what comes over the connection until it closes; runs in the worker."""
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
+    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    connection.send(None)
+    while True:
+        try:
+            item, timeout_seconds = connection.recv()
+        except EOFError:
+            return
+        signal.alarm(int(timeout_seconds) + ORPHAN_SECONDS)
+        connection.send(_outcome(function, item, memory_bytes))
+        signal.alarm(0)
+
+
+def _outcome(
+    function: Callable[[Item], Result], item: Item, memory_bytes: int
+) -> Result | ItemError:
+    try:
+        return function(item)
+    except ItemError as error:
+        return error
+    except MemoryError:
+        return ItemError(
+            Status.DECODE_ERROR, f"it needs more than {memory_bytes >> 20} MB of memory"
+        )
+    except Exception as error:  # whatever a library raises about one file is that file's row
+        return ItemError(Status.DECODE_ERROR, f"{type(error).__name__}: {error}")
