@@ -1,0 +1,152 @@
+"""The demo corpus on disk: mp4 files, annotation tables in LLP's formats, and the whole truth."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import av
+import numpy as np
+
+from pipeline.annotations import EVENT_TABLES, FULL_TABLE, SPLIT_TABLES, Event, write_events
+from pipeline.demo.scenes import CORPUS, FRAME_RATE, SIDE, draw_frames, mix_sound
+from pipeline.demo.scripts import SPLITS, VideoScript, write_scripts
+from pipeline.demo.synthesis import RATE
+from pipeline.errors import PipelineError
+from pipeline.files import atomic_path, child_path, fingerprint, write_json, write_text
+from pipeline.progress import track
+from pipeline.vocabulary import Vocabulary, read_vocabulary
+
+VERSION = 1  # raised whenever the same script may look or sound different
+
+# No B-frames and no threads: no edit list in the file, and the same bytes every time.
+VIDEO_OPTIONS = {"preset": "superfast", "crf": "28", "bf": "0", "threads": "1"}
+AUDIO_BITS = 96_000
+AUDIO_OPTIONS = {"aac_coder": "fast", "threads": "1"}
+
+
+def make_corpus(folder: Path, seed: int, counts: dict[str, int], workers: int) -> None:
+    """Write a corpus: ``videos/*.mp4``, ``annotations/*.csv`` and ``corpus.json``.
+
+    Videos that are there already, whole and of the same script, are kept; the tables are written
+    last, so their presence says that all videos are there.
+
+    Parameters
+    ----------
+    folder
+        Where to write.
+    seed
+        The same seed and counts give the same corpus.
+    counts
+        Split to its number of videos.
+    workers
+        Processes that render.
+
+    Raises
+    ------
+    PipelineError
+        A split has no videos, or there is no worker.
+    """
+    for what, value in {**counts, "workers": workers}.items():
+        if value < 1:
+            raise PipelineError(f"the demo was asked for {what} {value}; it must be 1 or more.")
+    scripts = write_scripts(seed, counts)
+    videos = folder / "videos"
+    videos.mkdir(parents=True, exist_ok=True)
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        rendered = pool.map(partial(render_video, videos), scripts, chunksize=4)
+        for _ in track(rendered, len(scripts), "demo"):
+            pass
+    write_tables(folder / "annotations", scripts, read_vocabulary())
+    truth = {"seed": seed, "counts": counts, "version": VERSION}
+    write_json(folder / "corpus.json", truth | {"videos": [asdict(script) for script in scripts]})
+
+
+def render_video(folder: Path, script: VideoScript) -> None:
+    """Write one video as ``folder/{filename}.mp4``, unless it is there already."""
+    path = child_path(folder, f"{script.filename}.mp4")
+    mark = fingerprint([VERSION, asdict(script), asdict(CORPUS)])
+    if _is_rendered(path, mark):
+        return
+    # Absolute names, since a relative one may begin with '-'.
+    with (
+        atomic_path(path.resolve()) as temporary,
+        av.open(str(temporary), "w", "mp4", {"fflags": "+bitexact"}) as container,
+    ):
+        container.metadata["comment"] = mark
+        _encode(container, script)
+
+
+def write_tables(folder: Path, scripts: Sequence[VideoScript], vocabulary: Vocabulary) -> None:
+    """Write LLP's six tables: weak labels of every split, events of validation and test only."""
+    for split in SPLITS:
+        chosen = [script for script in scripts if script.split == split]
+        _write_weak_table(folder / SPLIT_TABLES[split], chosen)
+    _write_weak_table(folder / FULL_TABLE, scripts)
+    dense = [script for script in scripts if script.split != "train"]
+    for modality, name in EVENT_TABLES.items():
+        events = [
+            Event(script.filename, onset, offset, vocabulary.index(event.label))
+            for script in dense
+            for event in script.events
+            for onset, offset in event.runs(modality)
+        ]
+        write_events(folder / name, events, vocabulary)
+
+
+def summary(scripts: Iterable[VideoScript]) -> dict[str, float]:
+    """Return what can be held against LLP's own statistics.
+
+    Returns
+    -------
+    dict
+        ``heard`` and ``seen``: shares of the weak labels; ``only_seen``: share that is not heard;
+        ``labels``: mean number a video; ``speech_seen``: share of Speech labels that are seen.
+    """
+    scripts = list(scripts)
+    events = [event for script in scripts for event in script.events]
+    speech = Counter(bool(event.visible) for event in events if event.label == "Speech")
+    return {
+        "heard": float(np.mean([bool(event.audible) for event in events])),
+        "seen": float(np.mean([bool(event.visible) for event in events])),
+        "only_seen": float(np.mean([not event.audible for event in events])),
+        "labels": len(events) / len(scripts),
+        "speech_seen": speech[True] / max(speech.total(), 1),
+    }
+
+
+def _encode(container: av.container.OutputContainer, script: VideoScript) -> None:
+    video = container.add_stream("libx264", rate=FRAME_RATE, options=VIDEO_OPTIONS)
+    video.width = video.height = SIDE
+    video.pix_fmt = "yuv420p"
+    audio = container.add_stream("aac", rate=RATE, layout="mono", options=AUDIO_OPTIONS)
+    audio.bit_rate = AUDIO_BITS
+    sound = mix_sound(script)
+    for index, pixels in enumerate(draw_frames(script)):
+        if index % FRAME_RATE == 0:
+            start = index // FRAME_RATE * RATE
+            heard = av.AudioFrame.from_ndarray(sound[None, start : start + RATE], "fltp", "mono")
+            heard.sample_rate = RATE
+            heard.pts = start
+            container.mux(audio.encode(heard))
+        container.mux(video.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
+    container.mux(audio.encode(None))
+    container.mux(video.encode(None))
+
+
+def _is_rendered(path: Path, mark: str) -> bool:
+    if not path.is_file():
+        return False
+    try:
+        with av.open(str(path.resolve())) as container:
+            return container.metadata.get("comment") == mark
+    except av.FFmpegError:
+        return False
+
+
+def _write_weak_table(path: Path, scripts: Iterable[VideoScript]) -> None:
+    rows = [f"{script.filename}\t{','.join(script.labels)}" for script in scripts]
+    write_text(path, "\n".join(["filename\tevent_labels", *rows]) + "\n")

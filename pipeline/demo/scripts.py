@@ -1,0 +1,185 @@
+"""What happens in every video of the demo corpus, before anything is drawn or heard.
+
+A script is all the renderer needs: the name, a seed of its own and the events with their seconds.
+The same corpus seed and sizes give the same scripts.
+"""
+
+from dataclasses import dataclass
+from itertools import cycle
+
+import numpy as np
+
+from pipeline.demo import statistics
+
+SEGMENTS = 10  # seconds of a video, as in LLP
+ID_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
+ID_LENGTH = 11
+SPLITS = ("train", "val", "test")
+
+# Half of the videos are dealt over the classes in turn, half drawn with LLP's frequencies: a
+# corpus of some dozen videos would else lack the rare ones (Telephone is 1% of LLP).
+DEALT_EVERY = 2
+
+Run = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class ScriptedEvent:
+    """One class in one video: when it is heard and when it is seen.
+
+    Attributes
+    ----------
+    label
+        The class name.
+    audible, visible
+        Runs of seconds ``(onset, offset)``, the offset excluded; none if it is not heard or seen.
+    """
+
+    label: str
+    audible: tuple[Run, ...]
+    visible: tuple[Run, ...]
+
+    def runs(self, modality: str) -> tuple[Run, ...]:
+        """Return the runs of ``audio`` or ``visual``."""
+        return self.audible if modality == "audio" else self.visible
+
+    def is_active(self, modality: str, second: int) -> bool:
+        """Whether the event is heard (``audio``) or seen (``visual``) in a second."""
+        return any(onset <= second < offset for onset, offset in self.runs(modality))
+
+
+@dataclass(frozen=True)
+class VideoScript:
+    """All that decides one video.
+
+    Attributes
+    ----------
+    filename
+        The video's whole name, ``{id}_{start}_{end}``.
+    split
+        ``train``, ``val`` or ``test``.
+    seed
+        Entropy of everything random in the rendering.
+    events
+        One per weak label, in the label's order.
+    seconds
+        Length of the video.
+    """
+
+    filename: str
+    split: str
+    seed: tuple[int, ...]
+    events: tuple[ScriptedEvent, ...]
+    seconds: int = SEGMENTS
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The weak labels."""
+        return tuple(event.label for event in self.events)
+
+
+def write_scripts(seed: int, counts: dict[str, int]) -> list[VideoScript]:
+    """Return the scripts of a corpus.
+
+    Parameters
+    ----------
+    seed
+        Seed of the corpus.
+    counts
+        Split to its number of videos.
+    """
+    scripts: list[VideoScript] = []
+    taken: set[str] = set()
+    for split_index, split in enumerate(SPLITS):
+        random = np.random.default_rng([seed, split_index])
+        dealt = cycle(random.permutation([name for name in statistics.SINGLES if name != "Speech"]))
+        for index in range(counts[split]):
+            main = str(next(dealt)) if index % DEALT_EVERY == 0 else draw_main(random)
+            labels = draw_labels(random, main, split)
+            filename = draw_name(random, taken, index)
+            events = tuple(draw_event(random, label) for label in labels)
+            scripts.append(VideoScript(filename, split, (seed, split_index, index), events))
+    return scripts
+
+
+def draw_main(random: np.random.Generator) -> str:
+    """Draw a label that is not Speech with the frequency of its videos in LLP's train split."""
+    names = [name for name in statistics.SINGLES if name != "Speech"]
+    weights = [statistics.SINGLES[name] + sum(_companions(name).values()) for name in names]
+    return _choose(random, dict(zip(names, weights, strict=True)))
+
+
+def draw_labels(random: np.random.Generator, main: str, split: str) -> tuple[str, ...]:
+    """Draw the weak labels of a video about ``main``: alone, or with what LLP shows beside it."""
+    companion = _choose(random, _companions(main) | {"": statistics.SINGLES[main]})
+    labels = [main, companion] if companion else [main]
+    if random.random() < statistics.THIRD_LABEL[split]:
+        others = {name: 1 for name in statistics.SINGLES if name not in labels}
+        near = {name: count for name, count in _companions(main).items() if name in others}
+        while len(labels) < 3:
+            labels.append(_choose(random, near or others))
+            near = {}
+            others.pop(labels[-1])
+    return tuple(labels[place] for place in random.permutation(len(labels)))
+
+
+def draw_event(random: np.random.Generator, label: str) -> ScriptedEvent:
+    """Draw whether an event is heard, seen or both, and when."""
+    kinds = dict(zip(("heard", "seen", "both"), statistics.HEARD_SEEN_BOTH[label], strict=True))
+    kind = _choose(random, kinds)
+    audible = draw_runs(random, label, "audio") if kind != "seen" else ()
+    visible = draw_runs(random, label, "visual") if kind != "heard" else ()
+    if kind == "both" and random.random() < statistics.SAME_TIMES:
+        # Either activity may stand for both, so that both modalities keep their own lengths.
+        audible = visible = audible if random.random() < 0.5 else visible
+    return ScriptedEvent(label, audible, visible)
+
+
+def draw_runs(random: np.random.Generator, label: str, modality: str) -> tuple[Run, ...]:
+    """Draw the seconds of an event in one modality: the whole clip, one run, or two."""
+    kind = "Speech" if label == "Speech" else "other"
+    if random.random() < statistics.WHOLE_CLIP[modality][kind]:
+        return ((0, SEGMENTS),)
+    active = int(random.integers(1, SEGMENTS))
+    if active == 1 or random.random() >= statistics.SPLIT_RUNS[modality][kind]:
+        onset = int(random.integers(0, SEGMENTS - active + 1))
+        return ((onset, onset + active),)
+    first = int(random.integers(1, active))
+    gap = int(random.integers(1, SEGMENTS - active + 1))
+    onset = int(random.integers(0, SEGMENTS - active - gap + 1))
+    second = onset + first + gap
+    return ((onset, onset + first), (second, second + active - first))
+
+
+def draw_name(random: np.random.Generator, taken: set[str], index: int) -> str:
+    """Draw a name of LLP's form that is not ``taken`` yet, and take its id.
+
+    As in LLP some ids begin with '-' and a few times have decimals: of every split the first id
+    does and the second time has, so that no tool goes untested; none begins with '_'.
+    """
+    while True:
+        letters = random.integers(0, len(ID_LETTERS), ID_LENGTH)
+        youtube_id = "".join(ID_LETTERS[letter] for letter in letters)
+        if index == 0:
+            youtube_id = "-" + youtube_id[1:]
+        if youtube_id[0] != "_" and youtube_id not in taken:
+            break
+    taken.add(youtube_id)
+    start = 10 * int(random.integers(0, 40))
+    if index == 1:
+        return f"{youtube_id}_{start}.5_{start + SEGMENTS}.5"
+    return f"{youtube_id}_{start}_{start + SEGMENTS}"
+
+
+def _companions(name: str) -> dict[str, int]:
+    pairs = statistics.PAIRS.items()
+    return {
+        (second if first == name else first): count
+        for (first, second), count in pairs
+        if name in (first, second)
+    }
+
+
+def _choose(random: np.random.Generator, weights: dict[str, int]) -> str:
+    values = np.array(list(weights.values()), dtype=np.float64)
+    return list(weights)[int(random.choice(len(values), p=values / values.sum()))]
