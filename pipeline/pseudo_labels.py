@@ -76,11 +76,13 @@ class Videos:
     rows: Mapping[str, NDArray[np.int64]]
 
 
-def read_logits(folder: Path, vocabulary: Vocabulary) -> Shard:
+def read_logits(encoder: str, folder: Path, vocabulary: Vocabulary) -> Shard:
     """Compare an encoder's cached segments with its captions.
 
     Parameters
     ----------
+    encoder
+        ``clip`` or ``clap``, which the features must be of.
     folder
         Has ``K-of-N.safetensors`` with ``embedding [N, T, D]`` and ``prompts.safetensors`` with
         ``text [C, D]``, both L2-normalised, and ``logit_scale`` (exponentiated) in its header.
@@ -95,8 +97,8 @@ def read_logits(folder: Path, vocabulary: Vocabulary) -> Shard:
     Raises
     ------
     PipelineError
-        A file is missing, the shards were made differently, hold no video, or the prompts are
-        of other classes.
+        A file is missing, the shards were made differently or hold no video, they are of another
+        encoder, or the prompts are of other classes or belong to other features.
     """
     prompts = read_shard(folder / "prompts.safetensors")
     if prompts.names != vocabulary.names:
@@ -112,6 +114,15 @@ def read_logits(folder: Path, vocabulary: Vocabulary) -> Shard:
             embedding = reader.rows("embedding", 0, len(reader.names))
             shards.append(Shard(reader.names, {"logits": embedding @ text}, reader.meta))
     joined = join_shards(shards)
+    if joined.meta["encoder"] != encoder:
+        raise PipelineError(
+            f"'{folder}' has features of {joined.meta['encoder']}; give a folder of {encoder}'s."
+        )
+    if joined.meta["fingerprint"] != prompts.meta["fingerprint"]:
+        raise PipelineError(
+            f"in '{folder}' the features ({joined.meta['fingerprint']}) and the prompts "
+            f"({prompts.meta['fingerprint']}) were made differently; run the prompts stage again."
+        )
     if not joined.names:
         raise PipelineError(f"no shard in '{folder}' holds a video; see its status tables.")
     return joined
@@ -267,7 +278,10 @@ def make_pseudo_labels(
     PipelineError
         An input is missing or does not fit the others.
     """
-    shards = {"clip": read_logits(clip, vocabulary), "clap": read_logits(clap, vocabulary)}
+    shards = {
+        encoder: read_logits(encoder, folder, vocabulary)
+        for encoder, folder in (("clip", clip), ("clap", clap))
+    }
     weak_labels = {
         split: read_weak_labels(annotations / table, vocabulary)
         for split, table in SPLIT_TABLES.items()
@@ -284,7 +298,7 @@ def make_pseudo_labels(
     unmasked, masked = label(videos, thresholds)
 
     meta = {"version": str(VERSION), "thresholds": kind}
-    meta |= {key: shard.meta.get("fingerprint", "") for key, shard in shards.items()}
+    meta |= {key: shard.meta["fingerprint"] for key, shard in shards.items()}
     arrays: dict[str, NDArray[Any]] = {}
     for index, modality in enumerate(MODALITIES):
         arrays[f"{modality}_logits"] = videos.logits[index]

@@ -47,13 +47,15 @@ def write_features(folder: Path, logits: dict[str, np.ndarray], scale: float) ->
     text = np.eye(C, dtype=np.float32)
     write_shard(
         folder / "prompts.safetensors",
-        Shard(VOCABULARY.names, {"text": text}, {"logit_scale": str(scale), "fingerprint": "p"}),
+        Shard(VOCABULARY.names, {"text": text}, {"logit_scale": str(scale), "fingerprint": "7"}),
     )
     names = sorted(logits, reverse=True)
     for index, part in enumerate((names[:1], [], names[1:])):
         rows = [logits[name] / scale for name in part] or np.zeros((0, 10, C))
         embedding = np.asarray(rows, np.float32).reshape(len(part), 10, C)
-        shard = Shard(tuple(part), {"embedding": embedding}, {"fingerprint": folder.name})
+        shard = Shard(
+            tuple(part), {"embedding": embedding}, {"encoder": folder.name, "fingerprint": "7"}
+        )
         write_shard(folder / f"{index}-of-3.safetensors", shard)
 
 
@@ -112,7 +114,7 @@ def test_fixed_labels_are_strictly_above_the_vocabularys_thresholds(
     labels = read_shard(corpus.out / "labels.safetensors")
     assert labels.names == ("e1", "t1", "v1")
     assert labels.meta["thresholds"] == "fixed"
-    assert (labels.meta["clip"], labels.meta["clap"]) == ("clip", "clap")
+    assert (labels.meta["clip"], labels.meta["clap"]) == ("7", "7")
     np.testing.assert_array_equal(labels["visual_logits"][0], visual)
     for row in range(3):
         assert np.argwhere(labels["visual"][row]).tolist() == [[2, SPEECH], [4, CAR]]
@@ -240,11 +242,18 @@ def test_index_0_is_audio() -> None:
 def test_features_that_do_not_fit_are_named(tmp_path: Path) -> None:
     write_features(tmp_path / "clip", {"a": np.zeros((10, C))}, 100.0)
     with pytest.raises(PipelineError, match="run the prompts stage"):
-        read_logits(tmp_path / "clip", Vocabulary(VOCABULARY.classes[::-1]))
-    clip = read_logits(tmp_path / "clip", VOCABULARY)
+        read_logits("clip", tmp_path / "clip", Vocabulary(VOCABULARY.classes[::-1]))
+    clip = read_logits("clip", tmp_path / "clip", VOCABULARY)
     write_features(tmp_path / "empty", {}, 100.0)
     with pytest.raises(PipelineError, match="holds a video"):
-        read_logits(tmp_path / "empty", VOCABULARY)
+        read_logits("empty", tmp_path / "empty", VOCABULARY)
+    with pytest.raises(PipelineError, match="has features of clip; give a folder of clap's"):
+        read_logits("clap", tmp_path / "clip", VOCABULARY)
+    prompts = read_shard(tmp_path / "clip" / "prompts.safetensors")
+    other = Shard(prompts.names, prompts.arrays, {**prompts.meta, "fingerprint": "8"})
+    write_shard(tmp_path / "clip" / "prompts.safetensors", other)
+    with pytest.raises(PipelineError, match=r"features \(7\) and the prompts \(8\)"):
+        read_logits("clip", tmp_path / "clip", VOCABULARY)
     weak = {"val": {"a": (DOG,)}, "test": {}}
     with pytest.raises(PipelineError, match="no video has both"):
         gather_videos(clip, Shard(("b",), {"logits": clip["logits"]}), weak)
