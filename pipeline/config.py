@@ -87,6 +87,7 @@ class Decode(_Section):
     missing_audio: Policy = "pad"
     missing_video: Policy = "drop"
     short: Policy = "pad"
+    decoder: Literal["decord", "pyav"] = "decord"
     timeout_seconds: Annotated[float, Field(gt=0)] = 60.0
 
     @model_validator(mode="after")

@@ -8,9 +8,18 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from pipeline.annotations import Event, Labels, events_to_segments, read_events, read_names
+from pipeline.annotations import (
+    EVENT_TABLES,
+    Event,
+    Labels,
+    events_to_segments,
+    read_events,
+    read_names,
+)
 from pipeline.errors import PipelineError
+from pipeline.files import write_json
 from pipeline.metrics import LEVELS, METRICS, score
+from pipeline.store import ShardReader
 from pipeline.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -119,6 +128,46 @@ def evaluate_tables(
         predicted_labels.append(events_to_segments(events, names, *size))
     split = videos.stem.removeprefix("AVVP_")
     return evaluate_arrays(split, names, truth_labels, predicted_labels, vocabulary)
+
+
+def evaluate_model(folder: Path, annotations: Path, vocabulary: Vocabulary) -> dict[str, Any]:
+    """Score what a trained parser predicted for validation and test, and write metrics.json.
+
+    Parameters
+    ----------
+    folder
+        A model folder with ``predicted_{split}_{modality}.csv`` and
+        ``probabilities_{split}.safetensors``; the latter names the videos that were parsed, those
+        without any predicted event too.
+    annotations
+        Folder of the annotation tables.
+    vocabulary
+        The classes.
+
+    Returns
+    -------
+    dict
+        Split to evaluation, see ``evaluate_arrays``.
+    """
+    truth = [read_events(annotations / table, vocabulary) for table in EVENT_TABLES.values()]
+    evaluations = {}
+    for split in ("val", "test"):
+        with ShardReader(folder / f"probabilities_{split}.safetensors") as parsed:
+            names, segments = parsed.names, parsed.rows("audio", 0, 1).shape[1]
+        size = (segments, len(vocabulary))
+        predicted = [
+            read_events(folder / f"predicted_{split}_{modality}.csv", vocabulary)
+            for modality in EVENT_TABLES
+        ]
+        evaluations[split] = evaluate_arrays(
+            split,
+            names,
+            [events_to_segments(events, names, *size) for events in truth],
+            [events_to_segments(events, names, *size) for events in predicted],
+            vocabulary,
+        )
+    write_json(folder / "metrics.json", evaluations)
+    return evaluations
 
 
 def summary(evaluation: dict[str, Any]) -> str:

@@ -10,6 +10,10 @@ from typing import Any
 
 from pipeline.errors import PipelineError
 
+# What a new file may be read by; some libraries create theirs for the owner alone.
+UMASK = os.umask(0)
+os.umask(UMASK)
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESOURCES = REPOSITORY / "workflow" / "resources"
 
@@ -27,6 +31,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
+        temporary.chmod(0o666 & ~UMASK)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

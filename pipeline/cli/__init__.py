@@ -28,6 +28,7 @@ STAGES: dict[str, str] = {
     "train": "train a parser, then predict and score validation and test",
     "predict": "parse a split with a trained parser",
     "evaluate": "score predicted event tables with the published LLP metrics",
+    "evaluate-model": "score what a trained parser predicted for validation and test",
     "report": "draw the result tables, plots and the page",
     "config": "print or check the effective configuration and its schema",
 }

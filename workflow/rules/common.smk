@@ -20,7 +20,9 @@ from pipeline.segments import decoding_fingerprint
 
 # Rules run `python -m pipeline`: with this Snakemake's own Python (where a rule's conda environment
 # is activated, that one comes first) and on this checkout, whatever the working directory.
-os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+os.environ["PATH"] = os.pathsep.join(
+    [str(Path(sys.executable).parent), os.environ["PATH"]]
+)
 shell.prefix(f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(BASE))}; ")
 
 
@@ -44,9 +46,20 @@ VOCABULARY = from_base(DATASET.vocabulary)
 
 # Sources. A folder of the user's is a leaf of the DAG and `ancient`: what counts is not its time
 # stamp but the digest of each shard's own rows, so a new video touches its own shard and no other.
-ANNOTATIONS = "resources/demo/annotations" if IS_DEMO else DATASET.annotations or "resources/annotations"
+ANNOTATIONS = (
+    "resources/demo/annotations"
+    if IS_DEMO
+    else DATASET.annotations or "resources/annotations"
+)
 VIDEOS = "resources/demo/videos" if IS_DEMO else DATASET.videos
-TABLES = [f"{ANNOTATIONS}/{name}" for name in (*SPLIT_TABLES.values(), *EVENT_TABLES.values())]
+TABLES = [
+    f"{ANNOTATIONS}/{name}" for name in (*SPLIT_TABLES.values(), *EVENT_TABLES.values())
+]
+
+
+def sources(paths):
+    """Return sources as inputs; see above why the user's own are ancient."""
+    return paths if IS_DEMO else ancient(paths)
 
 
 @lru_cache(maxsize=1)
@@ -133,9 +146,12 @@ DECODING = decoding_fingerprint(
     missing_video=DECODE.missing_video,
     short=DECODE.short,
     untrimmed=DATASET.untrimmed,
+    decoder=DECODE.decoder,
 )
 SPECS = {name: encoder_spec(name) for name in ("clip", "clap")}
-FINGERPRINTS = {name: demanded(spec.fingerprint, DECODING) for name, spec in SPECS.items()}
+FINGERPRINTS = {
+    name: demanded(spec.fingerprint, DECODING) for name, spec in SPECS.items()
+}
 FOLDERS = {name: f"results/features/{name}-{FINGERPRINTS[name]}" for name in SPECS}
 SHARD = "{scatteritem}"
 SEGMENTS = f"results/segments/{DECODING}/{SHARD}"
@@ -157,6 +173,7 @@ def encoder_arguments(name):
     spec = SPECS[name]
     words = ["--encoder", name, "--backend", spec.backend, "--model", spec.model]
     words += ["--weights", spec.weights, "--precision", spec.precision]
+    words += ["--batch-size", str(getattr(CONFIG.encoders, name).batch_size)]
     words += ["--sha256", spec.sha256] if spec.sha256 else []
     words += ["--tokenizer", spec.tokenizer] if spec.tokenizer else []
     return shlex.join(words)
@@ -166,8 +183,16 @@ def method_options(wildcards):
     """Return a method's configured options as ``--option key=value`` words."""
     options = CONFIG.methods[wildcards.method] or {}
     return shlex.join(
-        word for key, value in options.items() for word in ("--option", f"{key}={value}")
+        word
+        for key, value in options.items()
+        for word in ("--option", f"{key}={value}")
     )
+
+
+def feature_arguments():
+    """Return the cached features' part of the command line."""
+    clip, clap = (Path(FOLDERS[name]).name for name in ("clip", "clap"))
+    return f"--features results/features --clip {clip} --clap {clap}"
 
 
 MODEL = "results/models/{method}/seed{seed}"
@@ -181,5 +206,8 @@ PREDICTIONS = [
 def trained(files):
     """Return files of every method's and seed's model folder."""
     return expand(
-        MODEL + "/{file}", method=list(CONFIG.methods), seed=CONFIG.training.seeds, file=files
+        MODEL + "/{file}",
+        method=list(CONFIG.methods),
+        seed=CONFIG.training.seeds,
+        file=files,
     )

@@ -7,7 +7,9 @@ rule evaluate_parser:
     """Score a trained parser on validation and test."""
     input:
         events=[f"{MODEL}/{file}" for file in PREDICTIONS],
-        videos=[f"{MODEL}/probabilities_{split}.safetensors" for split in ("val", "test")],
+        videos=[
+            f"{MODEL}/probabilities_{split}.safetensors" for split in ("val", "test")
+        ],
         tables=TABLES,
         vocabulary=VOCABULARY,
     output:

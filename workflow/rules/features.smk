@@ -26,11 +26,10 @@ rule clip_features:
     params:
         encoder=encoder_arguments("clip"),
         fingerprint=FINGERPRINTS["clip"],
-        batch_size=CONFIG.encoders.clip.batch_size,
         rows=shard_rows,
     shell:
         "python -m pipeline features {params.encoder} --segments {input.segments:q}"
-        " --status-in {input.status:q} --batch-size {params.batch_size}"
+        " --status-in {input.status:q}"
         " --fingerprint {params.fingerprint} --out {output.shard:q} --status {output.status:q}"
         " 2>&1 | tee {log:q}"
 
@@ -50,5 +49,4 @@ use rule clip_features as clap_features with:
     params:
         encoder=encoder_arguments("clap"),
         fingerprint=FINGERPRINTS["clap"],
-        batch_size=CONFIG.encoders.clap.batch_size,
         rows=shard_rows,

@@ -11,9 +11,9 @@ rule fetch_annotations:
         "logs/fetch_annotations/{table}.log",
     benchmark:
         "benchmarks/fetch_annotations/{table}.tsv"
+    localrule: True
     conda:
         "../../envs/media.yaml"
-    localrule: True
     threads: 1
     resources:
         mem_mb=500,
@@ -34,9 +34,9 @@ rule fetch_weights:
         "logs/fetch_weights/{encoder}/{file}.log",
     benchmark:
         "benchmarks/fetch_weights/{encoder}/{file}.tsv"
+    localrule: True
     conda:
         "../../envs/media.yaml"
-    localrule: True
     threads: 1
     resources:
         mem_mb=500,

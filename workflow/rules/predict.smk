@@ -7,7 +7,6 @@ rule predict_split:
     """Parse the videos of validation or test."""
     input:
         checkpoint=rules.train_parser.output.checkpoint,
-        card=rules.train_parser.output.card,
         clip=feature_shards("clip"),
         clap=feature_shards("clap"),
         labels=rules.pseudo_labels.output.labels,

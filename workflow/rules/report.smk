@@ -14,8 +14,16 @@ rule report:
         vocabulary=VOCABULARY,
         published=from_base("workflow/resources/published.yaml"),
     output:
-        page=report_file("results/report/index.html"),
-        table=report_file("results/report/results.md"),
+        page=report(
+            "results/report/index.html",
+            caption="../report/page.rst",
+            category="Results",
+        ),
+        table=report(
+            "results/report/results.csv",
+            caption="../report/results.rst",
+            category="Results",
+        ),
     log:
         "logs/report.log",
     benchmark:

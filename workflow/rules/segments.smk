@@ -35,6 +35,7 @@ rule segments:
         missing_audio=DECODE.missing_audio,
         missing_video=DECODE.missing_video,
         short=DECODE.short,
+        decoder=DECODE.decoder,
         timeout_seconds=DECODE.timeout_seconds,
     shell:
         "python -m pipeline segments --annotations {params.annotations:q}"
@@ -43,5 +44,6 @@ rule segments:
         " --sampling {params.sampling} --frames-per-segment {params.frames_per_segment}"
         " --frame-size {params.frame_size} --frame-transform {params.frame_transform}"
         " --missing-audio {params.missing_audio} --missing-video {params.missing_video}"
-        " --short {params.short} --timeout-seconds {params.timeout_seconds} --workers {threads}"
+        " --short {params.short} --decoder {params.decoder}"
+        " --timeout-seconds {params.timeout_seconds} --workers {threads}"
         " --out {output.shard:q} --status {output.status:q} 2>&1 | tee {log:q}"

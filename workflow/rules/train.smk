@@ -1,6 +1,6 @@
 # Parsers, trained on the cached features, one job a method and seed.
 # REQUIRED INPUTS: features, prompts, pseudo-labels, the annotation tables.
-# OUTPUTS: results/models/{method}/seed{seed}/checkpoint.safetensors, checkpoint.json, curve.csv
+# OUTPUTS: results/models/{method}/seed{seed}/checkpoint.safetensors, curve.csv
 
 
 rule train_parser:
@@ -14,7 +14,6 @@ rule train_parser:
         vocabulary=VOCABULARY,
     output:
         checkpoint=f"{MODEL}/checkpoint.safetensors",
-        card=f"{MODEL}/checkpoint.json",
         curve=f"{MODEL}/curve.csv",
     log:
         "logs/train_parser/{method}-seed{seed}.log",

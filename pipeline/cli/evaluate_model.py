@@ -1,0 +1,27 @@
+"""``evaluate-model``: score what a trained parser predicted for validation and test."""
+
+import argparse
+from pathlib import Path
+
+from pipeline.vocabulary import DEFAULT_PATH
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the stage's arguments."""
+    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="a model folder")
+    parser.add_argument(
+        "--annotations", type=Path, required=True, metavar="DIR", help="folder of the tables"
+    )
+    parser.add_argument(
+        "--vocabulary", type=Path, default=DEFAULT_PATH, metavar="YAML", help="the classes"
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Score the model's event tables, write metrics.json beside them and print the scores."""
+    from pipeline.evaluation import evaluate_model, summary
+    from pipeline.vocabulary import read_vocabulary
+
+    vocabulary = read_vocabulary(arguments.vocabulary)
+    evaluations = evaluate_model(arguments.model, arguments.annotations, vocabulary)
+    print("\n".join(summary(evaluation) for evaluation in evaluations.values()))
