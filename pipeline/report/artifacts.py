@@ -27,6 +27,8 @@ from pipeline.vocabulary import MODALITIES, Vocabulary, read_vocabulary
 
 Evaluation = dict[str, Any]
 
+SPLITS = ("test", "val")
+
 # The method that the page sets against the pseudo-labels when it was trained.
 HEADLINE_METHOD = "link"
 
@@ -168,11 +170,15 @@ def read_artifacts(sources: Sources) -> Artifacts:
         labelled = frozenset(reader.names)
         segments = reader.rows("audio", 0, 0).shape[1]
     quality = read_json(sources.pseudo_labels / "quality.json")
+    _require_splits(quality, sources.pseudo_labels / "quality.json")
     return Artifacts(
         sources=sources,
         vocabulary=read_vocabulary(sources.vocabulary),
         parsers=_read_parsers(sources.models),
-        quality={split: _checked(by_mask, "quality.json") for split, by_mask in quality.items()},
+        quality={
+            split: _checked(quality[split], f"{sources.pseudo_labels}/quality.json")
+            for split in SPLITS
+        },
         split_names={
             split: tuple(read_names(sources.annotations / table))
             for split, table in SPLIT_TABLES.items()
@@ -228,8 +234,19 @@ def _read_parser(folder: Path) -> TrainedParser:
             raise PipelineError(
                 f"'{path}' is not the training curve of a seed ({error}); train again."
             ) from None
-    evaluations = _checked(read_json(folder / "metrics.json"), str(folder / "metrics.json"))
+    evaluations = read_json(folder / "metrics.json")
+    _require_splits(evaluations, folder / "metrics.json")
+    evaluations = _checked(evaluations, f"{folder}/metrics.json")
     return TrainedParser(folder.parent.name, seed, folder, evaluations, curve)
+
+
+def _require_splits(value: Any, path: Path) -> None:
+    absent = [split for split in SPLITS if not isinstance(value, dict) or split not in value]
+    if absent:
+        raise PipelineError(
+            f"'{path}' has no evaluation of '{absent[0]}'; the report needs scored videos of "
+            f"{' and '.join(SPLITS)}."
+        )
 
 
 def _checked(evaluations: Any, where: str) -> dict[str, Evaluation]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib import rc_context
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -32,6 +33,7 @@ POINTS_TO_PIXELS = 96 / 72
 STYLE: dict[str, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": INK,
+    "axes.facecolor": "none",
     "axes.labelcolor": INK,
     "axes.labelsize": 9,
     "axes.linewidth": 0.6,
@@ -124,14 +126,29 @@ def to_svg(figure: Figure, name: str, description: str) -> str:
     buffer = io.StringIO()
     no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     figure.savefig(buffer, format="svg", metadata=no_metadata)
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r'(\sid="|url\(#|href="#)', rf"\g<1>{name}-", svg)
-    svg = svg.replace(INK, "currentColor")
-    width = float(figure.get_figwidth()) * 72 * POINTS_TO_PIXELS
+    drawing = buffer.getvalue().partition("<svg")[2].partition(">")[2]
+    drawing = re.sub(r'(\sid="|url\(#|href="#)', rf"\g<1>{name}-", drawing)
+    drawing = drawing.replace(INK, "currentColor")
+    width, height = (float(inches) * 72 for inches in figure.get_size_inches())
     label = html.escape(description, quote=True)
-    opening = f'<svg role="img" aria-label="{label}" style="max-width:{width:.0f}px"'
-    return re.sub(r'^<svg width="[^"]*" height="[^"]*"', lambda _: opening, svg)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+        f'viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{label}" '
+        f'style="max-width:{width * POINTS_TO_PIXELS:.0f}px">{drawing}'
+    )
+
+
+def legend_above(figure: Figure, handles: Sequence[Artist]) -> None:
+    """Put a line of keys at the top left of a figure."""
+    has_layout = figure.get_layout_engine() is not None
+    figure.legend(
+        handles=list(handles),
+        loc="outside upper left" if has_layout else "upper left",
+        ncols=len(handles),
+        borderaxespad=0,
+        handletextpad=0.4,
+        columnspacing=1.4,
+    )
 
 
 def write_png(figure: Figure, path: Path) -> None:

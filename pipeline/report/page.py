@@ -9,7 +9,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline.files import write_text
-from pipeline.report.artifacts import Artifacts, Sources, read_artifacts, read_tsv
+from pipeline.oddities import KINDS
+from pipeline.report.artifacts import SPLITS, Artifacts, Sources, read_artifacts, read_tsv
 from pipeline.report.drawing import COLOURS, Plot
 from pipeline.report.plots import (
     data_quality_plot,
@@ -81,7 +82,7 @@ def write_report(sources: Sources, out: Path) -> Report:
     """
     artifacts = read_artifacts(sources)
     published = read_published(sources.published)
-    rows = {split: result_rows(artifacts, split) for split in ("test", "val")}
+    rows = {split: result_rows(artifacts, split) for split in SPLITS}
     quality = data_quality(artifacts)
     costs = read_costs(sources.benchmarks)
     ranked = ranked_timelines(artifacts)
@@ -110,6 +111,7 @@ def write_report(sources: Sources, out: Path) -> Report:
         "quality": quality,
         "left_out_shown": LEFT_OUT_SHOWN,
         "oddities": read_oddities(sources.check),
+        "kinds": KINDS,
         "costs": costs,
         "facts": provenance(artifacts),
     }

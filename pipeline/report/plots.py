@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from pipeline.metrics import LEVELS, METRICS
@@ -15,6 +16,7 @@ from pipeline.report.drawing import (
     MODALITY_TITLES,
     MUTED,
     Plot,
+    legend_above,
     new_figure,
     shown,
     style,
@@ -25,9 +27,9 @@ from pipeline.vocabulary import MODALITIES
 ROW_INCHES = 0.23
 
 # Marks of the pseudo-labels, of the same with weak labels (an oracle), and of a trained parser.
-LABELS_MARK: dict[str, Any] = {"marker": "o", "markersize": 5.5, "markerfacecolor": "none"}
-ORACLE_MARK: dict[str, Any] = {"marker": "|", "markersize": 9, "markeredgewidth": 1.6}
-PARSER_MARK: dict[str, Any] = {"marker": "o", "markersize": 5.5}
+LABELS_MARK: dict[str, Any] = {"marker": "o", "markersize": 7.5, "markerfacecolor": "none"}
+ORACLE_MARK: dict[str, Any] = {"marker": "|", "markersize": 10, "markeredgewidth": 1.6}
+PARSER_MARK: dict[str, Any] = {"marker": "o", "markersize": 4.5}
 
 METRIC_NAMES = MODALITY_TITLES | {"type": "Type@AV", "event": "Event@AV"}
 
@@ -119,7 +121,8 @@ def _per_class(artifacts: Artifacts, modality: str) -> Plot:
         for place, (_, label_f1, method_f1) in enumerate(rows):
             _draw_dumbbell(axes, place, label_f1, method_f1, COLOURS[modality])
         _finish_rows(axes, [shown(class_name) for class_name in artifacts.vocabulary.names])
-        _legend(axes, {"pseudo-labels": LABELS_MARK, method: PARSER_MARK}, COLOURS[modality])
+        keys = {"pseudo-labels": LABELS_MARK, method: PARSER_MARK}
+        legend_above(figure, _keys(keys, COLOURS[modality]))
         svg = to_svg(figure, name, description)
     caption = (
         f"Segment-level F1 of each class on the test split, from the counts of all its videos "
@@ -170,15 +173,15 @@ def _pseudo_labels(artifacts: Artifacts, split: str) -> Plot:
                 axes.plot(values[-2], place, color=colour, **ORACLE_MARK)
             _finish_rows(axes, list(METRIC_NAMES.values()))
             axes.set_title(f"{level.capitalize()} level")
-        keys = {"pseudo-labels": LABELS_MARK, "with weak labels (oracle)": ORACLE_MARK}
+        keys = {"pseudo-labels": LABELS_MARK, "masked with weak labels (oracle)": ORACLE_MARK}
         keys[method] = PARSER_MARK
-        _legend(panels[0], keys, INK, above=1.12)
-        description = f"{title}: pseudo-labels, the same with weak labels, and {method}."
+        legend_above(figure, _keys(keys, INK))
+        description = f"{title}: pseudo-labels, masked ones, and {method}; see {name}.csv."
         svg = to_svg(figure, name, description)
     caption = (
-        f"F1 over {labels['unmasked']['videos']} videos of the zero-shot pseudo-labels, of the "
-        f"same cut to the videos' own weak labels (an oracle), and of {method} (mean of "
-        f"{_seeds(len(trained))})."
+        f"F1 over {labels['unmasked']['videos']} videos: zero-shot pseudo-labels; those masked "
+        f"with the videos' own weak labels, an oracle; and {method}, the mean of "
+        f"{_seeds(len(trained))}."
     )
     header = ["level", "metric", "pseudo_labels", "low", "high", "oracle"]
     header.append(artifacts.headline[0].method)
@@ -213,7 +216,8 @@ def data_quality_plot(counts: Sequence[tuple[str, int, int]]) -> Plot:
         figure, [axes] = new_figure(0.75 + 0.3 * len(counts))
         for place, (_, kept, left_out) in enumerate(counts):
             axes.barh(place, kept, height=0.55, color=INK, alpha=MUTED, linewidth=0)
-            axes.barh(place, left_out, left=kept, height=0.55, color="none", edgecolor=INK)
+            if left_out:
+                axes.barh(place, left_out, left=kept, height=0.55, color="none", edgecolor=INK)
             axes.annotate(
                 f"{kept + left_out:,}",
                 (kept + left_out, place),
@@ -243,20 +247,8 @@ def _finish_rows(axes: Axes, labels: Sequence[str], percent: bool = True) -> Non
         axes.set_xticks(range(0, 101, 20))
 
 
-def _legend(
-    axes: Axes, keys: Mapping[str, Mapping[str, Any]], colour: str, above: float = 1.0
-) -> None:
-    """Put a line of keys over the panel: label to its mark."""
-    for label, mark in keys.items():
-        axes.plot([], [], linestyle="", color=colour, label=label, **mark)
-    axes.legend(
-        loc="lower left",
-        bbox_to_anchor=(0, above),
-        ncols=len(keys),
-        borderaxespad=0.2,
-        handletextpad=0.2,
-        columnspacing=1.2,
-    )
+def _keys(marks: Mapping[str, Mapping[str, Any]], colour: str) -> list[Line2D]:
+    return [Line2D([], [], linestyle="", color=colour, label=k, **v) for k, v in marks.items()]
 
 
 def _joined(names: Sequence[str]) -> str:

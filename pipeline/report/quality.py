@@ -1,7 +1,7 @@
 """Data quality: what became of every video, and what is odd in the annotation tables."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +39,7 @@ class Oddity:
     count
         How often.
     examples
-        Its first few rows: video and detail.
+        Its first rows: video and detail.
     """
 
     kind: str
@@ -110,12 +110,12 @@ def _severity(row: StatusRow) -> tuple[bool, bool]:
     return not row.kept, row.status != Status.OK
 
 
-def read_oddities(path: Path | None, examples: int = 5) -> Sequence[Oddity]:
-    """Read the annotations' check table (kind, table, filename, detail), grouped by kind."""
+def read_oddities(path: Path | None, examples: int = 1) -> list[Oddity]:
+    """Read the annotations' check table (kind, table, filename, detail), in its order of kinds."""
     groups: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for row in read_tsv(path) if path else ():
         groups.setdefault((row["kind"], row["table"]), []).append((row["filename"], row["detail"]))
     return [
         Oddity(kind, table, len(rows), tuple(rows[:examples]))
-        for (kind, table), rows in sorted(groups.items())
+        for (kind, table), rows in groups.items()
     ]

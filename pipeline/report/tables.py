@@ -25,9 +25,9 @@ METRIC_TITLES = {
 LEVEL_PREFIXES = {"segment": "seg.", "event": "ev."}
 PSEUDO_LABEL_TITLES = {
     "unmasked": "Pseudo-labels",
-    "masked": "Pseudo-labels ∧ weak label (oracle)",
+    "masked": "Pseudo-labels, masked (oracle)",
 }
-ORACLE_NOTE = "reads the videos' own weak labels, which no parser is given"
+ORACLE_NOTE = "masked with the scored videos' own weak labels, which no parser is given"
 
 FiveScores = Annotated[list[float], Field(min_length=len(METRICS), max_length=len(METRICS))]
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,8 +17,9 @@ from pipeline.report.drawing import (
     COLOURS,
     INK,
     MUTED,
+    WIDTH,
     Plot,
-    new_figure,
+    legend_above,
     shown,
     style,
     to_svg,
@@ -28,7 +30,8 @@ from pipeline.vocabulary import MODALITIES
 SHOWN_OF_EACH = 2
 TRACK_TITLES = {"audio": "Heard", "visual": "Seen"}
 ROW_INCHES = 0.3
-BAR_HEIGHT = 0.32
+BAR_HEIGHT = 0.33
+LETTER_INCHES = 0.063  # of a letter, about
 
 
 @dataclass(frozen=True)
@@ -95,11 +98,16 @@ def ranked_timelines(artifacts: Artifacts) -> list[Timeline]:
 
 
 def chosen(ranked: Sequence[Timeline], each: int = SHOWN_OF_EACH) -> list[tuple[str, Timeline]]:
-    """Return some of the hardest, the middle and the best videos, each once, with that word."""
-    starts = {"hardest": 0, "median": (len(ranked) - each) // 2, "best": len(ranked) - each}
+    """Return some of the hardest, the middling and the best videos, each once, with that rank."""
+    count = len(ranked)
+    starts = {
+        "One of the hardest": 0,
+        "Near the median": (count - each) // 2,
+        "One of the best": count - each,
+    }
     picked: dict[int, str] = {}
     for rank, start in starts.items():
-        for index in range(max(start, 0), min(max(start, 0) + each, len(ranked))):
+        for index in range(max(start, 0), min(max(start, 0) + each, count)):
             picked.setdefault(index, rank)
     return [(rank, ranked[index]) for index, rank in picked.items()]
 
@@ -116,9 +124,8 @@ def timeline_plot(timeline: Timeline, name: str, rank: str) -> Plot:
         svg = to_svg(draw_timeline(timeline), name, description)
     header = ["filename", "modality", "kind", "class", "onset_seconds", "offset_seconds"]
     rows = [[timeline.filename, *bar] for bar in timeline.bars()]
-    title = f"{timeline.filename}"
-    caption = f"{rank.capitalize()}; segment-level Type@AV {timeline.f1:.1f} %."
-    return Plot(name, title, caption, description, svg, header, rows)
+    caption = f"{rank}: segment-level Type@AV {timeline.f1:.1f} %."
+    return Plot(name, timeline.filename, caption, description, svg, header, rows)
 
 
 def write_timeline_png(timeline: Timeline, path: Path) -> None:
@@ -130,52 +137,64 @@ def write_timeline_png(timeline: Timeline, path: Path) -> None:
 def draw_timeline(timeline: Timeline) -> Figure:
     """Draw a video: a row per class, annotation above prediction; within ``style``."""
     tracks = timeline.tracks()
-    row_count = sum(max(len(classes), 1) + 1 for _, classes in tracks)
-    figure, [axes] = new_figure(0.75 + ROW_INCHES * row_count)
-    place = 0
-    labels: list[tuple[int, str]] = []
+    figure, axes = _new_tracks(timeline, sum(len(classes) + 1 for _, classes in tracks))
+    head = 0
     for row, (modality, classes) in enumerate(tracks):
-        axes.text(0, place + 0.3, TRACK_TITLES[modality], color=COLOURS[modality], weight="bold")
-        place += 1
-        for index in classes:
-            colour = COLOURS[modality]
-            _draw_bars(axes, timeline.truth[row, :, index], place - 0.18, INK, MUTED)
-            _draw_bars(axes, timeline.predicted[row, :, index], place + 0.18, colour, 1)
-            labels.append((place, shown(timeline.class_names[index])))
-            place += 1
+        colour = COLOURS[modality]
+        _label(axes, head, TRACK_TITLES[modality], weight="bold")
         if not classes:
-            axes.text(0.1, place, "nothing", va="center", alpha=MUTED)
-            place += 1
-    _finish(axes, timeline.truth.shape[1], labels, place)
+            axes.text(0.1, head, "no event", va="center", alpha=MUTED)
+        for place, index in enumerate(classes, start=head + 1):
+            _label(axes, place, shown(timeline.class_names[index]))
+            _draw_bars(axes, timeline.truth[row, :, index], place - BAR_HEIGHT, INK, MUTED)
+            _draw_bars(axes, timeline.predicted[row, :, index], place, colour, 1)
+        head += len(classes) + 1
+    legend_above(
+        figure,
+        [
+            Patch(color=INK, alpha=MUTED, linewidth=0, label="annotated"),
+            Patch(color=COLOURS["audio"], linewidth=0, label="predicted, heard"),
+            Patch(color=COLOURS["visual"], linewidth=0, label="predicted, seen"),
+        ],
+    )
     return figure
 
 
-def _draw_bars(axes: Axes, active: Labels, place: float, colour: str, alpha: float) -> None:
-    events = runs(active[None, :, None])
-    bars = np.stack([events.onset, events.offset - events.onset], axis=1)
-    axes.broken_barh(bars, (place - BAR_HEIGHT / 2, BAR_HEIGHT), color=colour, alpha=alpha)
-
-
-def _finish(axes: Axes, segments: int, labels: Sequence[tuple[int, str]], height: int) -> None:
+def _new_tracks(timeline: Timeline, row_count: int) -> tuple[Figure, Axes]:
+    """Return an empty timeline; its margin is the same for all videos of a vocabulary."""
+    margin = LETTER_INCHES * max(len(name) for name in timeline.class_names) + 0.1
+    below, above = 0.5, 0.32
+    height = below + above + ROW_INCHES * row_count
+    figure = Figure(figsize=(WIDTH, height))
+    figure.set_layout_engine("none")
+    axes = figure.add_axes(
+        (
+            margin / WIDTH,
+            below / height,
+            (WIDTH - margin - 0.2) / WIDTH,
+            1 - (below + above) / height,
+        )
+    )
+    segments = timeline.truth.shape[1]
     axes.set_xlim(0, segments)
-    axes.set_ylim(height - 0.4, -0.5)
+    axes.set_ylim(row_count - 0.4, -0.5)
     axes.set_xticks(range(0, segments + 1, max(1, segments // 10)))
-    axes.set_yticks([place for place, _ in labels], [name for _, name in labels])
+    axes.set_yticks([])
     axes.grid(axis="x")
     axes.set_xlabel("seconds")
-    axes.legend(
-        handles=[
-            Patch(color=INK, alpha=MUTED, label="annotated"),
-            Patch(color=COLOURS["audio"], label="predicted, heard"),
-            Patch(color=COLOURS["visual"], label="predicted, seen"),
-        ],
-        loc="lower left",
-        bbox_to_anchor=(0, 1),
-        ncols=3,
-        borderaxespad=0.2,
-        handlelength=1.1,
-        columnspacing=1.2,
+    return figure, axes
+
+
+def _label(axes: Axes, place: int, text: str, **how: Any) -> None:
+    axes.text(
+        -0.02, place, text, transform=axes.get_yaxis_transform(), ha="right", va="center", **how
     )
+
+
+def _draw_bars(axes: Axes, active: Labels, top: float, colour: str, alpha: float) -> None:
+    events = runs(active[None, :, None])
+    bars = np.stack([events.onset, events.offset - events.onset], axis=1)
+    axes.broken_barh(bars, (top, BAR_HEIGHT), facecolor=colour, alpha=alpha, linewidth=0)
 
 
 def _in_words(timeline: Timeline) -> str:

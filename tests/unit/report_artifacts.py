@@ -117,7 +117,8 @@ def _write_pseudo_labels(folder: Path, rng, names, truth, kept) -> None:
             for variant, predicted in (("unmasked", labels), ("masked", masked))
         }
     (folder / "quality.json").write_text(json.dumps(quality))
-    lines = ["class\taudio\tvisual", *(f"{name}\t3.25\t18" for name in VOCABULARY.names)]
+    lines = ["class\taudio\tvisual\taudio_masked\tvisual_masked"]
+    lines += [f"{name}\t3.25\t18\t1.125\t17" for name in VOCABULARY.names]
     (folder / "thresholds.tsv").write_text("\n".join(lines) + "\n")
 
 
@@ -165,8 +166,8 @@ def _write_check(path: Path) -> Path:
     rows = [
         "kind\ttable\tfilename\tdetail",
         f"unknown_video\tAVVP_eval_audio.csv\t{HOSTILE}\tin no split",
-        "zero_length\tAVVP_eval_audio.csv\tabc_0_10\t3 to 3",
-        "zero_length\tAVVP_eval_audio.csv\tdef_0_10\t0 to 0",
+        "sets_nothing\tAVVP_eval_audio.csv\tabc_0_10\t3 to 3",
+        "sets_nothing\tAVVP_eval_audio.csv\tdef_0_10\t0 to 0",
     ]
     path.write_text("\n".join(rows) + "\n")
     return path

@@ -1,0 +1,378 @@
+import csv
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from report_artifacts import HOSTILE, PUBLISHED, SIZES, VOCABULARY, write_run
+
+from pipeline.cli import main
+from pipeline.errors import PipelineError, Status
+from pipeline.metrics import LEVELS, METRICS
+from pipeline.report.artifacts import Artifacts, Sources, read_artifacts
+from pipeline.report.page import write_report
+from pipeline.report.plots import per_class_plots, training_plots
+from pipeline.report.provenance import read_costs
+from pipeline.report.quality import data_quality, read_oddities, worst_rows
+from pipeline.report.tables import Score, markdown, read_published, result_rows
+from pipeline.report.timelines import (
+    Timeline,
+    chosen,
+    ranked_timelines,
+    showcase,
+    timeline_plot,
+)
+from pipeline.store import StatusRow
+
+VOID = {"meta", "link", "br", "img", "input", "hr"}
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Sources:
+    return write_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def artifacts(sources: Sources) -> Artifacts:
+    return read_artifacts(sources)
+
+
+@pytest.fixture(scope="module")
+def out(sources: Sources, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    write_report(sources, folder)
+    return folder
+
+
+class Page(HTMLParser):
+    """Elements of a page as (tag, attributes), and whether every one is closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def all(self, *tags: str) -> Iterator[dict[str, str | None]]:
+        return (attributes for tag, attributes in self.elements if tag in tags)
+
+
+@pytest.fixture(scope="module")
+def page(out: Path) -> Page:
+    return Page((out / "index.html").read_text(encoding="utf-8"))
+
+
+# Tables
+
+
+def test_a_row_is_mean_and_sample_deviation_over_seeds(artifacts: Artifacts) -> None:
+    row = next(row for row in result_rows(artifacts, "test") if row.name == "LINK")
+    values = [
+        parser.evaluations["test"]["metrics"]["event"]["visual"]
+        for parser in artifacts.parsers["link"]
+    ]
+    assert row.seeds == len(values) == 3
+    score = row.scores["event"]["visual"]
+    assert score.mean == pytest.approx(sum(values) / 3)
+    squares = sum((value - score.mean) ** 2 for value in values)
+    assert score.std == pytest.approx((squares / 2) ** 0.5)
+
+
+def test_one_training_has_no_deviation() -> None:
+    assert str(Score(61.25)) == "61.2"
+    assert str(Score(61.26, 0.34)) == "61.3 ± 0.3"
+
+
+def test_rows_count_scored_videos_and_mark_the_oracle(artifacts: Artifacts) -> None:
+    rows = result_rows(artifacts, "test")
+    assert [row.name for row in rows] == [
+        "Pseudo-labels",
+        "Pseudo-labels, masked (oracle)",
+        "VALOR++",
+        "LINK",
+    ]
+    assert {(row.videos, row.total) for row in rows} == {(SIZES["test"] - 1, SIZES["test"])}
+    assert "weak labels" in rows[1].note
+    assert not rows[0].note
+
+
+def test_markdown_lines_up_and_has_ten_scores(artifacts: Artifacts) -> None:
+    lines = markdown(result_rows(artifacts, "val")).splitlines()
+    assert len({len(line) for line in lines}) == 1
+    assert {line.count("|") for line in lines} == {14}
+    assert "11/12" in lines[2]
+
+
+def test_results_csv_has_unrounded_values_of_this_run_only(out: Path, artifacts: Artifacts) -> None:
+    with (out / "results.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["method"], row["split"]) for row in rows] == [
+        (row.name, split) for split in ("test", "val") for row in result_rows(artifacts, split)
+    ]
+    for written, row in zip(rows, result_rows(artifacts, "test"), strict=False):
+        for level in LEVELS:
+            for metric in METRICS:
+                value = float(written[f"{level}_{metric}_percent"])
+                assert value == row.scores[level][metric].mean
+    assert rows[0]["segment_type_std"] == ""
+
+
+def test_published_rows_agree_with_their_own_mean() -> None:
+    rows = read_published(PUBLISHED)
+    assert len({row.method for row in rows}) == len(rows) > 20
+    for row in rows:
+        for scores in (row.segment, row.event):
+            assert all(20 < score < 80 for score in scores)
+            is_mean = abs(sum(scores[:3]) / 3 - scores[3]) < 0.11
+            assert is_mean or "is printed as" in row.note, row.method
+    link = next(row for row in rows if row.method == "LINK")
+    assert (link.segment[3], link.event[3]) == (66.9, 61.3)
+
+
+def test_a_malformed_published_file_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "published.yaml"
+    path.write_text("methods: [{method: X, year: 2020, segment: [1, 2]}]")
+    with pytest.raises(PipelineError, match=r"published\.yaml"):
+        read_published(path)
+
+
+# Published results beside one's own
+
+
+def test_another_corpus_stands_apart_from_published_results(out: Path) -> None:
+    text = (out / "results.md").read_text(encoding="utf-8")
+    own, _, published = text.partition("## Published results")
+    assert "UWAV" not in own
+    assert "Not comparable" in published
+    assert ", this run" not in (out / "index.html").read_text(encoding="utf-8")
+
+
+def test_llp_stands_beside_published_results(sources: Sources, tmp_path: Path) -> None:
+    write_report(replace(sources, is_llp=True), tmp_path)
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "LINK, this run" in page
+    assert "Not comparable" not in page
+    assert "Not comparable" not in (tmp_path / "results.md").read_text(encoding="utf-8")
+
+
+# The page
+
+
+def test_the_page_asks_for_nothing_outside_itself(page: Page) -> None:
+    assert not list(page.all("script", "img", "iframe", "object", "embed", "audio", "video"))
+    for _, attributes in page.elements:
+        for name, value in attributes.items():
+            assert not name.startswith("on")
+            if name in {"href", "src", "xlink:href"}:
+                assert value is not None
+                assert value.startswith("#") or value == "data:,"
+
+
+def test_text_from_outside_stays_text(out: Path, page: Page) -> None:
+    text = (out / "index.html").read_text(encoding="utf-8")
+    assert HOSTILE not in text
+    assert text.count("&lt;img src=x") >= 3  # a left-out video, its reason, and a check row
+    assert page.open == []
+
+
+def test_the_page_is_well_built(page: Page) -> None:
+    ids = [value for _, attributes in page.elements if (value := attributes.get("id"))]
+    assert len(set(ids)) == len(ids)
+    for attributes in page.all("a"):
+        assert (attributes["href"] or "")[1:] in ids
+    for _, attributes in page.elements:
+        assert attributes.get("aria-labelledby", ids[0]) in ids
+    assert all(attributes.get("scope") for attributes in page.all("th"))
+    svgs = list(page.all("svg"))
+    assert len(svgs) == len(list(page.all("figcaption"))) == 13
+    assert all(attributes.get("aria-label") for attributes in svgs)
+    headings = [int(tag[1]) for tag, _ in page.elements if tag in {"h1", "h2", "h3"}]
+    assert headings[0] == 1
+    assert headings.count(1) == 1
+    assert max(np.diff(headings)) <= 1
+
+
+def test_every_figure_has_its_numbers_beside_it(out: Path) -> None:
+    figures = sorted(out.glob("*.svg"))
+    assert len(figures) == 13
+    for path in figures:
+        ElementTree.parse(path)  # well-formed on its own too
+        with path.with_suffix(".csv").open(encoding="utf-8") as file:
+            widths = {len(row) for row in csv.reader(file)}
+        assert len(widths) == 1
+    assert (out / "timeline.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_same_run_gives_the_same_bytes(sources: Sources, out: Path, tmp_path: Path) -> None:
+    write_report(sources, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {path.name for path in out.iterdir()}
+    for path in tmp_path.iterdir():
+        assert path.read_bytes() == (out / path.name).read_bytes(), path.name
+
+
+# Plots
+
+
+def test_per_class_numbers_are_those_of_the_evaluations(artifacts: Artifacts) -> None:
+    audio = per_class_plots(artifacts)[0]
+    labels = artifacts.quality["test"]["unmasked"]["per_class"]["segment"]["audio"]
+    assert [row[0] for row in audio.rows] == list(VOCABULARY.names)
+    assert [row[1] for row in audio.rows] == list(labels.values())
+    by_seed = [
+        parser.evaluations["test"]["per_class"]["segment"]["audio"]["Speech"]
+        for parser in artifacts.headline
+    ]
+    assert audio.rows[0][2] == pytest.approx(np.mean([f1 for f1 in by_seed if f1 is not None]))
+    assert None in labels.values()  # a class that does not occur is drawn without a mark
+
+
+def test_curves_have_every_epoch_of_every_seed(artifacts: Artifacts) -> None:
+    loss, f1 = training_plots(artifacts)
+    assert len(loss.rows) == len(f1.rows) == 2 * 3 * 30
+    assert [list(plot.header)[3:] for plot in (loss, f1)] == [
+        ["loss"],
+        ["val_segment_type", "val_event_type"],
+    ]
+
+
+# Timelines
+
+
+def test_timelines_are_ranked_by_the_published_metric(artifacts: Artifacts) -> None:
+    ranked = ranked_timelines(artifacts)
+    assert len(ranked) == SIZES["test"] - 1
+    scores = [timeline.f1 for timeline in ranked]
+    assert scores == sorted(scores)
+    expected = artifacts.headline[0].evaluations["test"]["metrics"]["segment"]["type"]
+    assert np.mean(scores) == pytest.approx(expected)
+
+
+def test_each_video_is_chosen_once_even_of_few(artifacts: Artifacts) -> None:
+    ranked = ranked_timelines(artifacts)
+    ranks = [rank for rank, _ in chosen(ranked)]
+    assert ranks == 2 * ["One of the hardest"] + 2 * ["Near the median"] + 2 * ["One of the best"]
+    for count in range(6):
+        names = [timeline.filename for _, timeline in chosen(ranked[:count])]
+        assert len(set(names)) == len(names) == count
+    assert showcase(ranked[:1]) is ranked[0]
+
+
+def _timeline(filename: str = "abc_0_4") -> Timeline:
+    truth = np.zeros((2, 4, 3), np.uint8)
+    predicted = truth.copy()
+    truth[0, 1:3, 0] = 1
+    predicted[0, [0, 3], 0] = 1
+    predicted[1, :, 2] = 1
+    return Timeline(filename, 12.5, truth, predicted, ("Dog", "Cat", HOSTILE))
+
+
+def test_bars_are_the_events() -> None:
+    assert _timeline().bars() == [
+        ("audio", "truth", "Dog", 1, 3),
+        ("audio", "predicted", "Dog", 0, 1),
+        ("audio", "predicted", "Dog", 3, 4),
+        ("visual", "predicted", HOSTILE, 0, 4),
+    ]
+    assert _timeline().tracks() == [("audio", [0]), ("visual", [2])]
+
+
+def test_a_drawing_keeps_strange_names_as_text() -> None:
+    plot = timeline_plot(_timeline(f"{HOSTILE}_0_4"), "timeline_1", "Near the median")
+    root = ElementTree.fromstring(plot.svg)
+    texts = {"".join(element.itertext()).strip() for element in root.iter() if element.text}
+    assert HOSTILE in texts  # neither markup nor mathematics
+    assert "<img" not in plot.svg
+    assert HOSTILE in (root.get("aria-label") or "")
+
+
+def test_a_video_without_events_can_be_drawn() -> None:
+    empty = np.zeros((2, 4, 3), np.uint8)
+    plot = timeline_plot(Timeline("abc_0_4", 100.0, empty, empty, ("a", "b", "c")), "t", "Best")
+    assert plot.svg.count("no event") == 3  # one a track, and the description
+
+
+# Data quality, cost
+
+
+def test_a_video_counts_once_by_its_worst_row() -> None:
+    ok = StatusRow("a", True, Status.OK)
+    padded = StatusRow("a", True, Status.TOO_SHORT, "8 s")
+    failed = StatusRow("a", False, Status.NOT_FINITE, "NaN")
+    assert worst_rows([ok, padded]) == worst_rows([padded, ok]) == [padded]
+    assert worst_rows([failed, ok, padded]) == [failed]
+
+
+def test_data_quality_counts_every_video(artifacts: Artifacts) -> None:
+    quality = data_quality(artifacts)
+    assert quality.counts[0] == ("ok", sum(SIZES.values()) - 6, 0)
+    assert ("too_short", 3, 0) in quality.counts
+    assert ("missing", 0, 1) in quality.counts
+    assert quality.by_split == tuple((split, size - 1, size) for split, size in SIZES.items())
+    assert [video.split for video in quality.left_out] == ["test", "train", "val"]
+
+
+def test_oddities_are_grouped_by_kind_and_table(sources: Sources) -> None:
+    unknown, nothing = read_oddities(sources.check)
+    assert (unknown.kind, unknown.count) == ("unknown_video", 1)
+    assert (nothing.kind, nothing.count) == ("sets_nothing", 2)
+    assert read_oddities(None) == []
+
+
+def test_costs_sum_over_a_stages_jobs(sources: Sources) -> None:
+    segments, annotations = read_costs(sources.benchmarks)
+    assert (segments.stage, segments.jobs, segments.wall_seconds) == ("segments", 2, 50.5)
+    assert (segments.longest_seconds, segments.cpu_seconds) == (30.0, 52.5)
+    assert segments.memory_mb == 310.5
+    assert (annotations.stage, annotations.memory_mb) == ("annotations", None)
+    assert read_costs(None) == []
+
+
+# What else a run may look like
+
+
+def test_without_link_the_best_on_validation_leads(tmp_path: Path) -> None:
+    run = write_run(tmp_path, methods={"han": 0.5, "valorpp": 0.1}, seeds=(4,))
+    artifacts = read_artifacts(run)
+    assert [parser.method for parser in artifacts.headline] == ["valorpp"]
+    assert result_rows(artifacts, "test")[-1].scores["segment"]["type"].std is None
+
+
+def test_a_run_without_parsers_is_one_sentence(sources: Sources, tmp_path: Path) -> None:
+    with pytest.raises(PipelineError, match="train a parser"):
+        read_artifacts(replace(sources, models=tmp_path))
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"val": {}}', '{"val": {"videos": 1}, "test": {"videos": 1}}']
+)
+def test_a_malformed_evaluation_is_one_sentence(tmp_path: Path, text: str) -> None:
+    run = write_run(tmp_path, methods={"link": 0.2}, seeds=(0,))
+    (run.models / "link" / "seed0" / "metrics.json").write_text(text)
+    with pytest.raises(PipelineError, match=r"metrics\.json"):
+        read_artifacts(run)
+
+
+def test_the_stage_prints_its_table_and_the_page(
+    sources: Sources, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["report", "--models", sources.models, "--pseudo-labels", sources.pseudo_labels]
+    words += ["--annotations", sources.annotations, "--statuses", *sources.statuses]
+    assert main([*map(str, words), "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "| LINK " in printed
+    assert printed.splitlines()[-1] == f"report: {tmp_path / 'index.html'}"
+    assert "No benchmark files" in (tmp_path / "index.html").read_text(encoding="utf-8")
