@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.dataset import Cache
+from pipeline.cache import Cache
 from pipeline.encoders.pooling import pool_seconds
 from pipeline.errors import PipelineError
 from pipeline.files import child_path
@@ -79,18 +79,19 @@ class ValorSource:
         for modality, features in (("audio", audio), ("visual", visual)):
             if recipe.uses_pseudo_labels:
                 kind = f"{ENCODERS[modality]}/segment_pseudo_labels"
-                labels[f"{modality}_masked"] = self._stack(kind, kept)
+                labels[f"{modality}_masked"] = _of_classes(self._stack(kind, kept), -1, vocabulary)
             if recipe.uses_prior:
-                texts[modality] = self._texts(modality)
+                texts[modality] = _of_classes(self._texts(modality), 0, vocabulary)
                 logits = self._logits(modality, kept, features, texts[modality])
+                logits = _of_classes(logits, -1, vocabulary)
                 labels[modality] = logits > np.array(vocabulary.thresholds(modality))
         return Cache(
             names=tuple(kept),
             audio=audio,
             visual=visual,
             motion=self._stack("st", kept) if recipe.motion else None,
-            labels={key: _of_classes(array, key, vocabulary) for key, array in labels.items()},
-            texts={key: _of_classes(array, key, vocabulary, 0) for key, array in texts.items()},
+            labels=labels,
+            texts=texts,
             fingerprints={"layout": "valor"},
         )
 
@@ -167,10 +168,10 @@ def _seconds(features: Array) -> Array:
     return np.concatenate([pool_seconds(some).numpy() for some in maps.split(POOLED_AT_ONCE)])
 
 
-def _of_classes(array: Array, key: str, vocabulary: Vocabulary, axis: int = -1) -> Array:
+def _of_classes(array: Array, axis: int, vocabulary: Vocabulary) -> Array:
     if array.shape[axis] != len(vocabulary):
         raise PipelineError(
-            f"the {key} labels or texts are of {array.shape[axis]} classes, the vocabulary has "
+            f"labels or texts there are of {array.shape[axis]} classes, the vocabulary has "
             f"{len(vocabulary)}; give the vocabulary they were made with."
         )
     return array

@@ -8,8 +8,9 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.annotations import Labels, segments_to_events, write_events
+from pipeline.cache import Source
 from pipeline.checkpoint import read_checkpoint
-from pipeline.dataset import Source, parser_inputs, split_names
+from pipeline.dataset import parser_inputs, split_names
 from pipeline.errors import PipelineError
 from pipeline.parsers.interface import Parser, ParserInputs
 from pipeline.parsers.recipes import Recipe

@@ -1,12 +1,14 @@
 """The trainer: one recipe, one seed, validated every epoch, resumed after a kill bit for bit."""
 
 import csv
+import hashlib
 import io
 import logging
 import math
 import os
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,9 @@ import torch
 from torch import Tensor, nn
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from pipeline.cache import Source
 from pipeline.checkpoint import Checkpoint, write_checkpoint
-from pipeline.dataset import Dataset, Source, read_dataset
+from pipeline.dataset import Dataset, read_dataset
 from pipeline.errors import PipelineError
 from pipeline.evaluation import evaluate_arrays
 from pipeline.files import atomic_path, fingerprint, write_json, write_text
@@ -56,12 +59,14 @@ class Job:
     seed: int
     device: torch.device
 
+    @cached_property
     def identity(self) -> str:
-        """Return a fingerprint of all that decides the result, except the code."""
-        dataset = self.dataset
-        names = [dataset.train.names, *(videos.names for videos in dataset.evaluated.values())]
-        parts = [self.method, self.recipe.model_dump(), self.seed, dict(dataset.fingerprints)]
-        return fingerprint([*parts, names, self.device.type])
+        """A fingerprint of all that decides the result, except the code."""
+        train, val = self.dataset.train, self.dataset.evaluated["val"]
+        data = [train.inputs.digest(), train.targets.digest(), val.inputs.digest()]
+        data += [hashlib.sha256(labels.tobytes()).hexdigest() for labels in val.truth]
+        recipe = self.recipe.model_dump()
+        return fingerprint([self.method, recipe, self.seed, self.device.type, data])
 
 
 @dataclass
@@ -177,7 +182,7 @@ class Trainer:
     def save(self, path: Path) -> None:
         """Write all that the next epoch depends on, atomically."""
         state = {
-            "identity": self.job.identity(),
+            "identity": self.job.identity,
             "progress": vars(self.progress),
             "parser": self.parser.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -193,7 +198,7 @@ class Trainer:
         if not path.is_file():
             return
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        if state["identity"] != self.job.identity():
+        if state["identity"] != self.job.identity:
             logger.info("'%s' is of another recipe or other data; training starts anew", path)
             return
         self.parser.load_state_dict(state["parser"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.vocabulary import DEFAULT_PATH
 
 if TYPE_CHECKING:
-    from pipeline.dataset import Source
+    from pipeline.cache import Source
 
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +46,7 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
 
 def source_of(arguments: argparse.Namespace) -> "Source":
     """Return where features and labels are read from."""
-    from pipeline.dataset import ShardSource
+    from pipeline.cache import ShardSource
     from pipeline.interop import ValorSource
 
     if arguments.layout == "valor":

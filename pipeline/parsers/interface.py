@@ -5,6 +5,7 @@ Inputs and targets are different types on purpose: a parser's ``forward`` is giv
 only and go to ``loss_terms``.
 """
 
+import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
 from typing import ClassVar, Self
@@ -55,6 +56,14 @@ class _Batch:
     def to(self, device: torch.device) -> Self:
         """Return the same on ``device``."""
         return replace(self, **{key: value.to(device) for key, value in self._tensors().items()})
+
+    def digest(self) -> str:
+        """Return a hash of all the numbers."""
+        content = hashlib.sha256()
+        for name, value in self._tensors().items():
+            content.update(f"{name}{tuple(value.shape)}".encode())
+            content.update(value.cpu().numpy().tobytes())
+        return content.hexdigest()
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,20 @@ Pseudo-labels come from the same features, as in the pipeline: a segment is labe
 classes whose prototype it resembles most; masked with the weak labels they are better, not true.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
+import yaml
 from numpy.typing import NDArray
 
+from pipeline.annotations import EVENT_TABLES, SPLIT_TABLES, segments_to_events, write_events
 from pipeline.dataset import Dataset, EvaluationVideos, TrainingVideos
 from pipeline.parsers.interface import Dimensions, ParserInputs, ParserTargets
-from pipeline.vocabulary import EventClass, Vocabulary
+from pipeline.store import Shard, write_shard
+from pipeline.vocabulary import MODALITIES, EventClass, Vocabulary
 
 AUDIO, VISUAL = 32, 40
 
@@ -149,3 +154,99 @@ def make_dataset(
         vocabulary=make_vocabulary(world.classes),
         fingerprints={"clip": "simulated", "clap": "simulated"},
     )
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A simulated corpus on disk, as the stages before training leave it."""
+
+    folder: Path
+
+    @property
+    def features(self) -> Path:
+        return self.folder / "features"
+
+    @property
+    def labels(self) -> Path:
+        return self.folder / "pseudo_labels" / "labels.safetensors"
+
+    @property
+    def annotations(self) -> Path:
+        return self.folder / "annotations"
+
+    @property
+    def vocabulary(self) -> Path:
+        return self.folder / "vocabulary.yaml"
+
+    def words(self) -> list[str]:
+        """Arguments that ``train`` and ``predict`` share."""
+        return [
+            *("--features", str(self.features), "--annotations", str(self.annotations)),
+            *("--vocabulary", str(self.vocabulary), "--device", "cpu", "--threads", "1"),
+        ]
+
+
+def write_corpus(folder: Path, world: World, train: int = 24, evaluated: int = 12) -> Corpus:
+    """Write features (two shards an encoder), prompts, pseudo-labels and annotation tables."""
+    corpus = Corpus(folder)
+    vocabulary = make_vocabulary(world.classes)
+    classes = [event_class.model_dump() for event_class in vocabulary.classes]
+    folder.mkdir(parents=True, exist_ok=True)
+    corpus.vocabulary.write_text(yaml.safe_dump({"classes": classes}))
+    names: list[str] = []
+    parts: list[Videos] = []
+    for seed, (split, table) in enumerate(SPLIT_TABLES.items()):
+        videos = simulate(world, train if split == "train" else evaluated, seed)
+        parts.append(videos)
+        names += names_of(split, len(videos.weak))
+        write_weak_table(corpus.annotations / table, names_of(split, len(videos.weak)), videos.weak)
+    evaluated_names = names[train:]
+    for modality, index in (("audio", 0), ("visual", 1)):
+        truth = np.concatenate([videos.truth[index] for videos in parts[1:]])
+        events = segments_to_events(truth, evaluated_names)
+        write_events(corpus.annotations / EVENT_TABLES[modality], events, vocabulary)
+    write_features(corpus, world, names, parts)
+    write_labels(corpus, names, parts)
+    return corpus
+
+
+def write_weak_table(path: Path, names: Sequence[str], weak: Array) -> None:
+    lines = ["filename\tevent_labels"]
+    for name, row in zip(names, weak, strict=True):
+        lines.append(f"{name}\t{','.join(f'Class_{index}' for index in np.flatnonzero(row))}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
+
+
+def write_features(
+    corpus: Corpus, world: World, names: Sequence[str], parts: Sequence[Videos]
+) -> None:
+    for kind, index, texts in (("clap", 0, world.audio), ("clip", 1, world.visual)):
+        features = np.concatenate([videos.features[index] for videos in parts])
+        meta = {"encoder": kind, "fingerprint": f"{kind}-simulated"}
+        for shard in range(2):
+            arrays = {"embedding": features[shard::2]}
+            if kind == "clap":
+                arrays["map"] = 2 * features[shard::2]
+            path = corpus.features / f"{kind}-0123456789" / f"{shard}-of-2.safetensors"
+            write_shard(path, Shard(tuple(names[shard::2]), arrays, meta))
+        prompts = Shard(
+            make_vocabulary(world.classes).names, {"text": texts}, {"logit_scale": "1.0"}
+        )
+        write_shard(corpus.features / f"{kind}-0123456789" / "prompts.safetensors", prompts)
+
+
+def write_labels(corpus: Corpus, names: Sequence[str], parts: Sequence[Videos]) -> None:
+    weak = np.concatenate([videos.weak for videos in parts])[:, None]
+    arrays = {}
+    for index, modality in enumerate(MODALITIES):
+        labels = np.concatenate([videos.pseudo[index] for videos in parts])
+        arrays[modality] = labels.astype(np.uint8)
+        arrays[f"{modality}_masked"] = (labels * weak).astype(np.uint8)
+    order = np.argsort(np.array(names))
+    shard = Shard(
+        tuple(names[row] for row in order),
+        {key: array[order] for key, array in arrays.items()},
+        {"clip": "clip-simulated", "clap": "clap-simulated"},
+    )
+    write_shard(corpus.labels, shard)

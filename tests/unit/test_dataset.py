@@ -1,0 +1,171 @@
+"""What training reads from disk, and that no weak label of val or test comes with it."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from simulated import Corpus, make_world, write_corpus
+
+from pipeline.annotations import SPLIT_TABLES, read_weak_labels, weak_matrix
+from pipeline.cache import ShardSource, encoder_folder
+from pipeline.dataset import Dataset, read_dataset
+from pipeline.errors import PipelineError
+from pipeline.parsers.interface import ParserInputs
+from pipeline.parsers.registry import recipe_for
+from pipeline.store import Shard, read_shard, write_shard
+from pipeline.vocabulary import read_vocabulary
+
+WORLD = make_world(classes=5)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Corpus:
+    return write_corpus(tmp_path, WORLD)
+
+
+def read(corpus: Corpus, method: str = "link", **options: object) -> Dataset:
+    source = ShardSource(corpus.features, corpus.labels.parent)
+    vocabulary = read_vocabulary(corpus.vocabulary)
+    return read_dataset(source, corpus.annotations, recipe_for(method, options), vocabulary)
+
+
+def change_labels(corpus: Corpus, **arrays: np.ndarray) -> None:
+    shard = read_shard(corpus.labels)
+    write_shard(corpus.labels, Shard(shard.names, {**shard.arrays, **arrays}, shard.meta))
+
+
+def assert_same(one: ParserInputs, other: ParserInputs) -> None:
+    for key, value in vars(one).items():
+        twin = getattr(other, key)
+        assert value is twin is None or torch.equal(value, twin), key
+
+
+def test_rows_belong_to_their_names(corpus: Corpus) -> None:
+    dataset = read(corpus)
+    labels = read_shard(corpus.labels)
+    clip = corpus.features / "clip-0123456789"
+    for videos in (dataset.train, *dataset.evaluated.values()):
+        for row, name in enumerate(videos.names):
+            shard = next(
+                shard
+                for path in sorted(clip.glob("*-of-2.safetensors"))
+                if name in (shard := read_shard(path)).names
+            )
+            expected = torch.from_numpy(shard["embedding"][shard.names.index(name)])
+            assert torch.equal(videos.inputs.visual[row], expected)
+            prior = torch.from_numpy(labels["audio"][labels.names.index(name)]).float()
+            assert videos.inputs.prior_audio is not None
+            assert torch.equal(videos.inputs.prior_audio[row], prior)
+
+
+def test_targets_are_weak_and_masked_labels(corpus: Corpus) -> None:
+    dataset = read(corpus)
+    vocabulary = read_vocabulary(corpus.vocabulary)
+    weak = read_weak_labels(corpus.annotations / SPLIT_TABLES["train"], vocabulary)
+    expected = torch.from_numpy(weak_matrix(weak, dataset.train.names, 5)).float()
+    targets = dataset.train.targets
+    assert torch.equal(targets.weak, expected)
+    audio, visual = targets.pseudo
+    for masked, unmasked in (
+        (audio, dataset.train.inputs.prior_audio),
+        (visual, dataset.train.inputs.prior_visual),
+    ):
+        assert unmasked is not None
+        assert torch.equal(masked, unmasked * expected[:, None])
+        assert (masked != unmasked).any()
+
+
+def test_only_the_training_prior_can_be_masked(corpus: Corpus) -> None:
+    unmasked, masked = read(corpus), read(corpus, train_prior="masked")
+    assert masked.train.inputs.prior_audio is not None
+    assert torch.equal(masked.train.inputs.prior_audio, masked.train.targets.pseudo[0])
+    for split, videos in unmasked.evaluated.items():
+        assert_same(videos.inputs, masked.evaluated[split].inputs)
+
+
+def test_weak_labels_of_val_and_test_reach_no_input(corpus: Corpus) -> None:
+    before = read(corpus, train_prior="masked")
+    rows = [row for row, name in enumerate(read_shard(corpus.labels).names) if name[0] != "t"]
+    spoilt = {}
+    for modality in ("audio", "visual"):
+        masked = read_shard(corpus.labels)[f"{modality}_masked"].copy()
+        masked[rows] = 1 - masked[rows]
+        spoilt[f"{modality}_masked"] = masked
+    change_labels(corpus, **spoilt)
+    for split in ("val", "test"):
+        path = corpus.annotations / SPLIT_TABLES[split]
+        with path.open() as file:
+            names = [row["filename"] for row in csv.DictReader(file, delimiter="\t")]
+        path.write_text(
+            "filename\tevent_labels\n" + "".join(f"{name}\tClass_0\n" for name in names)
+        )
+    after = read(corpus, train_prior="masked")
+    for split in ("val", "test"):
+        assert_same(before.evaluated[split].inputs, after.evaluated[split].inputs)
+    assert_same(before.train.inputs, after.train.inputs)
+
+
+def test_what_a_recipe_does_not_need_is_not_read(corpus: Corpus) -> None:
+    corpus.labels.unlink()
+    dataset = read(corpus, "han")
+    assert dataset.train.inputs.prior_audio is None
+    assert dataset.train.targets.pseudo_audio is None
+    assert dataset.dimensions.text_audio == 0
+    with pytest.raises(PipelineError, match=r"labels\.safetensors"):
+        read(corpus, "valorpp")
+
+
+def test_audio_input_chooses_the_array(corpus: Corpus) -> None:
+    by_map = read(corpus).train.inputs.audio
+    embedding = read(corpus, audio_input="embedding").train.inputs.audio
+    assert torch.equal(by_map, 2 * embedding)
+
+
+def test_videos_without_features_are_left_out_and_counted(
+    corpus: Corpus, caplog: pytest.LogCaptureFixture
+) -> None:
+    lost = read(corpus).train.names[3]
+    for path in (corpus.features / "clip-0123456789").glob("*-of-2.safetensors"):
+        shard = read_shard(path)
+        write_shard(path, shard.select([name for name in shard.names if name != lost]))
+    names = read(corpus).train.names
+    assert len(names) == 23
+    assert lost not in names
+    assert "train: 1 of 24 videos have no features or labels" in caplog.text
+
+
+def test_two_feature_folders_need_a_name(corpus: Corpus) -> None:
+    (corpus.features / "clip-other").mkdir()
+    with pytest.raises(PipelineError, match="has 2 folders clip-"):
+        read(corpus)
+    chosen = encoder_folder(corpus.features, "clip", "clip-0123456789")
+    assert chosen == corpus.features / "clip-0123456789"
+    with pytest.raises(PipelineError, match="has no folder motion-"):
+        encoder_folder(corpus.features, "motion", None)
+
+
+def test_labels_of_other_features_are_refused(corpus: Corpus) -> None:
+    shard = read_shard(corpus.labels)
+    write_shard(corpus.labels, Shard(shard.names, shard.arrays, {"clip": "another"}))
+    with pytest.raises(PipelineError, match="made from clip features 'another'"):
+        read(corpus)
+
+
+def test_labels_and_prompts_of_other_classes_are_refused(corpus: Corpus) -> None:
+    path = corpus.features / "clap-0123456789" / "prompts.safetensors"
+    shard = read_shard(path)
+    write_shard(path, shard.select(shard.names[:3]))
+    with pytest.raises(PipelineError, match="embeds the captions of 3 classes"):
+        read(corpus)
+    labels = read_shard(corpus.labels)
+    change_labels(corpus, **{key: array[..., :3] for key, array in labels.arrays.items()})
+    with pytest.raises(PipelineError, match="is of 3 classes, the vocabulary has 5"):
+        read(corpus, "valorpp")
+
+
+def test_features_of_another_dataset_are_refused(corpus: Corpus) -> None:
+    (corpus.annotations / SPLIT_TABLES["test"]).write_text("filename\tevent_labels\nx_0_10\t\n")
+    with pytest.raises(PipelineError, match="none of the 1 test videos has features"):
+        read(corpus)

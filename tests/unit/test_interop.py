@@ -1,0 +1,197 @@
+"""Folders in VALOR's layout: what they give, and what is said when something is missing."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from simulated import make_world, write_corpus
+from torch.nn import functional
+
+from pipeline.cache import Cache
+from pipeline.cli import main
+from pipeline.errors import PipelineError
+from pipeline.interop import ValorSource
+from pipeline.parsers.registry import recipe_for
+from pipeline.vocabulary import EventClass, Vocabulary
+
+NAMES = [f"-_abc{row:06d}_{row}_{row + 10}" for row in range(4)]
+CLASSES, CLIP, CLAP = 3, 12, 8
+# On the scale of CLIP's logits (100 · cosine) and of the CLAP scale that the tests give (20).
+THRESHOLDS = {"visual_threshold": 10.0, "audio_threshold": 2.0}
+VOCABULARY = Vocabulary(
+    tuple(
+        EventClass(name=f"C{row}", visual_caption="a", audio_caption="b", **THRESHOLDS)
+        for row in range(CLASSES)
+    )
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """All that the layout can have, with CLAP embeddings."""
+    random = np.random.default_rng(0)
+    for name in NAMES:
+        save(tmp_path, "CLIP/features", name, random.standard_normal((10, CLIP)))
+        save(tmp_path, "CLAP/features", name, random.standard_normal((10, CLAP)))
+        save(tmp_path, "st", name, random.standard_normal((10, 5)))
+        for encoder in ("CLIP", "CLAP"):
+            labels = (random.random((10, CLASSES)) < 0.3).astype(np.float64)
+            save(tmp_path, f"{encoder}/segment_pseudo_labels", name, labels)
+            logits = random.uniform(-20, 40, (10, CLASSES))
+            save(tmp_path, f"{encoder}/segment_logits", name, logits)
+    np.save(tmp_path / "text_clip.npy", random.standard_normal((CLASSES, CLIP)))
+    np.save(tmp_path / "text_clap.npy", random.standard_normal((CLASSES, CLAP)))
+    return tmp_path
+
+
+def save(folder: Path, kind: str, name: str, array: np.ndarray) -> None:
+    (folder / kind).mkdir(parents=True, exist_ok=True)
+    np.save(folder / kind / f"{name[:11]}.npy", array)
+
+
+def read(
+    folder: Path, method: str = "link", scale: float | None = None, **options: object
+) -> Cache:
+    recipe = recipe_for(method, options)
+    return ValorSource(folder, scale).read(NAMES, recipe, VOCABULARY)
+
+
+def test_everything_is_read_by_id(folder: Path) -> None:
+    cache = read(folder, motion=True)
+    assert cache.names == tuple(NAMES)
+    row = np.load(folder / "CLIP" / "features" / "-_abc000002.npy")
+    np.testing.assert_allclose(cache.visual[2], row, rtol=1e-6)
+    logits = np.load(folder / "CLAP" / "segment_logits" / "-_abc000001.npy")
+    np.testing.assert_array_equal(cache.labels["audio"][1], logits > 2.0)
+    masked = np.load(folder / "CLIP" / "segment_pseudo_labels" / "-_abc000003.npy")
+    np.testing.assert_array_equal(cache.labels["visual_masked"][3], masked)
+    assert cache.motion is not None
+    assert vars(cache.dimensions(CLASSES)) == {
+        **{"audio": CLAP, "visual": CLIP, "motion": 5, "text_audio": CLAP, "text_visual": CLIP},
+        **{"segments": 10, "classes": CLASSES},
+    }
+
+
+def test_map_of_64_steps_is_pooled_as_valorpp_does(folder: Path) -> None:
+    random = np.random.default_rng(1)
+    maps = {name: random.standard_normal((64, 6)).astype(np.float32) for name in NAMES}
+    for name, array in maps.items():
+        save(folder, "CLAP/features", name, array)
+    pooled = read(folder).audio
+    assert pooled.shape == (4, 10, 6)
+    for row, name in enumerate(NAMES):
+        grid = torch.from_numpy(maps[name].T).reshape(1, 6, 2, 32)
+        wide = functional.interpolate(grid, (2, 1024), mode="bicubic", align_corners=False)
+        expected = functional.adaptive_avg_pool1d(wide.mean(dim=2), 10)[0].T
+        np.testing.assert_allclose(pooled[row], expected.numpy(), atol=1e-5)
+
+
+def test_labels_come_from_embeddings_and_texts_without_logits(folder: Path) -> None:
+    for encoder in ("CLIP", "CLAP"):
+        shutil.rmtree(folder / encoder / "segment_logits")
+    cache = read(folder, scale=20.0)
+    for modality, scale, threshold in (("audio", 20, 2), ("visual", 100, 10)):
+        features, texts = getattr(cache, modality), cache.texts[modality]
+        lengths = np.linalg.norm(features, axis=-1)[..., None] * np.linalg.norm(texts, axis=-1)
+        expected = scale * (features @ texts.T) / lengths > threshold
+        np.testing.assert_array_equal(cache.labels[modality], expected)
+        assert 0 < expected.mean() < 1
+
+
+def test_videos_that_lack_a_file_are_left_out(folder: Path) -> None:
+    (folder / "CLAP" / "features" / "-_abc000001.npy").unlink()
+    assert read(folder, "han").names == (NAMES[0], *NAMES[2:])
+
+
+def test_a_method_asks_only_for_what_it_needs(folder: Path) -> None:
+    for kind in ("CLIP/segment_logits", "CLAP/segment_logits", "st"):
+        shutil.rmtree(folder / kind)
+    (folder / "text_clip.npy").unlink()
+    assert set(read(folder, "valorpp").labels) == {"audio_masked", "visual_masked"}
+    assert set(read(folder, "link", plsim=False).labels) == {"audio_masked", "visual_masked"}
+    shutil.rmtree(folder / "CLIP" / "segment_pseudo_labels")
+    assert read(folder, "han").labels == {}
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        (["text_clap.npy"], r"PLSIM reads the class texts, but '.*text_clap\.npy' is missing"),
+        (["CLAP/segment_logits"], "give --clap-logit-scale"),
+        (["CLAP/segment_pseudo_labels"], "none of the 4 videos has a file in each of CLAP/feat"),
+        (["CLIP"], "none of the 4 videos has a file in each of"),
+    ],
+)
+def test_what_is_missing_is_named(folder: Path, missing: list[str], message: str) -> None:
+    for name in missing:
+        path = folder / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(PipelineError, match=message):
+        read(folder)
+
+
+def test_map_without_logits_cannot_give_a_prior(folder: Path) -> None:
+    shutil.rmtree(folder / "CLAP" / "segment_logits")
+    for name in NAMES:
+        save(folder, "CLAP/features", name, np.ones((10, 6)))
+    with pytest.raises(PipelineError, match="have 6 dimensions and its texts 8"):
+        read(folder, scale=20.0)
+
+
+def test_other_shapes_and_pickles_are_refused(folder: Path) -> None:
+    save(folder, "CLIP/features", NAMES[1], np.ones((9, CLIP)))
+    with pytest.raises(PipelineError, match=r"is \(9, 12\), the first one \(10, 12\)"):
+        read(folder)
+    np.save(
+        folder / "CLIP" / "features" / "-_abc000001.npy",
+        np.array([{"a": 1}], dtype=object),
+        allow_pickle=True,
+    )
+    with pytest.raises(PipelineError, match=r"is not a plain \.npy array"):
+        read(folder)
+
+
+def test_features_of_another_length_are_refused(folder: Path) -> None:
+    for name in NAMES:
+        save(folder, "CLIP/features", name, np.ones((9, CLIP)))
+    with pytest.raises(PipelineError, match=r"segments a video \(audio 10, visual 9"):
+        read(folder)
+
+
+@pytest.mark.parametrize("kind", ["segment_pseudo_labels", "segment_logits"])
+def test_other_number_of_classes_is_refused(folder: Path, kind: str) -> None:
+    for name in NAMES:
+        save(folder, f"CLIP/{kind}", name, np.ones((10, 7)))
+    with pytest.raises(PipelineError, match="of 7 classes, the vocabulary has 3"):
+        read(folder)
+
+
+def test_train_runs_on_the_layout(tmp_path: Path) -> None:
+    world = make_world(classes=CLASSES)
+    corpus = write_corpus(tmp_path / "corpus", world)
+    random = np.random.default_rng(2)
+    valor = tmp_path / "valor"
+    for table in corpus.annotations.glob("AVVP_*"):
+        for line in table.read_text().splitlines()[1:]:
+            name = line.split("\t")[0]
+            for encoder, width in (("CLIP", CLIP), ("CLAP", CLAP)):
+                save(valor, f"{encoder}/features", name, random.standard_normal((10, width)))
+                labels = (random.random((10, CLASSES)) < 0.3).astype(np.float32)
+                save(valor, f"{encoder}/segment_pseudo_labels", name, labels)
+                save(valor, f"{encoder}/segment_logits", name, labels)
+    np.save(valor / "text_clip.npy", random.standard_normal((CLASSES, CLIP)))
+    np.save(valor / "text_clap.npy", random.standard_normal((CLASSES, CLAP)))
+    out = tmp_path / "model"
+    common = ["--layout", "valor", *corpus.words(), "--features", str(valor)]
+    words = ["train", "--method", "link", *common, "--out", str(out)]
+    for option in ("epochs=2", "width=16", "heads=2", "layers=1", "feedforward=16"):
+        words += ["--option", option]
+    assert main(words) == 0
+    assert (out / "metrics.json").is_file()
+    again = tmp_path / "again"
+    words = ["predict", "--checkpoint", str(out), "--split", "val", *common, "--out", str(again)]
+    assert main(words) == 0
+    file = "predicted_val_audio.csv"
+    assert (out / file).read_bytes() == (again / file).read_bytes()

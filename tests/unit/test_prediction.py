@@ -1,0 +1,208 @@
+"""The decision rule, the event tables, and the command line from features to events."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from simulated import Corpus, make_vocabulary, make_world, write_corpus
+
+from pipeline.annotations import (
+    EVENT_TABLES,
+    SPLIT_TABLES,
+    events_to_segments,
+    read_events,
+    read_names,
+)
+from pipeline.cli import main
+from pipeline.parsers.recipes import Recipe
+from pipeline.prediction import Probabilities, decide, write_predictions
+from pipeline.store import Shard, read_shard, write_shard
+
+WORLD = make_world(classes=5)
+REPOSITORY = Path(__file__).resolve().parents[2]
+TINY = ["epochs=3", "width=16", "layers=1", "heads=2", "feedforward=32", "batch_size=8"]
+
+
+def probabilities() -> Probabilities:
+    audio = np.full((1, 3, 2), 0.6, np.float32)
+    audio[0, 1, 0] = 0.4999
+    gate = np.array([[[0.5, 0.49], [0.7, 0.9]]], np.float32)
+    return Probabilities(audio, np.full((1, 3, 2), 0.5, np.float32), gate)
+
+
+def test_both_thresholds_are_inclusive_and_each_modality_has_its_gate() -> None:
+    audio, visual = decide(probabilities(), Recipe())
+    assert audio[0].tolist() == [[1, 0], [0, 0], [1, 0]]
+    assert visual[0].tolist() == [[1, 1]] * 3
+
+
+def test_thresholds_are_the_recipes() -> None:
+    audio, visual = decide(probabilities(), Recipe(segment_threshold=0.55, video_threshold=0.6))
+    assert not audio.any()
+    assert not visual.any()
+
+
+def test_written_tables_read_back_as_the_labels(tmp_path: Path) -> None:
+    vocabulary, names = make_vocabulary(2), ("abc_0_10",)
+    labels = write_predictions(tmp_path, "val", names, probabilities(), Recipe(), vocabulary)
+    for modality, expected in zip(("audio", "visual"), labels, strict=True):
+        events = read_events(tmp_path / f"predicted_val_{modality}.csv", vocabulary)
+        np.testing.assert_array_equal(events_to_segments(events, names, 3, 2), expected)
+    shard = read_shard(tmp_path / "probabilities_val.safetensors")
+    assert {key: array.shape for key, array in shard.arrays.items()} == {
+        "audio": (1, 3, 2),
+        "visual": (1, 3, 2),
+        "gate": (1, 2, 2),
+    }
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Corpus:
+    return write_corpus(tmp_path, WORLD)
+
+
+def train_words(corpus: Corpus, out: Path, *options: str, method: str = "link") -> list[str]:
+    words = ["train", "--method", method, "--seed", "0", "--out", str(out), *corpus.words()]
+    for option in (*TINY, *options):
+        words += ["--option", option]
+    return words
+
+
+def predict_words(corpus: Corpus, checkpoint: Path, out: Path, split: str = "test") -> list[str]:
+    return [
+        *("predict", "--checkpoint", str(checkpoint), "--split", split, "--out", str(out)),
+        *corpus.words(),
+    ]
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("method", ["link", "valorpp", "valor", "han"])
+def test_train_leaves_all_that_is_promised(corpus: Corpus, tmp_path: Path, method: str) -> None:
+    out = tmp_path / "model"
+    assert main(train_words(corpus, out, method=method)) == 0
+    predicted = {f"predicted_{s}_{m}.csv" for s in ("val", "test") for m in ("audio", "visual")}
+    shards = {"probabilities_val.safetensors", "probabilities_test.safetensors"}
+    files = {"checkpoint.safetensors", "curve.csv", "metrics.json"}
+    assert set(files_in(out)) == predicted | shards | files
+
+
+def test_predict_and_evaluate_agree_with_train(corpus: Corpus, tmp_path: Path) -> None:
+    whole, fit = tmp_path / "whole", tmp_path / "fit"
+    options = ("epochs=12", "learning_rate=0.01", "warmup_epochs=2")
+    assert main(train_words(corpus, whole, *options)) == 0
+    assert main([*train_words(corpus, fit, *options), "--fit-only"]) == 0
+    assert set(files_in(fit)) == {"checkpoint.safetensors", "curve.csv"}
+    for split in ("val", "test"):
+        assert main(predict_words(corpus, fit, fit, split)) == 0
+    ours, theirs = files_in(whole), files_in(fit)
+    for name in set(theirs) - {"curve.csv"}:
+        assert ours[name] == theirs[name], name
+    scored = tmp_path / "scored.json"
+    words = ["evaluate", "--videos", str(corpus.annotations / SPLIT_TABLES["test"])]
+    for modality in ("audio", "visual"):
+        words += [f"--truth-{modality}", str(corpus.annotations / EVENT_TABLES[modality])]
+        words += [f"--predicted-{modality}", str(fit / f"predicted_test_{modality}.csv")]
+    assert main([*words, "--out", str(scored), "--vocabulary", str(corpus.vocabulary)]) == 0
+    metrics = json.loads((whole / "metrics.json").read_text())["test"]["metrics"]
+    assert json.loads(scored.read_text())["metrics"] == metrics
+    assert metrics["segment"]["type"] > 0
+
+
+def test_predictions_do_not_depend_on_weak_labels_of_val_and_test(
+    corpus: Corpus, tmp_path: Path
+) -> None:
+    out, again = tmp_path / "model", tmp_path / "again"
+    assert main(train_words(corpus, out)) == 0
+    shard = read_shard(corpus.labels)
+    held_out = [row for row, name in enumerate(shard.names) if name[0] != "t"]
+    arrays = dict(shard.arrays)
+    for key in ("audio_masked", "visual_masked"):
+        arrays[key] = arrays[key].copy()
+        arrays[key][held_out] = arrays[key][held_out[::-1]]
+    write_shard(corpus.labels, Shard(shard.names, arrays, shard.meta))
+    for split in ("val", "test"):
+        path = corpus.annotations / SPLIT_TABLES[split]
+        header, *rows = path.read_text().splitlines()
+        names, labels = zip(*(row.split("\t") for row in rows), strict=True)
+        mixed = [f"{name}\t{label}" for name, label in zip(names, labels[::-1], strict=True)]
+        path.write_text("\n".join([header, *mixed]) + "\n")
+        assert read_names(path) == list(names)
+    assert main(train_words(corpus, again)) == 0
+    before, after = files_in(out), files_in(again)
+    for name in set(before) - {"curve.csv"}:
+        assert before[name] == after[name], name
+
+
+def test_checkpoint_is_only_for_its_features_and_classes(
+    corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "model"
+    assert main([*train_words(corpus, out), "--fit-only"]) == 0
+    for path in (corpus.features / "clip-0123456789").glob("*-of-2.safetensors"):
+        shard = read_shard(path)
+        write_shard(path, Shard(shard.names, shard.arrays, {"fingerprint": "another"}))
+    labels = read_shard(corpus.labels)
+    write_shard(corpus.labels, Shard(labels.names, labels.arrays))
+    assert main(predict_words(corpus, out, out)) == 2
+    assert "trained on clip 'clip-simulated', but 'another' is given" in capsys.readouterr().err
+    assert main([*predict_words(corpus, out, out), "--split", "training"]) == 2
+    assert "'training' is not a split" in capsys.readouterr().err
+    other = write_corpus(tmp_path / "other", make_world(classes=4))
+    assert main(predict_words(other, out, out)) == 2
+    assert "trained on 5 classes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--option", "tsan=true"], "'tsan' is not an option of link"),
+        (["--option", "tsam"], "has no '='"),
+        (["--option", "epochs=0"], "epochs is '0'"),
+        (["--option", "width=10", "--option", "heads=4"], "width 10 is not a multiple of heads 4"),
+        (["--device", "tpu"], "device"),
+        (["--clip", "clip-none"], "clip-none"),
+    ],
+)
+def test_mistakes_are_one_sentence(
+    corpus: Corpus,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    extra: list[str],
+    message: str,
+) -> None:
+    assert main([*train_words(corpus, tmp_path / "model"), *extra]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_killed_process_resumes_to_the_same_bytes(corpus: Corpus, tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    options = ("epochs=60", "text_dropout=0.2")
+    assert main(train_words(corpus, whole, *options)) == 0
+    words = [*train_words(corpus, killed, *options), "--save-every", "0"]
+    command = [sys.executable, "-m", "pipeline", *words]
+    process = subprocess.Popen(command, cwd=REPOSITORY, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    deadline = time.monotonic() + 120
+    while not (killed / "training_state.pt").is_file():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (killed / "checkpoint.safetensors").exists()
+    assert main(words) == 0
+    before, after = files_in(whole), files_in(killed)
+    assert set(before) == {name for name in after if not name.startswith(".")}
+    for name in set(before) - {"curve.csv"}:
+        assert before[name] == after[name], name
