@@ -35,17 +35,17 @@ class StageCost:
     jobs
         Number of jobs.
     wall_seconds, cpu_seconds
-        Sum over the jobs.
+        Sums over the jobs; the CPU time is None where no job ran long enough to be sampled.
     longest_seconds
         Wall time of the longest job.
     memory_mb
-        Largest resident memory of a job, in MiB; None where no job ran long enough to be sampled.
+        Largest resident memory of a job, in MiB, or None likewise.
     """
 
     stage: str
     jobs: int
     wall_seconds: float
-    cpu_seconds: float
+    cpu_seconds: float | None
     longest_seconds: float
     memory_mb: float | None
 
@@ -66,15 +66,16 @@ def read_costs(folder: Path | None) -> list[StageCost]:
 
 def _stage_cost(stage: str, rows: Sequence[dict[str, str]]) -> StageCost:
     wall, cpu, memory = (
-        [_number(row.get(column)) for row in rows] for column in ("s", "cpu_time", "max_rss")
+        [value for row in rows if (value := _number(row.get(column))) is not None]
+        for column in ("s", "cpu_time", "max_rss")
     )
     return StageCost(
         stage=stage,
         jobs=len(rows),
-        wall_seconds=sum(value or 0 for value in wall),
-        cpu_seconds=sum(value or 0 for value in cpu),
-        longest_seconds=max((value or 0 for value in wall), default=0),
-        memory_mb=max((value for value in memory if value is not None), default=None),
+        wall_seconds=sum(wall),
+        cpu_seconds=sum(cpu) if cpu else None,
+        longest_seconds=max(wall, default=0),
+        memory_mb=max(memory, default=None),
     )
 
 
