@@ -151,16 +151,16 @@ def load(spec: EncoderSpec, runner: Runner) -> ClapEncoder:
 
 def _tokenizer(spec: EncoderSpec, config: Any) -> tuple[CaptionTokenizer, dict[str, str]]:
     size, positions = config.vocab_size, config.max_position_embeddings - RESERVED_POSITIONS
+    if spec.random_seed is not None:
+        logger.warning("random weights: tokenizer stand-in, single bytes of %d entries", size)
+        return stand_in_tokenizer(size, positions), {"tokenizer": "stand-in of single bytes"}
     folder = spec.tokenizer or (spec.model if Path(spec.model).is_dir() else None)
-    if folder is not None:
-        return read_tokenizer(Path(folder), size, positions), {}
-    if spec.random_seed is None:
+    if folder is None:
         raise PipelineError(
             "CLAP's captions need roberta-base's vocab.json and merges.txt; set `tokenizer` to"
             " their folder."
         )
-    logger.warning("random weights: tokenizer stand-in, single bytes of %d entries", size)
-    return stand_in_tokenizer(size, positions), {"tokenizer": "stand-in of single bytes"}
+    return read_tokenizer(Path(folder), size, positions), {}
 
 
 def _transformers_model(spec: EncoderSpec) -> ClapModel:
@@ -199,6 +199,10 @@ def _transformers_model(spec: EncoderSpec) -> ClapModel:
 
 def _laion_model(spec: EncoderSpec) -> ClapModel:
     library = _import_laion_clap()
+    if spec.model not in library.list_models():
+        raise PipelineError(
+            f"laion_clap has no model '{spec.model}'; it has {', '.join(library.list_models())}."
+        )
     roberta = _roberta_config()
 
     def make() -> torch.nn.Module:

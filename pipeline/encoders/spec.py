@@ -36,7 +36,7 @@ class EncoderSpec:
         Checksum of the weights' file; checked before anything is read from it.
     tokenizer
         Folder with CLAP's ``tokenizer.json`` or ``vocab.json`` and ``merges.txt``; by default
-        the model folder.
+        the model folder. Random weights get a stand-in.
     precision
         ``fp32``, or ``bf16`` / ``fp16`` autocast.
 

@@ -26,6 +26,9 @@ SAFE_GLOBALS = [
     np.dtypes.Int64DType,
 ]
 
+# Counting buffers of text towers.
+CONSTANTS = ("position_ids", "token_type_ids")
+
 
 def build(spec: EncoderSpec, make: Callable[[], Module]) -> Module:
     """Return ``make()`` with the weights of ``spec``, in fp32, evaluation mode, without gradients.
@@ -87,20 +90,18 @@ def read_weights(path: Path, sha256: str | None) -> dict[str, torch.Tensor]:
 def load_into(model: torch.nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
     """Load weights into a model, each into its place and none left over.
 
-    ``position_ids`` is dropped where the model has none: a constant that older versions of
-    transformers stored.
+    The constants of RoBERTa that some versions of transformers store and some do not are left
+    as the model makes them.
 
     Raises
     ------
     PipelineError
         Names or shapes do not fit.
     """
-    expected = model.state_dict()
-    kept = {
-        name: tensor
-        for name, tensor in state.items()
-        if name in expected or not name.endswith("position_ids")
-    }
+    expected, kept = (
+        {name: tensor for name, tensor in tensors.items() if not name.endswith(CONSTANTS)}
+        for tensors in (model.state_dict(), state)
+    )
     missing, extra = expected.keys() - kept.keys(), kept.keys() - expected.keys()
     other = [name for name in kept.keys() & expected if kept[name].shape != expected[name].shape]
     if missing or extra or other:
@@ -110,7 +111,7 @@ def load_into(model: torch.nn.Module, state: dict[str, torch.Tensor], path: Path
             f" left over, {len(other)} of another shape (such as {examples}); check the model"
             " and the weights."
         )
-    model.load_state_dict(kept)
+    model.load_state_dict(kept, strict=False)
 
 
 @contextmanager

@@ -1,0 +1,94 @@
+"""Small seeded CLIP and CLAP models on disk, of the same shape of files as the demo's."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from tokenizers import ByteLevelBPETokenizer
+
+from pipeline.encoders.spec import EncoderSpec
+from pipeline.encoders.tokenizer import SPECIAL_TOKENS
+from pipeline.vocabulary import read_vocabulary
+
+IMAGE_SIZE = 32
+DIMENSION = 16
+MAP_DIMENSION = 128
+
+
+def clip_config() -> dict[str, object]:
+    return {
+        "embed_dim": DIMENSION,
+        "quick_gelu": True,
+        "vision_cfg": {
+            "image_size": IMAGE_SIZE,
+            "layers": 2,
+            "width": 32,
+            "head_width": 16,
+            "patch_size": 8,
+        },
+        "text_cfg": {
+            "context_length": 77,
+            "vocab_size": 49408,
+            "width": 32,
+            "heads": 2,
+            "layers": 2,
+        },
+    }
+
+
+def write_clip(folder: Path) -> EncoderSpec:
+    """Write an open_clip configuration and fp32 weights."""
+    import open_clip
+
+    config = folder / "tiny.json"
+    config.write_text(json.dumps(clip_config()), encoding="utf-8")
+    open_clip.add_model_config(config)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = open_clip.create_model("tiny", pretrained=None)
+    save_file(model.state_dict(), folder / "tiny.safetensors")
+    return EncoderSpec("clip", "open_clip", str(config), str(folder / "tiny.safetensors"))
+
+
+def write_tokenizer(folder: Path) -> int:
+    """Write vocab.json and merges.txt trained on the captions; return the number of entries."""
+    tokenizer = ByteLevelBPETokenizer()
+    tokenizer.train_from_iterator(
+        read_vocabulary().captions("audio"), vocab_size=400, special_tokens=list(SPECIAL_TOKENS)
+    )
+    tokenizer.save_model(str(folder))
+    return int(tokenizer.get_vocab_size())
+
+
+def write_clap(folder: Path) -> EncoderSpec:
+    """Write a transformers folder with a fusion ClapModel and its tokenizer."""
+    from transformers import ClapConfig, ClapModel
+
+    size = write_tokenizer(folder)
+    text = {
+        "vocab_size": size,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "max_position_embeddings": 80,
+        "layer_norm_eps": 1e-5,
+        "projection_dim": DIMENSION,
+    }
+    audio = {
+        "depths": [1, 1, 1, 1],
+        "hidden_size": MAP_DIMENSION,
+        "patch_embeds_hidden_size": MAP_DIMENSION // 8,
+        "num_attention_heads": [1, 2, 4, 8],
+        "spec_size": 256,
+        "enable_fusion": True,
+        "projection_dim": DIMENSION,
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = ClapModel(
+            ClapConfig(text_config=text, audio_config=audio, projection_dim=DIMENSION)
+        )
+    model.save_pretrained(folder)
+    return EncoderSpec("clap", "transformers", str(folder), str(folder / "model.safetensors"))

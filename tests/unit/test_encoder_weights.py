@@ -1,0 +1,110 @@
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from pipeline.encoders.spec import EncoderSpec
+from pipeline.encoders.weights import build, load_into, read_weights
+from pipeline.errors import PipelineError
+from pipeline.files import sha256_of
+
+
+def make() -> torch.nn.Linear:
+    return torch.nn.Linear(3, 2)
+
+
+@pytest.fixture
+def state():
+    return {"weight": torch.arange(6.0).view(2, 3), "bias": torch.tensor([0.5, -0.5])}
+
+
+def spec(weights: Path | str, sha256: str | None = None) -> EncoderSpec:
+    return EncoderSpec("clip", "open_clip", "m", str(weights), sha256)
+
+
+def test_weights_come_back_in_fp32_evaluation_mode_and_frozen(tmp_path, state):
+    path = tmp_path / "half.safetensors"
+    save_file({name: tensor.half() for name, tensor in state.items()}, path)
+    model = build(spec(path, sha256_of(path)), make)
+    assert model.weight.dtype == torch.float32
+    assert torch.equal(model.weight, state["weight"])
+    assert not model.training
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_another_checksum_names_both(tmp_path, state):
+    path = tmp_path / "w.safetensors"
+    save_file(state, path)
+    with pytest.raises(PipelineError, match=f"(?s){sha256_of(path)}.*{'0' * 64}"):
+        build(spec(path, "0" * 64), make)
+
+
+def test_random_weights_depend_on_their_seed_alone():
+    torch.manual_seed(1)
+    before = torch.random.get_rng_state()
+    first, again, other = (build(spec(f"random:{seed}"), make) for seed in (3, 3, 4))
+    assert torch.equal(first.weight, again.weight)
+    assert not torch.equal(first.weight, other.weight)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_missing_weights_never_become_random(tmp_path):
+    with pytest.raises(PipelineError, match="no file is there"):
+        build(spec(tmp_path / "w.safetensors"), make)
+
+
+def test_a_training_checkpoint_is_read_without_its_wrapping(tmp_path, state):
+    path = tmp_path / "w.pt"
+    record = {
+        "epoch": np.float64(3.0),
+        "state_dict": {f"module.{name}": tensor for name, tensor in state.items()},
+    }
+    torch.save(record, path)
+    assert read_weights(path, None).keys() == state.keys()
+
+
+class Hostile:
+    def __reduce__(self):
+        return (Path.touch, (Path("was-run"),))
+
+
+def test_a_pickle_that_runs_code_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"weight": Hostile()}, tmp_path / "w.pt")
+    (tmp_path / "plain.pt").write_bytes(pickle.dumps(Hostile()))
+    for name in ("w.pt", "plain.pt"):
+        with pytest.raises(PipelineError, match=r"holds more than weights|not a whole"):
+            read_weights(tmp_path / name, None)
+    assert not (tmp_path / "was-run").exists()
+
+
+@pytest.mark.parametrize("name", ["w.safetensors", "w.pt"])
+@pytest.mark.parametrize("size", [0, 5, 100])
+def test_a_file_cut_short_is_refused(tmp_path, state, name, size):
+    path = tmp_path / name
+    torch.save(state, path) if name.endswith(".pt") else save_file(state, path)
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(PipelineError, match=r"w\.(safetensors|pt)"):
+        read_weights(path, None)
+
+
+def test_tensors_must_be_named(tmp_path):
+    torch.save([torch.zeros(2)], tmp_path / "w.pt")
+    with pytest.raises(PipelineError, match="no tensors by name"):
+        read_weights(tmp_path / "w.pt", None)
+
+
+def test_weights_of_another_model_are_counted(state):
+    state["weight"] = torch.zeros(5, 5)
+    state["extra"] = state.pop("bias")
+    with pytest.raises(PipelineError, match="1 missing, 1 left over, 1 of another shape"):
+        load_into(make(), state, Path("w.pt"))
+
+
+def test_position_ids_of_older_libraries_are_dropped(state):
+    model = make()
+    load_into(model, state | {"text.position_ids": torch.arange(4)}, Path("w.pt"))
+    assert torch.equal(model.bias, state["bias"])
