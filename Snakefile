@@ -23,7 +23,7 @@ scattergather:
 
 wildcard_constraints:
     scatteritem=r"\d+-of-\d+",
-    method=r"[a-z0-9]+",
+    run=r"(?:models|ablation)/[a-z0-9_]+",
     seed=r"\d+",
     split=r"val|test",
 
@@ -48,6 +48,8 @@ include: "workflow/rules/pseudo_labels.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/predict.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/compare.smk"
+include: "workflow/rules/ablation.smk"
 include: "workflow/rules/report.smk"
 
 

@@ -5,22 +5,34 @@ These models are the single truth; workflow/schemas/config.schema.json is writte
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from pipeline.encoders.spec import RANDOM_WEIGHTS
 from pipeline.errors import PipelineError
 from pipeline.files import REPOSITORY, existing_file
-from pipeline.parsers.registry import recipe_for
+from pipeline.parsers.components import link_variants
+from pipeline.parsers.registry import method_named, recipe_for
 
 SCHEMA_PATH = REPOSITORY / "workflow" / "schemas" / "config.schema.json"
 
 Count = Annotated[int, Field(ge=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+VariantName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 Policy = Literal["pad", "drop"]
 
 
@@ -164,6 +176,34 @@ class Training(_Section):
         return seeds
 
 
+class Comparison(_Section):
+    """The method that `snakemake compare` measures every other against."""
+
+    reference: str = "link"
+
+    @field_validator("reference")
+    @classmethod
+    def _check_reference(cls, reference: str) -> str:
+        with _as_value_error():
+            method_named(reference)
+        return reference
+
+
+class Ablation(_Section):
+    """Variants of one method, each with what it changes of that method's configured options."""
+
+    method: str = "link"
+    variants: Annotated[dict[VariantName, dict[str, Any]], Field(min_length=1)] = link_variants()
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is trained with every seed in one folder: a method, and options of its recipe."""
+
+    method: str
+    options: Mapping[str, Any]
+
+
 class Config(_Section):
     """The whole configuration, keys in the order of the stages."""
 
@@ -173,16 +213,51 @@ class Config(_Section):
     pseudo_labels: PseudoLabels = PseudoLabels()
     training: Training = Training()
     methods: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
+    comparison: Comparison = Comparison()
+    ablation: Ablation = Ablation()
+
+    @property
+    def runs(self) -> dict[str, Run]:
+        """What can be trained, by folder: ``models/{method}`` and ``ablation/{variant}``."""
+        methods = {f"models/{name}": Run(name, options) for name, options in self.methods.items()}
+        variants = _variant_options(self.ablation, self.methods)
+        return methods | {
+            f"ablation/{name}": Run(self.ablation.method, options)
+            for name, options in variants.items()
+        }
 
     @field_validator("methods")
     @classmethod
     def _check_methods(cls, methods: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         for name, options in methods.items():
-            try:
+            with _as_value_error():
                 recipe_for(name, options)
-            except PipelineError as error:
-                raise ValueError(str(error).rstrip(".")) from None
         return methods
+
+    @field_validator("ablation")
+    @classmethod
+    def _check_variants(cls, ablation: Ablation, info: ValidationInfo) -> Ablation:
+        methods = info.data.get("methods", {})
+        for name, options in _variant_options(ablation, methods).items():
+            with _as_value_error(f"variant '{name}': "):
+                recipe_for(ablation.method, options)
+        return ablation
+
+
+def _variant_options(
+    ablation: Ablation, methods: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    configured = methods.get(ablation.method, {})
+    return {name: {**configured, **changes} for name, changes in ablation.variants.items()}
+
+
+@contextmanager
+def _as_value_error(prefix: str = "") -> Iterator[None]:
+    """Pass a mistake on in the form in which pydantic adds the key's place to it."""
+    try:
+        yield
+    except PipelineError as error:
+        raise ValueError(f"{prefix}{str(error).rstrip('.')}") from None
 
 
 def parse_config(values: Mapping[str, Any]) -> Config:

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -130,41 +131,79 @@ def evaluate_tables(
     return evaluate_arrays(split, names, truth_labels, predicted_labels, vocabulary)
 
 
-def evaluate_model(folder: Path, annotations: Path, vocabulary: Vocabulary) -> dict[str, Any]:
-    """Score what a trained parser predicted for validation and test, and write metrics.json.
+@dataclass(frozen=True)
+class Parsed:
+    """What a trained parser predicted for a split, beside what is annotated.
+
+    Attributes
+    ----------
+    names
+        The N videos that were parsed, those without any predicted event too.
+    truth, predicted : ``(audio, visual)``
+        Labels ``[N, T, C]`` each.
+    """
+
+    names: tuple[str, ...]
+    truth: tuple[Labels, ...]
+    predicted: tuple[Labels, ...]
+
+
+def read_parsed(folder: Path, split: str, annotations: Path, vocabulary: Vocabulary) -> Parsed:
+    """Read what a trained parser predicted for a split.
 
     Parameters
     ----------
     folder
         A model folder with ``predicted_{split}_{modality}.csv`` and
-        ``probabilities_{split}.safetensors``; the latter names the videos that were parsed, those
-        without any predicted event too.
+        ``probabilities_{split}.safetensors``; the latter names the videos that were parsed.
+    split
+        ``val`` or ``test``.
     annotations
         Folder of the annotation tables.
     vocabulary
         The classes.
+
+    Raises
+    ------
+    PipelineError
+        A file is missing or malformed.
+    """
+    names, segments = parsed_videos(folder, split)
+
+    def labels(path: Path) -> Labels:
+        return events_to_segments(read_events(path, vocabulary), names, segments, len(vocabulary))
+
+    return Parsed(
+        names,
+        tuple(labels(annotations / table) for table in EVENT_TABLES.values()),
+        tuple(labels(folder / f"predicted_{split}_{modality}.csv") for modality in EVENT_TABLES),
+    )
+
+
+def parsed_videos(folder: Path, split: str) -> tuple[tuple[str, ...], int]:
+    """Return the names of the videos of a split that a trained parser parsed, and T."""
+    with ShardReader(folder / f"probabilities_{split}.safetensors") as parsed:
+        return parsed.names, parsed.rows("audio", 0, 1).shape[1]
+
+
+def evaluate_model(folder: Path, annotations: Path, vocabulary: Vocabulary) -> dict[str, Any]:
+    """Score what a trained parser predicted for validation and test, and write metrics.json.
+
+    Parameters
+    ----------
+    folder, annotations, vocabulary
+        See ``read_parsed``.
 
     Returns
     -------
     dict
         Split to evaluation, see ``evaluate_arrays``.
     """
-    truth = [read_events(annotations / table, vocabulary) for table in EVENT_TABLES.values()]
     evaluations = {}
     for split in ("val", "test"):
-        with ShardReader(folder / f"probabilities_{split}.safetensors") as parsed:
-            names, segments = parsed.names, parsed.rows("audio", 0, 1).shape[1]
-        size = (segments, len(vocabulary))
-        predicted = [
-            read_events(folder / f"predicted_{split}_{modality}.csv", vocabulary)
-            for modality in EVENT_TABLES
-        ]
+        parsed = read_parsed(folder, split, annotations, vocabulary)
         evaluations[split] = evaluate_arrays(
-            split,
-            names,
-            [events_to_segments(events, names, *size) for events in truth],
-            [events_to_segments(events, names, *size) for events in predicted],
-            vocabulary,
+            split, parsed.names, parsed.truth, parsed.predicted, vocabulary
         )
     write_json(folder / "metrics.json", evaluations)
     return evaluations

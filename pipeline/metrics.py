@@ -91,6 +91,11 @@ class Scores:
     per_video: Mapping[str, Mapping[str, Floats]]
     per_class: Mapping[str, Mapping[str, Floats]]
 
+    @property
+    def table(self) -> Floats:
+        """Every video's scores ``[M, N]``: all metrics at segment level, then at event level."""
+        return np.stack([self.per_video[level][metric] for level in LEVELS for metric in METRICS])
+
     def metrics(self) -> dict[str, dict[str, float]]:
         """Return level to metric to the split's score in percent, unrounded."""
         return {
@@ -115,13 +120,38 @@ class Scores:
         dict
             ``[low, high]`` in percent.
         """
-        table = np.stack([self.per_video[level][metric] for level in LEVELS for metric in METRICS])
-        count = table.shape[1]
-        weights = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), draws)
-        means = 100 * (weights @ table.T) / count
-        tail = (1 - CONFIDENCE) / 2
-        ends = iter(np.quantile(means, (tail, 1 - tail), axis=0).T.tolist())
+        ends = iter((100 * percentile_interval(bootstrap_means(self.table, draws, seed))).tolist())
         return {level: {metric: next(ends) for metric in METRICS} for level in LEVELS}
+
+
+def bootstrap_means(
+    values: Floats, draws: int = BOOTSTRAP_DRAWS, seed: int = BOOTSTRAP_SEED
+) -> Floats:
+    """Return the means of values over resamples of videos, with replacement.
+
+    Parameters
+    ----------
+    values : ``[M, N]``
+        M values of each of N videos. The same resamples serve all M, so the values of two methods
+        for the same videos may be subtracted before: a paired bootstrap.
+    draws, seed
+        Number of resamples of N videos, and their seed.
+
+    Returns
+    -------
+    ndarray ``[draws, M]``
+    """
+    count = values.shape[1]
+    weights = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), draws)
+    means: Floats = (weights @ values.T) / count
+    return means
+
+
+def percentile_interval(means: Floats) -> Floats:
+    """Return the 95% interval ``[M, 2]``, low and high, of bootstrap means ``[draws, M]``."""
+    tail = (1 - CONFIDENCE) / 2
+    ends: Floats = np.quantile(means, (tail, 1 - tail), axis=0).T
+    return ends
 
 
 def score(

@@ -34,6 +34,8 @@ LAYERS = [
     {"prediction"},
     {"training"},
     {"report"},
+    {"comparison"},
+    {"ablation"},
     {"cli"},
 ]
 

@@ -29,6 +29,8 @@ STAGES: dict[str, str] = {
     "predict": "parse a split with a trained parser",
     "evaluate": "score predicted event tables with the published LLP metrics",
     "evaluate-model": "score what a trained parser predicted for validation and test",
+    "compare": "rank trained parsers and test their differences to one method",
+    "ablation": "set the trained variants of a method side by side",
     "report": "draw the result tables, plots and the page",
     "config": "print or check the effective configuration and its schema",
 }

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -174,7 +174,7 @@ def read_artifacts(sources: Sources) -> Artifacts:
     return Artifacts(
         sources=sources,
         vocabulary=read_vocabulary(sources.vocabulary),
-        parsers=_read_parsers(sources.models),
+        parsers=_read_all_parsers(sources.models),
         quality={
             split: _checked(quality[split], f"{sources.pseudo_labels}/quality.json")
             for split in SPLITS
@@ -208,18 +208,32 @@ def read_tsv(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
-def _read_parsers(models: Path) -> dict[str, tuple[TrainedParser, ...]]:
-    found = [_read_parser(path.parent) for path in models.glob("*/seed*/metrics.json")]
+def read_parsers(folders: Iterable[Path]) -> dict[str, tuple[TrainedParser, ...]]:
+    """Read model folders ``{method}/seed{S}``, grouped by method, each method's sorted by seed.
+
+    Raises
+    ------
+    PipelineError
+        A folder lacks its curve or its scores, or they are malformed.
+    """
+    found: dict[str, list[TrainedParser]] = {}
+    for folder in folders:
+        parser = _read_parser(folder)
+        found.setdefault(parser.method, []).append(parser)
+    return {
+        method: tuple(sorted(parsers, key=lambda parser: parser.seed))
+        for method, parsers in found.items()
+    }
+
+
+def _read_all_parsers(models: Path) -> dict[str, tuple[TrainedParser, ...]]:
+    """Read every model folder of a run, methods in the registry's order and others after them."""
+    found = read_parsers(sorted(path.parent for path in models.glob("*/seed*/metrics.json")))
     if not found:
         raise PipelineError(
             f"'{models}' has no METHOD/seedS/metrics.json; train a parser before the report."
         )
-    found.sort(key=lambda parser: (parser.method, parser.seed))
-    methods = [name for name in METHODS if any(parser.method == name for parser in found)]
-    methods += sorted({parser.method for parser in found} - set(methods))
-    return {
-        method: tuple(parser for parser in found if parser.method == method) for method in methods
-    }
+    return {method: found[method] for method in (*METHODS, *found) if method in found}
 
 
 def _read_parser(folder: Path) -> TrainedParser:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pipeline.errors import PipelineError
 from pipeline.files import atomic_path, existing_file
 from pipeline.metrics import LEVELS, METRICS
-from pipeline.report.artifacts import Artifacts, Evaluation
+from pipeline.report.artifacts import Artifacts, Evaluation, TrainedParser
 
 METRIC_TITLES = {
     "audio": "A",
@@ -23,6 +23,9 @@ METRIC_TITLES = {
     "event": "Event",
 }
 LEVEL_PREFIXES = {"segment": "seg.", "event": "ev."}
+METRIC_HEADER = [
+    f"{LEVEL_PREFIXES[level]} {METRIC_TITLES[metric]}" for level in LEVELS for metric in METRICS
+]
 PSEUDO_LABEL_TITLES = {
     "unmasked": "Pseudo-labels",
     "masked": "Pseudo-labels, masked (oracle)",
@@ -135,10 +138,16 @@ def result_rows(artifacts: Artifacts, split: str) -> list[ResultRow]:
         )
         for variant, title in PSEUDO_LABEL_TITLES.items()
     ]
-    for parsers in artifacts.parsers.values():
-        evaluations = [parser.evaluations[split] for parser in parsers]
-        rows.append(_row(parsers[0].display_name, split, evaluations, len(parsers), total))
-    return rows
+    return rows + [parser_row(parsers, split, total) for parsers in artifacts.parsers.values()]
+
+
+def parser_row(parsers: Sequence[TrainedParser], split: str, total: int) -> ResultRow:
+    """Return the row of one method, from its trainings with several seeds.
+
+    ``total`` is the number of videos in the split's table.
+    """
+    evaluations = [parser.evaluations[split] for parser in parsers]
+    return _row(parsers[0].display_name, split, evaluations, len(parsers), total)
 
 
 def _row(
@@ -162,31 +171,26 @@ def _score(values: Sequence[float]) -> Score:
 
 def markdown(rows: Sequence[ResultRow]) -> str:
     """Return rows of one split as a Markdown table whose columns also line up as plain text."""
-    header = ["Method", "Seeds", "Videos"]
-    header += [
-        f"{LEVEL_PREFIXES[level]} {METRIC_TITLES[metric]}" for level in LEVELS for metric in METRICS
-    ]
+    header = ["Method", "Seeds", "Videos", *METRIC_HEADER]
     body = [
         [row.name, str(row.seeds or "–"), f"{row.videos}/{row.total}", *map(str, row.cells)]
         for row in rows
     ]
-    return _markdown(header, body, text_columns=1)
+    return aligned_markdown(header, body, text_columns=1)
 
 
 def published_markdown(rows: Sequence[PublishedRow]) -> str:
     """Return published rows as a Markdown table."""
-    header = ["Method", "Inputs", "Source", "Year"]
-    header += [
-        f"{LEVEL_PREFIXES[level]} {METRIC_TITLES[metric]}" for level in LEVELS for metric in METRICS
-    ]
+    header = ["Method", "Inputs", "Source", "Year", *METRIC_HEADER]
     body = [
         [row.method, row.inputs or "–", row.source, str(row.year or "–"), *map(str, row.cells)]
         for row in rows
     ]
-    return _markdown(header, body, text_columns=3)
+    return aligned_markdown(header, body, text_columns=3)
 
 
-def _markdown(header: list[str], body: list[list[str]], text_columns: int) -> str:
+def aligned_markdown(header: list[str], body: list[list[str]], text_columns: int) -> str:
+    """Return a Markdown table that also lines up as plain text, the first columns to the left."""
     widths = [max(map(len, column)) for column in zip(header, *body, strict=True)]
 
     def line(cells: Iterable[str]) -> str:

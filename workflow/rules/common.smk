@@ -179,9 +179,14 @@ def encoder_arguments(name):
     return shlex.join(words)
 
 
+def method_of(wildcards):
+    """Return the method that a run trains."""
+    return CONFIG.runs[wildcards.run].method
+
+
 def method_options(wildcards):
-    """Return a method's configured options as ``--option key=value`` words."""
-    options = CONFIG.methods[wildcards.method] or {}
+    """Return what a run changes of its method's recipe, as ``--option key=value`` words."""
+    options = CONFIG.runs[wildcards.run].options
     return shlex.join(
         word
         for key, value in options.items()
@@ -195,19 +200,30 @@ def feature_arguments():
     return f"--features results/features --clip {clip} --clap {clap}"
 
 
-MODEL = "results/models/{method}/seed{seed}"
+# A run is `models/{method}` or `ablation/{variant}`; the same rules train, predict and score both.
+MODEL = "results/{run}/seed{seed}"
 PREDICTIONS = [
     f"predicted_{split}_{modality}.csv"
     for split in ("val", "test")
     for modality in ("audio", "visual")
 ]
+# What the tables over several model folders read of each.
+COMPARED = [
+    "checkpoint.safetensors",
+    "curve.csv",
+    "metrics.json",
+    "predicted_test_audio.csv",
+    "predicted_test_visual.csv",
+    "probabilities_test.safetensors",
+]
 
 
-def trained(files):
-    """Return files of every method's and seed's model folder."""
-    return expand(
-        MODEL + "/{file}",
-        method=list(CONFIG.methods),
-        seed=CONFIG.training.seeds,
-        file=files,
-    )
+def model_folders(kind):
+    """Return the model folders of every run and seed, of `models` or of `ablation`."""
+    runs = [run for run in CONFIG.runs if run.startswith(f"{kind}/")]
+    return expand(MODEL, run=runs, seed=CONFIG.training.seeds)
+
+
+def trained(files, kind="models"):
+    """Return files of every model folder."""
+    return expand("{folder}/{file}", folder=model_folders(kind), file=files)

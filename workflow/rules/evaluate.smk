@@ -1,6 +1,6 @@
 # Event tables scored with the published LLP metrics.
 # REQUIRED INPUTS: predictions of validation and test, the annotation tables.
-# OUTPUTS: results/models/{method}/seed{seed}/metrics.json
+# OUTPUTS: results/{run}/seed{seed}/metrics.json
 
 
 rule evaluate_parser:
@@ -15,9 +15,9 @@ rule evaluate_parser:
     output:
         f"{MODEL}/metrics.json",
     log:
-        "logs/evaluate_parser/{method}-seed{seed}.log",
+        "logs/evaluate_parser/{run}-seed{seed}.log",
     benchmark:
-        "benchmarks/evaluate_parser/{method}-seed{seed}.tsv"
+        "benchmarks/evaluate_parser/{run}-seed{seed}.tsv"
     conda:
         "../../envs/training.yaml"
     threads: 1

@@ -1,6 +1,6 @@
 # Trained parsers to event tables.
 # REQUIRED INPUTS: a checkpoint, features, prompts, pseudo-labels, the annotation tables.
-# OUTPUTS: results/models/{method}/seed{seed}/predicted_{split}_{audio,visual}.csv
+# OUTPUTS: results/{run}/seed{seed}/predicted_{split}_{audio,visual}.csv
 
 
 rule predict_split:
@@ -17,9 +17,9 @@ rule predict_split:
         visual=f"{MODEL}/predicted_{{split}}_visual.csv",
         probabilities=f"{MODEL}/probabilities_{{split}}.safetensors",
     log:
-        "logs/predict_split/{method}-seed{seed}-{split}.log",
+        "logs/predict_split/{run}-seed{seed}-{split}.log",
     benchmark:
-        "benchmarks/predict_split/{method}-seed{seed}-{split}.tsv"
+        "benchmarks/predict_split/{run}-seed{seed}-{split}.tsv"
     conda:
         "../../envs/training.yaml"
     threads: 1

@@ -1,10 +1,10 @@
-# Parsers, trained on the cached features, one job a method and seed.
+# Parsers, trained on the cached features, one job a run (a method or a variant) and seed.
 # REQUIRED INPUTS: features, prompts, pseudo-labels, the annotation tables.
-# OUTPUTS: results/models/{method}/seed{seed}/checkpoint.safetensors, curve.csv
+# OUTPUTS: results/{run}/seed{seed}/checkpoint.safetensors, curve.csv
 
 
 rule train_parser:
-    """Train one method with one seed; a killed job carries on from its last epoch."""
+    """Train one run with one seed; a killed job carries on from its last epoch."""
     input:
         clip=feature_shards("clip"),
         clap=feature_shards("clap"),
@@ -16,9 +16,9 @@ rule train_parser:
         checkpoint=f"{MODEL}/checkpoint.safetensors",
         curve=f"{MODEL}/curve.csv",
     log:
-        "logs/train_parser/{method}-seed{seed}.log",
+        "logs/train_parser/{run}-seed{seed}.log",
     benchmark:
-        "benchmarks/train_parser/{method}-seed{seed}.tsv"
+        "benchmarks/train_parser/{run}-seed{seed}.tsv"
     conda:
         "../../envs/training.yaml"
     threads: 1
@@ -29,10 +29,11 @@ rule train_parser:
     params:
         features=feature_arguments(),
         annotations=ANNOTATIONS,
+        method=method_of,
         options=method_options,
         folder=MODEL,
     shell:
-        "python -m pipeline train --method {wildcards.method} {params.features}"
+        "python -m pipeline train --method {params.method} {params.features}"
         " --annotations {params.annotations:q} --vocabulary {input.vocabulary:q}"
         " --seed {wildcards.seed} {params.options} --fit-only"
         " --out {params.folder:q} 2>&1 | tee {log:q}"

@@ -1,0 +1,19 @@
+"""``ablation``: set the trained variants of a method side by side."""
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the stage's arguments."""
+    add = parser.add_argument
+    add("--models", type=Path, nargs="+", required=True, help="model folders VARIANT/seedS")
+    add("--annotations", type=Path, required=True, help="folder of the annotation tables")
+    add("--out", type=Path, required=True, help="folder of ablation.md and ablation.csv")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write the ablation and print its table."""
+    from pipeline.ablation import write_ablation
+
+    print(write_ablation(arguments.models, arguments.annotations, arguments.out))

@@ -1,0 +1,47 @@
+"""``compare``: rank trained parsers and test their differences to one method."""
+
+import argparse
+from pathlib import Path
+
+from pipeline.files import RESOURCES
+from pipeline.vocabulary import DEFAULT_PATH
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the stage's arguments."""
+    add = parser.add_argument
+    add("--models", type=Path, nargs="+", required=True, help="model folders METHOD/seedS")
+    add("--annotations", type=Path, required=True, help="folder of the annotation tables")
+    add("--reference", default="link", help="method that differences are to (default: link)")
+    add("--vocabulary", type=Path, default=DEFAULT_PATH, help="the classes (default: LLP's 25)")
+    add(
+        "--published",
+        type=Path,
+        default=RESOURCES / "published.yaml",
+        help="results that other work reports",
+    )
+    add(
+        "--dataset",
+        choices=("llp", "other"),
+        default="other",
+        help="llp: the run's results stand among the published ones",
+    )
+    add("--out", type=Path, required=True, help="folder of compare.md and compare.csv")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write the comparison and print the leaderboard."""
+    from pipeline.comparison import compare
+    from pipeline.report.tables import read_published
+    from pipeline.vocabulary import read_vocabulary
+
+    table = compare(
+        arguments.models,
+        arguments.annotations,
+        read_vocabulary(arguments.vocabulary),
+        arguments.reference,
+        read_published(arguments.published),
+        arguments.dataset == "llp",
+        arguments.out,
+    )
+    print(table)

@@ -1,0 +1,29 @@
+# What each component of a method is worth. A target of its own: `snakemake ablation`.
+# REQUIRED INPUTS: checkpoint, curve, scores and test predictions of every variant and seed.
+# OUTPUTS: results/ablation/ablation.md, ablation.csv
+
+
+rule ablation:
+    """Set the variants of one method side by side; they are trained as methods are."""
+    input:
+        models=trained(COMPARED, "ablation"),
+        tables=TABLES,
+    output:
+        page="results/ablation/ablation.md",
+        table="results/ablation/ablation.csv",
+    log:
+        "logs/ablation.log",
+    benchmark:
+        "benchmarks/ablation.tsv"
+    conda:
+        "../../envs/training.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        models=model_folders("ablation"),
+        annotations=ANNOTATIONS,
+    shell:
+        "python -m pipeline ablation --models {params.models:q}"
+        " --annotations {params.annotations:q} --out results/ablation 2>&1 | tee {log:q}"

@@ -1,0 +1,35 @@
+# All trained parsers in one leaderboard. A target of its own: `snakemake compare`.
+# REQUIRED INPUTS: checkpoint, curve, scores and test predictions of every method and seed.
+# OUTPUTS: results/compare/compare.md, compare.csv
+
+
+rule compare:
+    """Rank every configured method, and test its difference to the reference."""
+    input:
+        models=trained(COMPARED),
+        tables=TABLES,
+        vocabulary=VOCABULARY,
+        published=from_base("workflow/resources/published.yaml"),
+    output:
+        page="results/compare/compare.md",
+        table="results/compare/compare.csv",
+    log:
+        "logs/compare.log",
+    benchmark:
+        "benchmarks/compare.tsv"
+    conda:
+        "../../envs/training.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        models=model_folders("models"),
+        annotations=ANNOTATIONS,
+        reference=CONFIG.comparison.reference,
+        dataset="llp" if DATASET.name == "llp" else "other",
+    shell:
+        "python -m pipeline compare --models {params.models:q} --reference {params.reference}"
+        " --annotations {params.annotations:q} --vocabulary {input.vocabulary:q}"
+        " --published {input.published:q} --dataset {params.dataset} --out results/compare"
+        " 2>&1 | tee {log:q}"
