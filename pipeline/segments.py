@@ -156,6 +156,8 @@ def decode_video(row: Row, decoding: Decoding) -> Decoded:
     for stream in (pictures, sound):
         if policies.get(stream.status) == "drop":
             raise ItemError(stream.status, stream.detail)
+    if not pictures.seconds and not sound.seconds:
+        raise ItemError(Status.TOO_SHORT, f"the file ends before {row.start:g} s, its window")
     troubles = [stream.status for stream in (pictures, sound) if stream.status != Status.OK]
     status_row = StatusRow(
         row.filename,
@@ -196,7 +198,7 @@ def _pictures(media: Media, start: float, decoding: Decoding) -> _Stream:
     status, detail = _lacking("pictures", frames.first, frames.end, segments)
     if frames.damaged:
         detail = "; ".join(filter(None, [detail, f"{frames.damaged} packets are damaged"]))
-    seconds = max(frames.end - max(frames.first, 0.0), 0.0)
+    seconds = max(min(frames.end, segments) - max(frames.first, 0.0), 0.0)
     return _Stream(array, seconds, status, detail, frames.backend)
 
 

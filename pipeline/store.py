@@ -211,7 +211,7 @@ class StatusRow:
     backend
         Which library served the frames; empty where that says nothing.
     video_seconds, audio_seconds
-        Length of the streams as read; 0 where there is none.
+        How much of the window the streams cover; 0 where there is none.
     """
 
     filename: str

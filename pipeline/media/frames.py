@@ -16,45 +16,20 @@ from numpy.typing import NDArray
 
 from pipeline.errors import ItemError, Status
 from pipeline.media.probe import Media, open_media
-from pipeline.media.sampling import Sampler
+from pipeline.media.sampling import Sampler, Timeline
 
 # How much earlier to look for the key frame before a window: index entries are in decoding order,
 # and a frame is shown up to the reorder depth (16 frames) after its place in it.
 SEEK_MARGIN_SECONDS = 2.0
+
+# Clocks that round: Matroska's and FLV's have this tick. AVI's coarser one counts frames, exactly.
+COARSEST_CLOCK_SECONDS = 0.001
 
 # decord's times are float32 seconds from the file's own clock.
 DECORD_TOLERANCE_SECONDS = 0.001
 
 Picture = NDArray[np.uint8]
 Shape = Callable[[Picture], Picture]
-
-
-@dataclass(frozen=True)
-class Index:
-    """When the frames are shown.
-
-    Attributes
-    ----------
-    pts
-        Presentation times in the stream's ticks, ascending.
-    seconds
-        The same in seconds from the window's start.
-    durations
-        How long each frame is shown, in seconds.
-    whole
-        Whether the index begins with the stream's first packet and every packet is a frame shown,
-        so that places in it are decord's frame numbers.
-    """
-
-    pts: NDArray[np.int64]
-    seconds: NDArray[np.float64]
-    durations: NDArray[np.float64]
-    whole: bool
-
-    @property
-    def end(self) -> float:
-        """When the last frame leaves the screen."""
-        return float(self.seconds[-1] + self.durations[-1])
 
 
 @dataclass(frozen=True)
@@ -122,34 +97,36 @@ def read_frames(
             raise ItemError(Status.NO_VIDEO_STREAM, "the file has no pictures")
         reader = _Reader(container, stream, media.origin + start, segments)
 
-        def choose(index: Index) -> NDArray[np.int64]:
-            return sampler(index.seconds, index.durations, segments, per_segment)
-
-        index, chosen, pictures, backend = reader.index(), None, {}, "pyav"
-        if index is not None:
-            chosen = choose(index)
-            if decoder == "decord" and media.only_video and index.whole:
-                pictures = _decord_pictures(media, index, chosen, media.origin + start, shape)
+        timeline, backend = reader.timeline(), "pyav"
+        pictures: dict[int, Picture] = {}
+        if timeline is not None:
+            chosen = sampler(timeline, segments, per_segment)
+            if decoder == "decord" and media.only_video and reader.is_plain:
+                pictures = _decord_pictures(media, timeline, chosen, media.origin + start, shape)
                 backend = "decord" if pictures else "pyav"
             if not pictures:
-                pictures = reader.decode(set(index.pts[chosen].tolist()), shape)
-        if index is None or chosen is None or not set(index.pts[chosen].tolist()) <= set(pictures):
+                pictures = reader.decode(set(timeline.pts[chosen].tolist()), shape)
+        if timeline is None or not set(timeline.pts[chosen].tolist()) <= set(pictures):
             # Packets without times, or without frames: let the decoder say what is shown when.
-            index = reader.decoded_index()
-            chosen = choose(index)
-            pictures = reader.decode(set(index.pts[chosen].tolist()), shape, skip=False)
+            timeline = reader.decoded_timeline()
+            chosen = sampler(timeline, segments, per_segment)
+            pictures = reader.decode(set(timeline.pts[chosen].tolist()), shape, skip=False)
         return Frames(
-            pictures=np.stack([pictures[pts] for pts in index.pts[chosen].tolist()]),
-            pts=index.pts[chosen],
-            first=float(index.seconds[0]),
-            end=index.end,
+            pictures=np.stack([pictures[pts] for pts in timeline.pts[chosen].tolist()]),
+            pts=timeline.pts[chosen],
+            first=float(timeline.seconds[0]),
+            end=timeline.end,
             backend=backend,
             damaged=reader.damaged,
         )
 
 
 class _Reader:
-    """PyAV over one window: its packets are read once and can be decoded several times."""
+    """PyAV over one window: its packets are read once and can be decoded several times.
+
+    ``is_plain`` says whether these are the stream's packets from the first one, each a frame that
+    is shown, so that places in the timeline are decord's frame numbers.
+    """
 
     def __init__(
         self, container: InputContainer, stream: VideoStream, zero: float, segments: int
@@ -161,6 +138,7 @@ class _Reader:
         stream.codec_context.thread_count = 1
         self._packets = self._read(container, zero, segments)
         self.damaged = 0
+        self.is_plain = False
 
     def _read(
         self, container: InputContainer, zero: float, segments: int
@@ -193,16 +171,17 @@ class _Reader:
             pass  # a file cut in the middle gives what it has
         return packets
 
-    def index(self) -> Index | None:
+    def timeline(self) -> Timeline | None:
         """Return when frames are shown, from the packets alone; None where they do not say."""
         shown = [packet for packet in self._packets if not packet.is_discard]
         if not shown or any(packet.pts is None for packet in shown):
             return None
-        whole = self._from_start and len(shown) == len(self._packets) and shown[0].pts == 0
         ticks = {packet.pts: packet.duration or 0 for packet in shown if packet.pts is not None}
-        return self._index_of(ticks, whole and len(ticks) == len(shown))
+        complete = len(ticks) == len(shown) == len(self._packets)
+        self.is_plain = self._from_start and complete and min(ticks) == 0
+        return self._timeline_of(ticks)
 
-    def decoded_index(self) -> Index:
+    def decoded_timeline(self) -> Timeline:
         """Return when frames are shown, by decoding them all.
 
         Raises
@@ -215,7 +194,7 @@ class _Reader:
         }
         if not ticks:
             raise ItemError(Status.DECODE_ERROR, "not one frame of the window can be decoded")
-        return self._index_of(ticks, whole=False)
+        return self._timeline_of(ticks)
 
     def decode(self, wanted: set[int], shape: Shape, skip: bool = True) -> dict[int, Picture]:
         """Return the shaped frames at the ``wanted`` times; those that cannot be had are left out.
@@ -244,18 +223,19 @@ class _Reader:
             except av.FFmpegError:
                 self.damaged += 1
 
-    def _index_of(self, ticks: dict[int, int], whole: bool) -> Index:
+    def _timeline_of(self, ticks: dict[int, int]) -> Timeline:
         pts = np.array(sorted(ticks), dtype=np.int64)
         own = np.array([ticks[tick] for tick in pts.tolist()], dtype=np.float64)
         gaps = np.diff(pts)
         # The last frame has no successor: it is shown for its own duration or the usual one.
         last = own[-1] or (np.median(gaps) if len(gaps) else 0)
         durations = np.append(gaps, last) * self._tick
-        return Index(pts, pts * self._tick - self._zero, durations, whole)
+        rounding = min(self._tick, COARSEST_CLOCK_SECONDS) / 2
+        return Timeline(pts, pts * self._tick - self._zero, durations, rounding)
 
 
 def _decord_pictures(
-    media: Media, index: Index, chosen: NDArray[np.int64], zero: float, shape: Shape
+    media: Media, timeline: Timeline, chosen: NDArray[np.int64], zero: float, shape: Shape
 ) -> dict[int, Picture]:
     """Return the chosen frames by decord, or nothing where it fails or its times differ."""
     import decord
@@ -264,11 +244,11 @@ def _decord_pictures(
     try:
         reader = decord.VideoReader(str(media.path), num_threads=1)
         times = reader.get_frame_timestamp(places)[:, 0] - zero
-        if np.abs(times - index.seconds[places]).max() > DECORD_TOLERANCE_SECONDS:
+        if np.abs(times - timeline.seconds[places]).max() > DECORD_TOLERANCE_SECONDS:
             return {}
         frames = reader.get_batch(places).asnumpy()
     except (decord.DECORDError, RuntimeError, IndexError):
         return {}
     return {
-        int(index.pts[place]): shape(frame) for place, frame in zip(places, frames, strict=True)
+        int(timeline.pts[place]): shape(frame) for place, frame in zip(places, frames, strict=True)
     }

@@ -1,65 +1,82 @@
 """Which frames stand for the segments, given when each frame is shown."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Matroska and FLV round times to milliseconds: a frame asked for at its very onset is meant.
-ROUNDING_SECONDS = 0.0005
-
 # VALOR's frame extraction (`ffmpeg -r 8`) and its number of samples (methods.md 6.1).
 VALOR_RATE = 8
 
-Sampler = Callable[[NDArray[np.float64], NDArray[np.float64], int, int], NDArray[np.int64]]
 
+@dataclass(frozen=True)
+class Timeline:
+    """When a stream's frames are shown.
 
-def shown_at(seconds: NDArray[np.float64], times: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return which frame is on the screen at each of ``times``.
-
-    Parameters
+    Attributes
     ----------
+    pts
+        Presentation times in the stream's ticks, ascending, at least one.
     seconds
-        When each frame appears, ascending, at least one.
-    times
-        Any times on the same clock; before the first frame and after the last one these two hold.
+        The same in seconds from the window's start.
+    durations
+        How long each frame is shown, in seconds.
+    rounding
+        How far the container may have rounded a time, in seconds: a frame that is asked for at its
+        very onset is meant, though Matroska wrote its 166.67 ms as 167.
     """
-    places = np.searchsorted(seconds, times + ROUNDING_SECONDS, side="right") - 1
+
+    pts: NDArray[np.int64]
+    seconds: NDArray[np.float64]
+    durations: NDArray[np.float64]
+    rounding: float = 0.0
+
+    @property
+    def end(self) -> float:
+        """When the last frame leaves the screen."""
+        return float(self.seconds[-1] + self.durations[-1])
+
+
+Sampler = Callable[[Timeline, int, int], NDArray[np.int64]]
+
+
+def shown_at(timeline: Timeline, times: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return which frame is on the screen at each of ``times`` (seconds from the window's start).
+
+    Before the first frame and after the last one these two hold.
+    """
+    places = np.searchsorted(timeline.seconds, times + timeline.rounding, side="right") - 1
     frames: NDArray[np.int64] = np.maximum(places, 0)
     return frames
 
 
 def center_times(segments: int, per_segment: int) -> NDArray[np.float64]:
     """Return the ``T * K`` times ``t + (k + 0.5) / K`` in order: K parts' middles a segment."""
-    return (np.arange(segments * per_segment, dtype=np.float64) + 0.5) / per_segment
+    places = np.arange(segments * per_segment, dtype=np.float64)
+    return (places + 0.5) / per_segment
 
 
-def sample_center(
-    seconds: NDArray[np.float64],
-    durations: NDArray[np.float64],
-    segments: int,
-    per_segment: int,
-) -> NDArray[np.int64]:
+def sample_center(timeline: Timeline, segments: int, per_segment: int) -> NDArray[np.int64]:
     """Return the ``T * K`` frames on the screen at ``center_times``."""
-    return shown_at(seconds, center_times(segments, per_segment))
+    return shown_at(timeline, center_times(segments, per_segment))
 
 
-def sample_valor(
-    seconds: NDArray[np.float64],
-    durations: NDArray[np.float64],
-    segments: int,
-    per_segment: int,
-) -> NDArray[np.int64]:
+def sample_valor(timeline: Timeline, segments: int, per_segment: int) -> NDArray[np.int64]:
     """Return VALOR's T frames: ``round(linspace(0, N - 1, T))`` of the N frames at 8 a second.
 
     N is what the window has, so a short video is stretched over the T segments (methods.md 6.1).
     ``per_segment`` is 1.
     """
-    shown = np.flatnonzero((seconds > -ROUNDING_SECONDS) & (seconds < segments))
-    if not len(shown):
-        return sample_center(seconds, durations, segments, per_segment)
-    resampled = shown[constant_rate(seconds[shown], durations[shown], VALOR_RATE)]
-    return resampled[np.round(np.linspace(0, len(resampled) - 1, segments)).astype(np.int64)]
+    seconds = timeline.seconds + timeline.rounding
+    inside = np.flatnonzero((seconds >= 0) & (seconds < segments))
+    if not len(inside):
+        return sample_center(timeline, segments, per_segment)
+    onsets, durations = timeline.seconds[inside], timeline.durations[inside]
+    resampled = inside[constant_rate(onsets, durations, VALOR_RATE)]
+    places = np.round(np.linspace(0, len(resampled) - 1, segments)).astype(np.int64)
+    frames: NDArray[np.int64] = resampled[places]
+    return frames
 
 
 def constant_rate(

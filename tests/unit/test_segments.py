@@ -1,0 +1,167 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clips import number_in, tone, write_clip
+
+from pipeline.cli import main
+from pipeline.errors import PipelineError, Status
+from pipeline.manifest import Row
+from pipeline.segments import Decoding, decoding_fingerprint, run_shard
+from pipeline.store import StatusRow, read_shard, read_status
+
+T = 3
+SMALL = {"segments": T, "frame_size": 96, "frame_transform": "valor", "missing_video": "pad"}
+MIDDLES = [15, 45, 75]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One video of every kind that a folder of downloads has."""
+    folder = tmp_path_factory.mktemp("videos")
+    write_clip(folder / "good.mp4", seconds=T)
+    write_clip(folder / "-dash.mkv", seconds=T + 2)
+    write_clip(folder / "mute.mp4", seconds=T, audio_codec=None)
+    write_clip(folder / "song.mp4", seconds=T, video_codec=None)
+    write_clip(folder / "short.mp4", seconds=1.5)
+    (folder / "empty.mp4").touch()
+    (folder / "page.mp4").write_text("<html>Video unavailable</html>")
+    content = (folder / "good.mp4").read_bytes()
+    (folder / "cut.mp4").write_bytes(content[: len(content) // 2])
+    return folder
+
+
+def rows_of(folder: Path) -> list[Row]:
+    paths = sorted(folder.iterdir())
+    rows = [Row(f"{path.stem}_0_3", "train", 1, str(path), 0.0, 3.0) for path in paths]
+    return [*rows, Row("gone_0_3", "train", 1, "", 0.0, 3.0)]
+
+
+def decode(folder: Path, out: Path, **changes) -> tuple:
+    run_shard(
+        rows_of(folder),
+        Decoding(**(SMALL | changes)),
+        workers=2,
+        timeout_seconds=60,
+        out=out / "1-of-1.safetensors",
+        status=out / "1-of-1.status.tsv",
+    )
+    statuses = {row.filename: row for row in read_status(out / "1-of-1.status.tsv")}
+    return read_shard(out / "1-of-1.safetensors"), statuses
+
+
+def test_every_video_has_a_status_and_every_kept_one_its_arrays(corpus, tmp_path, caplog):
+    with caplog.at_level("INFO"):
+        shard, statuses = decode(corpus, tmp_path)
+    found = {name: (row.kept, row.status) for name, row in statuses.items()}
+    assert found == {
+        "good_0_3": (True, Status.OK),
+        "-dash_0_3": (True, Status.OK),
+        "mute_0_3": (True, Status.NO_AUDIO_STREAM),
+        "song_0_3": (True, Status.NO_VIDEO_STREAM),
+        "short_0_3": (True, Status.TOO_SHORT),
+        "empty_0_3": (False, Status.EMPTY_FILE),
+        "page_0_3": (False, Status.NOT_MEDIA),
+        "cut_0_3": (False, Status.NOT_MEDIA),
+        "gone_0_3": (False, Status.MISSING),
+    }
+    assert list(shard.names) == sorted(name for name, (kept, _) in found.items() if kept)
+    assert shard["frames"].shape == (5, T, 1, 96, 96, 3)
+    assert shard["audio"].shape == (5, T * 48_000)
+    assert shard["frames"].dtype == np.uint8
+    assert shard["audio"].dtype == np.int16
+    assert "5 of 9 videos kept" in caplog.text
+    assert "not_media 2" in caplog.text
+
+
+def test_rows_are_the_right_videos_segments(corpus, tmp_path):
+    shard, statuses = decode(corpus, tmp_path)
+    frames = dict(zip(shard.names, shard["frames"], strict=True))
+    sounds = dict(zip(shard.names, shard["audio"], strict=True))
+    for name in ("good_0_3", "-dash_0_3", "mute_0_3"):
+        assert [number_in(frame) for frame in frames[name][:, 0]] == MIDDLES
+    assert [number_in(frame) for frame in frames["short_0_3"][:, 0]] == [15, 44, 44]
+    assert not frames["song_0_3"].any()
+    assert not sounds["mute_0_3"].any()
+    for name in ("good_0_3", "-dash_0_3", "song_0_3"):
+        spectra = np.abs(np.fft.rfft(sounds[name].reshape(T, -1)))
+        assert spectra.argmax(axis=1).tolist() == [tone(second) for second in range(T)]
+    short = statuses["short_0_3"]
+    assert "pictures end at 1.50 of 3 s" in short.detail
+    assert "sound end" in short.detail
+    assert short.video_seconds == pytest.approx(1.5, abs=0.01)
+    assert short.backend == "decord"
+
+
+def test_policies_drop_what_they_say(corpus, tmp_path):
+    changes = {"missing_audio": "drop", "missing_video": "drop", "short": "drop"}
+    shard, statuses = decode(corpus, tmp_path, **changes)
+    assert shard.names == ("-dash_0_3", "good_0_3")
+    assert statuses["mute_0_3"] == StatusRow(
+        "mute_0_3", False, Status.NO_AUDIO_STREAM, "the file has no sound"
+    )
+    assert statuses["short_0_3"].status == Status.TOO_SHORT
+
+
+def test_two_runs_write_the_same_bytes(corpus, tmp_path):
+    decode(corpus, tmp_path / "first")
+    decode(corpus, tmp_path / "second")
+    for name in ("1-of-1.safetensors", "1-of-1.status.tsv"):
+        first, second = (tmp_path / run / name for run in ("first", "second"))
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_shard_without_any_file_is_empty_and_whole(tmp_path):
+    (tmp_path / "none").mkdir()
+    shard, statuses = decode(tmp_path / "none", tmp_path)
+    assert shard.names == ()
+    assert shard["frames"].shape == (0, T, 1, 96, 96, 3)
+    assert statuses["gone_0_3"].status == Status.MISSING
+
+
+def test_the_header_says_how_the_numbers_were_made(corpus, tmp_path):
+    shard, _ = decode(corpus, tmp_path)
+    assert shard.meta["segments"] == str(T)
+    assert shard.meta["frame_transform"] == "valor"
+    assert shard.meta["fingerprint"] == decoding_fingerprint(**SMALL)
+
+
+def test_every_parameter_changes_the_fingerprint():
+    changes = [
+        {"segments": 9}, {"sampling": "valor"}, {"frames_per_segment": 2}, {"frame_size": 96},
+        {"frame_transform": "valor"}, {"missing_audio": "drop"}, {"missing_video": "pad"},
+        {"short": "drop"}, {"untrimmed": True}, {"decoder": "pyav"},
+    ]  # fmt: skip
+    fingerprints = {decoding_fingerprint(**change) for change in [{}, *changes]}
+    assert len(fingerprints) == len(changes) + 1
+
+
+def test_parameters_that_do_not_go_together_are_refused():
+    with pytest.raises(PipelineError, match="takes 1 frame a segment, not 4"):
+        Decoding(sampling="valor", frames_per_segment=4)
+    with pytest.raises(PipelineError, match="segments is 0"):
+        Decoding(segments=0)
+
+
+def test_the_command_line_decodes_a_shard_of_the_tables(corpus, tmp_path):
+    for table, names in (
+        ("AVVP_train.csv", ["good_0_3", "short_10_13"]),
+        ("AVVP_val_pd.csv", ["gone_5_8"]),
+        ("AVVP_test_pd.csv", ["-dash_1_4"]),
+    ):
+        text = "filename\tevent_labels\n" + "".join(f"{name}\tDog\n" for name in names)
+        (tmp_path / table).write_text(text)
+    arguments = ["--annotations", str(tmp_path), "--videos", str(corpus), "--shards", "1"]
+    assert main(["manifest", *arguments, "--out", str(tmp_path / "manifest.tsv")]) == 0
+    out = ["--out", str(tmp_path / "s.safetensors"), "--status", str(tmp_path / "s.status.tsv")]
+    stage = ["segments", *arguments, "--untrimmed", "--shard", "1", "--segments", "3", *out]
+    assert main([*stage, "--frame-size", "96", "--frame-transform", "valor"]) == 0
+    shard = read_shard(tmp_path / "s.safetensors")
+    assert shard.names == (
+        "-dash_1_4",
+        "good_0_3",
+    )
+    assert [number_in(frame) for frame in shard["frames"][0, :, 0]] == [45, 75, 105]
+    statuses = {row.filename: row.status for row in read_status(tmp_path / "s.status.tsv")}
+    assert statuses["short_10_13"] == Status.TOO_SHORT, "its window lies after its end"
+    assert statuses["gone_5_8"] == Status.MISSING
