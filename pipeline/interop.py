@@ -33,7 +33,7 @@ Array = NDArray[Any]
 ID_LENGTH = 11
 ENCODERS = {"audio": "CLAP", "visual": "CLIP"}
 TEXT_FILES = {"audio": "text_clap.npy", "visual": "text_clip.npy"}
-# Steps of CLAP's map: 2 frequency rows of 32 steps, index f·32 + t (methods.md 6.2).
+# Steps of CLAP's map: 2 frequency rows of 32 steps, index f·32 + t (VALOR's code).
 MAP_SHAPE = (2, 32)
 # exp(logit_scale) of CLIP ViT-L/14 (Radford et al., 2021); CLAP's is in its checkpoint only.
 CLIP_LOGIT_SCALE = 100.0

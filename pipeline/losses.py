@@ -47,7 +47,7 @@ def segment_bce(logits: Tensor, labels: Tensor) -> Tensor:
 def smoothed(labels: Tensor, certainty: float) -> Tensor:
     """Return labels moved towards one half: ``y·s + (1 - s)/2``.
 
-    HAN's code (methods.md 4.4): certainty 1.0 for audio and 0.9 for visual labels.
+    HAN's code: certainty 1.0 for audio and 0.9 for visual labels.
     """
     return labels * certainty + (1 - certainty) / 2
 

@@ -62,8 +62,8 @@ def parse_videos(parser: Parser, inputs: ParserInputs, recipe: Recipe) -> Probab
 def decide(probabilities: Probabilities, recipe: Recipe) -> tuple[Labels, Labels]:
     """Return the segments that count [N, T, C], of audio and of visual.
 
-    Both thresholds are inclusive: ``P >= θ_seg`` and ``gate >= θ_vid`` (methods.md 2.2, read in
-    the released evaluators).
+    Both thresholds are inclusive, ``P >= θ_seg`` and ``gate >= θ_vid``, as in the evaluators that
+    HAN and its followers released.
     """
     open_gates = probabilities.gate >= recipe.video_threshold
     audio, visual = (

@@ -1,7 +1,7 @@
 """How each method is built and trained: every choice by name, with its source.
 
-No heavy library is imported here, so a config file can be checked before anything runs. "notes"
-are docs/methods: LINK leaves optimiser, width and encoder open and takes VALOR++'s.
+No heavy library is imported here, so a config file can be checked before anything runs. LINK's
+paper gives no optimiser, schedule, width or encoder: those of VALOR++, its baseline, are taken.
 """
 
 from typing import Literal
@@ -77,9 +77,7 @@ class Recipe(BaseModel):
     @model_validator(mode="after")
     def _fits(self) -> "Recipe":
         if self.width % self.heads:
-            raise ValueError(
-                f"width {self.width} is not a multiple of heads {self.heads}; change either"
-            )
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
         return self
 
     @property
@@ -218,5 +216,5 @@ class LinkRecipe(Recipe):
 
     @property
     def masks_training_prior(self) -> bool:
-        """Reading (b) of methods.md 7.3."""
+        """The paper unmasks "for testing purposes", which leaves training open."""
         return self.train_prior == "masked"

@@ -80,11 +80,12 @@ def recipe_for(name: str, options: Mapping[str, object]) -> Recipe:
     try:
         return model.model_validate(dict(options))
     except ValidationError as error:
-        first = error.errors()[0]
-        option = ".".join(str(part) for part in first["loc"]) or "the options together"
-        raise PipelineError(
-            f"{name}: {option} is {_seen(first['input'])}, but: {first['msg']}; change the option."
-        ) from None
+        first = error.errors(include_url=False)[0]
+        message = first["msg"].removeprefix("Value error, ")
+        if first["loc"]:
+            option = ".".join(str(part) for part in first["loc"])
+            message = f"{option} is {first['input']!r}, but {message[0].lower()}{message[1:]}"
+        raise PipelineError(f"{name}: {message}; change the option.") from None
 
 
 def build_parser(name: str, dimensions: "Dimensions", recipe: Recipe) -> "Parser":
@@ -93,7 +94,3 @@ def build_parser(name: str, dimensions: "Dimensions", recipe: Recipe) -> "Parser
     network = getattr(importlib.import_module(module), class_name)
     parser: Parser = network(dimensions, recipe)
     return parser
-
-
-def _seen(value: object) -> str:
-    return "not consistent" if isinstance(value, dict) else repr(value)

@@ -73,11 +73,11 @@ def simulate(
     world: World, videos: int, seed: int, noise: float = 1.6, segments: int = 10
 ) -> Videos:
     """Simulate videos: 1-3 events each, most of them heard, about two thirds seen (LLP's weak
-    labels: 34 % of videos have one label, 59 % two; methods.md 3)."""
+    labels: 40 % of training videos have one label, 59 % two)."""
     random = np.random.default_rng(seed)
     truth = np.zeros((2, videos, segments, world.classes), np.float32)
     for video in range(videos):
-        count = random.choice([1, 2, 3], p=[0.35, 0.55, 0.10])
+        count = random.choice([1, 2, 3], p=[0.40, 0.59, 0.01])
         for label in random.choice(world.classes, count, replace=False):
             heard, seen = _modalities(random)
             for modality, present in enumerate((heard, seen)):

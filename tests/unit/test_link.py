@@ -1,4 +1,4 @@
-"""LINK's components one by one, every option, and the counts and gradients of methods.md 7.4."""
+"""LINK's components one by one, every option, its number of parameters and its first gradients."""
 
 from dataclasses import replace
 
