@@ -1,0 +1,156 @@
+import hashlib
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from pipeline import fetch as fetch_module
+from pipeline.cli import main
+from pipeline.errors import PipelineError
+from pipeline.fetch import fetch
+
+CONTENT = bytes(range(256)) * 12_000
+SHA = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Serves CONTENT; what the server's ``mood`` says goes wrong first."""
+
+    def do_GET(self):
+        server = self.server
+        server.requests.append(self.headers.get("Range"))
+        mood = server.moods.pop(0) if server.moods else "well"
+        if isinstance(mood, int):
+            self.send_error(mood)
+            return
+        if mood.startswith("redirect:"):
+            self.send_response(302)
+            self.send_header("Location", mood.removeprefix("redirect:"))
+            self.end_headers()
+            return
+        start = self.start() if mood != "no-ranges" else 0
+        if start >= len(CONTENT):
+            self.send_error(416)
+            return
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(CONTENT) - start))
+        self.end_headers()
+        stop = start + 1_500_000 if mood == "cut" else len(CONTENT)
+        self.wfile.write(CONTENT[start:stop])
+
+    def start(self):
+        asked = self.headers.get("Range")
+        return int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setattr(fetch_module, "BACKOFF_SECONDS", (0.0, 0.0, 0.0))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.moods, server.requests = [], []
+    server.url = f"http://127.0.0.1:{server.server_address[1]}/weights.pt"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_file_is_downloaded_once(server, tmp_path):
+    path = tmp_path / "deep" / "weights.pt"
+    fetch(server.url, path, SHA)
+    fetch(server.url, path, SHA)
+    assert path.read_bytes() == CONTENT
+    assert len(server.requests) == 1
+    assert [entry.name for entry in path.parent.iterdir()] == ["weights.pt"]
+
+
+def test_a_connection_that_is_cut_is_resumed(server, tmp_path):
+    server.moods = ["cut"]
+    path = tmp_path / "weights.pt"
+    fetch(server.url, path, SHA)
+    assert path.read_bytes() == CONTENT
+    assert server.requests == [None, "bytes=1500000-"]
+
+
+def test_an_earlier_part_is_carried_on_with(server, tmp_path):
+    (tmp_path / "weights.pt.part").write_bytes(CONTENT[:1000])
+    fetch(server.url, tmp_path / "weights.pt", SHA)
+    assert server.requests == ["bytes=1000-"]
+    assert (tmp_path / "weights.pt").read_bytes() == CONTENT
+
+
+def test_a_part_that_is_whole_is_only_checked(server, tmp_path):
+    (tmp_path / "weights.pt.part").write_bytes(CONTENT)
+    fetch(server.url, tmp_path / "weights.pt", SHA)
+    assert (tmp_path / "weights.pt").read_bytes() == CONTENT
+
+
+def test_a_server_that_cannot_resume_starts_over(server, tmp_path):
+    server.moods = ["no-ranges"]
+    (tmp_path / "weights.pt.part").write_bytes(b"stale")
+    fetch(server.url, tmp_path / "weights.pt", SHA)
+    assert (tmp_path / "weights.pt").read_bytes() == CONTENT
+
+
+def test_another_checksum_names_both_and_leaves_nothing(server, tmp_path):
+    with pytest.raises(PipelineError, match=f"{SHA}.*{'0' * 64}"):
+        fetch(server.url, tmp_path / "weights.pt", "0" * 64)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_older_file_stays_until_the_new_one_is_whole(server, tmp_path):
+    path = tmp_path / "weights.pt"
+    path.write_bytes(b"older")
+    server.moods = [404]
+    with pytest.raises(PipelineError, match="404"):
+        fetch(server.url, path, SHA)
+    assert path.read_bytes() == b"older"
+    fetch(server.url, path, SHA)
+    assert path.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(("moods", "requests"), [([503, 503], 3), ([404], 1), ([500] * 9, 4)])
+def test_passing_troubles_are_tried_again_and_lasting_ones_are_not(
+    server, tmp_path, moods, requests
+):
+    server.moods = list(moods)
+    if requests == 3:
+        fetch(server.url, tmp_path / "weights.pt", SHA)
+    else:
+        with pytest.raises(PipelineError, match="could not be downloaded"):
+            fetch(server.url, tmp_path / "weights.pt", SHA)
+    assert len(server.requests) == requests
+
+
+@pytest.mark.parametrize("target", ["file:///etc/hostname", "ftp://127.0.0.1/weights.pt"])
+def test_redirects_leave_the_web_nowhere(server, tmp_path, target):
+    server.moods = [f"redirect:{target}"]
+    with pytest.raises(PipelineError, match="(?i)redirect"):
+        fetch(server.url, tmp_path / "weights.pt", SHA)
+
+
+def test_redirects_within_the_web_are_followed(server, tmp_path):
+    server.moods = [f"redirect:{server.url}"]
+    fetch(server.url, tmp_path / "weights.pt", SHA)
+    assert (tmp_path / "weights.pt").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("url", ["ftp://host/weights.pt", "data:,x", "weights.pt", "-x"])
+def test_other_schemes_are_refused(url, tmp_path):
+    with pytest.raises(PipelineError, match="allowed are https, http, file"):
+        fetch(url, tmp_path / "weights.pt", SHA)
+
+
+def test_local_files_from_the_command_line(tmp_path, capsys):
+    source = tmp_path / "source"
+    source.write_bytes(CONTENT)
+    words = ["fetch", "--out", str(tmp_path / "copy"), "--sha256", SHA, "--url"]
+    assert main([*words, source.as_uri()]) == 0
+    assert (tmp_path / "copy").read_bytes() == CONTENT
+    (tmp_path / "copy").unlink()
+    assert main([*words, (tmp_path / "absent").as_uri()]) == 2
+    assert "absent" in capsys.readouterr().err
