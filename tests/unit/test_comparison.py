@@ -1,0 +1,227 @@
+"""The leaderboard and its differences, on predictions whose scores are known."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trained_models import (
+    NAMES,
+    SECONDS,
+    VIDEOS,
+    VOCABULARY,
+    Labels,
+    true_labels,
+    write_annotations,
+    write_model,
+)
+
+from pipeline.checkpoint import read_checkpoint
+from pipeline.cli import main
+from pipeline.comparison import TESTED, compare, paired_differences, read_standings
+from pipeline.errors import PipelineError
+from pipeline.report.tables import PublishedRow
+
+PUBLISHED = PublishedRow(
+    method="VALOR++",
+    year=2023,
+    inputs="CLAP, CLIP, R(2+1)D",
+    segment=[68.1, 68.4, 61.9, 66.2, 66.8],
+    event=[61.2, 64.7, 55.5, 60.4, 59.0],
+    source="LINK paper, Table I",
+)
+
+
+@pytest.fixture
+def annotations(tmp_path: Path) -> Path:
+    return write_annotations(tmp_path / "annotations")
+
+
+def halved(videos: int = VIDEOS) -> Labels:
+    """The truth, of which only the first half is found in some videos."""
+    labels = true_labels()
+    labels[:, :videos, 5:] = 0
+    return labels
+
+
+def nothing() -> Labels:
+    return np.zeros_like(true_labels())
+
+
+def compared(
+    folders: list[Path], annotations: Path, out: Path, is_llp: bool = False, reference: str = "link"
+) -> dict[str, dict[str, str]]:
+    compare(folders, annotations, VOCABULARY, reference, [PUBLISHED], is_llp, out)
+    with (out / "compare.csv").open(encoding="utf-8", newline="") as file:
+        return {row["method"]: row for row in csv.DictReader(file)}
+
+
+def test_identical_methods_do_not_differ(tmp_path: Path, annotations: Path) -> None:
+    folders = [
+        write_model(tmp_path / method / "seed0", annotations, halved(3), method)
+        for method in ("link", "valorpp")
+    ]
+    row = compared(folders, annotations, tmp_path)["VALOR++"]
+    for _, level, metric in TESTED:
+        name = f"{level}_{metric}_difference"
+        values = [float(row[key]) for key in (name, f"{name}_low", f"{name}_high")]
+        assert values == [0, 0, 0]
+        assert float(row[f"{name}_flips"]) == 1
+
+
+def test_better_on_every_video_never_flips(tmp_path: Path, annotations: Path) -> None:
+    folders = [
+        write_model(tmp_path / "link" / "seed0", annotations, halved()),
+        write_model(tmp_path / "valorpp" / "seed0", annotations, true_labels(), "valorpp"),
+        write_model(tmp_path / "han" / "seed0", annotations, nothing(), "han"),
+    ]
+    rows = compared(folders, annotations, tmp_path)
+    assert list(rows) == ["VALOR++", "LINK", "HAN"], "best first"
+    # Five of ten segments: F1 = 2·5 / (5 + 10) at segment level; an event of IoU 0.5 matches.
+    assert float(rows["LINK"]["segment_type_percent"]) == pytest.approx(200 / 3)
+    assert float(rows["LINK"]["event_type_percent"]) == pytest.approx(100)
+    for method, gap in (("VALOR++", 100 / 3), ("HAN", -200 / 3)):
+        found = {key: float(rows[method][key]) for key in rows[method] if "_difference" in key}
+        assert found["segment_type_difference"] == pytest.approx(gap)
+        assert found["segment_type_difference_low"] == pytest.approx(gap)
+        assert found["segment_event_difference_flips"] == 0
+    assert rows["LINK"]["segment_type_difference"] == "", "the reference has none to itself"
+
+
+def test_seeds_are_averaged_before_videos_are_resampled(tmp_path: Path, annotations: Path) -> None:
+    lucky, unlucky = true_labels(), true_labels()
+    lucky[:, :3] = unlucky[:, 3:] = 0
+    folders = [
+        write_model(tmp_path / "link" / f"seed{seed}", annotations, labels)
+        for seed, labels in enumerate((lucky, unlucky))
+    ]
+    row = compared(folders, annotations, tmp_path)["LINK"]
+    ends = [float(row[f"segment_type_{end}"]) for end in ("percent", "low", "high")]
+    assert ends == [50, 50, 50], "every video scores 50 over both seeds"
+    assert float(row["segment_type_std"]) == 0
+    assert row["seeds"] == "2"
+
+
+def test_intervals_and_deviation_are_of_different_things(tmp_path: Path, annotations: Path) -> None:
+    folders = [
+        write_model(tmp_path / "link" / f"seed{seed}", annotations, labels)
+        for seed, labels in enumerate((true_labels(), nothing()))
+    ]
+    row = compared(folders, annotations, tmp_path)["LINK"]
+    assert float(row["segment_type_low"]) == float(row["segment_type_high"]) == 50
+    assert float(row["segment_type_std"]) == pytest.approx(100 / np.sqrt(2))
+
+
+def test_videos_are_paired_by_name(tmp_path: Path, annotations: Path) -> None:
+    folders = [write_model(tmp_path / "link" / "seed0", annotations, halved(2))]
+    order = [3, 1, 5, 0, 2, 4]
+    shuffled = halved(2)[:, order]
+    names = [NAMES[row] for row in order]
+    folders.append(
+        write_model(tmp_path / "valorpp" / "seed0", annotations, shuffled, "valorpp", names)
+    )
+    standings = read_standings(folders, annotations, VOCABULARY)
+    np.testing.assert_array_equal(standings["link"].per_video, standings["valorpp"].per_video)
+    assert sorted(set(standings["link"].per_video[0].round())) == [67, 100]
+
+
+def test_size_and_time_come_from_checkpoint_and_curve(tmp_path: Path, annotations: Path) -> None:
+    folder = write_model(tmp_path / "link" / "seed0", annotations, halved())
+    row = compared([folder], annotations, tmp_path)["LINK"]
+    parser = read_checkpoint(folder).build()
+    trained = sum(weight.numel() for weight in parser.parameters())
+    assert int(row["parameters"]) == trained
+    assert float(row["training_seconds"]) == 2 * SECONDS
+    assert (row["videos"], row["total"]) == (str(VIDEOS), str(VIDEOS + 1))
+
+
+def test_other_videos_are_refused(tmp_path: Path, annotations: Path) -> None:
+    folders = [
+        write_model(tmp_path / "link" / "seed0", annotations, halved()),
+        write_model(
+            tmp_path / "valorpp" / "seed0",
+            annotations,
+            halved()[:, 1:],
+            "valorpp",
+            NAMES[1:],
+        ),
+    ]
+    message = rf"valorpp/seed0' was not scored on 1 of the 6 test videos.*'{NAMES[0]}'"
+    with pytest.raises(PipelineError, match=message):
+        compared(folders, annotations, tmp_path)
+
+
+def test_reference_must_be_there(tmp_path: Path, annotations: Path) -> None:
+    folder = write_model(tmp_path / "link" / "seed0", annotations, halved())
+    with pytest.raises(PipelineError, match=r"'han' is to be compared with, but trained are link"):
+        compared([folder], annotations, tmp_path, reference="han")
+
+
+def test_published_numbers_stand_among_own_ones_for_llp_only(
+    tmp_path: Path, annotations: Path
+) -> None:
+    folder = write_model(tmp_path / "link" / "seed0", annotations, halved())
+    compared([folder], annotations, tmp_path / "llp", is_llp=True)
+    compared([folder], annotations, tmp_path / "other")
+
+    def tables(name: str) -> list[str]:
+        text = (tmp_path / name / "compare.md").read_text(encoding="utf-8")
+        return ["\n".join(part.splitlines()) for part in text.split("\n\n") if part[0] == "|"]
+
+    # 66.7 of this run is above the published 66.2, and both say what they read.
+    rows = tables("llp")[0].splitlines()[2:]
+    assert [row.split("|")[1].strip() for row in rows] == ["LINK", "VALOR++"]
+    assert "this run" in rows[0]
+    assert "CLAP, CLIP, R(2+1)D | LINK paper, Table I" in rows[1]
+    assert "VALOR++" not in "".join(tables("llp")[1:])
+    own, *others = tables("other")
+    assert "VALOR++" not in own
+    assert "LINK paper, Table I" in others[-1]
+    assert "Not comparable" in (tmp_path / "other" / "compare.md").read_text(encoding="utf-8")
+
+
+def test_command_line(
+    tmp_path: Path, annotations: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vocabulary = tmp_path / "vocabulary.yaml"
+    lines = [str(event_class.model_dump()) for event_class in VOCABULARY.classes]
+    vocabulary.write_text("classes:\n" + "\n".join(f"- {line}" for line in lines))
+    folders = [
+        str(write_model(tmp_path / method / "seed0", annotations, halved(), method))
+        for method in ("link", "valorpp")
+    ]
+    words = ["compare", "--models", *folders, "--annotations", str(annotations)]
+    words += ["--vocabulary", str(vocabulary), "--reference", "valorpp", "--out", str(tmp_path)]
+    assert main(words) == 0
+    assert "VALOR++" in capsys.readouterr().out
+    assert "## Differences to VALOR++" in (tmp_path / "compare.md").read_text(encoding="utf-8")
+    assert main([*words, "--reference", "han"]) == 2
+
+
+def test_half_better_half_worse_is_no_difference() -> None:
+    reference = np.full((10, 100), 50.0)
+    scores = reference + np.where(np.arange(100) < 51, 10.0, -10.0)
+    for difference in paired_differences(scores, reference):
+        assert difference.mean == pytest.approx(0.2)
+        assert difference.low < 0 < difference.high
+        assert 0.3 < difference.flips < 0.6
+
+
+score_tables = st.integers(0, 2**32 - 1).map(
+    lambda seed: np.random.default_rng(seed).uniform(0, 100, (2, 10, 20))
+)
+
+
+@settings(max_examples=20, deadline=None)
+@given(score_tables)
+def test_differences_the_other_way_round_have_the_other_sign(tables: Any) -> None:
+    there = paired_differences(tables[0], tables[1])
+    back = paired_differences(tables[1], tables[0])
+    for forth, reverse in zip(there, back, strict=True):
+        assert forth.low <= forth.mean <= forth.high
+        assert reverse.mean == pytest.approx(-forth.mean)
+        assert (reverse.low, reverse.high) == pytest.approx((-forth.high, -forth.low))
+        assert reverse.flips == forth.flips
