@@ -129,7 +129,7 @@ def test_passing_troubles_are_tried_again_and_lasting_ones_are_not(
 @pytest.mark.parametrize("target", ["file:///etc/hostname", "ftp://127.0.0.1/weights.pt"])
 def test_redirects_leave_the_web_nowhere(server, tmp_path, target):
     server.moods = [f"redirect:{target}"]
-    with pytest.raises(PipelineError, match="(?i)redirect"):
+    with pytest.raises(PipelineError, match=r"(?i)redirect"):
         fetch(server.url, tmp_path / "weights.pt", SHA)
 
 
