@@ -4,7 +4,7 @@ What is random is drawn anew for every second from the script's seed, the modali
 the second, so the errors that noise and hiding cause in one second tell nothing of the next.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -92,8 +92,15 @@ def stream(script: VideoScript, *path: int) -> np.random.Generator:
     return np.random.default_rng([*script.seed, *path])
 
 
-def draw_frames(script: VideoScript, conditions: Conditions = CORPUS) -> Iterator[Frame]:
-    """Yield the frames of a video, RGB uint8 ``[SIDE, SIDE, 3]``, ``FRAME_RATE`` a second."""
+def draw_frames(
+    script: VideoScript,
+    conditions: Conditions = CORPUS,
+    steps: Sequence[int] = range(FRAME_RATE),
+) -> Iterator[Frame]:
+    """Yield the frames of a video, RGB uint8 ``[SIDE, SIDE, 3]``.
+
+    ``steps`` says which of the ``FRAME_RATE`` frames of every second.
+    """
     background = _background(stream(script, VISUAL, SETTING))
     for second in range(script.seconds):
         setting = stream(script, VISUAL, SETTING, second)
@@ -101,7 +108,7 @@ def draw_frames(script: VideoScript, conditions: Conditions = CORPUS) -> Iterato
         grain = setting.normal(0, setting.uniform(*conditions.grain), (SIDE, SIDE, 1))
         seen = [event for event in script.events if event.is_active("visual", second)]
         placed = [_Placed.draw(script, event, second, conditions) for event in seen]
-        for step in range(FRAME_RATE):
+        for step in steps:
             image = background.copy()
             for picture in placed:
                 picture.paste(image, step / FRAME_RATE)

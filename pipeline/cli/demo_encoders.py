@@ -1,0 +1,19 @@
+"""``python -m pipeline demo-encoders``: train the demo's small CLIP and CLAP."""
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the stage's arguments."""
+    parser.add_argument("--seed", type=int, default=0, help="seed of the training (default 0)")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for clip.json, clip.safetensors and clap/"
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run the stage."""
+    from pipeline.demo.encoders import make_encoders
+
+    make_encoders(arguments.out, arguments.seed)
