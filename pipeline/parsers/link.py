@@ -157,7 +157,8 @@ class Link(Parser):
         if recipe.encoder != "none":
             self.encoder = HanEncoder(recipe)
         self.head = MmilHead(width, dimensions.classes)
-        trainable = recipe.mu_trainable and recipe.avss_weight > 0
+        used = recipe.avss_weight > 0 and recipe.reweighting != "none"
+        trainable = recipe.mu_trainable and used
         self.mu = nn.Parameter(torch.tensor(recipe.mu_initial), requires_grad=trainable)
 
     def forward(self, inputs: ParserInputs) -> ParserOutput:

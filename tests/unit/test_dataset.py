@@ -123,6 +123,20 @@ def test_audio_input_chooses_the_array(corpus: Corpus) -> None:
     assert torch.equal(by_map, 2 * embedding)
 
 
+def test_motion_features_are_read_where_the_recipe_asks_for_them(corpus: Corpus) -> None:
+    labels = read_shard(corpus.labels)
+    motion = np.random.default_rng(0).random((len(labels.names), 10, 6)).astype(np.float32)
+    path = corpus.features / "motion-0" / "0-of-1.safetensors"
+    write_shard(path, Shard(labels.names, {"embedding": motion}, {"fingerprint": "m"}))
+    dataset = read(corpus, "valorpp", motion=True)
+    assert dataset.dimensions.motion == 6
+    assert dataset.fingerprints["motion"] == "m"
+    row = labels.names.index(dataset.train.names[5])
+    assert dataset.train.inputs.motion is not None
+    assert torch.equal(dataset.train.inputs.motion[5], torch.from_numpy(motion[row]))
+    assert read(corpus, "valorpp").train.inputs.motion is None
+
+
 def test_videos_without_features_are_left_out_and_counted(
     corpus: Corpus, caplog: pytest.LogCaptureFixture
 ) -> None:

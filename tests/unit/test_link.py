@@ -220,7 +220,9 @@ def test_terms_can_be_left_out() -> None:
     parser = link(label_loss="none", avss_weight=0)
     terms = parser.loss_terms(parser(inputs), targets)
     assert list(terms) == ["video", "audio_segment", "visual_segment"]
-    assert not parser.mu.requires_grad
+    for changes in ({"avss_weight": 0}, {"reweighting": "none"}, {"mu_trainable": False}):
+        assert not link(**changes).mu.requires_grad
+    assert link(mu_initial=0.5).mu.item() == 0.5
 
 
 def test_weights_scale_their_terms() -> None:
