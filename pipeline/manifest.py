@@ -82,6 +82,19 @@ def shard_of(name: str, shards: int) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") % shards + 1
 
 
+def rows_of_shard(rows: Iterable[Row], shard: int, shards: int) -> list[Row]:
+    """Return the rows of one shard.
+
+    Raises
+    ------
+    PipelineError
+        ``shard`` is not one of 1 to ``shards``.
+    """
+    if not 1 <= shard <= shards:
+        raise PipelineError(f"shard is {shard}; allowed is 1 to {shards}, the number of shards.")
+    return [row for row in rows if row.shard == shard]
+
+
 def shard_digest(rows: Iterable[Row], shard: int) -> str:
     """Return 16 hex digits that change when a row of the shard or the size of its file changes.
 

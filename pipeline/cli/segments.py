@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Decode the shard."""
-    from pipeline.manifest import plan
+    from pipeline.manifest import plan, rows_of_shard
     from pipeline.segments import Decoding, run_shard
 
     rows = plan(arguments.annotations, arguments.videos, arguments.shards, arguments.untrimmed)
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
         decoder=arguments.decoder,
     )
     run_shard(
-        [row for row in rows if row.shard == arguments.shard],
+        rows_of_shard(rows, arguments.shard, arguments.shards),
         decoding,
         arguments.workers,
         arguments.timeout_seconds,

@@ -59,8 +59,10 @@ def run_isolated(
     Raises
     ------
     PipelineError
-        A worker cannot even start.
+        A worker cannot even start, or ``workers`` is below 1.
     """
+    if workers < 1:
+        raise PipelineError(f"workers is {workers}; allowed is 1 or more.")
     todo = list(enumerate(items))[::-1]
     pool = [_Worker(function, memory_bytes) for _ in range(min(workers, len(items)))]
     try:

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import PipelineError
-from pipeline.manifest import Row, plan, shard_digest, shard_of, write_manifest
+from pipeline.manifest import (
+    Row,
+    plan,
+    rows_of_shard,
+    shard_digest,
+    shard_of,
+    write_manifest,
+)
 
 NAMES = {
     "train": ["-abcdefghij_20_30", "AP0061o0Nvk_101.8_111.8"],
@@ -133,6 +140,15 @@ def test_shards_are_stable_and_even():
     for number in range(10_000):
         counts[shard_of(f"{number}_0_10", 10) - 1] += 1
     assert min(counts) > 850
+
+
+def test_shards_share_out_all_rows_and_others_are_refused(annotations, videos):
+    rows = plan(annotations, videos, shards=3)
+    parts = [row for shard in (1, 2, 3) for row in rows_of_shard(rows, shard, 3)]
+    assert sorted(parts, key=str) == sorted(rows, key=str)
+    for shard in (0, 4):
+        with pytest.raises(PipelineError, match=f"shard is {shard}; allowed is 1 to 3"):
+            rows_of_shard(rows, shard, 3)
 
 
 def test_digest_changes_with_the_shards_own_rows_and_sizes_only(annotations, videos):

@@ -400,6 +400,8 @@ def test_workers_are_replaced_after_some_items():
 
 def test_no_items_start_no_worker():
     assert outcomes_of([]) == []
+    with pytest.raises(PipelineError, match="workers is 0"):
+        outcomes_of(["a"], workers=0)
 
 
 class _CannotBeLoaded:
