@@ -23,7 +23,7 @@ rule ablation:
         runtime=10,
     params:
         models=model_folders("ablation"),
-        annotations=ANNOTATIONS,
+        annotations=folder_of("tables"),
     shell:
         "python -m pipeline ablation --models {params.models:q}"
         " --annotations {params.annotations:q} --out results/ablation 2>&1 | tee {log:q}"

@@ -21,7 +21,7 @@ rule annotations:
         mem_mb=1000,
         runtime=10,
     params:
-        annotations=ANNOTATIONS,
+        annotations=folder_of("tables"),
         segments=DATASET.segments,
     shell:
         "python -m pipeline annotations --annotations {params.annotations:q}"

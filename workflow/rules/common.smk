@@ -20,8 +20,10 @@ from pipeline.segments import decoding_fingerprint
 
 # Rules run `python -m pipeline`: with this Snakemake's own Python (where a rule's conda environment
 # is activated, that one comes first) and on this checkout, whatever the working directory.
-os.environ["PATH"] = os.pathsep.join(
-    [str(Path(sys.executable).parent), os.environ["PATH"]]
+os.environ.update(
+    PATH=os.pathsep.join(
+        [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+    )
 )
 shell.prefix(f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(BASE))}; ")
 
@@ -55,6 +57,11 @@ VIDEOS = "resources/demo/videos" if IS_DEMO else DATASET.videos
 TABLES = [
     f"{ANNOTATIONS}/{name}" for name in (*SPLIT_TABLES.values(), *EVENT_TABLES.values())
 ]
+
+
+def folder_of(name):
+    """Return a function of params: the folder of the files that an input's name stands for."""
+    return lambda wildcards, input: os.path.dirname(input.get(name)[0])
 
 
 def sources(paths):
@@ -216,6 +223,11 @@ COMPARED = [
     "predicted_test_visual.csv",
     "probabilities_test.safetensors",
 ]
+
+
+def model_folder(wildcards, output):
+    """Return the folder of a rule's outputs."""
+    return os.path.dirname(output[0])
 
 
 def model_folders(kind):

@@ -25,7 +25,7 @@ rule compare:
         runtime=10,
     params:
         models=model_folders("models"),
-        annotations=ANNOTATIONS,
+        annotations=folder_of("tables"),
         reference=CONFIG.comparison.reference,
         dataset="llp" if DATASET.name == "llp" else "other",
     shell:

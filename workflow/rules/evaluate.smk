@@ -25,8 +25,8 @@ rule evaluate_parser:
         mem_mb=2000,
         runtime=10,
     params:
-        annotations=ANNOTATIONS,
-        folder=MODEL,
+        annotations=folder_of("tables"),
+        folder=model_folder,
     shell:
         "python -m pipeline evaluate-model --model {params.folder:q}"
         " --annotations {params.annotations:q} --vocabulary {input.vocabulary:q}"

@@ -21,7 +21,7 @@ rule manifest:
         mem_mb=1000,
         runtime=10,
     params:
-        annotations=ANNOTATIONS,
+        annotations=folder_of("tables"),
         shards=DATASET.shards,
         untrimmed="--untrimmed" if DATASET.untrimmed else "",
     shell:

@@ -28,8 +28,8 @@ rule predict_split:
         runtime=30,
     params:
         features=feature_arguments(),
-        annotations=ANNOTATIONS,
-        folder=MODEL,
+        annotations=folder_of("tables"),
+        folder=model_folder,
     shell:
         "python -m pipeline predict --checkpoint {params.folder:q} {params.features}"
         " --annotations {params.annotations:q} --vocabulary {input.vocabulary:q}"

@@ -26,9 +26,9 @@ rule pseudo_labels:
         mem_mb=4000,
         runtime=30,
     params:
-        clip=FOLDERS["clip"],
-        clap=FOLDERS["clap"],
-        annotations=ANNOTATIONS,
+        clip=folder_of("clip"),
+        clap=folder_of("clap"),
+        annotations=folder_of("tables"),
         thresholds=CONFIG.pseudo_labels.thresholds,
     shell:
         "python -m pipeline pseudo-labels --clip {params.clip:q} --clap {params.clap:q}"

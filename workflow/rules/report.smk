@@ -35,7 +35,7 @@ rule report:
         mem_mb=2000,
         runtime=10,
     params:
-        annotations=ANNOTATIONS,
+        annotations=folder_of("tables"),
         dataset="llp" if DATASET.name == "llp" else "other",
     shell:
         "python -m pipeline report --models results/models --pseudo-labels results/pseudo_labels"

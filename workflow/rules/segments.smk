@@ -22,7 +22,7 @@ rule segments:
         mem_mb=4000,
         runtime=120,
     params:
-        annotations=ANNOTATIONS,
+        annotations=folder_of("tables"),
         shard=shard_index,
         shards=DATASET.shards,
         rows=shard_rows,

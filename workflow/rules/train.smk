@@ -28,10 +28,10 @@ rule train_parser:
         gpu=1,
     params:
         features=feature_arguments(),
-        annotations=ANNOTATIONS,
+        annotations=folder_of("tables"),
         method=method_of,
         options=method_options,
-        folder=MODEL,
+        folder=model_folder,
     shell:
         "python -m pipeline train --method {params.method} {params.features}"
         " --annotations {params.annotations:q} --vocabulary {input.vocabulary:q}"
