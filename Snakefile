@@ -25,7 +25,6 @@ wildcard_constraints:
     scatteritem=r"\d+-of-\d+",
     run=r"(?:models|ablation)/[a-z0-9_]+",
     seed=r"\d+",
-    split=r"val|test",
 
 
 localrules:

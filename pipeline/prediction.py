@@ -1,5 +1,6 @@
 """From a trained parser to events: probabilities, the decision rule, event tables."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,12 +104,12 @@ def predict(
     checkpoint_folder: Path,
     source: Source,
     annotations: Path,
-    split: str,
+    splits: Sequence[str],
     vocabulary: Vocabulary,
     out: Path,
     device: torch.device,
 ) -> None:
-    """Parse a split with a trained parser and write what it finds.
+    """Parse some splits with a trained parser and write what it finds.
 
     Raises
     ------
@@ -121,10 +122,12 @@ def predict(
             f"'{checkpoint_folder}' was trained on {len(checkpoint.classes)} classes that are not "
             f"the vocabulary's {len(vocabulary)}; give the vocabulary it was trained with."
         )
-    names = split_names(annotations, split)
-    cache = source.read(names, checkpoint.recipe, vocabulary)
+    names = {split: split_names(annotations, split) for split in splits}
+    everyone = [name for listed in names.values() for name in listed]
+    cache = source.read(everyone, checkpoint.recipe, vocabulary)
     checkpoint.check_features(cache.fingerprints)
-    kept, inputs = parser_inputs(cache, split, names)
     parser = checkpoint.build().to(device)
-    probabilities = parse_videos(parser, inputs.to(device), checkpoint.recipe)
-    write_predictions(out, split, kept, probabilities, checkpoint.recipe, vocabulary)
+    for split, listed in names.items():
+        kept, inputs = parser_inputs(cache, split, listed)
+        probabilities = parse_videos(parser, inputs.to(device), checkpoint.recipe)
+        write_predictions(out, split, kept, probabilities, checkpoint.recipe, vocabulary)

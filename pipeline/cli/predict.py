@@ -11,7 +11,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint", type=Path, required=True, metavar="DIR", help="folder a training left"
     )
-    parser.add_argument("--split", required=True, help="val or test")
+    parser.add_argument("--split", nargs="+", required=True, help="val, test or both")
     add_source_arguments(parser)
 
 

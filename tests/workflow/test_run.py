@@ -173,7 +173,7 @@ def test_changed_recipe_reruns_its_method_alone(run: Run) -> None:
     run.change(methods={"link": values["methods"]["link"] | {"epochs": 3}})
     assert run.planned() == {
         "train_parser": 1,
-        "predict_split": 2,
+        "predict_parser": 1,
         "evaluate_parser": 1,
         "report": 1,
         "all": 1,

@@ -169,6 +169,15 @@ def feature_shards(name):
     return gather.shard(f"{FOLDERS[name]}/{{scatteritem}}.safetensors")
 
 
+def status_tables():
+    """Return every status table of every encoder."""
+    return [
+        path
+        for folder in FOLDERS.values()
+        for path in gather.shard(f"{folder}/{{scatteritem}}.status.tsv")
+    ]
+
+
 def weights_of(name):
     """Return the files that an encoder is loaded from, as inputs of its rules."""
     spec = SPECS[name]
@@ -214,6 +223,7 @@ PREDICTIONS = [
     for split in ("val", "test")
     for modality in ("audio", "visual")
 ]
+PROBABILITIES = [f"probabilities_{split}.safetensors" for split in ("val", "test")]
 # What the tables over several model folders read of each.
 COMPARED = [
     "checkpoint.safetensors",

@@ -6,10 +6,8 @@
 rule evaluate_parser:
     """Score a trained parser on validation and test."""
     input:
-        events=[f"{MODEL}/{file}" for file in PREDICTIONS],
-        videos=[
-            f"{MODEL}/probabilities_{split}.safetensors" for split in ("val", "test")
-        ],
+        events=rules.predict_parser.output.events,
+        videos=rules.predict_parser.output.probabilities,
         tables=TABLES,
         vocabulary=VOCABULARY,
     output:

@@ -1,10 +1,10 @@
 # Trained parsers to event tables.
 # REQUIRED INPUTS: a checkpoint, features, prompts, pseudo-labels, the annotation tables.
-# OUTPUTS: results/{run}/seed{seed}/predicted_{split}_{audio,visual}.csv
+# OUTPUTS: results/{run}/seed{seed}/predicted_{split}_{modality}.csv, probabilities_{split}.safetensors
 
 
-rule predict_split:
-    """Parse the videos of validation or test."""
+rule predict_parser:
+    """Parse the videos of validation and test."""
     input:
         checkpoint=rules.train_parser.output.checkpoint,
         clip=feature_shards("clip"),
@@ -13,13 +13,12 @@ rule predict_split:
         tables=TABLES,
         vocabulary=VOCABULARY,
     output:
-        audio=f"{MODEL}/predicted_{{split}}_audio.csv",
-        visual=f"{MODEL}/predicted_{{split}}_visual.csv",
-        probabilities=f"{MODEL}/probabilities_{{split}}.safetensors",
+        events=[f"{MODEL}/{file}" for file in PREDICTIONS],
+        probabilities=[f"{MODEL}/{file}" for file in PROBABILITIES],
     log:
-        "logs/predict_split/{run}-seed{seed}-{split}.log",
+        "logs/predict_parser/{run}-seed{seed}.log",
     benchmark:
-        "benchmarks/predict_split/{run}-seed{seed}-{split}.tsv"
+        "benchmarks/predict_parser/{run}-seed{seed}.tsv"
     conda:
         "../../envs/training.yaml"
     threads: 1
@@ -33,4 +32,4 @@ rule predict_split:
     shell:
         "python -m pipeline predict --checkpoint {params.folder:q} {params.features}"
         " --annotations {params.annotations:q} --vocabulary {input.vocabulary:q}"
-        " --split {wildcards.split} --out {params.folder:q} 2>&1 | tee {log:q}"
+        " --split val test --out {params.folder:q} 2>&1 | tee {log:q}"

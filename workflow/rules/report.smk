@@ -8,7 +8,7 @@ rule report:
     input:
         models=trained(["metrics.json", "curve.csv", *PREDICTIONS]),
         labels=rules.pseudo_labels.output,
-        statuses=gather.shard(f"{FOLDERS['clap']}/{{scatteritem}}.status.tsv"),
+        statuses=status_tables(),
         check=rules.annotations.output,
         tables=TABLES,
         vocabulary=VOCABULARY,
@@ -24,6 +24,8 @@ rule report:
             caption="../report/results.rst",
             category="Results",
         ),
+        markdown="results/report/results.md",
+        timeline="results/report/timeline.png",
     log:
         "logs/report.log",
     benchmark:
