@@ -33,7 +33,7 @@ SCHEMA_PATH = REPOSITORY / "workflow" / "schemas" / "config.schema.json"
 Count = Annotated[int, Field(ge=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 VariantName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
-Policy = Literal["pad", "drop"]
+Policy = Literal["pad", "drop", "fail"]
 
 
 class _Section(BaseModel):
@@ -99,7 +99,7 @@ class Decode(_Section):
     missing_audio: Policy = "pad"
     missing_video: Policy = "drop"
     short: Policy = "pad"
-    decoder: Literal["decord", "pyav"] = "decord"
+    decoder: Literal["pyav", "decord"] = "pyav"
     timeout_seconds: Annotated[float, Field(gt=0)] = 60.0
 
     @model_validator(mode="after")

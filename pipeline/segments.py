@@ -26,13 +26,22 @@ if TYPE_CHECKING:  # the workflow imports this module where no decoder is instal
 logger = logging.getLogger(__name__)
 
 # Raise it whenever the numbers of a shard may change.
-SEGMENTS_VERSION = 1
+SEGMENTS_VERSION = 2
 
 SAMPLE_RATE = 48_000
 # A window that lacks less than half a segment is not called short: cutters end on frame borders.
 SHORT_SECONDS = 0.5
 # Padding below a frame's length is not worth a word.
 NOTED_SECONDS = 0.1
+
+
+# What may be done with a video that lacks something, and the parameter that says so.
+POLICIES = ("pad", "drop", "fail")
+POLICY_OF = {
+    Status.NO_VIDEO_STREAM: "missing_video",
+    Status.NO_AUDIO_STREAM: "missing_audio",
+    Status.TOO_SHORT: "short",
+}
 
 
 @dataclass(frozen=True)
@@ -53,12 +62,13 @@ class Decoding:
     frame_transform
         ``clip`` (short side, bicubic, middle square) or ``valor`` (squash, bilinear).
     missing_audio, missing_video, short
-        ``pad`` (silence, black frames, the last frame held) or ``drop``, for videos without a
-        stream and for those that lack half a second of the window or more.
+        ``pad`` (silence, black frames, the last frame held), ``drop`` or ``fail`` (the shard is
+        not written), for videos without a stream and for those that lack half a second of the
+        window or more.
     untrimmed
         Whether files named by the id are full videos.
     decoder
-        Which library is asked first for frames, ``decord`` or ``pyav``.
+        Which library is asked first for frames, ``pyav`` or ``decord``.
     """
 
     segments: int = 10
@@ -70,7 +80,7 @@ class Decoding:
     missing_video: str = "drop"
     short: str = "pad"
     untrimmed: bool = False
-    decoder: str = "decord"
+    decoder: str = "pyav"
 
     def __post_init__(self) -> None:
         if self.sampling == "valor" and self.frames_per_segment != 1:
@@ -78,9 +88,18 @@ class Decoding:
                 f"sampling 'valor' takes 1 frame a segment, not {self.frames_per_segment}; "
                 "set frames_per_segment to 1 or sampling to 'center'."
             )
+        for name in POLICY_OF.values():
+            if getattr(self, name) not in POLICIES:
+                raise PipelineError(
+                    f"{name} is '{getattr(self, name)}'; allowed are {', '.join(POLICIES)}."
+                )
         for name in ("segments", "frames_per_segment", "frame_size"):
             if getattr(self, name) < 1:
                 raise PipelineError(f"{name} is {getattr(self, name)}; allowed is 1 or more.")
+
+    def policy(self, status: Status) -> str:
+        """Return what to do with a video of this status; others than the policies' are dropped."""
+        return str(getattr(self, POLICY_OF[status])) if status in POLICY_OF else "drop"
 
     def meta(self) -> dict[str, str]:
         """Return the header of a shard made this way."""
@@ -140,7 +159,7 @@ def decode_video(row: Row, decoding: Decoding) -> Decoded:
     Raises
     ------
     ItemError
-        The video cannot be used, or a policy says to drop it.
+        The video cannot be used, or a policy does not say to pad it.
     """
     from pipeline.media.probe import probe
 
@@ -148,13 +167,8 @@ def decode_video(row: Row, decoding: Decoding) -> Decoded:
     media = probe(Path(row.path))
     pictures = _pictures(media, row.start, decoding)
     sound = _sound(media, row.start, decoding)
-    policies = {
-        Status.NO_VIDEO_STREAM: decoding.missing_video,
-        Status.NO_AUDIO_STREAM: decoding.missing_audio,
-        Status.TOO_SHORT: decoding.short,
-    }
     for stream in (pictures, sound):
-        if policies.get(stream.status) == "drop":
+        if stream.status != Status.OK and decoding.policy(stream.status) != "pad":
             raise ItemError(stream.status, stream.detail)
     if not pictures.seconds and not sound.seconds:
         raise ItemError(Status.TOO_SHORT, f"the file ends before {row.start:g} s, its window")
@@ -253,7 +267,7 @@ def run_shard(
     Raises
     ------
     PipelineError
-        Decode processes do not start.
+        Decode processes do not start, or a video lacks what a policy ``fail`` insists on.
     """
     from pipeline.media.worker import run_isolated
 
@@ -272,6 +286,7 @@ def run_shard(
     for place, outcome in track(outcomes, len(present), "segments"):
         if isinstance(outcome, ItemError):
             name = present[place].filename
+            _stop_on_policy(name, outcome, decoding)
             statuses.append(StatusRow(name, False, outcome.status, outcome.detail))
             continue
         kept.append(place)
@@ -283,6 +298,15 @@ def run_shard(
     write_shard(out, Shard(names, _compact(arrays, kept), decoding.meta()))
     write_status(status, statuses)
     _report(statuses, decode_seconds, time.perf_counter() - began)
+
+
+def _stop_on_policy(name: str, error: ItemError, decoding: Decoding) -> None:
+    if decoding.policy(error.status) == "fail":
+        key = POLICY_OF[error.status]
+        raise PipelineError(
+            f"'{name}' is {error.status} ({error.detail}) and decode.{key} is 'fail'; mend or"
+            " remove the video, or set pad or drop."
+        )
 
 
 def _allocate(count: int, decoding: Decoding) -> dict[str, NDArray[Any]]:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-POLICIES = ("pad", "drop")
+POLICIES = ("pad", "drop", "fail")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--missing-video", choices=POLICIES, default="drop", help="no pictures")
     parser.add_argument("--short", choices=POLICIES, default="pad", help="half a second is lacking")
     parser.add_argument(
-        "--decoder", choices=("decord", "pyav"), default="decord", help="asked first for frames"
+        "--decoder", choices=("pyav", "decord"), default="pyav", help="asked first for frames"
     )
     parser.add_argument("--timeout-seconds", type=float, default=60.0, help="for one video")
     parser.add_argument("--workers", type=int, default=1, help="decode processes at a time")

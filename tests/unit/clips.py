@@ -62,9 +62,11 @@ def write_clip(
     rate: int = 44_100,
     layout: str = "stereo",
     container_format: str | None = None,
+    grain: np.random.Generator | None = None,
 ) -> Path:
     """Write a clip; streams are left out where their codec is None.
 
+    ``grain`` makes frames noisy, so that each depends on those it refers to;
     ``times`` (when each frame is shown) overrides ``fps``; ``audio`` is ``[channels, S]``.
     """
     with av.open(str(path), "w", format=container_format) as container:
@@ -84,7 +86,7 @@ def write_clip(
             samples = sound(seconds, rate)[None] if audio is None else audio
             track = container.add_stream(audio_codec, rate=rate, layout=layout)
         if video_codec:
-            packets += _pictures(stream, shown, video_start, clock, size, pixel_format)
+            packets += _pictures(stream, shown, video_start, clock, size, pixel_format, grain)
         if audio_codec:
             packets += _samples(track, samples, audio_start, rate, layout)
         for packet in sorted(packets, key=lambda packet: float(packet.dts * packet.time_base)):
@@ -93,11 +95,14 @@ def write_clip(
 
 
 def _pictures(
-    stream, shown: Iterable[float], start: float, clock: int, size, pixel_format: str
+    stream, shown: Iterable[float], start: float, clock: int, size, pixel_format: str, grain
 ) -> list:
     packets = []
     for number, second in enumerate(shown):
-        frame = av.VideoFrame.from_ndarray(picture_of(number, *size), format="rgb24")
+        picture = picture_of(number, *size)
+        if grain is not None:
+            picture ^= grain.integers(0, 32, picture.shape, dtype=np.uint8)
+        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
         frame = frame.reformat(format=pixel_format)
         frame.pts, frame.time_base = round((start + second) * clock), Fraction(1, clock)
         packets += stream.encode(frame)

@@ -118,6 +118,57 @@ def test_any_spacing_of_frames(tmp_path_factory, gaps, b_frames):
         assert numbers(frames_of(path, decoder=decoder)) == expected
 
 
+X264 = {"preset": "medium", "bf": "3"}
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("closed.mp4", {"video_options": X264 | {"g": "12"}}),
+        ("closed.ts", {"video_options": X264 | {"g": "12"}, "audio_codec": None}),
+        ("open.mp4", {"video_options": X264 | {"g": "12", "x264-params": "open-gop=1"}}),
+        ("refresh.mp4", {"video_options": X264 | {"g": "12", "intra-refresh": "1"}}),
+        ("vp8.webm", {"video_codec": "libvpx", "audio_codec": None,
+                      "video_options": {"g": "12", "deadline": "realtime"}}),
+        ("vp9.webm", {"video_codec": "libvpx-vp9", "audio_codec": None,
+                      "video_options": {"g": "12", "deadline": "realtime", "cpu-used": "8"}}),
+        ("av1.mkv", {"video_codec": "libsvtav1", "audio_codec": None,
+                     "video_options": {"g": "12", "preset": "12", "svtav1-params": "lp=1"}}),
+        ("hevc.mkv", {"video_codec": "libx265", "audio_codec": None, "video_options": {
+                      "preset": "veryfast", "x265-params": "keyint=12:log-level=none:pools=1"}}),
+        ("mpeg4.avi", {"video_codec": "mpeg4", "audio_codec": None, "clock": 30,
+                       "video_options": {"g": "12"}}),
+    ],
+)  # fmt: skip
+def test_skipping_what_is_not_wanted_changes_no_pixel(tmp_path, name, options):
+    noise = np.random.default_rng(0)
+    path = write_clip(tmp_path / name, seconds=2, grain=noise, **options)
+    with av.open(str(path)) as container:
+        shown = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert len(shown) == 60
+    for count in (1, 1, 2, 5):
+        chosen = np.sort(noise.choice(len(shown), count, replace=False))
+        result = frames_of(path, sampler=lambda *_, chosen=chosen: chosen, decoder="pyav")
+        np.testing.assert_array_equal(result.pictures, np.stack([shown[k] for k in chosen]))
+        assert result.damaged == 0
+
+
+def test_groups_without_a_wanted_frame_are_not_decoded(tmp_path, monkeypatch):
+    options = {"preset": "medium", "g": "10", "sc_threshold": "0"}
+    path = write_clip(tmp_path / "clip.mp4", seconds=2, video_options=options)
+    decoded = []
+    original = frames._Reader._frames
+
+    def counted(reader, groups, wanted):
+        decoded.append(sum(len(group) for group in groups))
+        return original(reader, groups, wanted)
+
+    monkeypatch.setattr(frames._Reader, "_frames", counted)
+    result = frames_of(path, sampler=lambda *_: np.array([10, 30, 51]), decoder="pyav")
+    assert numbers(result) == [10, 30, 51]
+    assert sum(decoded) < 10, "three groups' first packets, not 60"
+
+
 def test_edit_lists_are_honoured(tmp_path):
     whole = write_clip(
         tmp_path / "whole.mp4", seconds=12, video_options={"preset": "medium", "g": "50"}

@@ -90,7 +90,7 @@ def test_rows_are_the_right_videos_segments(corpus, tmp_path):
     assert "pictures end at 1.50 of 3 s" in short.detail
     assert "sound end" in short.detail
     assert short.video_seconds == pytest.approx(1.5, abs=0.01)
-    assert short.backend == "decord"
+    assert short.backend == "pyav"
 
 
 def test_policies_drop_what_they_say(corpus, tmp_path):
@@ -101,6 +101,25 @@ def test_policies_drop_what_they_say(corpus, tmp_path):
         "mute_0_3", False, Status.NO_AUDIO_STREAM, "the file has no sound"
     )
     assert statuses["short_0_3"].status == Status.TOO_SHORT
+
+
+@pytest.mark.parametrize(
+    ("policy", "sentence"),
+    [
+        ("missing_audio", r"'mute_0_3' is no_audio_stream .*missing_audio is 'fail'"),
+        ("missing_video", r"'song_0_3' is no_video_stream .*missing_video is 'fail'"),
+        ("short", r"'short_0_3' is too_short .*short is 'fail'"),
+    ],
+)
+def test_policy_fail_stops_the_shard_and_names_the_video(corpus, tmp_path, policy, sentence):
+    with pytest.raises(PipelineError, match=sentence):
+        decode(corpus, tmp_path, **{policy: "fail"})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_policy_that_is_none_is_refused():
+    with pytest.raises(PipelineError, match="short is 'crop'; allowed are pad, drop, fail"):
+        Decoding(short="crop")
 
 
 def test_two_runs_write_the_same_bytes(corpus, tmp_path):
@@ -130,7 +149,7 @@ def test_every_parameter_changes_the_fingerprint():
     changes = [
         {"segments": 9}, {"sampling": "valor"}, {"frames_per_segment": 2}, {"frame_size": 96},
         {"frame_transform": "valor"}, {"missing_audio": "drop"}, {"missing_video": "pad"},
-        {"short": "drop"}, {"untrimmed": True}, {"decoder": "pyav"},
+        {"short": "drop"}, {"untrimmed": True}, {"decoder": "decord"},
     ]  # fmt: skip
     fingerprints = {decoding_fingerprint(**change) for change in [{}, *changes]}
     assert len(fingerprints) == len(changes) + 1
