@@ -144,20 +144,28 @@ class Trainer:
         """Take one pass in a new order; return each loss term's mean over videos."""
         self.parser.train()
         order = torch.randperm(len(self.inputs), generator=self.shuffling).to(self.job.device)
-        sums: Row = {}
+        sums: list[Tensor] = []
         for rows in order.split(self.recipe.batch_size):
             output = self.parser(self.inputs.take(rows))
             terms = self.parser.loss_terms(output, self.targets.take(rows))
             values = torch.stack(list(terms.values()))
-            for name, value in zip(terms, values.tolist(), strict=True):
-                if not math.isfinite(value):
-                    raise PipelineError(
-                        f"the loss term '{name}' is {value} in epoch {epoch}; look for values in "
-                        "the features that are not finite, or lower learning_rate."
-                    )
-                sums[name] = sums.get(name, 0.0) + value * len(rows)
+            sums.append(values.detach().double() * len(rows))
             self._step(values.sum())
-        return {name: value / len(self.inputs) for name, value in sums.items()}
+        # Looked at once a pass: to look at every step would make a GPU wait for each.
+        history = torch.stack(sums).cpu()
+        self._check_finite(history, list(terms), epoch)
+        return dict(zip(terms, (history.sum(0) / len(self.inputs)).tolist(), strict=True))
+
+    @staticmethod
+    def _check_finite(history: Tensor, names: list[str], epoch: int) -> None:
+        """Refuse a pass whose terms [steps, terms] were not all finite; name the first."""
+        broken = (~history.isfinite()).nonzero()
+        if len(broken):
+            step, term = broken[0].tolist()
+            raise PipelineError(
+                f"the loss term '{names[term]}' is {history[step, term].item()} in epoch {epoch}; "
+                "look for values in the features that are not finite, or lower learning_rate."
+            )
 
     def validate(self) -> Row:
         """Return Type@AV of both levels on the validation videos, in percent."""
