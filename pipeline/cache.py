@@ -36,7 +36,7 @@ class Cache:
         Features [N, T, D]; motion None where it is not asked for.
     labels
         ``audio``, ``visual`` [N, T, C] unmasked, ``audio_masked``, ``visual_masked``, in {0, 1};
-        as far as the recipe needs them.
+        ``audio_soft``, ``visual_soft`` in [0, 1], not masked; as far as the recipe needs them.
     texts
         ``audio``, ``visual`` class texts [C, D], where the recipe needs them.
     fingerprints
@@ -129,7 +129,7 @@ class ShardSource:
         fingerprints = {key: shard.meta.get("fingerprint", "") for key, shard in features.items()}
         shards = dict(features)
         if recipe.uses_pseudo_labels or recipe.uses_prior:
-            shards["labels"] = self._read_labels(vocabulary, fingerprints)
+            shards["labels"] = self._read_labels(recipe, vocabulary, fingerprints)
         kept = set.intersection(*(set(shard.names) for shard in shards.values()))
         names = [name for name in names if name in kept]
         chosen = {key: shard.select(names) for key, shard in shards.items()}
@@ -147,10 +147,14 @@ class ShardSource:
             fingerprints=fingerprints,
         )
 
-    def _read_labels(self, vocabulary: Vocabulary, fingerprints: Mapping[str, str]) -> Shard:
+    def _read_labels(
+        self, recipe: Recipe, vocabulary: Vocabulary, fingerprints: Mapping[str, str]
+    ) -> Shard:
         """Read the pseudo-labels, which must be of these classes and these features."""
         path = self.pseudo_labels / LABELS_FILE
         shard = read_shard(path)
+        if recipe.uses_soft_labels and "audio_soft" not in shard.arrays:
+            raise PipelineError(f"'{path}' has no soft labels; run pseudo-labels again.")
         classes = shard["audio"].shape[2]
         if classes != len(vocabulary):
             raise PipelineError(

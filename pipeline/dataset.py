@@ -28,6 +28,7 @@ from pipeline.annotations import (
 )
 from pipeline.cache import Cache, Source
 from pipeline.errors import PipelineError
+from pipeline.losses import class_balance
 from pipeline.parsers.interface import Dimensions, ParserInputs, ParserTargets
 from pipeline.parsers.recipes import Recipe
 from pipeline.vocabulary import MODALITIES, Vocabulary
@@ -184,16 +185,25 @@ def _training_videos(
     if recipe.masks_training_prior:
         inputs = _inputs(cache, rows, "_masked")
     weak = read_weak_labels(annotations / SPLIT_TABLES["train"], vocabulary)
-    pseudo: dict[str, Tensor] = {}
-    if recipe.uses_pseudo_labels:
-        pseudo = {
-            f"pseudo_{modality}": _tensor(cache.labels[f"{modality}_masked"], rows)
-            for modality in MODALITIES
-        }
-    targets = ParserTargets(
-        torch.from_numpy(weak_matrix(weak, kept, len(vocabulary))).float(), **pseudo
-    )
-    return TrainingVideos(kept, inputs, targets)
+    matrix = torch.from_numpy(weak_matrix(weak, kept, len(vocabulary))).float()
+    pseudo = _pseudo_labels(cache, rows, matrix, recipe) if recipe.uses_pseudo_labels else {}
+    return TrainingVideos(kept, inputs, ParserTargets(matrix, **pseudo))
+
+
+def _pseudo_labels(
+    cache: Cache, rows: NDArray[np.int64], weak: Tensor, recipe: Recipe
+) -> dict[str, Tensor]:
+    """Return the pseudo-labels that losses see, and the weights of their classes."""
+    targets = {}
+    for modality in MODALITIES:
+        if recipe.uses_soft_labels:
+            labels = _tensor(cache.labels[f"{modality}_soft"], rows) * weak[:, None]
+        else:
+            labels = _tensor(cache.labels[f"{modality}_masked"], rows)
+        targets[f"pseudo_{modality}"] = labels
+        if recipe.balance:
+            targets[f"balance_{modality}"] = class_balance(labels, recipe.balance)
+    return targets
 
 
 def _inputs(cache: Cache, rows: NDArray[np.int64], suffix: Literal["", "_masked"]) -> ParserInputs:

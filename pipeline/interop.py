@@ -9,7 +9,8 @@ Layout, one ``.npy`` file a video, named by the 11 characters of its YouTube id:
     st/{id}.npy                           10x512, optional
     text_clip.npy, text_clap.npy          Cx768, Cx512, optional
 
-PLSIM needs labels that are not masked: from the logits, or from embeddings and texts.
+PLSIM needs labels that are not masked, and soft labels are not 0 or 1: both come from the logits,
+or from embeddings and texts.
 """
 
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ from pipeline.encoders.pooling import pool_seconds
 from pipeline.errors import PipelineError
 from pipeline.files import child_path
 from pipeline.parsers.recipes import Recipe
+from pipeline.pseudo_labels import soften
 from pipeline.vocabulary import Vocabulary
 
 Array = NDArray[Any]
@@ -38,6 +40,8 @@ MAP_SHAPE = (2, 32)
 # exp(logit_scale) of CLIP ViT-L/14 (Radford et al., 2021); CLAP's is in its checkpoint only.
 CLIP_LOGIT_SCALE = 100.0
 POOLED_AT_ONCE = 256
+# What to train with where there are no logits and none can be made.
+WITHOUT_LOGITS = "--option plsim=false (LINK), and hard labels"
 
 
 @dataclass(frozen=True)
@@ -82,9 +86,11 @@ class ValorSource:
                 labels[f"{modality}_masked"] = _of_classes(self._stack(kind, kept), -1, vocabulary)
             if recipe.uses_prior:
                 texts[modality] = _of_classes(self._texts(modality), 0, vocabulary)
-                logits = self._logits(modality, kept, features, texts[modality])
-                logits = _of_classes(logits, -1, vocabulary)
-                labels[modality] = logits > np.array(vocabulary.thresholds(modality))
+            if recipe.uses_prior or recipe.uses_soft_labels:
+                logits = _of_classes(self._logits(modality, kept, features), -1, vocabulary)
+                thresholds = np.array(vocabulary.thresholds(modality))
+                labels[modality] = logits > thresholds
+                labels[f"{modality}_soft"] = soften(logits, thresholds)
         return Cache(
             names=tuple(kept),
             audio=audio,
@@ -100,7 +106,7 @@ class ValorSource:
         kinds = ["CLAP/features", "CLIP/features"]
         if recipe.uses_pseudo_labels:
             kinds += [f"{encoder}/segment_pseudo_labels" for encoder in ENCODERS.values()]
-        if recipe.uses_prior:
+        if recipe.uses_prior or recipe.uses_soft_labels:
             logits = [f"{encoder}/segment_logits" for encoder in ENCODERS.values()]
             kinds += [kind for kind in logits if (self.folder / kind).is_dir()]
         return [*kinds, "st"] if recipe.motion else kinds
@@ -123,28 +129,29 @@ class ValorSource:
         path = self.folder / TEXT_FILES[modality]
         if not path.is_file():
             raise PipelineError(
-                f"PLSIM reads the class texts, but '{path}' is missing; add it (one row a class), "
-                "or train with --option plsim=false."
+                f"the class texts are needed, but '{path}' is missing; add it (one row a class), "
+                f"or train with {WITHOUT_LOGITS}."
             )
         return _load(path)
 
-    def _logits(self, modality: str, names: Sequence[str], features: Array, texts: Array) -> Array:
+    def _logits(self, modality: str, names: Sequence[str], features: Array) -> Array:
         """Return logits [N, T, C]: those of the folder, or the scaled cosines."""
         kind = f"{ENCODERS[modality]}/segment_logits"
         if (self.folder / kind).is_dir():
             return self._stack(kind, names)
-        missing = f"PLSIM needs labels that are not masked, but '{self.folder / kind}' is missing"
+        texts = self._texts(modality)
+        missing = f"labels that are not masked need logits, but '{self.folder / kind}' is missing"
         if features.shape[2] != texts.shape[1]:
             raise PipelineError(
                 f"{missing}, and the {modality} features have {features.shape[2]} dimensions and "
                 f"its texts {texts.shape[1]}, so they cannot be compared; add the logits, or train "
-                "with --option plsim=false."
+                f"with {WITHOUT_LOGITS}."
             )
         scale = CLIP_LOGIT_SCALE if modality == "visual" else self.clap_logit_scale
         if scale is None:
             raise PipelineError(
                 f"{missing}, and making them of embeddings and texts needs CLAP's logit scale; add "
-                "the logits, give --clap-logit-scale, or train with --option plsim=false."
+                f"the logits, give --clap-logit-scale, or train with {WITHOUT_LOGITS}."
             )
         return scale * (_unit(features) @ _unit(texts).T)
 

@@ -36,12 +36,44 @@ def video_bce(probabilities: Tensor, labels: Tensor) -> Tensor:
     return -(labels * clamped.log() + (1 - labels) * (1 - clamped).log()).mean()
 
 
-def segment_bce(logits: Tensor, labels: Tensor) -> Tensor:
+def segment_bce(logits: Tensor, labels: Tensor, positive_weight: Tensor | None = None) -> Tensor:
     """Binary cross-entropy of segment logits [B, T, C] with pseudo-labels; LINK eq. 8.
 
     differs: eq. 8 prints a sum over t; the mean over B, T and C is what VALOR's code does.
+
+    Parameters
+    ----------
+    logits, labels
+        Labels may be soft, in [0, 1].
+    positive_weight
+        What multiplies ``y log p`` of each class [C], see ``class_balance``; None is 1.
     """
-    return functional.binary_cross_entropy_with_logits(logits, labels)
+    return functional.binary_cross_entropy_with_logits(logits, labels, pos_weight=positive_weight)
+
+
+def class_balance(labels: Tensor, strength: float) -> Tensor:
+    """Return the weight of each class's positive segments, ``(negatives / positives)^strength``.
+
+    A class's positives are rare (1-2 % of LLP's segments), so the loss of "absent everywhere" is
+    small; UWAV (Lai et al., CVPR 2025) re-weights with W = 0.5. differs: the form is our reading,
+    a power that leads from no weight (0) to positives that weigh as much as negatives (1).
+
+    Parameters
+    ----------
+    labels
+        Pseudo-labels of all training videos [N, T, C], in [0, 1].
+    strength
+        W, in [0, 1].
+
+    Returns
+    -------
+    Tensor
+        [C]; 1 for a class without positives.
+    """
+    total = len(labels) * labels.shape[1]
+    positives = labels.sum(dim=(0, 1))
+    ratio = (total - positives) / torch.where(positives > 0, positives, total - positives)
+    return ratio**strength
 
 
 def smoothed(labels: Tensor, certainty: float) -> Tensor:

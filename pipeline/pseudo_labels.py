@@ -34,7 +34,7 @@ from pipeline.vocabulary import MODALITIES, Vocabulary
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 SCORED_SPLITS = ("val", "test")
 
 ThresholdKind = Literal["fixed", "calibrated"]
@@ -245,6 +245,24 @@ def label(videos: Videos, thresholds: Thresholds) -> tuple[Labels, Labels]:
     return unmasked.astype(np.uint8), masked.astype(np.uint8)
 
 
+def soften(logits: NDArray[np.float32], thresholds: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return σ(logit - threshold), in [0, 1]: how sure a label is, where 0.5 is undecided.
+
+    Source: UWAV (Lai et al., CVPR 2025), with CLIP's and CLAP's logits in place of its own
+    temporal network's. A weak label still has to mask it.
+
+    Parameters
+    ----------
+    logits : ``[..., C]``
+        Of segments.
+    thresholds : ``[C]``
+        Of masked labels.
+    """
+    # As a tanh, which does not overflow where a logit is far below its threshold.
+    soft: NDArray[np.float32] = (0.5 + 0.5 * np.tanh((logits - thresholds) / 2)).astype(np.float32)
+    return soft
+
+
 def make_pseudo_labels(
     clip: Path,
     clap: Path,
@@ -255,8 +273,9 @@ def make_pseudo_labels(
 ) -> None:
     """Label every video that both encoders have features of; the ``pseudo-labels`` stage.
 
-    Writes ``labels.safetensors`` (``{modality}_logits`` float32, ``{modality}`` and
-    ``{modality}_masked`` uint8, all ``[N, T, C]``, videos sorted by name), ``thresholds.tsv`` and
+    Writes ``labels.safetensors`` (``{modality}_logits`` and ``{modality}_soft`` float32, the
+    latter by the thresholds of masked labels but not masked; ``{modality}`` and
+    ``{modality}_masked`` uint8; all ``[N, T, C]``, videos sorted by name), ``thresholds.tsv`` and
     ``quality.json`` (split to ``unmasked`` and ``masked`` to an evaluation; a split without
     videos is left out).
 
@@ -302,6 +321,7 @@ def make_pseudo_labels(
     arrays: dict[str, NDArray[Any]] = {}
     for index, modality in enumerate(MODALITIES):
         arrays[f"{modality}_logits"] = videos.logits[index]
+        arrays[f"{modality}_soft"] = soften(videos.logits[index], thresholds.masked[index])
         arrays[modality], arrays[f"{modality}_masked"] = unmasked[index], masked[index]
     write_shard(out / "labels.safetensors", Shard(videos.names, arrays, meta))
     write_thresholds(out / "thresholds.tsv", thresholds, vocabulary)

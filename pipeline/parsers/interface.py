@@ -106,12 +106,19 @@ class ParserTargets(_Batch):
     weak
         Video labels y [B, C] in {0, 1}.
     pseudo_audio, pseudo_visual
-        Pseudo-labels ŷ^{m,gt} [B, T, C] in {0, 1}, masked with y; None where not used.
+        Pseudo-labels ŷ^{m,gt} [B, T, C] in {0, 1}, or in [0, 1] where the recipe asks for soft
+        ones, masked with y; None where not used.
+    balance_audio, balance_visual
+        Weight of each class's positive segments [C], the same for all videos; None is 1.
     """
+
+    shared: ClassVar[tuple[str, ...]] = ("balance_audio", "balance_visual")
 
     weak: Tensor
     pseudo_audio: Tensor | None = None
     pseudo_visual: Tensor | None = None
+    balance_audio: Tensor | None = None
+    balance_visual: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.weak)

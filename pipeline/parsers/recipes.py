@@ -36,6 +36,12 @@ class Recipe(BaseModel):
         CLAP's pooled feature ``map`` (VALOR++) or its projected ``embedding``.
     motion
         Whether 3-D features are fused into the visual ones.
+    labels
+        Pseudo-labels that losses see: ``hard`` 0 or 1, or ``soft`` σ(logit - threshold), UWAV's;
+        either masked with the weak labels. Without effect on a method that uses none.
+    balance
+        How strongly rare classes' positive segments are weighted up, see
+        ``losses.class_balance``; 0 is not at all, UWAV has 0.5.
     gate
         A class counts in a video when its ``global`` probability does, or its ``modality``'s own.
     segment_threshold, video_threshold
@@ -69,6 +75,9 @@ class Recipe(BaseModel):
     audio_input: Literal["map", "embedding"] = "map"
     motion: bool = False
 
+    labels: Literal["hard", "soft"] = "hard"
+    balance: float = Field(0.0, ge=0, le=1)
+
     gate: Literal["global", "modality"] = "global"
     segment_threshold: float = Field(0.5, gt=0, lt=1)
     video_threshold: float = Field(0.5, gt=0, lt=1)
@@ -84,6 +93,11 @@ class Recipe(BaseModel):
     def uses_pseudo_labels(self) -> bool:
         """Whether the loss needs segment pseudo-labels."""
         return True
+
+    @property
+    def uses_soft_labels(self) -> bool:
+        """Whether those are soft."""
+        return self.uses_pseudo_labels and self.labels == "soft"
 
     @property
     def uses_prior(self) -> bool:

@@ -21,11 +21,11 @@ class Valor(HanNetwork):
 def valor_terms(output: ParserOutput, targets: ParserTargets) -> dict[str, Tensor]:
     """L_VALOR: weak labels of the video and pseudo-labels of each modality, no smoothing.
 
-    Source: VALOR's code; LINK eqs. 7-9.
+    Source: VALOR's code; LINK eqs. 7-9. Soft labels and balanced classes are UWAV's.
     """
     audio, visual = targets.pseudo
     return {
         "video": video_bce(output.video, targets.weak),
-        "audio_segment": segment_bce(output.audio_logits, audio),
-        "visual_segment": segment_bce(output.visual_logits, visual),
+        "audio_segment": segment_bce(output.audio_logits, audio, targets.balance_audio),
+        "visual_segment": segment_bce(output.visual_logits, visual, targets.balance_visual),
     }

@@ -16,10 +16,14 @@ from numpy.typing import NDArray
 from pipeline.annotations import EVENT_TABLES, SPLIT_TABLES, segments_to_events, write_events
 from pipeline.dataset import Dataset, EvaluationVideos, TrainingVideos
 from pipeline.parsers.interface import Dimensions, ParserInputs, ParserTargets
+from pipeline.pseudo_labels import soften
 from pipeline.store import Shard, write_shard
 from pipeline.vocabulary import MODALITIES, EventClass, Vocabulary
 
 AUDIO, VISUAL = 32, 40
+# A segment has a label where its cosine with the prototype is above this; soft labels are
+# sigmoids of the distance, on the scale of CLAP's logits.
+THRESHOLD, LOGIT_SCALE = 0.3, 20.0
 
 Array = NDArray[np.float32]
 
@@ -48,10 +52,12 @@ def make_world(classes: int = 8, seed: int = 0) -> World:
 
 @dataclass(frozen=True)
 class Videos:
-    """N simulated videos: truth and pseudo-labels [N, T, C], weak labels [N, C], features."""
+    """N simulated videos: truth, pseudo-labels and soft ones [N, T, C], weak labels [N, C],
+    features."""
 
     truth: tuple[Array, Array]
     pseudo: tuple[Array, Array]
+    soft: tuple[Array, Array]
     weak: Array
     features: tuple[Array, Array]
 
@@ -85,17 +91,20 @@ def simulate(
                     onset = random.integers(0, segments - 2)
                     offset = random.integers(onset + 2, segments + 1)
                     truth[modality, video, onset:offset, label] = 1
-    features, pseudo = [], []
+    features, pseudo, soft = [], [], []
     for prototypes, labels in zip((world.audio, world.visual), truth, strict=True):
         background = random.standard_normal((videos, 1, prototypes.shape[1]))
         noisy = random.standard_normal((videos, segments, prototypes.shape[1]))
         clutter = (0.5 * background + noisy) * noise / np.sqrt(prototypes.shape[1])
         feature = _unit(labels @ prototypes + clutter)
         features.append(feature)
-        pseudo.append((feature @ prototypes.T > 0.3).astype(np.float32))
+        cosine = feature @ prototypes.T
+        pseudo.append((cosine > THRESHOLD).astype(np.float32))
+        soft.append(soften(LOGIT_SCALE * cosine, np.array(LOGIT_SCALE * THRESHOLD)))
     return Videos(
         truth=(truth[0], truth[1]),
         pseudo=(pseudo[0], pseudo[1]),
+        soft=(soft[0], soft[1]),
         weak=truth.max(axis=(0, 2)),
         features=(features[0], features[1]),
     )
@@ -243,6 +252,7 @@ def write_labels(corpus: Corpus, names: Sequence[str], parts: Sequence[Videos]) 
         labels = np.concatenate([videos.pseudo[index] for videos in parts])
         arrays[modality] = labels.astype(np.uint8)
         arrays[f"{modality}_masked"] = (labels * weak).astype(np.uint8)
+        arrays[f"{modality}_soft"] = np.concatenate([videos.soft[index] for videos in parts])
     order = np.argsort(np.array(names))
     shard = Shard(
         tuple(names[row] for row in order),

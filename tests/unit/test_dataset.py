@@ -77,6 +77,33 @@ def test_targets_are_weak_and_masked_labels(corpus: Corpus) -> None:
         assert (masked != unmasked).any()
 
 
+def test_soft_targets_are_masked_and_balanced_by_class(corpus: Corpus) -> None:
+    hard, soft = read(corpus, "valorpp"), read(corpus, "valorpp", labels="soft", balance=0.5)
+    labels = read_shard(corpus.labels)
+    rows = [labels.names.index(name) for name in soft.train.names]
+    weak = soft.train.targets.weak
+    for modality, target, before in zip(
+        ("audio", "visual"), soft.train.targets.pseudo, hard.train.targets.pseudo, strict=True
+    ):
+        assert torch.equal(
+            target, torch.from_numpy(labels[f"{modality}_soft"][rows]) * weak[:, None]
+        )
+        assert torch.equal((target > 0.5).float(), before)
+        positives = target.sum((0, 1))
+        expected = ((target[..., 0].numel() - positives) / positives).sqrt()
+        torch.testing.assert_close(getattr(soft.train.targets, f"balance_{modality}"), expected)
+    assert hard.train.targets.balance_audio is None
+
+
+def test_labels_from_before_there_were_soft_ones_are_refused(corpus: Corpus) -> None:
+    shard = read_shard(corpus.labels)
+    arrays = {key: array for key, array in shard.arrays.items() if not key.endswith("_soft")}
+    write_shard(corpus.labels, Shard(shard.names, arrays, shard.meta))
+    with pytest.raises(PipelineError, match="has no soft labels; run pseudo-labels again"):
+        read(corpus, "valorpp", labels="soft")
+    assert read(corpus, "han", labels="soft").train.targets.pseudo_audio is None
+
+
 def test_only_the_training_prior_can_be_masked(corpus: Corpus) -> None:
     unmasked, masked = read(corpus), read(corpus, train_prior="masked")
     assert masked.train.inputs.prior_audio is not None

@@ -118,7 +118,7 @@ def test_a_method_asks_only_for_what_it_needs(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("missing", "message"),
     [
-        (["text_clap.npy"], r"PLSIM reads the class texts, but '.*text_clap\.npy' is missing"),
+        (["text_clap.npy"], r"the class texts are needed, but '.*text_clap\.npy' is missing"),
         (["CLAP/segment_logits"], "give --clap-logit-scale"),
         (["CLAP/segment_pseudo_labels"], "none of the 4 videos has a file in each of CLAP/feat"),
         (["CLIP"], "none of the 4 videos has a file in each of"),
@@ -195,3 +195,13 @@ def test_train_runs_on_the_layout(tmp_path: Path) -> None:
     assert main(words) == 0
     file = "predicted_val_audio.csv"
     assert (out / file).read_bytes() == (again / file).read_bytes()
+
+
+def test_soft_labels_come_from_logits(folder: Path) -> None:
+    cache = read(folder, "valorpp", labels="soft")
+    logits = np.load(folder / "CLAP" / "segment_logits" / "-_abc000001.npy")
+    expected = 1 / (1 + np.exp(2.0 - logits))
+    np.testing.assert_allclose(cache.labels["audio_soft"][1], expected, rtol=1e-5, atol=1e-7)
+    shutil.rmtree(folder / "CLAP" / "segment_logits")
+    with pytest.raises(PipelineError, match=r"need logits, but .* hard labels"):
+        read(folder, "valorpp", labels="soft")

@@ -23,6 +23,30 @@ def test_segment_bce_is_the_mean_over_all_elements() -> None:
     assert losses.segment_bce(logits, labels).item() == pytest.approx(by_hand)
 
 
+def test_segment_bce_of_soft_labels_weighs_positives_by_class() -> None:
+    logits, labels = torch.tensor([[[0.0, 1.0]]]), torch.tensor([[[0.25, 1.0]]])
+    weight = torch.tensor([3.0, 2.0])
+    first = math.log(2) * (3 * 0.25 + 0.75)
+    second = 2 * math.log(1 + math.exp(-1))
+    loss = losses.segment_bce(logits, labels, weight)
+    assert loss.item() == pytest.approx((first + second) / 2)
+
+
+@pytest.mark.parametrize(("strength", "rare"), [(0.0, 1.0), (0.5, 3.0), (1.0, 9.0)])
+def test_class_balance_is_a_power_of_negatives_over_positives(strength: float, rare: float) -> None:
+    labels = torch.zeros(2, 10, 3)
+    labels[0, :4, 0] = 0.5  # soft: two positives among twenty
+    labels[:, :5, 1] = 1  # as many positives as negatives; the third class has none
+    expected = torch.tensor([rare, 1.0, 1.0])
+    torch.testing.assert_close(losses.class_balance(labels, strength), expected)
+
+
+def test_full_balance_gives_positives_and_negatives_of_a_class_the_same_weight() -> None:
+    labels = (torch.rand(50, 10, 4, generator=torch.Generator().manual_seed(0)) < 0.1).float()
+    weight = losses.class_balance(labels, 1.0)
+    torch.testing.assert_close((weight * labels).sum((0, 1)), (1 - labels).sum((0, 1)))
+
+
 def test_smoothing_moves_visual_labels_as_han_does() -> None:
     labels = torch.tensor([0.0, 1.0])
     torch.testing.assert_close(losses.smoothed(labels, 0.9), torch.tensor([0.05, 0.95]))
