@@ -119,6 +119,7 @@ def run(corpus: Path, broken: dict[str, str], tmp_path_factory: pytest.TempPathF
     values["training"] = {"seeds": [0]}
     small = {"epochs": 2, "width": 32, "layers": 1, "heads": 2, "feedforward": 32}
     values["methods"] = {"link": dict(small), "valorpp": dict(small)}
+    values["ablation"] = {"variants": {"no_plsim": {"plsim": False}, "full": {}}}
     (folder / "my.yaml").write_text(yaml.safe_dump(values))
     run = Run(folder)
     run.snakemake()
@@ -205,6 +206,24 @@ def test_new_file_touches_its_shard_alone(run: Run, corpus: Path, broken: dict[s
         found.unlink()
     assert planned["segments"] == planned["clip_features"] == planned["clap_features"] == 1
     assert planned["pseudo_labels"] == 1
+
+
+def test_methods_and_variants_side_by_side(run: Run) -> None:
+    assert run.planned("compare") == {"compare": 1}, "all it reads is there"
+    run.snakemake("compare", "ablation")
+    results = run.folder / "results"
+    leaderboard = (results / "compare/compare.csv").read_text().splitlines()
+    assert {line.split(",")[0] for line in leaderboard[1:]} == {"LINK", "VALOR++"}
+    assert "## Differences to LINK" in (results / "compare/compare.md").read_text()
+    variants = (results / "ablation/ablation.csv").read_text().splitlines()
+    assert {line.split(",")[0] for line in variants[1:]} == {"no_plsim", "full"}
+    # The full variant is LINK as configured, so it is LINK's training over again.
+    checkpoints = [
+        results / f"{name}/seed0/checkpoint.safetensors"
+        for name in ("models/link", "ablation/full")
+    ]
+    assert checkpoints[0].read_bytes() == checkpoints[1].read_bytes()
+    assert run.planned("all", "compare", "ablation") == {}
 
 
 def test_report_of_snakemake(run: Run) -> None:
