@@ -171,7 +171,8 @@ def decode_video(row: Row, decoding: Decoding) -> Decoded:
         if stream.status != Status.OK and decoding.policy(stream.status) != "pad":
             raise ItemError(stream.status, stream.detail)
     if not pictures.seconds and not sound.seconds:
-        raise ItemError(Status.TOO_SHORT, f"the file ends before {row.start:g} s, its window")
+        detail = f"the file has neither pictures nor sound from {row.start:g} s on"
+        raise ItemError(Status.TOO_SHORT, detail)
     troubles = [stream.status for stream in (pictures, sound) if stream.status != Status.OK]
     status_row = StatusRow(
         row.filename,
