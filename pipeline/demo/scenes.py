@@ -75,15 +75,15 @@ class Conditions:
 CORPUS = Conditions(
     size=(0.4, 0.66),
     shift=0.06,
-    hiding=0.3,
+    hiding=0.25,
     hidden=(0.35, 0.8),
     light=(0.6, 1.3),
-    grain=(4, 22),
+    grain=(4, 18),
     gain=(-6, 3),
-    fading=0.2,
-    faded=(-22, -12),
-    hiss=(-20, -4),
-    hum=0.25,
+    fading=0.15,
+    faded=(-20, -10),
+    hiss=(-26, -8),
+    hum=0.2,
 )
 
 
