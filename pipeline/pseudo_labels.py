@@ -34,7 +34,8 @@ from pipeline.vocabulary import MODALITIES, Vocabulary
 
 logger = logging.getLogger(__name__)
 
-VERSION = 2
+# Raised whenever the same features may get other labels.
+LABELS_VERSION = 2
 SCORED_SPLITS = ("val", "test")
 
 ThresholdKind = Literal["fixed", "calibrated"]
@@ -316,7 +317,7 @@ def make_pseudo_labels(
         thresholds = fixed_thresholds(vocabulary)
     unmasked, masked = label(videos, thresholds)
 
-    meta = {"version": str(VERSION), "thresholds": kind}
+    meta = {"version": str(LABELS_VERSION), "thresholds": kind}
     meta |= {key: shard.meta["fingerprint"] for key, shard in shards.items()}
     arrays: dict[str, NDArray[Any]] = {}
     for index, modality in enumerate(MODALITIES):

@@ -12,6 +12,7 @@ import av
 import numpy as np
 
 from pipeline.annotations import EVENT_TABLES, FULL_TABLE, SPLIT_TABLES, Event, write_events
+from pipeline.demo import CORPUS_VERSION
 from pipeline.demo.scenes import CORPUS, FRAME_RATE, SIDE, draw_frames, mix_sound
 from pipeline.demo.scripts import SPLITS, VideoScript, write_scripts
 from pipeline.demo.synthesis import RATE
@@ -19,8 +20,6 @@ from pipeline.errors import PipelineError
 from pipeline.files import atomic_path, child_path, fingerprint, write_json, write_text
 from pipeline.progress import track
 from pipeline.vocabulary import Vocabulary, read_vocabulary
-
-VERSION = 1  # raised whenever the same script may look or sound different
 
 # No B-frames and no threads: no edit list in the file, and the same bytes every time.
 VIDEO_OPTIONS = {"preset": "superfast", "crf": "28", "bf": "0", "threads": "1"}
@@ -61,14 +60,14 @@ def make_corpus(folder: Path, seed: int, counts: dict[str, int], workers: int) -
         for _ in track(rendered, len(scripts), "demo"):
             pass
     write_tables(folder / "annotations", scripts, read_vocabulary())
-    truth = {"seed": seed, "counts": counts, "version": VERSION}
+    truth = {"seed": seed, "counts": counts, "version": CORPUS_VERSION}
     write_json(folder / "corpus.json", truth | {"videos": [asdict(script) for script in scripts]})
 
 
 def render_video(folder: Path, script: VideoScript) -> None:
     """Write one video as ``folder/{filename}.mp4``, unless it is there already."""
     path = child_path(folder, f"{script.filename}.mp4")
-    mark = fingerprint([VERSION, asdict(script), asdict(CORPUS)])
+    mark = fingerprint([CORPUS_VERSION, asdict(script), asdict(CORPUS)])
     if _is_rendered(path, mark):
         return
     # Absolute names, since a relative one may begin with '-'.

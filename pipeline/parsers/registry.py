@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from pipeline.parsers.interface import Dimensions, Parser
 
 
+# Raised whenever the same recipe on the same features may train to another parser.
+PARSERS_VERSION = 1
+
+
 @dataclass(frozen=True)
 class Method:
     """One method.

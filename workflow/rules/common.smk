@@ -13,9 +13,12 @@ sys.path.insert(0, str(BASE))
 
 from pipeline.annotations import EVENT_TABLES, SPLIT_TABLES
 from pipeline.config import parse_config
+from pipeline.demo import CORPUS_VERSION
 from pipeline.encoders.spec import EncoderSpec
 from pipeline.errors import PipelineError
 from pipeline.manifest import plan, shard_digest
+from pipeline.parsers.registry import PARSERS_VERSION
+from pipeline.pseudo_labels import LABELS_VERSION
 from pipeline.segments import decoding_fingerprint
 
 # Rules run `python -m pipeline`: with this Snakemake's own Python (where a rule's conda environment

@@ -22,6 +22,7 @@ rule demo_corpus:
         mem_mb=4000,
         runtime=60,
     params:
+        version=CORPUS_VERSION,
         seed=DATASET.demo.seed,
         train=DATASET.demo.train,
         val=DATASET.demo.val,

@@ -26,6 +26,7 @@ rule pseudo_labels:
         mem_mb=4000,
         runtime=30,
     params:
+        version=LABELS_VERSION,
         clip=folder_of("clip"),
         clap=folder_of("clap"),
         annotations=folder_of("tables"),

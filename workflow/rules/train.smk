@@ -27,6 +27,7 @@ rule train_parser:
         runtime=240,
         gpu=1,
     params:
+        version=PARSERS_VERSION,
         features=feature_arguments(),
         annotations=folder_of("tables"),
         method=method_of,
