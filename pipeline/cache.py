@@ -119,11 +119,11 @@ class ShardSource:
         clap_folder = encoder_folder(self.features, "clap", self.clap)
         clip_folder = encoder_folder(self.features, "clip", self.clip)
         features = {
-            "clap": _read_array(clap_folder, recipe.audio_input),
-            "clip": _read_array(clip_folder, "embedding"),
+            "clap": read_array(clap_folder, recipe.audio_input),
+            "clip": read_array(clip_folder, "embedding"),
         }
         if recipe.motion:
-            features["motion"] = _read_array(
+            features["motion"] = read_array(
                 encoder_folder(self.features, "motion", None), "embedding"
             )
         fingerprints = {key: shard.meta.get("fingerprint", "") for key, shard in features.items()}
@@ -193,11 +193,21 @@ def encoder_folder(features: Path, kind: str, name: str | None) -> Path:
     return found[0]
 
 
-def _read_array(folder: Path, key: str) -> Shard:
-    """Join one array of a folder's shards; CLAP's hold two, of which one is needed."""
+def read_array(folder: Path, key: str) -> Shard:
+    """Join one array of a folder's shards; CLAP's hold two, of which one is needed.
+
+    Raises
+    ------
+    PipelineError
+        A shard is missing, or has no such array.
+    """
     shards = []
     for path in shard_paths(folder):
         with ShardReader(path) as reader:
+            if key not in reader.keys:
+                raise PipelineError(
+                    f"'{path}' has no array '{key}'; it has {', '.join(reader.keys)}."
+                )
             rows = reader.rows(key, 0, len(reader.names))
             shards.append(Shard(reader.names, {key: rows}, reader.meta))
     return join_shards(shards)

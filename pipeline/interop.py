@@ -115,15 +115,7 @@ class ValorSource:
         return child_path(self.folder / kind, f"{name[:ID_LENGTH]}.npy")
 
     def _stack(self, kind: str, names: Sequence[str]) -> Array:
-        """Read one file a video, all of one shape."""
-        arrays = [_load(self._path(kind, name)) for name in names]
-        for name, array in zip(names, arrays, strict=True):
-            if array.shape != arrays[0].shape or array.ndim != 2:
-                raise PipelineError(
-                    f"'{self._path(kind, name)}' is {array.shape}, the first one "
-                    f"{arrays[0].shape}; all files of a folder must be alike, with two axes."
-                )
-        return np.stack(arrays)
+        return _stacked([self._path(kind, name) for name in names])
 
     def _texts(self, modality: str) -> Array:
         path = self.folder / TEXT_FILES[modality]
@@ -154,6 +146,31 @@ class ValorSource:
                 f"the logits, give --clap-logit-scale, or train with {WITHOUT_LOGITS}."
             )
         return scale * (_unit(features) @ _unit(texts).T)
+
+
+def read_npy_folder(folder: Path) -> dict[str, Array]:
+    """Read a folder of features, one ``.npy`` a video: id to ``[T, D]``; CLAP's maps are pooled.
+
+    Raises
+    ------
+    PipelineError
+        A file is no plain array of two axes, or not all have the same shape.
+    """
+    paths = sorted(folder.glob("*.npy"))
+    stacked = _seconds(_stacked(paths))
+    return dict(zip((path.stem for path in paths), stacked, strict=True))
+
+
+def _stacked(paths: Sequence[Path]) -> Array:
+    """Read files of one shape with two axes."""
+    arrays = [_load(path) for path in paths]
+    for path, array in zip(paths, arrays, strict=True):
+        if array.shape != arrays[0].shape or array.ndim != 2:
+            raise PipelineError(
+                f"'{path}' is {array.shape}, the first one {arrays[0].shape}; all files of a"
+                " folder must be alike, with two axes."
+            )
+    return np.stack(arrays)
 
 
 def _load(path: Path) -> Array:

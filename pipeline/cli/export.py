@@ -1,0 +1,40 @@
+"""``export``: write the cache in another project's layout."""
+
+import argparse
+from pathlib import Path
+
+from pipeline.vocabulary import DEFAULT_PATH
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the stage's arguments."""
+    add = parser.add_argument
+    add("--features", type=Path, required=True, help="folder of clip-*/ and clap-*/")
+    add("--clip", metavar="NAME", help="which clip-*/ folder, if there are several")
+    add("--clap", metavar="NAME", help="which clap-*/ folder, if there are several")
+    add("--pseudo-labels", type=Path, required=True, help="folder of labels.safetensors")
+    add("--layout", choices=("valor",), required=True, help="VALOR's: one .npy a video and kind")
+    add(
+        "--audio-array",
+        choices=("map", "embedding"),
+        default="map",
+        help="which CLAP features (default: map, VALOR++'s input)",
+    )
+    add("--vocabulary", type=Path, default=DEFAULT_PATH, help="the classes (default: LLP's 25)")
+    add("--out", type=Path, required=True, help="new folder")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Export."""
+    from pipeline.export import ExportSource, export_valor
+    from pipeline.vocabulary import read_vocabulary
+
+    source = ExportSource(
+        arguments.features,
+        arguments.pseudo_labels,
+        arguments.clip,
+        arguments.clap,
+        arguments.audio_array,
+    )
+    videos = export_valor(source, read_vocabulary(arguments.vocabulary), arguments.out)
+    print(f"{videos} videos are in '{arguments.out}'.")

@@ -1,0 +1,78 @@
+"""Cosines of two feature folders, ours or VALOR's files."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.agreement import compare_features
+from pipeline.cli import main
+from pipeline.errors import PipelineError
+from pipeline.store import Shard, write_shard
+
+T, D = 4, 16
+NAMES = tuple(f"video{n:06d}_0_4" for n in range(6))
+
+
+def write(folder: Path, features: np.ndarray, names=NAMES, key="embedding") -> Path:
+    half = len(names) // 2
+    for index, rows in ((1, slice(0, half)), (2, slice(half, None))):
+        shard = Shard(names[rows], {key: features[rows]}, {"encoder": "clip"})
+        write_shard(folder / f"{index}-of-2.safetensors", shard)
+    return folder
+
+
+@pytest.fixture
+def features() -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((6, T, D)).astype(np.float32)
+
+
+def test_scaled_features_agree_whatever_the_order(tmp_path, features):
+    first = write(tmp_path / "a", features)
+    second = write(tmp_path / "b", 3 * features[::-1], names=NAMES[::-1])
+    agreement = compare_features(first, second)
+    assert agreement.names == NAMES
+    np.testing.assert_allclose(agreement.cosines, 1, atol=1e-6)
+
+
+def test_the_worst_videos_are_named_first(tmp_path, features, capsys):
+    other = features.copy()
+    other[4] *= -1
+    other[2, 1] = np.roll(features[2, 1], 5)
+    first, second = write(tmp_path / "a", features), write(tmp_path / "b", other)
+    agreement = compare_features(first, second)
+    expected = features[2, 1] @ other[2, 1] / (features[2, 1] @ features[2, 1])
+    assert agreement.cosines[2, 1] == pytest.approx(expected, abs=1e-6)
+    np.testing.assert_allclose(agreement.cosines[4], -1, atol=1e-6)
+    assert main(["features-compare", str(first), str(second)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    worst = lines.index("the worst videos (mean, lowest segment):")
+    assert lines[worst + 1].split()[-1] == NAMES[4]
+    assert lines[worst + 2].split()[-1] == NAMES[2]
+    bars = [line.split() for line in lines if " to " in line]
+    assert sum(int(bar[3]) for bar in bars) == 6 * T
+    assert int(bars[0][3]) >= T
+    assert int(bars[-1][3]) == 6 * T - T - 1
+
+
+def test_valors_files_are_compared_by_id(tmp_path, features):
+    first = write(tmp_path / "a", features)
+    (tmp_path / "released").mkdir()
+    for name, rows in zip(NAMES[1:], features[1:], strict=True):
+        np.save(tmp_path / "released" / f"{name[:11]}.npy", rows)
+    agreement = compare_features(first, tmp_path / "released")
+    assert agreement.names == tuple(name[:11] for name in NAMES[1:])
+    np.testing.assert_allclose(agreement.cosines, 1, atol=1e-6)
+    assert (agreement.only_first, agreement.only_second) == (1, 0)
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path, features):
+    first = write(tmp_path / "a", features)
+    narrow = write(tmp_path / "b", features[:, :, :8])
+    with pytest.raises(PipelineError, match=r"4 segments of 16 dimensions.*4 of 8"):
+        compare_features(first, narrow)
+    others = write(tmp_path / "c", features, names=tuple(f"other{n}_0_4" for n in range(6)))
+    with pytest.raises(PipelineError, match="no video in common"):
+        compare_features(first, others)
+    with pytest.raises(PipelineError, match="no array 'map'; it has embedding"):
+        compare_features(first, first, "map")

@@ -1,0 +1,110 @@
+"""What is exported in VALOR's layout is read back the same."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from simulated import AUDIO, make_vocabulary, make_world, simulate
+
+from pipeline.cache import ShardSource
+from pipeline.cli import main
+from pipeline.errors import PipelineError
+from pipeline.export import ExportSource, export_valor
+from pipeline.interop import ValorSource
+from pipeline.parsers.registry import recipe_for
+from pipeline.pseudo_labels import soften
+from pipeline.store import Shard, write_shard
+
+N, C = 6, 8
+NAMES = tuple(f"-_abc{row:06d}_{row}_{row + 10}" for row in range(N))
+VOCABULARY = make_vocabulary(C)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> ExportSource:
+    world = make_world(C)
+    videos = simulate(world, N, 0)
+    random = np.random.default_rng(0)
+    labels = {}
+    for index, (encoder, modality) in enumerate((("clap", "audio"), ("clip", "visual"))):
+        features = videos.features[index].astype(np.float32)
+        arrays = {"embedding": features} | ({"map": 2 * features} if encoder == "clap" else {})
+        folder = tmp_path / "features" / f"{encoder}-0123456789"
+        meta = {"encoder": encoder, "fingerprint": encoder}
+        write_shard(folder / "1-of-1.safetensors", Shard(NAMES, arrays, meta))
+        text = (world.audio, world.visual)[index]
+        write_shard(folder / "prompts.safetensors", Shard(VOCABULARY.names, {"text": text}, meta))
+        thresholds = np.array(VOCABULARY.thresholds(modality))
+        logits = (thresholds + random.standard_normal((N, 10, C))).astype(np.float32)
+        hard = (logits > thresholds).astype(np.uint8)
+        labels[f"{modality}_logits"] = logits
+        labels[f"{modality}_soft"] = soften(logits, thresholds)
+        labels[modality] = hard
+        labels[f"{modality}_masked"] = hard * (random.random((N, 1, C)) < 0.5)
+    meta = {"clip": "clip", "clap": "clap"}
+    folder = tmp_path / "pseudo_labels"
+    write_shard(folder / "labels.safetensors", Shard(NAMES, labels, meta))
+    return ExportSource(tmp_path / "features", folder)
+
+
+@pytest.mark.parametrize("method", ["link", "valorpp"])
+def test_an_export_is_read_back_the_same(source, tmp_path, method):
+    recipe = recipe_for(method, {})
+    assert export_valor(source, VOCABULARY, tmp_path / "out") == N
+    ours = ShardSource(source.features, source.pseudo_labels).read(NAMES, recipe, VOCABULARY)
+    theirs = ValorSource(tmp_path / "out").read(NAMES, recipe, VOCABULARY)
+    assert theirs.names == ours.names
+    np.testing.assert_array_equal(theirs.audio, ours.audio)
+    np.testing.assert_array_equal(theirs.visual, ours.visual)
+    assert theirs.labels, "a recipe that needs no labels tests little"
+    for key, array in theirs.labels.items():
+        np.testing.assert_allclose(array, ours.labels[key], rtol=1e-6)
+    for key, array in theirs.texts.items():
+        np.testing.assert_array_equal(array, ours.texts[key])
+
+
+def test_the_command_line_exports_embeddings_into_a_new_folder(source, tmp_path, capsys):
+    vocabulary = tmp_path / "vocabulary.yaml"
+    lines = ["classes:"]
+    for event_class in VOCABULARY.classes:
+        values = event_class.model_dump()
+        lines += [f"  - {{{', '.join(f'{key}: {value!r}' for key, value in values.items())}}}"]
+    vocabulary.write_text("\n".join(lines))
+    words = ["export", "--features", str(source.features), "--layout", "valor"]
+    words += ["--pseudo-labels", str(source.pseudo_labels), "--vocabulary", str(vocabulary)]
+    words += ["--audio-array", "embedding", "--out", str(tmp_path / "out")]
+    assert main(words) == 0
+    assert f"{N} videos" in capsys.readouterr().out
+    exported = np.load(tmp_path / "out" / "CLAP" / "features" / f"{NAMES[0][:11]}.npy")
+    assert (exported.shape, exported.dtype) == ((10, AUDIO), np.float32)
+    assert main(words) == 2
+    assert "is not empty" in capsys.readouterr().err
+
+
+def test_labels_of_other_thresholds_are_told(source, tmp_path, caplog):
+    shifted = tuple(
+        event_class.model_copy(update={"audio_threshold": event_class.audio_threshold + 1})
+        for event_class in VOCABULARY.classes
+    )
+    with caplog.at_level(logging.WARNING):
+        export_valor(source, type(VOCABULARY)(shifted), tmp_path / "out")
+    (record,) = caplog.records
+    assert record.getMessage().startswith("audio:")
+    assert "other thresholds" in record.getMessage()
+
+
+def test_ids_that_stand_for_two_videos_are_refused(source, tmp_path):
+    names = (f"{NAMES[0][:11]}_30_40", *NAMES[1:-1], NAMES[0])
+    for folder in (source.features / "clip-0123456789", source.features / "clap-0123456789"):
+        rename(folder / "1-of-1.safetensors", names)
+    rename(source.pseudo_labels / "labels.safetensors", names)
+    with pytest.raises(PipelineError, match="1 ids stand for several videos"):
+        export_valor(source, VOCABULARY, tmp_path / "out")
+
+
+def rename(path: Path, names: tuple[str, ...]) -> None:
+    from pipeline.store import read_shard
+
+    shard = read_shard(path)
+    write_shard(path, Shard(names, shard.arrays, shard.meta))
