@@ -4,7 +4,7 @@ Pseudo-labels come from the same features, as in the pipeline: a segment is labe
 classes whose prototype it resembles most; masked with the weak labels they are better, not true.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from pipeline.annotations import EVENT_TABLES, SPLIT_TABLES, segments_to_events, write_events
 from pipeline.dataset import Dataset, EvaluationVideos, TrainingVideos
+from pipeline.losses import class_balance
 from pipeline.parsers.interface import Dimensions, ParserInputs, ParserTargets
+from pipeline.parsers.recipes import Recipe
 from pipeline.pseudo_labels import soften
 from pipeline.store import Shard, write_shard
 from pipeline.vocabulary import MODALITIES, EventClass, Vocabulary
@@ -30,10 +32,12 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class World:
-    """What all simulated videos share: one prototype a class and modality, L2-normalised."""
+    """What all simulated videos share: one prototype a class and modality, and the text that is
+    to name it (equal where captions are perfect), all L2-normalised."""
 
     audio: Array
     visual: Array
+    texts: tuple[Array, Array]
 
     @property
     def classes(self) -> int:
@@ -43,11 +47,15 @@ class World:
         return Dimensions(AUDIO, VISUAL, 0, AUDIO, VISUAL, segments, self.classes)
 
 
-def make_world(classes: int = 8, seed: int = 0) -> World:
+def make_world(classes: int = 8, seed: int = 0, caption_error: float = 0.0) -> World:
     random = np.random.default_rng(seed)
-    audio = random.standard_normal((classes, AUDIO))
-    visual = random.standard_normal((classes, VISUAL))
-    return World(_unit(audio), _unit(visual))
+    audio = _unit(random.standard_normal((classes, AUDIO)))
+    visual = _unit(random.standard_normal((classes, VISUAL)))
+    texts = [
+        _unit(prototypes + caption_error * _unit(random.standard_normal(prototypes.shape)))
+        for prototypes in (audio, visual)
+    ]
+    return World(audio, visual, (texts[0], texts[1]))
 
 
 @dataclass(frozen=True)
@@ -61,18 +69,24 @@ class Videos:
     weak: Array
     features: tuple[Array, Array]
 
-    def inputs(self, world: World) -> ParserInputs:
+    def inputs(self, world: World, masked: bool = False) -> ParserInputs:
+        """What a parser sees; the prior masked with the weak labels only where that is wanted."""
+        prior = [array * self.weak[:, None] if masked else array for array in self.pseudo]
         return ParserInputs(
             *(torch.from_numpy(array) for array in self.features),
             None,
-            *(torch.from_numpy(array) for array in self.pseudo),
-            torch.from_numpy(world.audio),
-            torch.from_numpy(world.visual),
+            *(torch.from_numpy(array) for array in prior),
+            *(torch.from_numpy(texts) for texts in world.texts),
         )
 
-    def targets(self) -> ParserTargets:
-        masked = (torch.from_numpy(array * self.weak[:, None]) for array in self.pseudo)
-        return ParserTargets(torch.from_numpy(self.weak), *masked)
+    def targets(self, recipe: Recipe) -> ParserTargets:
+        """What losses see, as a recipe asks for it."""
+        labels = self.soft if recipe.uses_soft_labels else self.pseudo
+        masked = [torch.from_numpy(array * self.weak[:, None]) for array in labels]
+        balances = [class_balance(array, recipe.balance) for array in masked]
+        return ParserTargets(
+            torch.from_numpy(self.weak), *masked, *(balances if recipe.balance else ())
+        )
 
 
 def simulate(
@@ -91,14 +105,30 @@ def simulate(
                     onset = random.integers(0, segments - 2)
                     offset = random.integers(onset + 2, segments + 1)
                     truth[modality, video, onset:offset, label] = 1
+    return observe(world, truth, random, noise)
+
+
+def observe(
+    world: World,
+    truth: Array,
+    random: np.random.Generator,
+    noise: float,
+    view_noise: float = 0.0,
+) -> Videos:
+    """See and hear what happens, [2, N, T, C], with noise; labels come from a view of the features
+    that may have noise of its own."""
+    videos, segments = truth.shape[1:3]
     features, pseudo, soft = [], [], []
-    for prototypes, labels in zip((world.audio, world.visual), truth, strict=True):
+    for prototypes, texts, labels in zip(
+        (world.audio, world.visual), world.texts, truth, strict=True
+    ):
         background = random.standard_normal((videos, 1, prototypes.shape[1]))
         noisy = random.standard_normal((videos, segments, prototypes.shape[1]))
         clutter = (0.5 * background + noisy) * noise / np.sqrt(prototypes.shape[1])
         feature = _unit(labels @ prototypes + clutter)
         features.append(feature)
-        cosine = feature @ prototypes.T
+        view = feature + view_noise * _unit(random.standard_normal(feature.shape))
+        cosine = _unit(view) @ texts.T
         pseudo.append((cosine > THRESHOLD).astype(np.float32))
         soft.append(soften(LOGIT_SCALE * cosine, np.array(LOGIT_SCALE * THRESHOLD)))
     return Videos(
@@ -145,20 +175,36 @@ def make_vocabulary(classes: int) -> Vocabulary:
 
 
 def make_dataset(
-    world: World, train: int = 32, evaluated: int = 24, seed: int = 0, noise: float = 1.6
+    world: World,
+    train: int = 32,
+    evaluated: int = 24,
+    seed: int = 0,
+    noise: float = 1.6,
+    recipe: Recipe | None = None,
 ) -> Dataset:
     """A dataset as training reads it; its splits have different videos of the same world."""
-    learnt = simulate(world, train, seed=10 * seed, noise=noise)
-    splits = {}
-    for number, split in enumerate(("val", "test"), start=1):
-        videos = simulate(world, evaluated, seed=10 * seed + number, noise=noise)
-        truth = videos.truth[0].astype(np.uint8), videos.truth[1].astype(np.uint8)
-        splits[split] = EvaluationVideos(
-            split, names_of(split, evaluated), videos.inputs(world), truth
-        )
+    counts = {"train": train, "val": evaluated, "test": evaluated}
+    videos = {
+        split: simulate(world, count, seed=10 * seed + number, noise=noise)
+        for number, (split, count) in enumerate(counts.items())
+    }
+    return assemble(world, videos, recipe or Recipe())
+
+
+def assemble(world: World, videos: Mapping[str, Videos], recipe: Recipe) -> Dataset:
+    """Make a dataset of the videos of train, val and test; only the first have targets."""
+    names = {split: names_of(split, len(some.weak)) for split, some in videos.items()}
+    learnt = videos["train"]
+    inputs = learnt.inputs(world, recipe.masks_training_prior)
+    evaluated = {}
+    for split in ("val", "test"):
+        audio, visual = videos[split].truth
+        truth = audio.astype(np.uint8), visual.astype(np.uint8)
+        seen = videos[split].inputs(world)
+        evaluated[split] = EvaluationVideos(split, names[split], seen, truth)
     return Dataset(
-        train=TrainingVideos(names_of("train", train), learnt.inputs(world), learnt.targets()),
-        evaluated=splits,
+        train=TrainingVideos(names["train"], inputs, learnt.targets(recipe)),
+        evaluated=evaluated,
         dimensions=world.dimensions(),
         vocabulary=make_vocabulary(world.classes),
         fingerprints={"clip": "simulated", "clap": "simulated"},
