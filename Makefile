@@ -13,7 +13,7 @@ demo: $(READY)  ## the embedded demo, from nothing to the result table
 	@echo && cat results/report/results.md && echo && echo "report: results/report/index.html"
 
 test: $(READY)  ## the whole test suite, static checks included
-	pytest -n 2 --dist loadgroup
+	pytest -n 2 --dist loadfile
 
 check: $(READY)  ## the static checks alone
 	pytest tests/test_style.py

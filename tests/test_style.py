@@ -19,7 +19,7 @@ MODULES = sorted((REPOSITORY / "pipeline").rglob("*.py"))
 LAYERS = [
     {"errors", "files", "progress"},
     {"store", "vocabulary", "fetch"},
-    {"annotations", "metrics"},
+    {"annotations", "oddities", "metrics"},
     {"manifest", "media"},
     {"segments"},
     {"encoders"},

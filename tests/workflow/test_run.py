@@ -18,7 +18,7 @@ import yaml
 from pipeline.store import StatusRow, read_shards, read_status, shard_paths
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+pytestmark = pytest.mark.workflow
 
 
 def python_m(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
