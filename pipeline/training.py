@@ -104,6 +104,7 @@ class Trainer:
         torch.use_deterministic_algorithms(True)
         torch.manual_seed(job.seed)
         self.parser = build_parser(job.method, job.dataset.dimensions, job.recipe).to(job.device)
+        self.forward = torch.compile(self.parser) if job.recipe.compiled else self.parser
         self.optimiser = build_optimiser(self.parser, job.recipe)
         self.shuffling = torch.Generator().manual_seed(job.seed)
         self.inputs = job.dataset.train.inputs.to(job.device)
@@ -146,7 +147,8 @@ class Trainer:
         order = torch.randperm(len(self.inputs), generator=self.shuffling).to(self.job.device)
         sums: list[Tensor] = []
         for rows in order.split(self.recipe.batch_size):
-            output = self.parser(self.inputs.take(rows))
+            with torch.autocast(self.job.device.type, torch.bfloat16, self._in_bf16):
+                output = self.forward(self.inputs.take(rows)).float()
             terms = self.parser.loss_terms(output, self.targets.take(rows))
             values = torch.stack(list(terms.values()))
             sums.append(values.detach().double() * len(rows))
@@ -221,6 +223,10 @@ class Trainer:
     @property
     def _on_cuda(self) -> bool:
         return self.job.device.type == "cuda"
+
+    @property
+    def _in_bf16(self) -> bool:
+        return self.recipe.precision == "bf16"
 
     def _step(self, loss: Tensor) -> None:
         self.optimiser.zero_grad()

@@ -158,6 +158,12 @@ class ParserOutput:
     audio_interaction: Tensor | None = None
     visual_interaction: Tensor | None = None
 
+    def float(self) -> Self:
+        """Return the same in float32, as losses need it after a forward pass in bfloat16."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        floats = {name: value.float() for name, value in values.items() if value is not None}
+        return replace(self, **floats)
+
     @property
     def audio_logits(self) -> Tensor:
         """Z^a [B, T, C]."""

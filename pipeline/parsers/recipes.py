@@ -48,6 +48,10 @@ class Recipe(BaseModel):
         Probabilities from which (>=) a segment and a video count.
     ties
         Which of several equally good epochs is kept.
+    precision, compiled
+        Whether training's forward pass runs in bfloat16 where torch's autocast allows it (``bf16``;
+        losses, weights and validation stay float32), and whether torch compiles it. Both are off,
+        for the papers' numbers are of neither; how much they gain is in docs/methods.md.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -82,6 +86,9 @@ class Recipe(BaseModel):
     segment_threshold: float = Field(0.5, gt=0, lt=1)
     video_threshold: float = Field(0.5, gt=0, lt=1)
     ties: Literal["first", "last"] = "first"
+
+    precision: Literal["fp32", "bf16"] = "fp32"
+    compiled: bool = False
 
     @model_validator(mode="after")
     def _fits(self) -> "Recipe":

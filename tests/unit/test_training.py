@@ -200,6 +200,39 @@ def test_killed_and_resumed_equals_uninterrupted_byte_for_byte(
     assert without_time[0] == without_time[1]
 
 
+def test_bf16_learns_alike_and_keeps_float32_weights(tmp_path: Path) -> None:
+    dataset = make_dataset(WORLD, train=160, evaluated=60)
+    full, half = (
+        trained("link", dataset, tmp_path, epochs=14, precision=precision)
+        for precision in ("fp32", "bf16")
+    )
+    assert {weight.dtype for weight in half.checkpoint().weights.values()} == {torch.float32}
+    assert full.progress.curve[-1]["loss"] != half.progress.curve[-1]["loss"]
+    assert half.progress.curve[-1]["loss"] == pytest.approx(
+        full.progress.curve[-1]["loss"], rel=0.1
+    )
+    assert result(half) == pytest.approx(result(full), abs=8)
+
+
+def test_compiled_network_is_trained_and_saved_under_its_own_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[torch.nn.Module] = []
+
+    def remember(parser: torch.nn.Module) -> torch.nn.Module:
+        compiled.append(parser)
+        return parser
+
+    monkeypatch.setattr(torch, "compile", remember)  # compiling takes half a minute
+    dataset = make_dataset(WORLD)
+    plain, made = (
+        trained("link", dataset, tmp_path),
+        trained("link", dataset, tmp_path, compiled=True),
+    )
+    assert compiled == [made.parser]
+    assert made.progress.curve[-1]["loss"] == plain.progress.curve[-1]["loss"]
+
+
 def test_state_of_another_recipe_is_left_aside(tmp_path: Path) -> None:
     dataset = make_dataset(WORLD)
     state = tmp_path / STATE_FILE
