@@ -3,12 +3,14 @@
 import argparse
 from pathlib import Path
 
+from pipeline.cli.arguments import add_annotations
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the stage's arguments."""
     add = parser.add_argument
     add("--models", type=Path, nargs="+", required=True, help="model folders VARIANT/seedS")
-    add("--annotations", type=Path, required=True, help="folder of the annotation tables")
+    add_annotations(parser)
     add("--out", type=Path, required=True, help="folder of ablation.md and ablation.csv")
 
 

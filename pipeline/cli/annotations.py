@@ -3,21 +3,13 @@
 import argparse
 from pathlib import Path
 
-from pipeline.vocabulary import DEFAULT_PATH
+from pipeline.cli.arguments import add_annotations, add_vocabulary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the stage's arguments."""
-    parser.add_argument(
-        "--annotations", type=Path, required=True, metavar="DIR", help="folder of the tables"
-    )
-    parser.add_argument(
-        "--vocabulary",
-        type=Path,
-        default=DEFAULT_PATH,
-        metavar="YAML",
-        help="the classes (default: LLP's 25)",
-    )
+    add_annotations(parser)
+    add_vocabulary(parser)
     parser.add_argument(
         "--segments", type=int, default=10, metavar="T", help="segments of a video (default: 10)"
     )

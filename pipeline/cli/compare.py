@@ -3,29 +3,17 @@
 import argparse
 from pathlib import Path
 
-from pipeline.files import RESOURCES
-from pipeline.vocabulary import DEFAULT_PATH
+from pipeline.cli.arguments import add_annotations, add_published, add_vocabulary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the stage's arguments."""
     add = parser.add_argument
     add("--models", type=Path, nargs="+", required=True, help="model folders METHOD/seedS")
-    add("--annotations", type=Path, required=True, help="folder of the annotation tables")
+    add_annotations(parser)
     add("--reference", default="link", help="method that differences are to (default: link)")
-    add("--vocabulary", type=Path, default=DEFAULT_PATH, help="the classes (default: LLP's 25)")
-    add(
-        "--published",
-        type=Path,
-        default=RESOURCES / "published.yaml",
-        help="results that other work reports",
-    )
-    add(
-        "--dataset",
-        choices=("llp", "other"),
-        default="other",
-        help="llp: the run's results stand among the published ones",
-    )
+    add_vocabulary(parser)
+    add_published(parser)
     add("--out", type=Path, required=True, help="folder of compare.md and compare.csv")
 
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from pipeline.vocabulary import DEFAULT_PATH
+from pipeline.cli.arguments import add_vocabulary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,13 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--segments", type=int, default=10, metavar="T", help="segments of a video (default: 10)"
     )
-    parser.add_argument(
-        "--vocabulary",
-        type=Path,
-        default=DEFAULT_PATH,
-        metavar="YAML",
-        help="the classes (default: LLP's 25)",
-    )
+    add_vocabulary(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -3,18 +3,14 @@
 import argparse
 from pathlib import Path
 
-from pipeline.vocabulary import DEFAULT_PATH
+from pipeline.cli.arguments import add_annotations, add_vocabulary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the stage's arguments."""
     parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="a model folder")
-    parser.add_argument(
-        "--annotations", type=Path, required=True, metavar="DIR", help="folder of the tables"
-    )
-    parser.add_argument(
-        "--vocabulary", type=Path, default=DEFAULT_PATH, metavar="YAML", help="the classes"
-    )
+    add_annotations(parser)
+    add_vocabulary(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:

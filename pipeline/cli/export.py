@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from pipeline.vocabulary import DEFAULT_PATH
+from pipeline.cli.arguments import add_vocabulary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="map",
         help="which CLAP features (default: map, VALOR++'s input)",
     )
-    add("--vocabulary", type=Path, default=DEFAULT_PATH, help="the classes (default: LLP's 25)")
+    add_vocabulary(parser)
     add("--out", type=Path, required=True, help="new folder")
 
 

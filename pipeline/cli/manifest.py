@@ -3,17 +3,14 @@
 import argparse
 from pathlib import Path
 
+from pipeline.cli.arguments import add_annotations, add_videos
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the stage's arguments."""
-    parser.add_argument("--annotations", type=Path, required=True, help="folder of the tables")
-    parser.add_argument("--videos", type=Path, required=True, help="folder of the video files")
+    add_annotations(parser)
+    add_videos(parser)
     parser.add_argument("--shards", type=int, required=True, help="number of shards")
-    parser.add_argument(
-        "--untrimmed",
-        action="store_true",
-        help="files named by the id alone are full videos, not clips",
-    )
     parser.add_argument("--out", type=Path, required=True, help="the table to write (.tsv)")
 
 

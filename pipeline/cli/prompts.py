@@ -3,15 +3,16 @@
 import argparse
 from pathlib import Path
 
+from pipeline.cli.arguments import add_vocabulary
 from pipeline.cli.encoder import add_encoder_arguments, encoder_from
-from pipeline.vocabulary import DEFAULT_PATH, read_vocabulary
+from pipeline.vocabulary import read_vocabulary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the stage's arguments."""
     add_encoder_arguments(parser)
+    add_vocabulary(parser)
     add = parser.add_argument
-    add("--vocabulary", type=Path, default=DEFAULT_PATH, help="classes and captions (YAML)")
     add("--fingerprint", required=True, help="fingerprint of the features they belong to")
     add("--out", type=Path, required=True, help="prompts file to write")
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from pipeline.vocabulary import DEFAULT_PATH
+from pipeline.cli.arguments import add_annotations, add_vocabulary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -11,18 +11,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     folders = {
         "--clip": "CLIP features: K-of-N.safetensors and prompts.safetensors",
         "--clap": "CLAP features: the same",
-        "--annotations": "folder of the annotation tables",
         "--out": "folder to write: labels.safetensors, thresholds.tsv, quality.json",
     }
     for option, meaning in folders.items():
         parser.add_argument(option, type=Path, required=True, metavar="DIR", help=meaning)
-    parser.add_argument(
-        "--vocabulary",
-        type=Path,
-        default=DEFAULT_PATH,
-        metavar="YAML",
-        help="the classes (default: LLP's 25)",
-    )
+    add_annotations(parser)
+    add_vocabulary(parser)
     parser.add_argument(
         "--thresholds",
         choices=("fixed", "calibrated"),

@@ -3,8 +3,7 @@
 import argparse
 from pathlib import Path
 
-from pipeline.files import RESOURCES
-from pipeline.vocabulary import DEFAULT_PATH
+from pipeline.cli.arguments import add_annotations, add_published, add_vocabulary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -12,24 +11,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--models", type=Path, required=True, help="folder of METHOD/seedS/")
     add("--pseudo-labels", type=Path, required=True, help="folder of the pseudo-labels")
-    add("--annotations", type=Path, required=True, help="folder of the annotation tables")
+    add_annotations(parser)
     add("--statuses", type=Path, nargs="+", required=True, help="status tables of all shards")
     add("--check", type=Path, help="the annotations' check table")
     add("--benchmarks", type=Path, help="folder of Snakemake's benchmark files")
     add("--config", type=Path, help="the run's configuration, to be named on the page")
-    add("--vocabulary", type=Path, default=DEFAULT_PATH, help="the classes")
-    add(
-        "--published",
-        type=Path,
-        default=RESOURCES / "published.yaml",
-        help="results that other work reports",
-    )
-    add(
-        "--dataset",
-        choices=("llp", "other"),
-        default="other",
-        help="llp: the run's results stand beside the published ones",
-    )
+    add_vocabulary(parser)
+    add_published(parser)
     add("--out", type=Path, required=True, help="folder of the report")
 
 

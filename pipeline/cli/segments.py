@@ -3,18 +3,15 @@
 import argparse
 from pathlib import Path
 
+from pipeline.cli.arguments import add_annotations, add_videos
+
 POLICIES = ("pad", "drop", "fail")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the stage's arguments."""
-    parser.add_argument("--annotations", type=Path, required=True, help="folder of the tables")
-    parser.add_argument("--videos", type=Path, required=True, help="folder of the video files")
-    parser.add_argument(
-        "--untrimmed",
-        action="store_true",
-        help="files named by the id alone are full videos, not clips",
-    )
+    add_annotations(parser)
+    add_videos(parser)
     parser.add_argument("--shard", type=int, required=True, help="which shard, from 1")
     parser.add_argument("--shards", type=int, required=True, help="number of shards")
     parser.add_argument("--segments", type=int, default=10, help="T, seconds of a video")

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.vocabulary import DEFAULT_PATH
+from pipeline.cli.arguments import add_annotations, add_vocabulary
 
 if TYPE_CHECKING:
     from pipeline.cache import Source
@@ -31,14 +31,8 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="with --layout valor: CLAP's exp(logit_scale), where segment_logits are missing",
     )
-    add("--annotations", required=True, help="folder of the annotation tables", **folder)
-    add(
-        "--vocabulary",
-        type=Path,
-        default=DEFAULT_PATH,
-        metavar="YAML",
-        help="the classes (default: LLP's 25)",
-    )
+    add_annotations(parser)
+    add_vocabulary(parser)
     add("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     add("--threads", type=int, metavar="N", help="CPU threads (default: OMP_NUM_THREADS, or all)")
     add("--out", required=True, help="folder for the results", **folder)

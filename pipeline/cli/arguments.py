@@ -1,0 +1,58 @@
+"""Arguments that several stages share, each declared once."""
+
+import argparse
+from pathlib import Path
+
+from pipeline.files import RESOURCES
+from pipeline.vocabulary import DEFAULT_PATH
+
+
+def add_annotations(parser: argparse.ArgumentParser) -> None:
+    """Declare where the annotation tables are."""
+    parser.add_argument(
+        "--annotations",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder of the annotation tables",
+    )
+
+
+def add_vocabulary(parser: argparse.ArgumentParser) -> None:
+    """Declare which classes there are."""
+    parser.add_argument(
+        "--vocabulary",
+        type=Path,
+        default=DEFAULT_PATH,
+        metavar="YAML",
+        help="the classes and their captions (default: LLP's 25)",
+    )
+
+
+def add_videos(parser: argparse.ArgumentParser) -> None:
+    """Declare where the video files are and what they hold."""
+    parser.add_argument(
+        "--videos", type=Path, required=True, metavar="DIR", help="folder of the video files"
+    )
+    parser.add_argument(
+        "--untrimmed",
+        action="store_true",
+        help="files named by the id alone are full videos, not clips",
+    )
+
+
+def add_published(parser: argparse.ArgumentParser) -> None:
+    """Declare which published results stand beside, or apart from, the run's own."""
+    parser.add_argument(
+        "--published",
+        type=Path,
+        default=RESOURCES / "published.yaml",
+        metavar="YAML",
+        help="results that other work reports",
+    )
+    parser.add_argument(
+        "--dataset",
+        choices=("llp", "other"),
+        default="other",
+        help="llp: the run's results stand beside the published ones (default: other)",
+    )
