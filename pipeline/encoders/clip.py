@@ -87,8 +87,8 @@ class ClipEncoder:
 
     def transform(self, frames: torch.Tensor) -> torch.Tensor:
         """Return normalised pixels ``[B * K, 3, H, W]`` of uint8 frames ``[B, K, H, W, 3]``."""
-        pixels = frames.flatten(0, 1).permute(0, 3, 1, 2).float() / 255
-        return (pixels - self._mean) / self._std
+        pixels = frames.flatten(0, 1).permute(0, 3, 1, 2).float()
+        return pixels.div_(255).sub_(self._mean).div_(self._std)
 
     def embed(self, segments: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Embed frames.

@@ -1,0 +1,126 @@
+"""The features stage's throughput over that of a bare forward loop on tensors in memory.
+
+Both take the same segments in the same batches, taking turns. The stage reads its shard, transforms
+(normalised pixels, log-mel), encodes, writes features and a status table; the bare loop has its
+pixels or spectrograms ready and calls the model alone.
+
+``python tests/benchmarks/bench_encode.py [--device cpu] [--repeats 3] [--videos 8] [NAME ...]``
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+REPOSITORY = Path(__file__).parents[2]
+sys.path.insert(0, str(REPOSITORY))
+
+import numpy as np
+import torch
+
+from pipeline.encoders.base import load_encoder
+from pipeline.encoders.pooling import pool_seconds
+from pipeline.encoders.spec import EncoderSpec
+from pipeline.features import encode_shard
+from pipeline.store import Shard, Status, StatusRow, write_shard, write_status
+
+T, RATE = 10, 48_000
+DEMO = REPOSITORY / "workflow" / "resources" / "demo_encoders"
+
+
+def demo_spec(encoder: str, backend: str, model: str, weights: str) -> EncoderSpec:
+    """Return one of the demo's small encoders."""
+    return EncoderSpec(encoder, backend, str(DEMO / model), str(DEMO / weights))
+
+
+SPECS = {
+    "demo-clip": (demo_spec("clip", "open_clip", "clip.json", "clip.safetensors"), 64),
+    "demo-clap": (demo_spec("clap", "transformers", "clap", "clap/model.safetensors"), 32),
+    "ViT-L-14": (EncoderSpec("clip", "open_clip", "ViT-L-14-quickgelu", "random"), 10),
+    "HTSAT-tiny": (EncoderSpec("clap", "laion_clap", "HTSAT-tiny", "random"), 10),
+}
+
+
+def bare_clip(encoder, segments: np.ndarray, device: torch.device) -> Callable[[], object]:
+    """Return a loop of CLIP's image tower over pixels that are there already."""
+    frames = torch.from_numpy(segments).flatten(0, 1)
+    batches = [encoder.transform(part.to(device)) for part in frames.split(encoder.batch_size)]
+    return lambda: [encoder._model.encode_images(batch).cpu() for batch in batches]
+
+
+def bare_clap(encoder, segments: np.ndarray, device: torch.device) -> Callable[[], object]:
+    """Return a loop of CLAP's audio tower over spectrograms of seconds and of windows."""
+    audio = torch.from_numpy(segments)
+    size = encoder.batch_size
+    seconds = [encoder._mel.seconds(p.to(device)) for p in audio.view(-1, RATE).split(size)]
+    videos = max(1, size // T)
+    windows = [encoder._mel.windows(part.to(device)) for part in audio.split(videos)]
+
+    def loop() -> object:
+        embeddings = [encoder._embedding(batch).cpu() for batch in seconds]
+        return embeddings, [pool_seconds(encoder._model.map_sound(b)).cpu() for b in windows]
+
+    return loop
+
+
+def segments_of(encoder, videos: int) -> np.ndarray:
+    """Return random segments ``[n, T, 1, H, W, 3]`` or ``[n, T * 48000]``."""
+    random = np.random.default_rng(0)
+    if encoder.source == "frames":
+        side = encoder._model.image_size
+        return random.integers(0, 256, (videos, T, 1, side, side, 3), dtype=np.uint8)
+    return random.integers(-20_000, 20_000, (videos, T * RATE), dtype=np.int16)
+
+
+def measure(name: str, videos: int, repeats: int, device: str) -> None:
+    """Print one encoder's line."""
+    spec, batch_size = SPECS[name]
+    encoder = load_encoder(spec, device, batch_size)
+    chosen = torch.device("cuda" if device == "auto" and torch.cuda.is_available() else device)
+    segments = segments_of(encoder, videos)
+    bare = (bare_clip if encoder.source == "frames" else bare_clap)(encoder, segments, chosen)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        names = tuple(f"v{n:05d}_0_10" for n in range(videos))
+        meta = {"segments": str(T), "fingerprint": "0123456789"}
+        write_shard(folder / "in.safetensors", Shard(names, {encoder.source: segments}, meta))
+        write_status(folder / "in.tsv", [StatusRow(row, True, Status.OK) for row in names])
+        places = [folder / file for file in ("in.safetensors", "in.tsv", "o.safetensors", "o.tsv")]
+
+        def stage() -> object:
+            return encode_shard(encoder, *places)
+
+        with torch.no_grad():
+            seconds = np.array([[timed(stage), timed(bare)] for _ in range(repeats + 1)][1:])
+    (stage_seconds, bare_seconds), ratio = np.median(seconds, axis=0), seconds[:, 1] / seconds[:, 0]
+    rates = [videos * T / value for value in (stage_seconds, bare_seconds)]
+    print(name, *(f"{rate:.1f}" for rate in rates), f"{np.median(ratio):.3f}", sep="\t", flush=True)
+
+
+def timed(function: Callable[[], object]) -> float:
+    """Return the seconds that a call takes; what it returns is on the CPU by then."""
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    """Print segments a second of the stage and of the bare loop, and their ratio."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--videos", type=int, help="by default 64 for small models, 2 for large")
+    parser.add_argument("names", nargs="*", default=list(SPECS))
+    arguments = parser.parse_args()
+    print("encoder", "stage segments/s", "bare segments/s", "stage over bare", sep="\t")
+    for name in arguments.names:
+        videos = arguments.videos or (64 if name.startswith("demo") else 2)
+        measure(name, videos, arguments.repeats, arguments.device)
+
+
+if __name__ == "__main__":
+    main()
