@@ -4,8 +4,8 @@ Run from the repository: ``PYTHONPATH=.:tests/unit python tests/benchmarks/bench
 VALOR++ as configured, 10,000 training videos of 10 segments (CLIP 768, CLAP 768), batches of 64,
 1,200 videos to evaluate; all numbers random, which costs what real ones cost. The plain way reads
 each video's arrays from its own files, parses one video at a time and scores it in loops; both
-ways run in this one process and must agree on the scores. An epoch's steps are extrapolated from
-``--steps`` of them; everything else is measured whole.
+ways run in this one process and must agree on the scores. The step is the same for both, and an
+epoch's steps are extrapolated from ``--steps`` of them; everything else is measured whole.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from simulated import make_vocabulary, names_of
 from pipeline.dataset import Dataset, EvaluationVideos, TrainingVideos
 from pipeline.metrics import score
 from pipeline.parsers.interface import Dimensions, ParserInputs, ParserTargets
+from pipeline.parsers.recipes import Recipe
 from pipeline.parsers.registry import build_parser, recipe_for
 from pipeline.prediction import decide, parse_videos
 from pipeline.training import Job, Trainer
@@ -39,10 +40,10 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     dataset = random_dataset(TRAIN, EVALUATED)
     batches = -(-TRAIN // RECIPE.batch_size)
-    step = seconds_a_step(dataset, arguments.steps)
+    step = seconds_a_step(dataset, arguments.steps, RECIPE)
     rows = [
         ("batches of an epoch", *both_ways_of_loading(dataset)),
-        (f"{batches} steps ({arguments.steps} timed)", *(2 * (step * batches,))),
+        (f"{batches} steps ({arguments.steps} timed)", step * batches, step * batches),
         *both_ways_of_evaluating(dataset),
     ]
     rows.append(("an epoch", *(sum(row[column] for row in rows) for column in (1, 2))))
@@ -51,6 +52,8 @@ def main() -> None:
     print(f"{'':<30}{'plain, s':>10}{'here, s':>10}{'ratio':>8}")
     for name, plain, ours in rows:
         print(f"{name:<30}{plain:>10.3f}{ours:>10.3f}{plain / ours:>8.1f}")
+    halved = seconds_a_step(dataset, arguments.steps, recipe_for("valorpp", {"precision": "bf16"}))
+    print(f"\n{batches} steps with precision: bf16 {halved * batches:.3f} s, {step / halved:.1f}x")
 
 
 def random_dataset(train: int, evaluated: int) -> Dataset:
@@ -86,9 +89,9 @@ def random_videos(
     return ParserInputs(torch.from_numpy(audio), torch.from_numpy(visual)), targets, (heard, seen)
 
 
-def seconds_a_step(dataset: Dataset, steps: int) -> float:
-    """Time the trainer's own pass over a few batches, less their indexing."""
-    some = torch.arange((steps + 1) * RECIPE.batch_size)
+def seconds_a_step(dataset: Dataset, steps: int, recipe: Recipe) -> float:
+    """Time the trainer's own pass over a few batches, their indexing included."""
+    some = torch.arange(steps * RECIPE.batch_size)
     videos = TrainingVideos(
         dataset.train.names[: len(some)],
         dataset.train.inputs.take(some),
@@ -97,9 +100,9 @@ def seconds_a_step(dataset: Dataset, steps: int) -> float:
     fewer = Dataset(
         videos, dataset.evaluated, dataset.dimensions, dataset.vocabulary, dataset.fingerprints
     )
-    trainer = Trainer(Job("valorpp", RECIPE, fewer, 0, torch.device("cpu")))
+    trainer = Trainer(Job("valorpp", recipe, fewer, 0, torch.device("cpu")))
     trainer.pass_over_videos(1)  # the first pass pays for memory
-    return timed(lambda: trainer.pass_over_videos(2)) / (steps + 1)
+    return timed(lambda: trainer.pass_over_videos(2)) / steps
 
 
 def both_ways_of_loading(dataset: Dataset) -> tuple[float, float]:
