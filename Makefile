@@ -10,7 +10,7 @@ export HF_HUB_OFFLINE := 1
 
 demo: $(READY)  ## the embedded demo, from nothing to the result table
 	snakemake --workflow-profile workflow/profiles/local --cores all
-	@echo && cat results/report/results.md && echo && echo "report: results/report/index.html"
+	@sed '/^## Validation/,$$d' results/report/results.md && echo "report: results/report/index.html"
 
 test: $(READY)  ## the whole test suite, static checks included
 	pytest -n 2 --dist loadfile
