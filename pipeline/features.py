@@ -201,7 +201,7 @@ def _encode(encoder: Encoder, reader: ShardReader, timing: Timing) -> dict[str, 
     batches = Prefetcher(reader, encoder.source, videos, timing)
     done = 0
     count = -(-total // videos)
-    for batch in track(batches, count, encoder.spec.encoder, unit=f"batches of {videos} videos"):
+    for batch in track(batches, count, encoder.spec.encoder, unit="batches"):
         clock = time.monotonic()
         for key, rows in encoder.embed(batch).items():
             arrays[key][done : done + len(batch)] = rows

@@ -88,12 +88,21 @@ def shard_index(wildcards):
     return int(wildcards.scatteritem.split("-of-")[0])
 
 
-def shard_rows(wildcards):
-    """Return what a shard's features depend on: its videos. Empty while sources are not there."""
+def rows_digest(shard):
+    """Return what stands for a shard's videos: empty while the sources are not there."""
     if not all(Path(path).exists() for path in [*TABLES, VIDEOS]):
         return ""
-    shard = shard_index(wildcards)
     return shard_digest(rows_by_shard().get(shard, []), shard)
+
+
+def shard_rows(wildcards):
+    """Return the digest that a shard's features depend on."""
+    return rows_digest(shard_index(wildcards))
+
+
+def all_rows(wildcards):
+    """Return every shard's digest, in order."""
+    return " ".join(rows_digest(shard + 1) for shard in range(DATASET.shards))
 
 
 def table_url(wildcards):

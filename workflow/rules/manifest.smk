@@ -6,8 +6,8 @@
 rule manifest:
     """List every video of the tables with its split, file and shard."""
     input:
-        tables=TABLES,
-        videos=VIDEOS,
+        tables=sources(TABLES),
+        videos=sources(VIDEOS),
     output:
         "results/manifest.tsv",
     log:
@@ -23,6 +23,7 @@ rule manifest:
     params:
         annotations=folder_of("tables"),
         shards=DATASET.shards,
+        rows=all_rows,
         untrimmed="--untrimmed" if DATASET.untrimmed else "",
     shell:
         "python -m pipeline manifest --annotations {params.annotations:q} --videos {input.videos:q}"
