@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.cache import read_array
 from pipeline.errors import PipelineError
 from pipeline.interop import ID_LENGTH, read_npy_folder
+from pipeline.store import read_array
 
 PERCENTILES = (0, 1, 5, 25, 50, 75, 100)
 EDGES = (-1.0, 0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999, 0.9999, 1.0)

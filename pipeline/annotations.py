@@ -19,6 +19,8 @@ from pipeline.files import existing_file, write_text
 from pipeline.vocabulary import Vocabulary
 
 SPLIT_TABLES = {"train": "AVVP_train.csv", "val": "AVVP_val_pd.csv", "test": "AVVP_test_pd.csv"}
+# The splits whose events are annotated, and so can be scored.
+SCORED_SPLITS = ("val", "test")
 EVENT_TABLES = {"audio": "AVVP_eval_audio.csv", "visual": "AVVP_eval_visual.csv"}
 FULL_TABLE = "AVVP_dataset_full.csv"
 

@@ -15,11 +15,8 @@ from numpy.typing import NDArray
 from pipeline.errors import PipelineError
 from pipeline.parsers.interface import Dimensions
 from pipeline.parsers.recipes import Recipe
-from pipeline.store import Shard, ShardReader, join_shards, read_shard, shard_paths
+from pipeline.store import LABELS_FILE, PROMPTS_FILE, Shard, read_array, read_shard
 from pipeline.vocabulary import Vocabulary
-
-LABELS_FILE = "labels.safetensors"
-PROMPTS_FILE = "prompts.safetensors"
 
 Array = NDArray[Any]
 
@@ -191,26 +188,6 @@ def encoder_folder(features: Path, kind: str, name: str | None) -> Path:
             f"{', '.join(path.name for path in found)}; name one with --{kind}."
         )
     return found[0]
-
-
-def read_array(folder: Path, key: str) -> Shard:
-    """Join one array of a folder's shards; CLAP's hold two, of which one is needed.
-
-    Raises
-    ------
-    PipelineError
-        A shard is missing, or has no such array.
-    """
-    shards = []
-    for path in shard_paths(folder):
-        with ShardReader(path) as reader:
-            if key not in reader.keys:
-                raise PipelineError(
-                    f"'{path}' has no array '{key}'; it has {', '.join(reader.keys)}."
-                )
-            rows = reader.rows(key, 0, len(reader.names))
-            shards.append(Shard(reader.names, {key: rows}, reader.meta))
-    return join_shards(shards)
 
 
 def _texts(path: Path, vocabulary: Vocabulary) -> Array:

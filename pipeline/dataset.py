@@ -18,6 +18,7 @@ from torch import Tensor
 
 from pipeline.annotations import (
     EVENT_TABLES,
+    SCORED_SPLITS,
     SPLIT_TABLES,
     Labels,
     events_to_segments,
@@ -34,8 +35,6 @@ from pipeline.parsers.recipes import Recipe
 from pipeline.vocabulary import MODALITIES, Vocabulary
 
 logger = logging.getLogger(__name__)
-
-EVALUATED = ("val", "test")
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ def read_dataset(
     cache = source.read([name for split in names.values() for name in split], recipe, vocabulary)
     evaluated = {
         split: _evaluation_videos(cache, annotations, split, names[split], vocabulary)
-        for split in EVALUATED
+        for split in SCORED_SPLITS
     }
     return Dataset(
         train=_training_videos(cache, annotations, names["train"], recipe, vocabulary),

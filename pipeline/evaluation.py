@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.annotations import (
     EVENT_TABLES,
+    SCORED_SPLITS,
     Event,
     Labels,
     events_to_segments,
@@ -200,7 +201,7 @@ def evaluate_model(folder: Path, annotations: Path, vocabulary: Vocabulary) -> d
         Split to evaluation, see ``evaluate_arrays``.
     """
     evaluations = {}
-    for split in ("val", "test"):
+    for split in SCORED_SPLITS:
         parsed = read_parsed(folder, split, annotations, vocabulary)
         evaluations[split] = evaluate_arrays(
             split, parsed.names, parsed.truth, parsed.predicted, vocabulary

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.cache import LABELS_FILE, PROMPTS_FILE, encoder_folder, read_array
+from pipeline.cache import encoder_folder
 from pipeline.errors import PipelineError
 from pipeline.files import atomic_path, child_path
 from pipeline.interop import ENCODERS, ID_LENGTH, TEXT_FILES
 from pipeline.progress import track
-from pipeline.store import Shard, read_shard
+from pipeline.store import LABELS_FILE, PROMPTS_FILE, Shard, read_array, read_shard
 from pipeline.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)

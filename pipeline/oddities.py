@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pipeline.annotations import (
     EVENT_TABLES,
     FULL_TABLE,
+    SCORED_SPLITS,
     SPLIT_TABLES,
     Event,
     events_to_segments,
@@ -132,7 +133,7 @@ def check_tables(folder: Path, vocabulary: Vocabulary, segments: int = 10) -> li
         table = EVENT_TABLES[modality]
         found += _event_rows(table, rows, annotated, vocabulary.names, segments)
         found += _event_pairs(table, rows, vocabulary.names, segments)
-    for split in [split for split in ("val", "test") if split in weak]:
+    for split in [split for split in SCORED_SPLITS if split in weak]:
         found += _labels_of_videos(split, weak[split], events, vocabulary.names, segments)
     kinds = list(KINDS)
     return sorted(found, key=lambda oddity: kinds.index(oddity.kind))

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from pipeline.annotations import (
     EVENT_TABLES,
+    SCORED_SPLITS,
     SPLIT_TABLES,
     Labels,
     events_to_segments,
@@ -29,14 +30,13 @@ from pipeline.annotations import (
 from pipeline.errors import PipelineError
 from pipeline.evaluation import evaluate_arrays
 from pipeline.files import atomic_path, write_json
-from pipeline.store import Shard, ShardReader, join_shards, read_shard, shard_paths, write_shard
+from pipeline.store import LABELS_FILE, PROMPTS_FILE, Shard, read_array, read_shard, write_shard
 from pipeline.vocabulary import MODALITIES, Vocabulary
 
 logger = logging.getLogger(__name__)
 
 # Raised whenever the same features may get other labels.
 LABELS_VERSION = 2
-SCORED_SPLITS = ("val", "test")
 
 ThresholdKind = Literal["fixed", "calibrated"]
 
@@ -101,20 +101,14 @@ def read_logits(encoder: str, folder: Path, vocabulary: Vocabulary) -> Shard:
         A file is missing, the shards were made differently or hold no video, they are of another
         encoder, or the prompts are of other classes or belong to other features.
     """
-    prompts = read_shard(folder / "prompts.safetensors")
+    prompts = read_shard(folder / PROMPTS_FILE)
     if prompts.names != vocabulary.names:
         raise PipelineError(
             f"the prompts in '{folder}' are of {len(prompts.names)} classes that differ from the "
             f"vocabulary's {len(vocabulary)}; run the prompts stage with this vocabulary."
         )
     text = float(prompts.meta["logit_scale"]) * prompts["text"].T
-    shards = []
-    for path in shard_paths(folder):
-        # Only the embedding is read: CLAP's shards hold its larger map too.
-        with ShardReader(path) as reader:
-            embedding = reader.rows("embedding", 0, len(reader.names))
-            shards.append(Shard(reader.names, {"logits": embedding @ text}, reader.meta))
-    joined = join_shards(shards)
+    joined = read_array(folder, "embedding")
     if joined.meta["encoder"] != encoder:
         raise PipelineError(
             f"'{folder}' has features of {joined.meta['encoder']}; give a folder of {encoder}'s."
@@ -126,7 +120,7 @@ def read_logits(encoder: str, folder: Path, vocabulary: Vocabulary) -> Shard:
         )
     if not joined.names:
         raise PipelineError(f"no shard in '{folder}' holds a video; see its status tables.")
-    return joined
+    return Shard(joined.names, {"logits": joined["embedding"] @ text}, joined.meta)
 
 
 def gather_videos(
@@ -324,7 +318,7 @@ def make_pseudo_labels(
         arrays[f"{modality}_logits"] = videos.logits[index]
         arrays[f"{modality}_soft"] = soften(videos.logits[index], thresholds.masked[index])
         arrays[modality], arrays[f"{modality}_masked"] = unmasked[index], masked[index]
-    write_shard(out / "labels.safetensors", Shard(videos.names, arrays, meta))
+    write_shard(out / LABELS_FILE, Shard(videos.names, arrays, meta))
     write_thresholds(out / "thresholds.tsv", thresholds, vocabulary)
     quality = {
         split: _quality(split, videos, truth[split], unmasked, masked, vocabulary)

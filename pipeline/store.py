@@ -23,6 +23,10 @@ from pipeline.errors import PipelineError, Status
 from pipeline.files import atomic_path, existing_file
 
 HEADER = "shard"
+# What lies beside a folder's shards, and in the folder of pseudo-labels.
+PROMPTS_FILE = "prompts.safetensors"
+LABELS_FILE = "labels.safetensors"
+
 SHARD_NAME = re.compile(r"^(?P<index>\d+)-of-(?P<count>\d+)\.safetensors$")
 
 
@@ -172,6 +176,26 @@ def shard_paths(folder: Path) -> list[Path]:
 def read_shards(paths: Iterable[Path]) -> Shard:
     """Read whole shard files and join them; see ``join_shards``."""
     return join_shards([read_shard(path) for path in paths])
+
+
+def read_array(folder: Path, key: str) -> Shard:
+    """Join one array of a folder's shards; CLAP's hold two, of which one is needed.
+
+    Raises
+    ------
+    PipelineError
+        A shard is missing, or has no such array.
+    """
+    shards = []
+    for path in shard_paths(folder):
+        with ShardReader(path) as reader:
+            if key not in reader.keys:
+                raise PipelineError(
+                    f"'{path}' has no array '{key}'; it has {', '.join(reader.keys)}."
+                )
+            rows = reader.rows(key, 0, len(reader.names))
+            shards.append(Shard(reader.names, {key: rows}, reader.meta))
+    return join_shards(shards)
 
 
 def join_shards(shards: Sequence[Shard]) -> Shard:

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from pipeline.errors import PipelineError
 from pipeline.manifest import shard_of
-from pipeline.store import SHARD_NAME, Shard, read_shard, read_status, shard_paths
+from pipeline.store import PROMPTS_FILE, SHARD_NAME, Shard, read_shard, read_status, shard_paths
 
 FOLDER_NAME = re.compile(r"^[a-z]+-(?P<fingerprint>[0-9a-f]{10})$")
-PROMPTS_FILE = "prompts.safetensors"
 # How far a unit vector's length may be from 1: float32 keeps 1e-6, float16 5e-4.
 NORM_TOLERANCE = 1e-3
 
@@ -73,7 +72,7 @@ def verify_features(folder: Path) -> Verified:
     seen: dict[str, str] = {}
     left_out = 0
     for path in paths:
-        shard = read_shard(path)
+        shard = first if path == paths[0] else read_shard(path)
         if shard.meta != first.meta:
             raise _broken(path, f"was made in another way than {paths[0].name}")
         _check_names(path, shard.names, len(paths), seen)

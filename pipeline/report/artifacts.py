@@ -22,7 +22,7 @@ from pipeline.errors import PipelineError
 from pipeline.files import existing_file
 from pipeline.metrics import LEVELS, METRICS
 from pipeline.parsers.registry import METHODS
-from pipeline.store import ShardReader
+from pipeline.store import LABELS_FILE, ShardReader
 from pipeline.vocabulary import MODALITIES, Vocabulary, read_vocabulary
 
 Evaluation = dict[str, Any]
@@ -166,7 +166,7 @@ def read_artifacts(sources: Sources) -> Artifacts:
     PipelineError
         A file is missing or malformed, or no parser has been trained and evaluated.
     """
-    with ShardReader(sources.pseudo_labels / "labels.safetensors") as reader:
+    with ShardReader(sources.pseudo_labels / LABELS_FILE) as reader:
         labelled = frozenset(reader.names)
         segments = reader.rows("audio", 0, 0).shape[1]
     quality = read_json(sources.pseudo_labels / "quality.json")

@@ -11,7 +11,7 @@ from snakemake.exceptions import WorkflowError
 BASE = Path(workflow.basedir)
 sys.path.insert(0, str(BASE))
 
-from pipeline.annotations import EVENT_TABLES, SPLIT_TABLES
+from pipeline.annotations import EVENT_TABLES, SCORED_SPLITS, SPLIT_TABLES
 from pipeline.config import parse_config
 from pipeline.demo import CORPUS_VERSION
 from pipeline.encoders.spec import EncoderSpec
@@ -232,10 +232,10 @@ def feature_arguments():
 MODEL = "results/{run}/seed{seed}"
 PREDICTIONS = [
     f"predicted_{split}_{modality}.csv"
-    for split in ("val", "test")
-    for modality in ("audio", "visual")
+    for split in SCORED_SPLITS
+    for modality in EVENT_TABLES
 ]
-PROBABILITIES = [f"probabilities_{split}.safetensors" for split in ("val", "test")]
+PROBABILITIES = [f"probabilities_{split}.safetensors" for split in SCORED_SPLITS]
 # What the tables over several model folders read of each.
 COMPARED = [
     "checkpoint.safetensors",
