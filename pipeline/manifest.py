@@ -1,6 +1,5 @@
 """Which videos there are: name, split, shard, file and the window inside the file."""
 
-import csv
 import hashlib
 import logging
 import os
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from pipeline.annotations import SPLIT_TABLES, read_names
 from pipeline.errors import PipelineError
-from pipeline.files import atomic_path, child_path
+from pipeline.files import child_path, write_tsv
 
 logger = logging.getLogger(__name__)
 
@@ -109,10 +108,7 @@ def shard_digest(rows: Iterable[Row], shard: int) -> str:
 
 def write_manifest(path: Path, rows: Iterable[Row]) -> None:
     """Write the rows as a tab-separated table, atomically."""
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-        writer.writerow([column.name for column in fields(Row)])
-        writer.writerows(astuple(row) for row in rows)
+    write_tsv(path, [column.name for column in fields(Row)], (astuple(row) for row in rows))
 
 
 def _list_videos(folder: Path) -> dict[str, str]:

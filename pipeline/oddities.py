@@ -4,7 +4,6 @@ LLP's own tables have a few hundred such rows; all published numbers rest on the
 reported and kept. Each kind of ``KINDS`` says what its rows are.
 """
 
-import csv
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,7 +26,7 @@ from pipeline.annotations import (
     weak_matrix,
 )
 from pipeline.errors import PipelineError
-from pipeline.files import atomic_path, sha256_of
+from pipeline.files import sha256_of, write_tsv
 from pipeline.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -141,10 +140,8 @@ def check_tables(folder: Path, vocabulary: Vocabulary, segments: int = 10) -> li
 
 def write_oddities(path: Path, oddities: Sequence[Oddity]) -> None:
     """Write the report (tab-separated, a row an oddity) and log one line per kind."""
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-        writer.writerow([column.name for column in fields(Oddity)])
-        writer.writerows(astuple(oddity) for oddity in oddities)
+    header = [column.name for column in fields(Oddity)]
+    write_tsv(path, header, (astuple(oddity) for oddity in oddities))
     for oddity in oddities:
         if oddity.kind == "version":
             logger.info("%s: %s", oddity.table, oddity.detail)

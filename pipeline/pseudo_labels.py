@@ -7,7 +7,6 @@ they are only fit as training targets and for measuring, since the weak label of
 is unknown. Source: VALOR (Lai et al., NeurIPS 2023); unmasked labels: LINK (arXiv 2412.20872).
 """
 
-import csv
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from pipeline.annotations import (
 )
 from pipeline.errors import PipelineError
 from pipeline.evaluation import evaluate_arrays
-from pipeline.files import atomic_path, write_json
+from pipeline.files import write_json, write_tsv
 from pipeline.store import LABELS_FILE, PROMPTS_FILE, Shard, read_array, read_shard, write_shard
 from pipeline.vocabulary import MODALITIES, Vocabulary
 
@@ -332,10 +331,8 @@ def write_thresholds(path: Path, thresholds: Thresholds, vocabulary: Vocabulary)
     """Write a row a class: ``class``, then ``audio``, ``visual`` and the same of masked labels."""
     columns = np.concatenate([thresholds.unmasked, thresholds.masked]).T.tolist()
     names = [*MODALITIES, *(f"{modality}_masked" for modality in MODALITIES)]
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-        writer.writerow(["class", *names])
-        writer.writerows([name, *row] for name, row in zip(vocabulary.names, columns, strict=True))
+    rows = ([name, *row] for name, row in zip(vocabulary.names, columns, strict=True))
+    write_tsv(path, ["class", *names], rows)
 
 
 def _truth(annotations: Path, videos: Videos, split: str, vocabulary: Vocabulary) -> Labels:
