@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -69,6 +69,8 @@ class Prefetcher:
         Which array.
     videos
         Videos a batch.
+    stage
+        Puts a batch where the device can copy it from.
     timing
         Gets the seconds of reading and waiting.
     """
@@ -76,6 +78,7 @@ class Prefetcher:
     reader: ShardReader
     key: str
     videos: int
+    stage: Callable[[NDArray[Any]], NDArray[Any]]
     timing: Timing
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
@@ -93,7 +96,7 @@ class Prefetcher:
     def _read(self, start: int) -> NDArray[Any]:
         clock = time.monotonic()
         stop = min(start + self.videos, len(self.reader.names))
-        batch = self.reader.rows(self.key, start, stop)
+        batch = self.stage(self.reader.rows(self.key, start, stop))
         self.timing.read += time.monotonic() - clock
         return batch
 
@@ -117,7 +120,8 @@ def encode_shard(
     segments, status_in
         The segments shard and its status table.
     out, status_out
-        The features shard (arrays ``encoder.dimensions``, fp32 ``[N, T, D]``) and its table.
+        The features shard and its table: arrays ``encoder.dimensions``, ``[N, T, D]``, in the
+        spec's storage.
     fingerprint
         What the caller believes the features' fingerprint to be; None for no opinion.
 
@@ -164,6 +168,7 @@ def features_meta(encoder: Encoder, segments_meta: dict[str, str]) -> dict[str, 
         "weights": spec.weights_identity,
         "precision": spec.precision,
         "version": str(FEATURES_VERSION),
+        **spec.rounding,
         "segments": segments_meta["segments"],
         "decoding": segments_meta["fingerprint"],
         "fingerprint": spec.fingerprint(segments_meta["fingerprint"]),
@@ -194,11 +199,14 @@ def _encode(encoder: Encoder, reader: ShardReader, timing: Timing) -> dict[str, 
         )
     total = len(reader.names)
     arrays = {
-        key: np.empty((total, segments, size), dtype=np.float32)
+        key: np.empty((total, segments, size), dtype=encoder.spec.storage)
         for key, size in encoder.dimensions.items()
     }
-    videos = max(1, encoder.batch_size // segments)
-    batches = Prefetcher(reader, encoder.source, videos, timing)
+    runner = encoder.runner
+    if total and not runner.is_tuned:
+        runner.tune(encoder.embed, reader.rows(encoder.source, 0, 1), segments)
+    videos = max(1, runner.batch_size // segments)
+    batches = Prefetcher(reader, encoder.source, videos, runner.staged, timing)
     done = 0
     count = -(-total // videos)
     for batch in track(batches, count, encoder.spec.encoder, unit="batches"):

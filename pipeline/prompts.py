@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
-from pipeline.encoders.base import Encoder, prove_captions
+from pipeline.encoders.base import CaptionEncoder, prove_captions
 from pipeline.encoders.spec import FEATURES_VERSION
 from pipeline.store import Shard, write_shard
 from pipeline.vocabulary import Vocabulary
 
 
-def write_prompts(encoder: Encoder, vocabulary: Vocabulary, path: Path, fingerprint: str) -> Shard:
+def write_prompts(
+    encoder: CaptionEncoder, vocabulary: Vocabulary, path: Path, fingerprint: str
+) -> Shard:
     """Embed the captions of an encoder's modality and write them.
 
     Parameters

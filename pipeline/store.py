@@ -179,7 +179,7 @@ def read_shards(paths: Iterable[Path]) -> Shard:
 
 
 def read_array(folder: Path, key: str) -> Shard:
-    """Join one array of a folder's shards; CLAP's hold two, of which one is needed.
+    """Join one array of a folder's shards, as float32; CLAP's hold two, of which one is needed.
 
     Raises
     ------
@@ -193,7 +193,7 @@ def read_array(folder: Path, key: str) -> Shard:
                 raise PipelineError(
                     f"'{path}' has no array '{key}'; it has {', '.join(reader.keys)}."
                 )
-            rows = reader.rows(key, 0, len(reader.names))
+            rows = reader.rows(key, 0, len(reader.names)).astype(np.float32, copy=False)
             shards.append(Shard(reader.names, {key: rows}, reader.meta))
     return join_shards(shards)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.encoders.spec import CAPTIONS, STORAGES
 from pipeline.errors import PipelineError
 from pipeline.manifest import shard_of
 from pipeline.store import PROMPTS_FILE, SHARD_NAME, Shard, read_shard, read_status, shard_paths
@@ -54,8 +55,9 @@ class Verified:
 def verify_features(folder: Path) -> Verified:
     """Read every shard of a feature folder and see that all is as the features stage writes it.
 
-    Names stand once and in their own shard, shapes and fingerprints are equal, values finite,
-    embeddings of length 1, and the status tables name exactly the videos that are there.
+    Names stand once and in their own shard, shapes, number types and fingerprints are equal, values
+    finite, embeddings of length 1 (of encoders that read captions), and the status tables name
+    exactly the videos that are there.
 
     Raises
     ------
@@ -116,10 +118,15 @@ def _check_arrays(path: Path, shard: Shard, shapes: dict[str, tuple[int, ...]]) 
     is_sane = all(len(shape) == 2 and shape[0] == segments for shape in found.values())
     if found != shapes or not is_sane or "embedding" not in found:
         raise _broken(path, f"has arrays {found}, where {shapes} of {segments} segments are due")
+    storage = shard.meta.get("storage", STORAGES[0])
     for key, array in shard.arrays.items():
+        if array.dtype != storage:
+            raise _broken(path, f"has {key} in {array.dtype}, where {storage} is due")
         good = np.isfinite(array).all(axis=(1, 2))
         if not good.all():
             raise _broken(path, f"has {key} that is not finite for {_first(shard, ~good)}")
+    if shard.meta["encoder"] not in CAPTIONS:
+        return
     lengths = np.linalg.norm(shard["embedding"].astype(np.float32), axis=-1)
     off = (np.abs(lengths - 1) > NORM_TOLERANCE).any(axis=1)
     if off.any():

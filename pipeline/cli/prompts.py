@@ -19,7 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Embed the captions."""
+    from pipeline.encoders.base import with_captions
     from pipeline.prompts import write_prompts
 
     vocabulary = read_vocabulary(arguments.vocabulary)
-    write_prompts(encoder_from(arguments), vocabulary, arguments.out, arguments.fingerprint)
+    encoder = with_captions(encoder_from(arguments))
+    write_prompts(encoder, vocabulary, arguments.out, arguments.fingerprint)

@@ -28,7 +28,7 @@ from pipeline.demo.examples import (
 )
 from pipeline.demo.scenes import CORPUS, Conditions
 from pipeline.demo.scripts import VideoScript
-from pipeline.encoders.base import load_encoder
+from pipeline.encoders.base import load_encoder, with_captions
 from pipeline.encoders.mel import SECOND_FRAMES, WINDOW_SECONDS, LogMel
 from pipeline.encoders.pooling import pool_seconds
 from pipeline.encoders.spec import EncoderSpec
@@ -247,7 +247,7 @@ def _accuracy(
     embed: Callable[[Conditions], NDArray[np.float32]],
 ) -> dict[str, float]:
     """Return the share of held-out examples whose nearest caption is theirs (C classes)."""
-    text = load_encoder(spec, "cpu").embed_captions(captions)
+    text = with_captions(load_encoder(spec, "cpu")).embed_captions(captions)
     truth = name_examples(_held_out(seed), seed, misnamed=0).argmax(axis=1)
     return {
         f"accuracy_{kind}": float(np.mean((embed(conditions) @ text.T).argmax(axis=1) == truth))

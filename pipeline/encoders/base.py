@@ -1,62 +1,65 @@
-"""What every encoder offers, how its batches run on a device, and how it proves itself."""
+"""What every encoder offers, how it is loaded, and how it proves itself."""
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from pipeline.encoders.runner import Runner
 from pipeline.encoders.spec import EncoderSpec
 from pipeline.errors import PipelineError
 from pipeline.vocabulary import read_vocabulary
 
-logger = logging.getLogger(__name__)
-
-AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+# On a CPU larger batches gain nothing and take memory (docs/encoders.md has the measurement).
+CPU_BATCH = 10
 # Two captions whose unit embeddings are nearer than this are taken for the same input: a lost
 # vocabulary gives 0, while even the weakest random text tower leaves 1e-3.
 NEAREST_CAPTIONS = 1e-4
 
 
 class Encoder(Protocol):
-    """A frozen encoder of segments and captions into one space.
+    """A frozen encoder of segments.
 
     Attributes
     ----------
     spec
         What decides its numbers.
+    runner
+        Where and in what batches it runs.
     source
         The array of a segments shard that it reads.
     dimensions
-        The arrays it makes, ``[N, T, dimension]`` each.
-    logit_scale
-        The factor on cosines that the encoder was trained with (already exponentiated).
+        The arrays it makes, ``[N, T, dimension]`` each; the first is ``embedding``.
     notes
         What else a shard's meta should say.
-    batch_size
-        Segments at a time.
     """
 
     spec: EncoderSpec
+    runner: Runner
     source: str
     dimensions: Mapping[str, int]
-    logit_scale: float
     notes: Mapping[str, str]
-
-    @property
-    def batch_size(self) -> int:
-        """Segments at a time."""
-        ...
 
     def embed(self, segments: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
         """Return the arrays named in ``dimensions`` for segments ``[n, T, ...]``."""
         ...
+
+
+@runtime_checkable
+class CaptionEncoder(Encoder, Protocol):
+    """A frozen encoder of segments and captions into one space; its embeddings have length 1.
+
+    Attributes
+    ----------
+    logit_scale
+        The factor on cosines that the encoder was trained with (already exponentiated).
+    """
+
+    logit_scale: float
 
     def tokenize(self, captions: Sequence[str]) -> torch.Tensor:
         """Return token ids, int64 ``[C, L]``."""
@@ -65,63 +68,6 @@ class Encoder(Protocol):
     def embed_captions(self, captions: Sequence[str]) -> NDArray[np.float32]:
         """Return L2-normalised text embeddings ``[C, D]``."""
         ...
-
-
-@dataclass
-class Runner:
-    """Runs a model batch by batch on one device, with smaller batches where memory is short.
-
-    Attributes
-    ----------
-    device
-        Where the model is.
-    precision
-        ``fp32``, or ``bf16`` / ``fp16`` autocast of the model (never of its transform).
-    batch_size
-        Rows at a time; halved whenever the GPU's memory does not suffice.
-    """
-
-    device: torch.device
-    precision: str
-    batch_size: int
-
-    def run(
-        self,
-        rows: torch.Tensor,
-        transform: Callable[[torch.Tensor], torch.Tensor],
-        encode: Callable[[torch.Tensor], torch.Tensor],
-    ) -> torch.Tensor:
-        """Return ``encode(transform(rows))`` of all rows, fp32 on the CPU."""
-        done: list[torch.Tensor] = []
-        start = 0
-        while start < len(rows):
-            batch = rows[start : start + self.batch_size]
-            try:
-                # Not inference_mode: with CPU autocast it was measured 48 times slower.
-                with torch.no_grad():
-                    inputs = transform(batch.to(self.device))
-                    with self._autocast():
-                        done.append(encode(inputs).float().cpu())
-            except torch.cuda.OutOfMemoryError:
-                self._halve()
-                continue
-            start += len(batch)
-        return torch.cat(done)
-
-    def _autocast(self) -> Any:
-        if self.precision == "fp32":
-            return nullcontext()
-        return torch.autocast(self.device.type, AUTOCAST[self.precision])
-
-    def _halve(self) -> None:
-        if self.batch_size == 1:
-            raise PipelineError(
-                f"one segment does not fit into the memory of {self.device}; free it, or use"
-                " another device or precision."
-            )
-        self.batch_size //= 2
-        torch.cuda.empty_cache()
-        logger.warning("%s is short of memory: batch size %d", self.device, self.batch_size)
 
 
 def choose_device(name: str) -> torch.device:
@@ -145,7 +91,13 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def load_encoder(spec: EncoderSpec, device: str = "auto", batch_size: int = 64) -> Encoder:
+def load_encoder(
+    spec: EncoderSpec,
+    device: str = "auto",
+    batch_size: int | None = 64,
+    channels_last: bool = False,
+    compiled: bool = False,
+) -> Encoder:
     """Load an encoder, and let it prove itself on LLP's captions before anything is encoded.
 
     Parameters
@@ -155,7 +107,10 @@ def load_encoder(spec: EncoderSpec, device: str = "auto", batch_size: int = 64) 
     device
         ``auto``, ``cpu``, ``cuda`` or ``cuda:INDEX``.
     batch_size
-        Segments at a time.
+        Segments at a time; None where it is to be found: ``CPU_BATCH`` on a CPU, and by trying
+        on a GPU (`Runner.tune`).
+    channels_last, compiled
+        How the tower of the segments is run (`Runner`).
 
     Raises
     ------
@@ -165,13 +120,34 @@ def load_encoder(spec: EncoderSpec, device: str = "auto", batch_size: int = 64) 
     chosen = choose_device(device)
     # fp32 means fp32: TF32 rounds convolutions to 10 bits unless it is told not to.
     torch.backends.cudnn.allow_tf32 = False
-    runner = Runner(chosen, spec.precision, batch_size)
+    runner = Runner(
+        chosen,
+        spec.precision,
+        batch_size or CPU_BATCH,
+        is_tuned=batch_size is not None or chosen.type == "cpu",
+        channels_last=channels_last,
+        compiled=compiled,
+    )
     encoder: Encoder = import_module(f"pipeline.encoders.{spec.encoder}").load(spec, runner)
-    prove_captions(encoder, read_vocabulary().captions(spec.modality))
+    if isinstance(encoder, CaptionEncoder):
+        prove_captions(encoder, read_vocabulary().captions(spec.modality))
     return encoder
 
 
-def prove_captions(encoder: Encoder, captions: Sequence[str]) -> NDArray[np.float32]:
+def with_captions(encoder: Encoder) -> CaptionEncoder:
+    """Return an encoder that reads captions too.
+
+    Raises
+    ------
+    PipelineError
+        It does not.
+    """
+    if not isinstance(encoder, CaptionEncoder):
+        raise PipelineError(f"{encoder.spec.encoder} reads no captions; give clip or clap.")
+    return encoder
+
+
+def prove_captions(encoder: CaptionEncoder, captions: Sequence[str]) -> NDArray[np.float32]:
     """Embed captions and see that C of them give C different token rows and embeddings.
 
     Returns

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.encoders.base import Runner, normalised
+from pipeline.encoders.base import normalised
 from pipeline.encoders.mel import SAMPLE_RATE, WINDOW_SECONDS, LogMel
 from pipeline.encoders.pooling import pool_seconds
+from pipeline.encoders.runner import Runner
 from pipeline.encoders.spec import EncoderSpec
 from pipeline.encoders.tokenizer import CaptionTokenizer, read_tokenizer, stand_in_tokenizer
 from pipeline.encoders.weights import build
@@ -35,6 +36,8 @@ class ClapModel:
     ----------
     module
         The model, in evaluation mode.
+    tower
+        Its part that hears sound.
     map_sound
         Log-mel ``[B, 1001, 64]`` to HTSAT's last feature map ``[B, D', 2, 32]``.
     project_sound
@@ -50,6 +53,7 @@ class ClapModel:
     """
 
     module: torch.nn.Module
+    tower: torch.nn.Module
     map_sound: Callable[[torch.Tensor], torch.Tensor]
     project_sound: Callable[[torch.Tensor], torch.Tensor]
     encode_tokens: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -67,17 +71,12 @@ class ClapEncoder:
     def __init__(self, spec: EncoderSpec, runner: Runner, model: ClapModel) -> None:
         self.spec = spec
         self.dimensions = {"embedding": model.dimension, "map": model.map_dimension}
-        self._runner = runner
+        self.runner = runner
         self._model = model
-        model.module.to(runner.device)
+        runner.place(model.module, model.tower)
         self.logit_scale = model.logit_scale
         self._mel = LogMel().to(runner.device)
         self._tokenizer, self.notes = _tokenizer(spec, model.text_config)
-
-    @property
-    def batch_size(self) -> int:
-        """Segments at a time."""
-        return self._runner.batch_size
 
     def embed(self, segments: NDArray[np.int16]) -> dict[str, NDArray[np.float32]]:
         """Embed sound.
@@ -107,7 +106,7 @@ class ClapEncoder:
             )
         audio = torch.from_numpy(segments)
         seconds = audio.view(videos * count, SAMPLE_RATE)
-        embedding = self._runner.run(seconds, self._mel.seconds, self._embedding)
+        embedding = self.runner.run(seconds, self._mel.seconds, self._embedding)
         return {
             "embedding": embedding.view(videos, count, -1).numpy(),
             "map": self._window_maps(audio).numpy(),
@@ -125,7 +124,7 @@ class ClapEncoder:
             return normalised(self._model.encode_tokens(ids, mask))
 
         tokens = torch.stack(self._tokenizer(captions), dim=1)
-        return self._runner.run(tokens, lambda rows: rows, encode).numpy()
+        return self.runner.run(tokens, lambda rows: rows, encode).numpy()
 
     def _embedding(self, mel: torch.Tensor) -> torch.Tensor:
         pooled = self._model.map_sound(mel).mean(dim=(2, 3))
@@ -139,7 +138,7 @@ class ClapEncoder:
 
         maps = []
         for window in audio.split(WINDOW_SECONDS * SAMPLE_RATE, dim=1):
-            pooled = self._runner.run(window, self._mel.windows, encode)
+            pooled = self.runner.run(window, self._mel.windows, encode)
             maps.append(pooled[:, : window.shape[1] // SAMPLE_RATE])
         return torch.cat(maps, dim=1)
 
@@ -187,6 +186,7 @@ def _transformers_model(spec: EncoderSpec) -> ClapModel:
 
     return ClapModel(
         module=model,
+        tower=model.audio_model,
         map_sound=map_sound,
         project_sound=model.audio_projection,
         encode_tokens=encode_tokens,
@@ -230,6 +230,7 @@ def _laion_model(spec: EncoderSpec) -> ClapModel:
 
     return ClapModel(
         module=model,
+        tower=model.audio_branch,
         map_sound=map_sound,
         project_sound=model.audio_projection,
         encode_tokens=encode_tokens,

@@ -13,7 +13,9 @@ import open_clip
 import torch
 from numpy.typing import NDArray
 
-from pipeline.encoders.base import Runner, normalised
+from pipeline.encoders.base import normalised
+from pipeline.encoders.pixels import PixelNorm
+from pipeline.encoders.runner import Runner
 from pipeline.encoders.spec import EncoderSpec
 from pipeline.encoders.weights import build
 from pipeline.errors import PipelineError
@@ -32,6 +34,8 @@ class ClipModel:
     ----------
     module
         The model, in evaluation mode.
+    tower
+        Its part that sees images.
     encode_images
         Normalised pixels ``[B, 3, H, W]`` to projected embeddings ``[B, D]``.
     encode_tokens
@@ -51,6 +55,7 @@ class ClipModel:
     """
 
     module: torch.nn.Module
+    tower: torch.nn.Module
     encode_images: Callable[[torch.Tensor], torch.Tensor]
     encode_tokens: Callable[[torch.Tensor], torch.Tensor]
     image_size: int
@@ -71,24 +76,17 @@ class ClipEncoder:
         self.spec = spec
         self.notes: dict[str, str] = {}
         self.dimensions = {"embedding": model.dimension}
-        self._runner = runner
+        self.runner = runner
         self._model = model
-        model.module.to(runner.device)
+        runner.place(model.module, model.tower)
         self.logit_scale = model.logit_scale
-        self._mean = torch.tensor(model.mean, device=runner.device)[:, None, None]
-        self._std = torch.tensor(model.std, device=runner.device)[:, None, None]
+        self._normalise = PixelNorm(model.mean, model.std, runner.device)
         self._tokenizer = open_clip.SimpleTokenizer(context_length=model.context_length)
         _check_vocabulary(self._tokenizer, model.vocabulary_size)
 
-    @property
-    def batch_size(self) -> int:
-        """Segments at a time."""
-        return self._runner.batch_size
-
     def transform(self, frames: torch.Tensor) -> torch.Tensor:
         """Return normalised pixels ``[B * K, 3, H, W]`` of uint8 frames ``[B, K, H, W, 3]``."""
-        pixels = frames.flatten(0, 1).permute(0, 3, 1, 2).float()
-        return pixels.div_(255).sub_(self._mean).div_(self._std)
+        return self._normalise(frames.flatten(0, 1)).permute(0, 3, 1, 2)
 
     def embed(self, segments: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Embed frames.
@@ -119,7 +117,7 @@ class ClipEncoder:
             return normalised(frames.unflatten(0, (-1, per_segment)).mean(dim=1))
 
         rows = torch.from_numpy(segments).flatten(0, 1)
-        embedding = self._runner.run(rows, self.transform, encode)
+        embedding = self.runner.run(rows, self.transform, encode)
         return {"embedding": embedding.view(videos, count, -1).numpy()}
 
     def tokenize(self, captions: Sequence[str]) -> torch.Tensor:
@@ -133,7 +131,7 @@ class ClipEncoder:
         def encode(ids: torch.Tensor) -> torch.Tensor:
             return normalised(self._model.encode_tokens(ids))
 
-        embeddings = self._runner.run(self.tokenize(captions), lambda ids: ids, encode)
+        embeddings = self.runner.run(self.tokenize(captions), lambda ids: ids, encode)
         return embeddings.numpy()
 
 
@@ -149,6 +147,7 @@ def _open_clip_model(spec: EncoderSpec) -> ClipModel:
     size = model.visual.image_size
     return ClipModel(
         module=model,
+        tower=model.visual,
         encode_images=model.encode_image,
         encode_tokens=model.encode_text,
         image_size=size if isinstance(size, int) else size[0],
@@ -194,6 +193,7 @@ def _transformers_model(spec: EncoderSpec) -> ClipModel:
     model = build(spec, lambda: CLIPModel(config))
     return ClipModel(
         module=model,
+        tower=model.vision_model,
         encode_images=lambda pixels: model.get_image_features(pixel_values=pixels).pooler_output,
         encode_tokens=lambda ids: model.get_text_features(input_ids=ids).pooler_output,
         image_size=config.vision_config.image_size,

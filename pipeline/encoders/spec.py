@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import PipelineError
 from pipeline.files import existing_file, fingerprint, sha256_of
@@ -11,8 +12,24 @@ from pipeline.files import existing_file, fingerprint, sha256_of
 # Raised whenever the features of the same weights and segments may change.
 FEATURES_VERSION = 1
 
-BACKENDS = {"clip": ("open_clip", "transformers"), "clap": ("laion_clap", "transformers")}
+BACKENDS = {
+    "clip": ("open_clip", "transformers"),
+    "clap": ("laion_clap", "transformers"),
+    "motion": ("torchvision",),
+}
+# Which captions of the vocabulary an encoder reads; motion has no text tower.
+CAPTIONS = {"clip": "visual", "clap": "audio"}
 PRECISIONS = ("fp32", "bf16", "fp16")
+STORAGES = ("float32", "float16")
+# What the motion encoder asks of the decode stage, whatever `decode` says of CLIP's frames: HAN's
+# clips of 8 frames, resized to 112 x 112 (methods.md, 1). differs: the frames are those on the
+# screen in the middle of each eighth of a second, not 80 of the 80 to 82 that `ffmpeg -r 8` writes.
+MOTION_DECODING: dict[str, Any] = {
+    "sampling": "center",
+    "frames_per_segment": 8,
+    "frame_size": 112,
+    "frame_transform": "valor",
+}
 RANDOM_WEIGHTS = re.compile(r"^random(?::(?P<seed>\d{1,9}))?$")
 
 
@@ -23,7 +40,7 @@ class EncoderSpec:
     Attributes
     ----------
     encoder
-        ``clip`` (frames) or ``clap`` (sound).
+        ``clip`` (frames), ``clap`` (sound) or ``motion`` (8 frames a second).
     backend
         The library that runs it, one of ``BACKENDS[encoder]``.
     model
@@ -39,6 +56,8 @@ class EncoderSpec:
         the model folder. Random weights get a stand-in.
     precision
         ``fp32``, or ``bf16`` / ``fp16`` autocast.
+    storage
+        The number type of the cache, ``float32`` or ``float16``; readers get float32.
 
     Raises
     ------
@@ -53,11 +72,13 @@ class EncoderSpec:
     sha256: str | None = None
     tokenizer: str | None = None
     precision: str = "fp32"
+    storage: str = "float32"
 
     def __post_init__(self) -> None:
         _allow("encoder", self.encoder, tuple(BACKENDS))
         _allow(f"backend of {self.encoder}", self.backend, BACKENDS[self.encoder])
         _allow("precision", self.precision, PRECISIONS)
+        _allow("storage", self.storage, STORAGES)
         if self.sha256 is not None and not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
             raise PipelineError(
                 f"sha256 is '{self.sha256}'; it must be the 64 hex digits that"
@@ -69,7 +90,7 @@ class EncoderSpec:
     @property
     def modality(self) -> str:
         """Which captions of the vocabulary the encoder reads: ``audio`` or ``visual``."""
-        return "visual" if self.encoder == "clip" else "audio"
+        return CAPTIONS[self.encoder]
 
     @property
     def random_seed(self) -> int | None:
@@ -95,8 +116,17 @@ class EncoderSpec:
         path = Path(self.weights)
         return self.sha256 or sha256_of(existing_file(path, f"the weights of {self.encoder}"))
 
+    @property
+    def rounding(self) -> dict[str, str]:
+        """How the cache rounds; nothing for float32, so that caches older than this keep theirs."""
+        return {} if self.storage == STORAGES[0] else {"storage": self.storage}
+
     def fingerprint(self, decoding: str) -> str:
         """Return the 10 hex digits that name the feature folder.
+
+        It holds what is meant to decide the numbers. The device, the batch size, the order of a
+        tensor's axes in memory and compilation only decide how the same sums are done; they move
+        an embedding less than another machine does, and are left out.
 
         Parameters
         ----------
@@ -113,6 +143,7 @@ class EncoderSpec:
                 "precision": self.precision,
                 "version": FEATURES_VERSION,
                 "segments": decoding,
+                **self.rounding,
             }
         )
 

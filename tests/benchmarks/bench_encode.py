@@ -49,14 +49,16 @@ SPECS = {
 def bare_clip(encoder, segments: np.ndarray, device: torch.device) -> Callable[[], object]:
     """Return a loop of CLIP's image tower over pixels that are there already."""
     frames = torch.from_numpy(segments).flatten(0, 1)
-    batches = [encoder.transform(part.to(device)) for part in frames.split(encoder.batch_size)]
+    batches = [
+        encoder.transform(part.to(device)) for part in frames.split(encoder.runner.batch_size)
+    ]
     return lambda: [encoder._model.encode_images(batch).cpu() for batch in batches]
 
 
 def bare_clap(encoder, segments: np.ndarray, device: torch.device) -> Callable[[], object]:
     """Return a loop of CLAP's audio tower over spectrograms of seconds and of windows."""
     audio = torch.from_numpy(segments)
-    size = encoder.batch_size
+    size = encoder.runner.batch_size
     seconds = [encoder._mel.seconds(p.to(device)) for p in audio.view(-1, RATE).split(size)]
     videos = max(1, size // T)
     windows = [encoder._mel.windows(part.to(device)) for part in audio.split(videos)]

@@ -10,9 +10,10 @@ from safetensors.torch import load_file, save_file
 from small_encoders import DIMENSION, IMAGE_SIZE, MAP_DIMENSION, clip_config, write_clap, write_clip
 from torch.nn import functional
 
-from pipeline.encoders.base import Runner, choose_device, load_encoder, prove_captions
+from pipeline.encoders.base import choose_device, load_encoder, prove_captions
 from pipeline.encoders.mel import BANDS, SAMPLE_RATE, WINDOW_FRAMES, LogMel
 from pipeline.encoders.pooling import pool_seconds, pooling_matrix
+from pipeline.encoders.runner import Runner
 from pipeline.encoders.spec import EncoderSpec
 from pipeline.errors import PipelineError
 from pipeline.vocabulary import read_vocabulary

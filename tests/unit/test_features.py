@@ -8,6 +8,7 @@ import torch
 from small_encoders import DIMENSION, IMAGE_SIZE, write_clip
 
 from pipeline.cli import main
+from pipeline.encoders.runner import Runner
 from pipeline.encoders.spec import EncoderSpec
 from pipeline.errors import PipelineError, Status
 from pipeline.features import encode_shard
@@ -24,7 +25,7 @@ class Doubler:
     spec = EncoderSpec("clip", "open_clip", "a-name", "random:5")
     source = "frames"
     logit_scale = 2.5
-    batch_size = 2 * T + 1
+    runner = Runner(torch.device("cpu"), batch_size=2 * T + 1)
 
     def __init__(self):
         self.dimensions = {"embedding": 2}
