@@ -24,6 +24,16 @@ class Status(StrEnum):
     TIMEOUT = "timeout"
     CRASHED = "crashed"
     NOT_FINITE = "not_finite"
+    UNAVAILABLE = "unavailable"
+    PRIVATE = "private"
+    AGE_RESTRICTED = "age_restricted"
+    REGION_BLOCKED = "region_blocked"
+    REMOVED = "removed"
+    BAD_ID = "bad_id"
+    FORBIDDEN = "forbidden"
+    RATE_LIMITED = "rate_limited"
+    NETWORK_ERROR = "network_error"
+    SITE_ERROR = "site_error"
 
 
 class ItemError(Exception):

@@ -76,6 +76,24 @@ def plan(annotations: Path, videos: Path, shards: int, untrimmed: bool = False) 
     return list(rows.values())
 
 
+def window_of(name: str) -> tuple[str, float, float]:
+    """Return a name's id, and the start and end of its window in the full video, in seconds.
+
+    Raises
+    ------
+    PipelineError
+        The name cannot be a file name, or is not of the form ``{id}_{start}_{end}``.
+    """
+    child_path(Path(), name)
+    match = NAME.match(name)
+    if match is None or float(match["end"]) <= float(match["start"]):
+        raise PipelineError(
+            f"the video name {name!r} is not of the form id_start_end with start before end, as in "
+            "BjCEufrlXm4_20_30; rename it in the tables."
+        )
+    return match["id"], float(match["start"]), float(match["end"])
+
+
 def shard_of(name: str, shards: int) -> int:
     """Return the shard (1 to ``shards``) of a name; other names do not change it."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") % shards + 1
@@ -141,18 +159,11 @@ def _is_inside(entry: os.DirEntry[str], folder: Path) -> bool:
 
 def _locate(name: str, files: dict[str, str], untrimmed: bool) -> tuple[str, float, float]:
     """Return the path (or nothing) and the window of a name."""
-    child_path(Path(), name)
-    match = NAME.match(name)
-    if match is None or float(match["end"]) <= float(match["start"]):
-        raise PipelineError(
-            f"the video name {name!r} is not of the form id_start_end with start before end, as in "
-            "BjCEufrlXm4_20_30; rename it in the tables."
-        )
-    start, end = float(match["start"]), float(match["end"])
+    identity, start, end = window_of(name)
     if name in files or not untrimmed:
-        path = files.get(name) or files.get(match["id"], "")
+        path = files.get(name) or files.get(identity, "")
         return path, 0.0, round(end - start, 6)
-    return files.get(match["id"], ""), start, end
+    return files.get(identity, ""), start, end
 
 
 def _size(path: str) -> int:

@@ -1,0 +1,71 @@
+"""``videos``: download what a folder of videos lacks, and list what is missing."""
+
+import argparse
+from pathlib import Path
+from typing import get_args
+
+from pipeline.cli.arguments import add_annotations, add_videos
+from pipeline.videos.ledger import Retry
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the stage's arguments."""
+    add_annotations(parser)
+    add_videos(parser)
+    add = parser.add_argument
+    add("--list", action="store_true", help="ask for nothing; only list what is missing")
+    add(
+        "--retry",
+        choices=get_args(Retry),
+        default="transient",
+        help="which of those that did not come earlier are asked for again (default: transient)",
+    )
+    add("--url", help="a video's address, with {id} for its id (default: YouTube's)")
+    add("--height", type=int, default=360, metavar="PIXELS", help="of the pictures (default: 360)")
+    add("--cookies", type=Path, metavar="FILE", help="cookie file in Netscape's format")
+    add("--timeout-seconds", type=float, default=30.0, help="longest silence (default: 30)")
+    add("--sleep-seconds", type=float, default=5.0, help="mean pause between videos (default: 5)")
+    add("--attempts", type=int, default=3, help="for troubles that may pass (default: 3)")
+    add("--backoff-seconds", type=float, default=10.0, help="first wait, doubled (default: 10)")
+    add("--stop-after", type=int, default=1, help="signs of blocking that end it (default: 1)")
+    add("--seed", type=int, default=0, help="of the pauses' jitter (default: 0)")
+    add("--out", type=Path, required=True, metavar="DIR", help="for missing.tsv and coverage.tsv")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Download, write what is missing, and print each split's coverage."""
+    from pipeline.manifest import plan
+    from pipeline.videos.coverage import write_coverage
+
+    folders = (arguments.annotations, arguments.videos)
+    try:
+        if not arguments.list:
+            _download(arguments)
+    finally:
+        rows = plan(*folders, shards=1, untrimmed=arguments.untrimmed)
+        coverage = write_coverage(rows, arguments.videos, arguments.out)
+        print("\n".join([*map(str, coverage), f"missing: {arguments.out / 'missing.tsv'}"]))
+
+
+def _download(arguments: argparse.Namespace) -> None:
+    from pipeline.manifest import plan
+    from pipeline.videos.download import download_missing
+    from pipeline.videos.pace import Politeness
+    from pipeline.videos.site import YOUTUBE, Site
+
+    arguments.videos.mkdir(parents=True, exist_ok=True)
+    rows = plan(arguments.annotations, arguments.videos, 1, arguments.untrimmed)
+    site = Site(
+        url=arguments.url or YOUTUBE,
+        height=arguments.height,
+        cookies=arguments.cookies,
+        timeout_seconds=arguments.timeout_seconds,
+    )
+    politeness = Politeness(
+        sleep_seconds=arguments.sleep_seconds,
+        attempts=arguments.attempts,
+        backoff_seconds=arguments.backoff_seconds,
+        stop_after=arguments.stop_after,
+        seed=arguments.seed,
+    )
+    download_missing(rows, arguments.videos, site, politeness, arguments.retry)

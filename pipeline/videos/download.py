@@ -1,0 +1,66 @@
+"""The download run: every video that the folder lacks, one after the other."""
+
+import functools
+import logging
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pipeline.errors import PipelineError
+from pipeline.manifest import Row
+from pipeline.progress import track
+from pipeline.videos.ledger import LEDGER_NAME, Ledger, Record, Retry
+from pipeline.videos.pace import Pace, Politeness
+from pipeline.videos.site import Site, tools
+
+logger = logging.getLogger(__name__)
+
+WORK_NAME = ".downloading"
+
+
+def download_missing(
+    rows: Sequence[Row], videos: Path, site: Site, politeness: Politeness, retry: Retry
+) -> None:
+    """Ask for every video of the tables that has no file, and keep a status table beside them.
+
+    It may be killed at any moment: a clip gets its name when it is whole, and the table is whole
+    after every video. The same call again goes on from there.
+
+    Parameters
+    ----------
+    rows
+        The videos of the tables, as ``manifest.plan`` lists them.
+    videos
+        The folder, which gets ``{name}.mp4`` and ``videos.status.tsv``.
+    site, politeness
+        Where and how to ask.
+    retry
+        Which of those that did not come earlier are asked for again, see ``Ledger.is_due``.
+
+    Raises
+    ------
+    PipelineError
+        yt-dlp is not installed, the site blocks, or so much fails that going on makes no sense.
+    """
+    ledger = Ledger(videos / LEDGER_NAME)
+    due = [row.filename for row in rows if not row.path and ledger.is_due(row.filename, retry)]
+    if not due:
+        logger.info("videos: nothing to ask for")
+        return
+    work, pace = videos / WORK_NAME, Pace(politeness)
+    counts: Counter[str] = Counter()
+    with tools(work):
+        for place, name in enumerate(track(due, len(due), "videos")):
+            if place:
+                pace.pause()
+            answer, requests = pace.ask(functools.partial(site.download, name, videos, work))
+            time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            ledger.add(Record(name, answer.status, answer.detail, requests, time))
+            counts[answer.status] += 1
+            if reason := pace.reason_to_stop():
+                raise PipelineError(f"stopped at '{name}', {place + 1} of {len(due)}: {reason}")
+    shutil.rmtree(work)
+    summary = ", ".join(f"{status} {count}" for status, count in counts.most_common())
+    logger.info("videos: %d asked for: %s", len(due), summary)
