@@ -1,0 +1,90 @@
+"""``parse``: what is heard and seen in videos that nobody annotated."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.files import REPOSITORY
+
+if TYPE_CHECKING:
+    from pipeline.parse.setup import Setup
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the stage's arguments."""
+    add = parser.add_argument
+    add("videos", nargs="+", type=Path, metavar="VIDEO", help="media files, or folders of them")
+    how = parser.add_mutually_exclusive_group(required=True)
+    how.add_argument("--checkpoint", type=Path, metavar="DIR", help="folder a training left")
+    how.add_argument("--classes", metavar="TEXT", help="'a bell, a dog, rain': with no training")
+    add("--out", type=Path, required=True, metavar="DIR", help="a folder a video is written there")
+    add("--setup", type=Path, metavar="JSON", help="parsing.json, where it is not above DIR")
+    add(
+        "--config",
+        type=Path,
+        metavar="YAML",
+        help="whose encoders to take: with --classes (default: config.yaml), or where a"
+        " checkpoint's lie elsewhere by now",
+    )
+    add("--overlap", type=int, metavar="SECONDS", help="of windows (default: half of one, or 0)")
+    add("--threshold", type=float, metavar="P", help="of events (default: the method's own)")
+    add(
+        "--embed-mb",
+        type=float,
+        default=24.0,
+        metavar="MB",
+        help="up to this the page holds the video itself (default: %(default)g)",
+    )
+    add("--workers", type=int, default=1, help="decode processes at a time (default: 1)")
+    add("--timeout-seconds", type=float, default=60.0, help="for one window (default: 60)")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:INDEX (default: auto)")
+    add("--threads", type=int, metavar="N", help="CPU threads (default: OMP_NUM_THREADS, or all)")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Parse; print where to look."""
+    from pipeline.cli.sources import limit_threads
+    from pipeline.encoders.base import choose_device, load_encoder
+    from pipeline.parse.readers import Reader, TrainedReader, ZeroShotReader, check_setup
+    from pipeline.parse.stage import Options, parse_files
+
+    limit_threads(arguments)
+    setup = _setup(arguments)
+    if arguments.checkpoint:
+        check_setup(arguments.checkpoint, setup)
+    encoders = {
+        name: load_encoder(spec, arguments.device, batch_size=setup.segments)
+        for name, spec in setup.specs.items()
+    }
+    reader: Reader
+    if arguments.checkpoint:
+        device = choose_device(arguments.device)
+        reader = TrainedReader(arguments.checkpoint, setup, encoders, device, arguments.threshold)
+    else:
+        reader = ZeroShotReader(setup.classes, encoders, arguments.threshold)
+    default_overlap = setup.segments // 2 if arguments.checkpoint else 0
+    options = Options(
+        overlap=default_overlap if arguments.overlap is None else arguments.overlap,
+        workers=arguments.workers,
+        timeout_seconds=arguments.timeout_seconds,
+        embed_bytes=int(arguments.embed_mb * (1 << 20)),
+    )
+    parsed = parse_files(arguments.videos, reader, setup, encoders, options, arguments.out)
+    page = arguments.out / "index.html" if len(parsed) > 1 else None
+    print(page or arguments.out / parsed[0].name / "index.html")
+
+
+def _setup(arguments: argparse.Namespace) -> "Setup":
+    """Return the run's setup, or one of a configuration for the classes that are named."""
+    from pipeline.config import read_config
+    from pipeline.parse.readers import classes_of
+    from pipeline.parse.setup import find_setup, read_setup, setup_of
+
+    if arguments.classes is not None:
+        default = Path("config.yaml")
+        config = arguments.config or (default if default.is_file() else REPOSITORY / default)
+        return setup_of(read_config(config), classes_of(arguments.classes))
+    setup = read_setup(arguments.setup or find_setup(arguments.checkpoint))
+    if arguments.config:
+        return setup_of(read_config(arguments.config), setup.classes)
+    return setup

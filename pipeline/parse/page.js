@@ -1,0 +1,289 @@
+"use strict";
+(() => {
+  const byId = (id) => document.getElementById(id);
+  const data = JSON.parse(byId("data").textContent);
+  const media = byId("media");
+  const slider = byId("threshold");
+  const tracks = byId("tracks");
+  const HEARD = 0, SEEN = 1;
+  const TITLES = ["Heard", "Seen"], STYLES = ["heard", "seen"];
+  const ABSENT = ["The file has no sound.", "The file has no pictures."];
+  const PIXELS_A_SECOND = 4; // a long video's timeline scrolls rather than become finer
+  const NARROW = 38; // pixels that a bar needs to show its confidence
+
+  // ---- events from scores
+
+  function runs(seconds, isActive) {
+    const found = [];
+    for (let t = 0, onset = -1; t <= seconds; t++) {
+      const active = t < seconds && isActive(t);
+      if (active && onset < 0) onset = t;
+      if (!active && onset >= 0) {
+        found.push({ onset, offset: t });
+        onset = -1;
+      }
+    }
+    return found;
+  }
+
+  function mean(onset, offset, value) {
+    let sum = 0;
+    for (let t = onset; t < offset; t++) sum += value(t);
+    return sum / (offset - onset) / data.scale;
+  }
+
+  /** Events of each track, and the table's, in which every second has one modality. */
+  function eventsAt(threshold) {
+    const limit = Math.round(threshold * data.scale);
+    const bars = [[], []], rows = [];
+    data.classes.forEach((name, index) => {
+      const [audio, visual] = data.scores.map((track) => track[index]);
+      [audio, visual].forEach((values, track) => {
+        for (const run of runs(data.seconds, (t) => values[t] >= limit)) {
+          const confidence = mean(run.onset, run.offset, (t) => values[t]);
+          bars[track].push({ ...run, index, name, confidence });
+        }
+      });
+      const smaller = (t) => Math.min(audio[t], visual[t]);
+      const kinds = [
+        ["audible", (t) => audio[t] >= limit && visual[t] < limit, (t) => audio[t]],
+        ["visible", (t) => visual[t] >= limit && audio[t] < limit, (t) => visual[t]],
+        ["both", (t) => smaller(t) >= limit, smaller],
+      ];
+      for (const [modality, isActive, value] of kinds) {
+        for (const run of runs(data.seconds, isActive)) {
+          const confidence = mean(run.onset, run.offset, value);
+          rows.push({ ...run, index, name, modality, confidence });
+        }
+      }
+    });
+    rows.sort((a, b) => a.onset - b.onset || a.index - b.index || a.offset - b.offset);
+    return { bars, rows };
+  }
+
+  // ---- drawing
+
+  function element(tag, style, text) {
+    const made = document.createElement(tag);
+    if (style) made.className = style;
+    if (text !== undefined) made.textContent = text;
+    return made;
+  }
+
+  function clock(seconds) {
+    const whole = Math.floor(seconds);
+    return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+  }
+
+  function row(style, name) {
+    const made = element("div", `row ${style}`);
+    made.append(element("div", "name", name), element("div", "lane"));
+    return made;
+  }
+
+  /** Seconds between two marks: about ten of them, a round number. */
+  function markStep() {
+    return [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800].find((s) => data.seconds / s <= 12) || 3600;
+  }
+
+  function scaleRow() {
+    const made = row("scale", "");
+    const lane = made.lastChild;
+    const step = markStep();
+    for (let t = 0; t <= data.seconds; t += step) {
+      if (t > 0 && t < data.seconds && data.seconds - t < step * 0.6) continue;
+      const mark = element("span", "", clock(t));
+      mark.style.left = `${(100 * t) / data.seconds}%`;
+      lane.append(mark);
+    }
+    return made;
+  }
+
+  function trace(values, threshold) {
+    const space = "http://www.w3.org/2000/svg";
+    const svg = document.createElementNS(space, "svg");
+    svg.setAttribute("class", "trace");
+    svg.setAttribute("viewBox", `0 0 ${data.seconds} 1`);
+    svg.setAttribute("preserveAspectRatio", "none");
+    svg.setAttribute("aria-hidden", "true");
+    const path = document.createElementNS(space, "path");
+    const steps = values.map((value) => `V${1 - value / data.scale}h1`).join("");
+    path.setAttribute("d", `M0 1${steps}V1Z`);
+    const line = document.createElementNS(space, "line");
+    const attributes = { x1: 0, x2: data.seconds, y1: 1 - threshold, y2: 1 - threshold };
+    for (const [key, value] of Object.entries(attributes)) line.setAttribute(key, value);
+    svg.append(path, line);
+    return svg;
+  }
+
+  function bar(event, track) {
+    const made = element("button", "bar", event.confidence.toFixed(2));
+    made.type = "button";
+    made.style.left = `${(100 * event.onset) / data.seconds}%`;
+    made.style.width = `${(100 * (event.offset - event.onset)) / data.seconds}%`;
+    const span = `${clock(event.onset)} to ${clock(event.offset)}`;
+    const words = `${event.name}, ${STYLES[track]}, ${span}, confidence ${event.confidence.toFixed(2)}`;
+    made.setAttribute("aria-label", words);
+    made.title = words;
+    made.dataset.onset = event.onset;
+    return made;
+  }
+
+  function trackRows(track, bars, threshold) {
+    const head = row(`head ${STYLES[track]}`, TITLES[track]);
+    const made = [head];
+    if (!bars.length) {
+      head.lastChild.textContent = data.present[track] ? "Nothing at this threshold." : ABSENT[track];
+      head.classList.add("is-empty");
+    }
+    for (const index of [...new Set(bars.map((event) => event.index))]) {
+      const line = row(STYLES[track], data.classes[index]);
+      line.dataset.track = track;
+      line.dataset.index = index;
+      line.lastChild.append(trace(data.scores[track][index], threshold));
+      for (const event of bars) if (event.index === index) line.lastChild.append(bar(event, track));
+      made.push(line);
+    }
+    return made;
+  }
+
+  function tableRow(event) {
+    const made = element("tr");
+    const jump = element("button", "", clock(event.onset));
+    jump.type = "button";
+    jump.dataset.onset = event.onset;
+    jump.setAttribute("aria-label", `Go to ${clock(event.onset)}, ${event.name}`);
+    const name = element("th", "text", event.name);
+    name.scope = "row";
+    const from = element("td");
+    from.append(jump);
+    made.append(
+      from,
+      element("td", "", clock(event.offset)),
+      name,
+      element("td", "text", event.modality),
+      element("td", "", event.confidence.toFixed(2)),
+    );
+    return made;
+  }
+
+  let shown = { bars: [[], []], rows: [] };
+
+  function draw() {
+    const threshold = Number(slider.value);
+    shown = eventsAt(threshold);
+    byId("value").textContent = threshold.toFixed(2);
+    slider.setAttribute("aria-valuetext", threshold.toFixed(2));
+    const [heard, seen] = shown.bars.map((bars) => bars.length);
+    byId("summary").textContent = `${heard} heard and ${seen} seen ${heard + seen === 1 ? "event" : "events"} at this threshold.`;
+    tracks.replaceChildren(
+      scaleRow(),
+      ...trackRows(HEARD, shown.bars[HEARD], threshold),
+      ...trackRows(SEEN, shown.bars[SEEN], threshold),
+    );
+    byId("rows").replaceChildren(...shown.rows.map(tableRow));
+    fit();
+    follow();
+  }
+
+  function fit() {
+    for (const made of tracks.querySelectorAll(".bar")) {
+      made.classList.toggle("is-narrow", made.getBoundingClientRect().width < NARROW);
+    }
+  }
+
+  // ---- time
+
+  function now() {
+    return media ? Math.min(media.currentTime, data.seconds) : 0;
+  }
+
+  function seek(seconds) {
+    if (!media) return;
+    media.currentTime = Math.max(0, Math.min(seconds, media.duration || data.seconds));
+    follow();
+  }
+
+  function follow() {
+    const time = now();
+    tracks.style.setProperty("--now", time / data.seconds);
+    const active = shown.bars.map((bars) => bars.filter((e) => e.onset <= time && time < e.offset));
+    const names = active.map((events) => events.map((event) => event.name).join(", ") || "nothing");
+    byId("now").textContent = `${clock(time)} – heard: ${names[HEARD]}; seen: ${names[SEEN]}`;
+    const keys = new Set(active.flatMap((events, track) => events.map((e) => `${track}/${e.index}`)));
+    for (const line of tracks.querySelectorAll("[data-track]")) {
+      line.classList.toggle("is-now", keys.has(`${line.dataset.track}/${line.dataset.index}`));
+    }
+    if (media && !media.paused) keepInSight(time);
+  }
+
+  function keepInSight(time) {
+    const scroller = byId("timeline");
+    const lane = tracks.querySelector(".lane");
+    const place = lane.offsetLeft + (lane.offsetWidth * time) / data.seconds;
+    if (place < scroller.scrollLeft + lane.offsetLeft || place > scroller.scrollLeft + scroller.clientWidth) {
+      scroller.scrollLeft = place - scroller.clientWidth / 3;
+    }
+  }
+
+  function everyFrame() {
+    follow();
+    if (!media.paused) requestAnimationFrame(everyFrame);
+  }
+
+  // ---- what people do
+
+  document.addEventListener("click", (event) => {
+    const jump = event.target.closest("[data-onset]");
+    if (jump) return seek(Number(jump.dataset.onset));
+    const lane = event.target.closest(".lane");
+    if (!lane) return;
+    const box = lane.getBoundingClientRect();
+    seek((data.seconds * (event.clientX - box.left)) / box.width);
+  });
+
+  function setThreshold(value) {
+    slider.value = value;
+    draw();
+  }
+
+  const KEYS = {
+    " ": () => media && (media.paused ? media.play() : media.pause()),
+    ArrowLeft: () => seek(now() - 1),
+    ArrowRight: () => seek(now() + 1),
+    ArrowUp: () => seek(now() + 10),
+    ArrowDown: () => seek(now() - 10),
+    Home: () => seek(0),
+    "[": () => setThreshold(Number(slider.value) - 0.05),
+    "]": () => setThreshold(Number(slider.value) + 0.05),
+  };
+
+  document.addEventListener("keydown", (event) => {
+    if (event.altKey || event.ctrlKey || event.metaKey || !(event.key in KEYS)) return;
+    const isThreshold = event.key === "[" || event.key === "]";
+    // A slider has arrows and a button has the space bar for itself.
+    if (!isThreshold && event.target === slider) return;
+    if (event.key === " " && event.target.closest("button, a, summary")) return;
+    event.preventDefault();
+    KEYS[event.key]();
+  }, true);
+
+  slider.addEventListener("input", draw);
+  byId("reset").addEventListener("click", () => setThreshold(data.threshold));
+  addEventListener("resize", fit);
+
+  if (media) {
+    const content = byId("content");
+    if (content) {
+      const bytes = Uint8Array.from(atob(content.textContent), (mark) => mark.charCodeAt(0));
+      content.remove();
+      // Not a data: address, which Safari does not play.
+      media.src = URL.createObjectURL(new Blob([bytes], { type: media.dataset.type }));
+    }
+    for (const kind of ["seeked", "timeupdate", "loadedmetadata"]) media.addEventListener(kind, follow);
+    media.addEventListener("play", everyFrame);
+  }
+  tracks.style.minWidth = `${PIXELS_A_SECOND * data.seconds}px`;
+  tracks.style.setProperty("--parts", data.seconds / markStep());
+  draw();
+})();

@@ -1,0 +1,218 @@
+"""What reads windows: a trained parser, or the encoders' likeness to captions alone."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.checkpoint import FILE, read_checkpoint
+from pipeline.encoders.base import CaptionEncoder
+from pipeline.errors import PipelineError
+from pipeline.files import sha256_of
+from pipeline.parse.events import Thresholds
+from pipeline.parse.setup import Setup
+from pipeline.parsers.interface import ParserInputs
+from pipeline.prediction import Probabilities, parse_videos
+from pipeline.vocabulary import MODALITIES, EventClass
+
+# The forms of LLP's captions (VALOR, NeurIPS 2023), and what they say when nothing is named.
+CAPTIONS = {"visual": "A photo of {}.", "audio": "This is a sound of {}"}
+BACKGROUND = {"visual": "A photo.", "audio": "This is a sound"}
+ZERO_SHOT_THRESHOLD = 0.5
+ENCODER_OF = {"audio": "clap", "visual": "clip"}
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Features of W windows.
+
+    Attributes
+    ----------
+    features
+        Encoder to its arrays ``[W, T, D]``.
+    heard, seen
+        Which windows have any sound and any pictures, ``[W]``.
+    """
+
+    features: Mapping[str, Mapping[str, Array]]
+    heard: NDArray[np.bool_]
+    seen: NDArray[np.bool_]
+
+    @property
+    def present(self) -> dict[str, NDArray[np.bool_]]:
+        """The same by modality."""
+        return {"audio": self.heard, "visual": self.seen}
+
+
+class Reader(Protocol):
+    """Says how probable each class is in each second of some windows.
+
+    Attributes
+    ----------
+    class_names
+        The C classes.
+    thresholds
+        What makes events of its probabilities.
+    provenance
+        What it is: a name and a value each.
+    """
+
+    class_names: tuple[str, ...]
+    thresholds: Thresholds
+    provenance: Mapping[str, str]
+
+    def read(self, windows: Windows) -> Probabilities:
+        """Return probabilities ``[W, T, C]`` and gates ``[W, 2, C]``."""
+
+
+class TrainedReader:
+    """A checkpoint; see ``Reader``."""
+
+    def __init__(
+        self,
+        folder: Path,
+        setup: Setup,
+        encoders: Mapping[str, CaptionEncoder],
+        device: torch.device,
+        threshold: float | None,
+    ) -> None:
+        checkpoint = read_checkpoint(folder)
+        check_setup(folder, setup)
+        self.class_names = checkpoint.classes
+        self.thresholds = Thresholds.of(checkpoint.recipe, threshold)
+        self.provenance = {
+            "method": checkpoint.method,
+            "seed": str(checkpoint.seed),
+            "checkpoint": f"sha256 {sha256_of(folder / FILE)}",
+        }
+        self._recipe = checkpoint.recipe
+        self._device = device
+        self._parser = checkpoint.build().to(device)
+        self._vocabulary = setup.vocabulary
+        self._encoders = encoders
+        self._texts = {
+            modality: encoders[ENCODER_OF[modality]].embed_captions(
+                self._vocabulary.captions(modality)
+            )
+            for modality in MODALITIES
+        }
+
+    def read(self, windows: Windows) -> Probabilities:
+        """Parse windows as ``predict`` parses videos; the prior is of the windows' own features.
+
+        A modality that a window does not have at all gives no pseudo-labels.
+        """
+        semantics: dict[str, torch.Tensor] = {}
+        if self._recipe.uses_prior:
+            for modality in MODALITIES:
+                semantics[f"prior_{modality}"] = torch.from_numpy(self._prior(windows, modality))
+                semantics[f"text_{modality}"] = torch.from_numpy(self._texts[modality])
+        inputs = ParserInputs(
+            audio=torch.from_numpy(windows.features["clap"][self._recipe.audio_input]),
+            visual=torch.from_numpy(windows.features["clip"]["embedding"]),
+            **semantics,
+        )
+        return parse_videos(self._parser, inputs.to(self._device), self._recipe)
+
+    def _prior(self, windows: Windows, modality: str) -> Array:
+        """Return unmasked pseudo-labels ``[W, T, C]`` of 0 and 1, by the run's thresholds."""
+        encoder = self._encoders[ENCODER_OF[modality]]
+        # The same two products as in pseudo_labels.read_logits.
+        text = encoder.logit_scale * self._texts[modality].T
+        logits = windows.features[ENCODER_OF[modality]]["embedding"] @ text
+        above = logits > np.array(self._vocabulary.thresholds(modality))
+        prior: Array = (above & windows.present[modality][:, None, None]).astype(np.float32)
+        return prior
+
+
+class ZeroShotReader:
+    """CLIP's and CLAP's likeness to captions, with no training; see ``Reader``.
+
+    The probability of a class in a second is that of its caption against the background's, by the
+    softmax that the encoder was trained with: σ(s · (cos(x, caption) - cos(x, background))), with s
+    the exponentiated logit scale. It is 0.5 where the second is as near to one as to the other, so
+    0.5 is the threshold, and classes do not compete. There is no video-level gate.
+    """
+
+    thresholds: Thresholds
+
+    def __init__(
+        self,
+        classes: Sequence[EventClass],
+        encoders: Mapping[str, CaptionEncoder],
+        threshold: float | None,
+    ) -> None:
+        chosen = ZERO_SHOT_THRESHOLD if threshold is None else threshold
+        self.class_names = tuple(known.name for known in classes)
+        self.thresholds = Thresholds(ZERO_SHOT_THRESHOLD, ZERO_SHOT_THRESHOLD, chosen)
+        self.provenance = {"method": "zero-shot"}
+        self._directions = {}
+        for modality in MODALITIES:
+            captions = [getattr(known, f"{modality}_caption") for known in classes]
+            encoder = encoders[ENCODER_OF[modality]]
+            text = encoder.embed_captions([*captions, BACKGROUND[modality]])
+            self._directions[modality] = encoder.logit_scale * (text[:-1] - text[-1]).T
+
+    def read(self, windows: Windows) -> Probabilities:
+        """Return σ of the logits against the background; the gates are 1."""
+        probabilities = {}
+        for modality in MODALITIES:
+            embedding = windows.features[ENCODER_OF[modality]]["embedding"]
+            logits = embedding @ self._directions[modality]
+            probabilities[modality] = (0.5 + 0.5 * np.tanh(logits / 2)).astype(np.float32)
+        gate = np.ones((len(windows.heard), 2, len(self.class_names)), np.float32)
+        return Probabilities(probabilities["audio"], probabilities["visual"], gate)
+
+
+def check_setup(folder: Path, setup: Setup) -> None:
+    """See that a setup is of a checkpoint's run; no encoder is loaded for it.
+
+    Raises
+    ------
+    PipelineError
+        They are of other classes or features, or the checkpoint needs features of motion.
+    """
+    checkpoint = read_checkpoint(folder)
+    if checkpoint.recipe.motion:
+        raise PipelineError(
+            f"'{folder}' needs 3-D features, which parse does not make; train with motion: false."
+        )
+    if checkpoint.classes != setup.vocabulary.names:
+        raise PipelineError(
+            f"'{folder}' was trained on {len(checkpoint.classes)} classes that are not the setup's"
+            f" {len(setup.classes)}; give the setup of the same run."
+        )
+    checkpoint.check_features(setup.fingerprints())
+
+
+def classes_of(text: str) -> list[EventClass]:
+    """Return the classes that a person names, separated by commas, with captions in LLP's form.
+
+    Raises
+    ------
+    PipelineError
+        There is none, or one stands twice.
+    """
+    phrases = [" ".join(part.split()) for part in text.split(",") if part.strip()]
+    names = [re.sub(r"\s", "_", phrase) for phrase in phrases]
+    if not names or len(set(names)) != len(names):
+        raise PipelineError(
+            f"--classes is {text!r}; name at least one class, each once, separated by commas."
+        )
+    return [
+        EventClass(
+            name=name,
+            visual_caption=CAPTIONS["visual"].format(phrase),
+            audio_caption=CAPTIONS["audio"].format(phrase),
+            visual_threshold=0,
+            audio_threshold=0,
+        )
+        for name, phrase in zip(names, phrases, strict=True)
+    ]

@@ -1,0 +1,203 @@
+"""The videos that a person gives: their files, safe names, lengths, and decoded windows."""
+
+import functools
+import logging
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import av
+
+from pipeline.errors import ItemError, PipelineError, Status
+from pipeline.manifest import EXTENSIONS, Row
+from pipeline.media.probe import open_media, probe
+from pipeline.media.worker import run_isolated
+from pipeline.parse.windows import window_starts
+from pipeline.progress import track
+from pipeline.segments import Decoded, Decoding, decode_video
+
+logger = logging.getLogger(__name__)
+
+SOUND_EXTENSIONS = ("m4a", "mp3", "wav", "flac", "ogg", "opus", "aac", "weba", "wma")
+# A folder's and, in tables, a video's name; file systems allow 255 bytes.
+NAME_BYTES = 120
+# A header can claim any length; each hour costs 720 windows of 10 seconds.
+MOST_HOURS = 12
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A picture or sound stream: its index in the file, codec, and pixel format (or none)."""
+
+    index: int
+    codec: str
+    pixels: str = ""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a file holds.
+
+    Attributes
+    ----------
+    seconds
+        From the clock's zero to the end of the longer stream, by the packets' times.
+    container
+        ffmpeg's names of its format, joined by commas.
+    pictures, sound
+        The streams that are parsed.
+    """
+
+    seconds: float
+    container: str
+    pictures: Stream | None
+    sound: Stream | None
+
+    @property
+    def length(self) -> int:
+        """L, seconds to parse: a last half second or more counts as one."""
+        return max(1, int(self.seconds + 0.5))
+
+
+@dataclass(frozen=True)
+class Video:
+    """A video to parse.
+
+    Attributes
+    ----------
+    name
+        Safe as a folder's name and in a table, unique among the videos given together.
+    path
+        Its file.
+    facts
+        What it holds.
+    starts
+        First second of each window.
+    """
+
+    name: str
+    path: Path
+    facts: Facts
+    starts: tuple[int, ...]
+
+
+def list_files(given: Iterable[Path]) -> list[Path]:
+    """Return files as they are, and of folders the media files in them, sorted by name.
+
+    Raises
+    ------
+    PipelineError
+        A folder has none.
+    """
+    known = {f".{extension}" for extension in (*EXTENSIONS, *SOUND_EXTENSIONS)}
+    found: list[Path] = []
+    for path in given:
+        if not path.is_dir():
+            found.append(path)
+            continue
+        inside = [p for p in path.iterdir() if p.suffix.lower() in known and p.is_file()]
+        if not inside:
+            raise PipelineError(
+                f"the folder '{path}' has no media files; known are {', '.join(sorted(known))}."
+            )
+        found += sorted(inside)
+    return found
+
+
+def safe_names(paths: Sequence[Path]) -> list[str]:
+    """Return a name for each file: its stem with odd characters as ``_``, numbered if taken."""
+    taken: set[str] = set()
+    names = []
+    for path in paths:
+        stem = re.sub(r"[^\w.()+-]", "_", path.stem).lstrip(".") or "video"
+        stem = stem.encode(errors="replace")[:NAME_BYTES].decode(errors="ignore")
+        name, number = stem, 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{stem}-{number}"
+        taken.add(name.casefold())
+        names.append(name)
+    return names
+
+
+def inspect(path: Path) -> Facts:
+    """Read what a file holds; meant for a worker process.
+
+    Raises
+    ------
+    ItemError
+        It cannot be opened, holds nothing, or claims to be longer than half a day.
+    """
+    media = probe(path)
+    with open_media(path) as container:
+        used = [
+            index for index in (media.video, media.audio and media.audio.index) if index is not None
+        ]
+        end = 0.0
+        try:
+            for packet in container.demux([container.streams[index] for index in used]):
+                time = packet.pts if packet.pts is not None else packet.dts
+                if time is not None and packet.time_base is not None:
+                    end = max(end, float((time + (packet.duration or 0)) * packet.time_base))
+        except av.FFmpegError:
+            pass  # a file cut in the middle gives what it has
+        seconds = end - media.origin if end > media.origin else media.seconds
+        if seconds > MOST_HOURS * 3600:
+            raise ItemError(
+                Status.NOT_MEDIA, f"it claims {seconds / 3600:.0f} hours; {MOST_HOURS} are allowed"
+            )
+        streams = {
+            index: Stream(
+                index,
+                container.streams[index].codec_context.name,
+                getattr(container.streams[index].codec_context, "pix_fmt", None) or "",
+            )
+            for index in used
+        }
+        return Facts(
+            seconds=seconds,
+            container=container.format.name,
+            pictures=streams[media.video] if media.video is not None else None,
+            sound=streams[media.audio.index] if media.audio else None,
+        )
+
+
+def inspect_videos(
+    paths: Sequence[Path], segments: int, overlap: int, workers: int, timeout_seconds: float
+) -> tuple[list[Video], dict[str, ItemError]]:
+    """Return the videos that can be opened, and why the others, by name, cannot."""
+    names = safe_names(paths)
+    videos: dict[int, Video] = {}
+    failures: dict[str, ItemError] = {}
+    for place, facts in run_isolated(inspect, paths, workers, timeout_seconds):
+        if isinstance(facts, ItemError):
+            failures[names[place]] = facts
+            continue
+        starts = window_starts(facts.length, segments, overlap)
+        videos[place] = Video(names[place], paths[place], facts, starts)
+    return [videos[place] for place in sorted(videos)], failures
+
+
+def decode_windows(
+    videos: Sequence[Video], decoding: Decoding, workers: int, timeout_seconds: float
+) -> Iterator[tuple[Video, int, Decoded | ItemError]]:
+    """Decode every window of every video as a video of its own; yield them as they are done.
+
+    A stream that is missing or over is padded, whatever the run's policies: see ``Decoding``.
+
+    Yields
+    ------
+    The video, the window's place in it, and the window or why it cannot be had.
+    """
+    padded = replace(decoding, missing_audio="pad", missing_video="pad", short="pad")
+    rows = [
+        (video, place, Row(video.name, "", 0, str(video.path), start, start + decoding.segments))
+        for video in videos
+        for place, start in enumerate(video.starts)
+    ]
+    decode = functools.partial(decode_video, decoding=padded)
+    outcomes = run_isolated(decode, [row for _, _, row in rows], workers, timeout_seconds)
+    for index, outcome in track(outcomes, len(rows), "parse", "windows"):
+        video, place, _ = rows[index]
+        yield video, place, outcome
