@@ -47,7 +47,7 @@ REASONS: tuple[tuple[Status, str], ...] = (
     (Status.NETWORK_ERROR, r"packet corrupt|invalid data found"),
     (Status.TOO_SHORT, r"Nothing was written into output file"),
     (Status.NETWORK_ERROR, r"ffmpeg exited with code"),
-    (Status.NOT_MEDIA, r"unsupported url|no video formats|requested format is not available"),
+    (Status.NOT_MEDIA, r"unsupported url|no video formats|no suitable extractor"),
 )
 
 

@@ -23,7 +23,8 @@ from pipeline.videos.answers import Answer, answer_of
 
 logger = logging.getLogger(__name__)
 
-YOUTUBE = "https://www.youtube.com/watch?v={id}"
+YOUTUBE_HOME = "https://www.youtube.com/"
+YOUTUBE = YOUTUBE_HOME + "watch?v={id}"
 IDENTITY = re.compile(r"[A-Za-z0-9_-]{11}")
 
 # A file with picture and sound, or both apart; H.264 and AAC first, which need no newer decoder.
@@ -136,10 +137,10 @@ class Site:
             },
             "overwrites": True,
             "fixup": "never",
-            # One video and nothing else: no playlist, no site that a page embeds.
+            # One video of this site and nothing else: no playlist, no site that a page embeds.
             "noplaylist": True,
             "playlist_items": "0",
-            "allowed_extractors": ["youtube", "generic"],
+            "allowed_extractors": ["youtube" if self.url.startswith(YOUTUBE_HOME) else "generic"],
             # Waiting and asking again is Pace's; a request here is one request.
             "retries": 0,
             "extractor_retries": 0,
