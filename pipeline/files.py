@@ -85,7 +85,13 @@ def existing_file(path: Path, what: str) -> Path:
 
 
 def child_path(folder: Path, name: str) -> Path:
-    """Return ``folder/name`` for a name that must not leave its folder.
+    """Return ``folder/name`` for a name that must not leave its folder; see `check_file_name`."""
+    check_file_name(name)
+    return folder / name
+
+
+def check_file_name(name: str) -> None:
+    """See that a name cannot lead out of the folder that it is put into.
 
     Raises
     ------
@@ -94,4 +100,3 @@ def child_path(folder: Path, name: str) -> Path:
     """
     if not name or name in {".", ".."} or any(mark in name for mark in "/\\\0"):
         raise PipelineError(f"the name {name!r} cannot be a file name; rename the video.")
-    return folder / name

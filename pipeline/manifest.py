@@ -4,13 +4,14 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Iterable
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from pathlib import Path
 
 from pipeline.annotations import SPLIT_TABLES, read_names
 from pipeline.errors import PipelineError
-from pipeline.files import child_path, write_tsv
+from pipeline.files import check_file_name, write_tsv
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +22,7 @@ EXTENSIONS = ("mp4", "mkv", "webm", "mov", "avi", "m4v", "mpg", "mpeg", "ts", "f
 NAME = re.compile(r"^(?P<id>.+)_(?P<start>\d+(?:\.\d+)?)_(?P<end>\d+(?:\.\d+)?)$", re.DOTALL)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One video of the tables.
 
@@ -45,6 +46,11 @@ class Row:
     path: str
     start: float
     end: float
+
+
+COLUMNS = [column.name for column in fields(Row)]
+# What `dataclasses.astuple` returns, without its deep copy: a plan may hold a million rows.
+as_columns: Callable[[Row], tuple[object, ...]] = attrgetter(*COLUMNS)
 
 
 def plan(annotations: Path, videos: Path, shards: int, untrimmed: bool = False) -> list[Row]:
@@ -84,7 +90,7 @@ def window_of(name: str) -> tuple[str, float, float]:
     PipelineError
         The name cannot be a file name, or is not of the form ``{id}_{start}_{end}``.
     """
-    child_path(Path(), name)
+    check_file_name(name)
     match = NAME.match(name)
     if match is None or float(match["end"]) <= float(match["start"]):
         raise PipelineError(
@@ -120,13 +126,13 @@ def shard_digest(rows: Iterable[Row], shard: int) -> str:
     """
     digest = hashlib.sha256()
     for row in sorted((row for row in rows if row.shard == shard), key=lambda row: row.filename):
-        digest.update(repr((astuple(row), _size(row.path))).encode())
+        digest.update(repr((as_columns(row), _size(row.path))).encode())
     return digest.hexdigest()[:16]
 
 
 def write_manifest(path: Path, rows: Iterable[Row]) -> None:
     """Write the rows as a tab-separated table, atomically."""
-    write_tsv(path, [column.name for column in fields(Row)], (astuple(row) for row in rows))
+    write_tsv(path, COLUMNS, map(as_columns, rows))
 
 
 def _list_videos(folder: Path) -> dict[str, str]:

@@ -88,6 +88,7 @@ def shard_index(wildcards):
     return int(wildcards.scatteritem.split("-of-")[0])
 
 
+@lru_cache(maxsize=None)
 def rows_digest(shard):
     """Return what stands for a shard's videos: empty while the sources are not there."""
     if not all(Path(path).exists() for path in [*TABLES, VIDEOS]):
