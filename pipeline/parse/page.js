@@ -9,7 +9,9 @@
   const TITLES = ["Heard", "Seen"], STYLES = ["heard", "seen"];
   const ABSENT = ["The file has no sound.", "The file has no pictures."];
   const PIXELS_A_SECOND = 4; // a long video's timeline scrolls rather than become finer
+  const STEPS = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600];
   const NARROW = 38; // pixels that a bar needs to show its confidence
+  const MARK = 52; // pixels that a time on the scale needs
 
   // ---- events from scores
 
@@ -81,22 +83,20 @@
     return made;
   }
 
-  /** Seconds between two marks: about ten of them, a round number. */
-  function markStep() {
-    return [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800].find((s) => data.seconds / s <= 12) || 3600;
-  }
-
-  function scaleRow() {
-    const made = row("scale", "");
-    const lane = made.lastChild;
-    const step = markStep();
-    for (let t = 0; t <= data.seconds; t += step) {
-      if (t > 0 && t < data.seconds && data.seconds - t < step * 0.6) continue;
-      const mark = element("span", "", clock(t));
-      mark.style.left = `${(100 * t) / data.seconds}%`;
-      lane.append(mark);
-    }
-    return made;
+  /** Mark the scale and the lanes at round seconds, as closely as there is room. */
+  function mark() {
+    const lane = tracks.querySelector(".scale .lane");
+    const fits = Math.max(1, lane.clientWidth / MARK);
+    const step = STEPS.find((seconds) => data.seconds / seconds <= fits) || data.seconds;
+    const times = [];
+    for (let t = 0; t <= data.seconds; t += step) times.push(t);
+    lane.replaceChildren(...times.map((t) => {
+      const made = element("span", "", clock(t));
+      made.style.left = `${(100 * t) / data.seconds}%`;
+      if (t > 0 && data.seconds - t < step / 2) made.className = "is-last";
+      return made;
+    }));
+    tracks.style.setProperty("--parts", data.seconds / step);
   }
 
   function trace(values, threshold) {
@@ -167,6 +167,14 @@
     return made;
   }
 
+  function noRow() {
+    const made = element("tr");
+    const only = element("td", "text quiet", "No event at this threshold.");
+    only.colSpan = 5;
+    made.append(only);
+    return made;
+  }
+
   let shown = { bars: [[], []], rows: [] };
 
   function draw() {
@@ -175,18 +183,19 @@
     byId("value").textContent = threshold.toFixed(2);
     slider.setAttribute("aria-valuetext", threshold.toFixed(2));
     const [heard, seen] = shown.bars.map((bars) => bars.length);
-    byId("summary").textContent = `${heard} heard and ${seen} seen ${heard + seen === 1 ? "event" : "events"} at this threshold.`;
+    byId("summary").textContent = `Events at this threshold: ${heard} heard, ${seen} seen.`;
     tracks.replaceChildren(
-      scaleRow(),
+      row("scale", ""),
       ...trackRows(HEARD, shown.bars[HEARD], threshold),
       ...trackRows(SEEN, shown.bars[SEEN], threshold),
     );
-    byId("rows").replaceChildren(...shown.rows.map(tableRow));
+    byId("rows").replaceChildren(...(shown.rows.length ? shown.rows.map(tableRow) : [noRow()]));
     fit();
     follow();
   }
 
   function fit() {
+    mark();
     for (const made of tracks.querySelectorAll(".bar")) {
       made.classList.toggle("is-narrow", made.getBoundingClientRect().width < NARROW);
     }
@@ -209,7 +218,9 @@
     tracks.style.setProperty("--now", time / data.seconds);
     const active = shown.bars.map((bars) => bars.filter((e) => e.onset <= time && time < e.offset));
     const names = active.map((events) => events.map((event) => event.name).join(", ") || "nothing");
-    byId("now").textContent = `${clock(time)} – heard: ${names[HEARD]}; seen: ${names[SEEN]}`;
+    byId("time").textContent = `${clock(time)} of ${clock(data.seconds)}`;
+    byId("now-heard").textContent = names[HEARD];
+    byId("now-seen").textContent = names[SEEN];
     const keys = new Set(active.flatMap((events, track) => events.map((e) => `${track}/${e.index}`)));
     for (const line of tracks.querySelectorAll("[data-track]")) {
       line.classList.toggle("is-now", keys.has(`${line.dataset.track}/${line.dataset.index}`));
@@ -284,6 +295,5 @@
     media.addEventListener("play", everyFrame);
   }
   tracks.style.minWidth = `${PIXELS_A_SECOND * data.seconds}px`;
-  tracks.style.setProperty("--parts", data.seconds / markStep());
   draw();
 })();
