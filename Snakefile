@@ -42,6 +42,13 @@ include: "workflow/rules/annotations.smk"
 include: "workflow/rules/manifest.smk"
 include: "workflow/rules/segments.smk"
 include: "workflow/rules/features.smk"
+
+
+if CONFIG.encoders.motion:
+
+    include: "workflow/rules/motion.smk"
+
+
 include: "workflow/rules/prompts.smk"
 include: "workflow/rules/pseudo_labels.smk"
 include: "workflow/rules/train.smk"
@@ -63,8 +70,7 @@ rule all:
 rule features:
     """The cached features of every encoder."""
     input:
-        feature_shards("clip"),
-        feature_shards("clap"),
+        [feature_shards(name) for name in ENCODERS],
 
 
 rule prompts:

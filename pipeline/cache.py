@@ -96,7 +96,7 @@ class ShardSource:
         Folder that holds one ``clip-*`` and one ``clap-*`` folder (and ``motion-*``).
     pseudo_labels
         Folder of labels.safetensors.
-    clip, clap
+    clip, clap, motion
         Which folder, where there are several.
     """
 
@@ -104,6 +104,7 @@ class ShardSource:
     pseudo_labels: Path
     clip: str | None = None
     clap: str | None = None
+    motion: str | None = None
 
     def read(self, names: Sequence[str], recipe: Recipe, vocabulary: Vocabulary) -> Cache:
         """Return what a recipe needs of those of ``names`` that both encoders kept.
@@ -121,7 +122,7 @@ class ShardSource:
         }
         if recipe.motion:
             features["motion"] = read_array(
-                encoder_folder(self.features, "motion", None), "embedding"
+                encoder_folder(self.features, "motion", self.motion), "embedding"
             )
         fingerprints = {key: shard.meta.get("fingerprint", "") for key, shard in features.items()}
         shards = dict(features)

@@ -89,6 +89,22 @@ class Dataset(_Section):
         return self
 
 
+class Download(_Section):
+    """How `snakemake videos` gets the videos that the folder lacks."""
+
+    url: Annotated[str, Field(pattern=r"^https?://.*\{id\}")] = (
+        "https://www.youtube.com/watch?v={id}"
+    )
+    height: Count = 360
+    cookies: str | None = None
+    sleep_seconds: Annotated[float, Field(ge=0)] = 5.0
+    attempts: Count = 3
+    backoff_seconds: Annotated[float, Field(ge=0)] = 10.0
+    stop_after: Count = 1
+    timeout_seconds: Annotated[float, Field(gt=0)] = 30.0
+    retry: Literal["transient", "all", "none"] = "transient"
+
+
 class Decode(_Section):
     """How frames and audio are taken from a video."""
 
@@ -119,7 +135,10 @@ class _Encoder(_Section):
     url: str | None = None
     tokenizer: str | None = None
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    batch_size: Count = 64
+    storage: Literal["float32", "float16"] = "float32"
+    batch_size: Count | Literal["auto"] = 64
+    channels_last: bool = False
+    compiled: bool = False
 
     @model_validator(mode="after")
     def _check_weights(self) -> Self:
@@ -150,11 +169,19 @@ class ClapEncoder(_Encoder):
     backend: Literal["laion_clap", "transformers"] = "laion_clap"
 
 
+class MotionEncoder(_Encoder):
+    """The encoder of movement, for methods whose option ``motion`` is on."""
+
+    backend: Literal["torchvision"] = "torchvision"
+    model: Literal["r2plus1d_18"] = "r2plus1d_18"
+
+
 class Encoders(_Section):
     """The frozen encoders."""
 
     clip: ClipEncoder
     clap: ClapEncoder
+    motion: MotionEncoder | None = None
 
 
 class PseudoLabels(_Section):
@@ -203,11 +230,17 @@ class Run:
     method: str
     options: Mapping[str, Any]
 
+    @property
+    def uses_motion(self) -> bool:
+        """Whether the recipe reads the motion encoder's features."""
+        return recipe_for(self.method, self.options).motion
+
 
 class Config(_Section):
     """The whole configuration, keys in the order of the stages."""
 
     dataset: Dataset = Dataset()
+    download: Download = Download()
     decode: Decode = Decode()
     encoders: Encoders
     pseudo_labels: PseudoLabels = PseudoLabels()
@@ -242,6 +275,16 @@ class Config(_Section):
             with _as_value_error(f"variant '{name}': "):
                 recipe_for(ablation.method, options)
         return ablation
+
+    @model_validator(mode="after")
+    def _check_motion(self) -> Self:
+        using = [name for name, run in self.runs.items() if run.uses_motion]
+        if using and self.encoders.motion is None:
+            raise ValueError(
+                f"{using[0]} has motion on, which reads the motion encoder's features; configure"
+                " encoders.motion or take motion off"
+            )
+        return self
 
 
 def _variant_options(

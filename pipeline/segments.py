@@ -35,6 +35,9 @@ SHORT_SECONDS = 0.5
 NOTED_SECONDS = 0.1
 
 
+# What a shard holds; the motion encoder's hold no sound.
+ARRAYS = ("frames", "audio")
+
 # What may be done with a video that lacks something, and the parameter that says so.
 POLICIES = ("pad", "drop", "fail")
 POLICY_OF = {
@@ -247,6 +250,7 @@ def run_shard(
     timeout_seconds: float,
     out: Path,
     status: Path,
+    kinds: Sequence[str] = ARRAYS,
 ) -> None:
     """Decode a shard's videos and write its arrays and its status table.
 
@@ -264,6 +268,8 @@ def run_shard(
         Longest time for one video.
     out, status
         The shard file and its status table.
+    kinds
+        Which of ``ARRAYS`` are written; which videos are kept does not depend on it.
 
     Raises
     ------
@@ -279,7 +285,7 @@ def run_shard(
         for row in rows
         if not row.path
     ]
-    arrays = _allocate(len(present), decoding)
+    arrays = _allocate(len(present), decoding, kinds)
     kept: list[int] = []
     decode_seconds = 0.0
     decode = functools.partial(decode_video, decoding=decoding)
@@ -293,7 +299,8 @@ def run_shard(
         kept.append(place)
         statuses.append(outcome.row)
         decode_seconds += outcome.seconds
-        arrays["frames"][place], arrays["audio"][place] = outcome.frames, outcome.audio
+        for kind, array in arrays.items():
+            array[place] = getattr(outcome, kind)
     kept.sort()
     names = tuple(present[place].filename for place in kept)
     write_shard(out, Shard(names, _compact(arrays, kept), decoding.meta()))
@@ -310,14 +317,15 @@ def _stop_on_policy(name: str, error: ItemError, decoding: Decoding) -> None:
         )
 
 
-def _allocate(count: int, decoding: Decoding) -> dict[str, NDArray[Any]]:
+def _allocate(count: int, decoding: Decoding, kinds: Sequence[str]) -> dict[str, NDArray[Any]]:
     """Return the shard's arrays, one row for every video that has a file."""
     size = decoding.frame_size
     frames = (count, decoding.segments, decoding.frames_per_segment, size, size, 3)
-    return {
+    arrays: dict[str, NDArray[Any]] = {
         "frames": np.empty(frames, dtype=np.uint8),
         "audio": np.empty((count, decoding.segments * SAMPLE_RATE), dtype=np.int16),
     }
+    return {kind: arrays[kind] for kind in kinds}
 
 
 def _compact(arrays: dict[str, NDArray[Any]], kept: Sequence[int]) -> dict[str, NDArray[Any]]:

@@ -25,6 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--decoder", choices=("pyav", "decord"), default="pyav", help="asked first for frames"
     )
+    parser.add_argument(
+        "--arrays",
+        nargs="+",
+        choices=("frames", "audio"),
+        default=["frames", "audio"],
+        help="what is written (default: both); motion needs frames alone",
+    )
     parser.add_argument("--timeout-seconds", type=float, default=60.0, help="for one video")
     parser.add_argument("--workers", type=int, default=1, help="decode processes at a time")
     parser.add_argument("--out", type=Path, required=True, help="the shard to write (.safetensors)")
@@ -56,4 +63,5 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.timeout_seconds,
         arguments.out,
         arguments.status,
+        arguments.arrays,
     )

@@ -18,6 +18,7 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     add("--features", required=True, help="folder of clip-*/, clap-*/, or CLIP/, CLAP/", **folder)
     add("--clip", metavar="NAME", help="which clip-*/ folder, if there are several")
     add("--clap", metavar="NAME", help="which clap-*/ folder, if there are several")
+    add("--motion", metavar="NAME", help="which motion-*/ folder, if there are several")
     add("--pseudo-labels", help="folder of labels.safetensors (default: beside features)", **folder)
     add(
         "--layout",
@@ -47,7 +48,11 @@ def source_of(arguments: argparse.Namespace) -> "Source":
         return ValorSource(arguments.features, arguments.clap_logit_scale)
     beside = Path(os.path.abspath(arguments.features)).parent / "pseudo_labels"
     return ShardSource(
-        arguments.features, arguments.pseudo_labels or beside, arguments.clip, arguments.clap
+        arguments.features,
+        arguments.pseudo_labels or beside,
+        arguments.clip,
+        arguments.clap,
+        arguments.motion,
     )
 
 

@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,7 +15,7 @@ sys.path.insert(0, str(BASE))
 from pipeline.annotations import EVENT_TABLES, SCORED_SPLITS, SPLIT_TABLES
 from pipeline.config import parse_config
 from pipeline.demo import CORPUS_VERSION
-from pipeline.encoders.spec import EncoderSpec
+from pipeline.encoders.spec import MOTION_DECODING, EncoderSpec
 from pipeline.errors import PipelineError
 from pipeline.manifest import plan, shard_digest
 from pipeline.parsers.registry import PARSERS_VERSION
@@ -126,6 +127,15 @@ def table_source(wildcards):
     return DATASET.tables[wildcards.table]
 
 
+def videos_to_fill(wildcards):
+    """Return the folder that videos are downloaded into."""
+    if IS_DEMO:
+        raise WorkflowError(
+            "dataset.source is 'demo', which renders its own videos; nothing is downloaded."
+        )
+    return VIDEOS
+
+
 def weights_url(wildcards):
     """Return where an encoder's weights are downloaded from."""
     url = getattr(CONFIG.encoders, wildcards.encoder).url
@@ -144,37 +154,48 @@ def weights_sha256(wildcards):
 
 def encoder_spec(name):
     """Return what decides an encoder's numbers, as the package wants it."""
-    encoder = getattr(CONFIG.encoders, name)
+    values = getattr(CONFIG.encoders, name).model_dump()
+    paths = {key: values[key] for key in ("model", "weights", "tokenizer")}
     return EncoderSpec(
         encoder=name,
-        backend=encoder.backend,
-        model=from_base(encoder.model),
-        weights=from_base(encoder.weights),
-        sha256=encoder.sha256,
-        tokenizer=from_base(encoder.tokenizer) if encoder.tokenizer else None,
-        precision=encoder.precision,
+        **{key: values[key] for key in ("backend", "sha256", "precision", "storage")},
+        **{key: from_base(path) for key, path in paths.items() if path},
     )
 
 
-DECODING = decoding_fingerprint(
-    segments=DATASET.segments,
-    sampling=DECODE.sampling,
-    frames_per_segment=DECODE.frames_per_segment,
-    frame_size=DECODE.frame_size,
-    frame_transform=DECODE.frame_transform,
-    missing_audio=DECODE.missing_audio,
-    missing_video=DECODE.missing_video,
-    short=DECODE.short,
-    untrimmed=DATASET.untrimmed,
-    decoder=DECODE.decoder,
-)
-SPECS = {name: encoder_spec(name) for name in ("clip", "clap")}
+def decoding_of(name):
+    """Return how an encoder's segments are decoded, as the package wants it."""
+    decoding = DECODE.model_dump(exclude={"timeout_seconds"})
+    decoding |= {"segments": DATASET.segments, "untrimmed": DATASET.untrimmed}
+    return decoding | MOTION_DECODING if name == "motion" else decoding
+
+
+def decoding_arguments(name):
+    """Return how an encoder's segments are decoded, for the command line."""
+    return command_words(decoding_of(name))
+
+
+def command_words(values):
+    """Return ``--key value`` words: of True the option alone, of False and None nothing."""
+    options = []
+    for key, value in values.items():
+        option = "--" + key.replace("_", "-")
+        if value is True:
+            options.append(option)
+        elif value is not None and value is not False:
+            options += [option, str(value)]
+    return shlex.join(options)
+
+
+ENCODERS = ["clip", "clap", *(["motion"] if CONFIG.encoders.motion else [])]
+SPECS = {name: encoder_spec(name) for name in ENCODERS}
+DECODINGS = {name: decoding_fingerprint(**decoding_of(name)) for name in ENCODERS}
 FINGERPRINTS = {
-    name: demanded(spec.fingerprint, DECODING) for name, spec in SPECS.items()
+    name: demanded(spec.fingerprint, DECODINGS[name]) for name, spec in SPECS.items()
 }
 FOLDERS = {name: f"results/features/{name}-{FINGERPRINTS[name]}" for name in SPECS}
 SHARD = "{scatteritem}"
-SEGMENTS = f"results/segments/{DECODING}/{SHARD}"
+SEGMENTS = f"results/segments/{DECODINGS['clip']}/{SHARD}"
 
 
 def feature_shards(name):
@@ -199,13 +220,10 @@ def weights_of(name):
 
 def encoder_arguments(name):
     """Return an encoder's part of the command line."""
-    spec = SPECS[name]
-    words = ["--encoder", name, "--backend", spec.backend, "--model", spec.model]
-    words += ["--weights", spec.weights, "--precision", spec.precision]
-    words += ["--batch-size", str(getattr(CONFIG.encoders, name).batch_size)]
-    words += ["--sha256", spec.sha256] if spec.sha256 else []
-    words += ["--tokenizer", spec.tokenizer] if spec.tokenizer else []
-    return shlex.join(words)
+    encoder = getattr(CONFIG.encoders, name)
+    options = ("batch_size", "channels_last", "compiled")
+    running = {option: getattr(encoder, option) for option in options}
+    return command_words(asdict(SPECS[name]) | running)
 
 
 def method_of(wildcards):
@@ -225,8 +243,13 @@ def method_options(wildcards):
 
 def feature_arguments():
     """Return the cached features' part of the command line."""
-    clip, clap = (Path(FOLDERS[name]).name for name in ("clip", "clap"))
-    return f"--features results/features --clip {clip} --clap {clap}"
+    folders = {name: Path(folder).name for name, folder in FOLDERS.items()}
+    return command_words({"features": "results/features"} | folders)
+
+
+def motion_shards(wildcards):
+    """Return the motion features that a run reads: every shard, or none."""
+    return feature_shards("motion") if CONFIG.runs[wildcards.run].uses_motion else []
 
 
 # A run is `models/{method}` or `ablation/{variant}`; the same rules train, predict and score both.

@@ -9,6 +9,7 @@ rule predict_parser:
         checkpoint=rules.train_parser.output.checkpoint,
         clip=feature_shards("clip"),
         clap=feature_shards("clap"),
+        motion=motion_shards,
         labels=rules.pseudo_labels.output.labels,
         tables=TABLES,
         vocabulary=VOCABULARY,

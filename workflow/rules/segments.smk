@@ -26,24 +26,12 @@ rule segments:
         shard=shard_index,
         shards=DATASET.shards,
         rows=shard_rows,
-        untrimmed="--untrimmed" if DATASET.untrimmed else "",
-        segments=DATASET.segments,
-        sampling=DECODE.sampling,
-        frames_per_segment=DECODE.frames_per_segment,
-        frame_size=DECODE.frame_size,
-        frame_transform=DECODE.frame_transform,
-        missing_audio=DECODE.missing_audio,
-        missing_video=DECODE.missing_video,
-        short=DECODE.short,
-        decoder=DECODE.decoder,
+        decoding=decoding_arguments("clip"),
+        arrays="frames audio",
         timeout_seconds=DECODE.timeout_seconds,
     shell:
         "python -m pipeline segments --annotations {params.annotations:q}"
-        " --videos {input.videos:q} {params.untrimmed}"
-        " --shard {params.shard} --shards {params.shards} --segments {params.segments}"
-        " --sampling {params.sampling} --frames-per-segment {params.frames_per_segment}"
-        " --frame-size {params.frame_size} --frame-transform {params.frame_transform}"
-        " --missing-audio {params.missing_audio} --missing-video {params.missing_video}"
-        " --short {params.short} --decoder {params.decoder}"
+        " --videos {input.videos:q} --shard {params.shard} --shards {params.shards}"
+        " {params.decoding} --arrays {params.arrays}"
         " --timeout-seconds {params.timeout_seconds} --workers {threads}"
         " --out {output.shard:q} --status {output.status:q} 2>&1 | tee {log:q}"
