@@ -38,6 +38,7 @@ localrules:
 
 include: "workflow/rules/fetch.smk"
 include: "workflow/rules/demo.smk"
+include: "workflow/rules/videos.smk"
 include: "workflow/rules/annotations.smk"
 include: "workflow/rules/manifest.smk"
 include: "workflow/rules/segments.smk"

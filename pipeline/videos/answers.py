@@ -29,7 +29,7 @@ REASONS: tuple[tuple[Status, str], ...] = (
         r"HTTP error 429|Too Many Requests|rate.limited|available, try again later",
     ),
     (Status.AGE_RESTRICTED, r"confirm your age|age.restricted|inappropriate for some users"),
-    (Status.PRIVATE, r"private video|video is private|members.only|join this channel"),
+    (Status.PRIVATE, r"private video|video is private|members.only|channel.s members"),
     (Status.PRIVATE, r"only available for registered users|requires payment"),
     (Status.REGION_BLOCKED, r"in your country|from your location|geo.?restrict|HTTP error 451"),
     (Status.REMOVED, r"HTTP error 410|been removed|removed by the (uploader|user)"),

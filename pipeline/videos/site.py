@@ -211,8 +211,8 @@ def _extract(url: str, options: dict[str, Any]) -> Answer:
     if not failure:
         return Answer(Status.OK)
     failure = f"{failure}\n{printed}"
-    if FULL_DISK.search(failure):
-        raise PipelineError(f"the clip cannot be written ({failure}); make room, then run again.")
+    if full := FULL_DISK.search(failure):
+        raise PipelineError(f"the clip cannot be written: {full[0]}; make room, then run again.")
     return answer_of(failure, wait)
 
 

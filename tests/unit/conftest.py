@@ -1,7 +1,10 @@
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from clips import write_clip
+from video_site import VideoSite
 
 LLP = Path(__file__).parents[3] / "shared" / "llp"
 
@@ -21,3 +24,24 @@ def old_audio_table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("old") / "AVVP_eval_audio.csv"
     path.write_text(text)
     return path
+
+
+@pytest.fixture(scope="session")
+def site_video(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Four seconds, ten frames each, key frames only every two seconds."""
+    path = write_clip(
+        tmp_path_factory.mktemp("video") / "video.mp4",
+        seconds=4,
+        fps=10,
+        rate=16_000,
+        layout="mono",
+        video_options={"crf": "18", "preset": "ultrafast", "g": "20"},
+    )
+    return path.read_bytes()
+
+
+@pytest.fixture
+def server(site_video: bytes) -> Iterator[VideoSite]:
+    server = VideoSite(site_video)
+    yield server
+    server.stop()

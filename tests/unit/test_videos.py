@@ -1,0 +1,284 @@
+"""Getting videos, from a local site behind yt-dlp's generic extractor, with what can go wrong."""
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from clips import tone, write_clip
+from video_site import STATUSES, VideoSite, frames_in
+
+from pipeline.errors import PipelineError, Status
+from pipeline.videos import pace as pace_module
+from pipeline.videos.answers import PERMANENT, Answer, answer_of
+from pipeline.videos.ledger import LEDGER_NAME, Ledger, Record
+from pipeline.videos.pace import OUTAGE, Pace, Politeness
+from pipeline.videos.site import Site, tools
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+NAME = "abcdefghijk_1_3"
+ID = "abcdefghijk"
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Pauses and waits of the run, none of which is slept."""
+    waits: list[float] = []
+    monkeypatch.setattr(pace_module.time, "sleep", waits.append)
+    return waits
+
+
+def tones_in(path: Path) -> list[float]:
+    """Return the strongest frequency of every half second."""
+    with av.open(str(path)) as container:
+        rate = container.streams.audio[0].rate
+        blocks = [frame.to_ndarray().mean(axis=0) for frame in container.decode(audio=0)]
+    samples = np.concatenate(blocks)
+    halves = [samples[at : at + rate // 2] for at in range(0, len(samples) - rate // 4, rate // 2)]
+    return [float(np.abs(np.fft.rfft(half)).argmax() * rate / len(half)) for half in halves]
+
+
+def download(server: VideoSite, folder: Path, name: str = NAME, **options: object) -> Answer:
+    folder.mkdir(exist_ok=True)
+    site = Site(**{"url": server.url, "timeout_seconds": 0.5, **options})
+    with tools(folder / "work"):
+        return site.download(name, folder, folder / "work")
+
+
+# One video
+
+
+def test_the_window_is_cut_to_the_frame_and_the_sample(server: VideoSite, tmp_path: Path) -> None:
+    assert download(server, tmp_path, f"{ID}_1.5_3.5") == Answer(Status.OK)
+    clip = tmp_path / f"{ID}_1.5_3.5.mp4"
+    assert frames_in(clip) == list(range(15, 35))
+    expected = [tone(1), tone(2), tone(2), tone(3)]
+    np.testing.assert_allclose(tones_in(clip)[:4], expected, atol=10)
+
+
+def test_only_the_window_is_asked_for_again(server: VideoSite, tmp_path: Path) -> None:
+    server.moods[ID] = "no_ranges"
+    assert download(server, tmp_path).status is Status.OK, "a server without ranges serves too"
+    assert frames_in(tmp_path / f"{NAME}.mp4") == list(range(10, 30))
+
+
+@pytest.mark.parametrize("identity", ["-abcdefghij", "--help_or_x", "_bc_1_2-def", "ABCdef12345"])
+def test_every_kind_of_id_is_an_address_and_no_option(
+    server: VideoSite, tmp_path: Path, identity: str
+) -> None:
+    assert download(server, tmp_path, f"{identity}_0_2") == Answer(Status.OK)
+    assert (tmp_path / f"{identity}_0_2.mp4").is_file()
+    assert server.asked == {identity: 1}
+
+
+@pytest.mark.parametrize("identity", ["short", "abcdefghijkl", "abc%2e%2e..k", "abcdefghi k"])
+def test_what_is_not_an_id_is_never_asked_for(
+    server: VideoSite, tmp_path: Path, identity: str
+) -> None:
+    assert download(server, tmp_path, f"{identity}_0_2").status is Status.BAD_ID
+    assert not server.asked
+
+
+def test_a_name_cannot_leave_its_folder(server: VideoSite, tmp_path: Path) -> None:
+    with pytest.raises(PipelineError, match="cannot be a file name"):
+        download(server, tmp_path, "../../abcde_0_2")
+    assert not server.asked
+
+
+@pytest.mark.parametrize(("mood", "status"), STATUSES.items())
+def test_status(server: VideoSite, tmp_path: Path, mood: str, status: Status) -> None:
+    server.moods[ID] = mood
+    server.slow_seconds = 2.0
+    answer = download(server, tmp_path)
+    assert answer.status is status
+    assert answer.detail
+    assert answer.wait_seconds == (7 if mood == "busy" else 0)
+    assert server.asked == {ID: 1}, "one request is one request"
+    assert not list(tmp_path.glob("*.mp4")), "nothing half-written has a clip's name"
+
+
+@pytest.mark.parametrize("mood", ["gallery", "embed", "hls"])
+def test_a_page_cannot_name_other_videos_or_files(
+    server: VideoSite, tmp_path: Path, mood: str
+) -> None:
+    local = write_clip(tmp_path / "local.ts", seconds=4, fps=10)
+    server.moods[ID], server.local_file = mood, str(local)
+    assert download(server, tmp_path).status in {Status.NOT_MEDIA, Status.NETWORK_ERROR}
+    assert set(server.asked) == {ID}
+    assert not list(tmp_path.glob("*.mp4"))
+
+
+def test_a_video_that_ends_in_its_window_is_kept(server: VideoSite, tmp_path: Path) -> None:
+    assert download(server, tmp_path, f"{ID}_3_13") == Answer(
+        Status.TOO_SHORT, "the video ends at 1.0 of 10 s"
+    )
+    assert frames_in(tmp_path / f"{ID}_3_13.mp4") == list(range(30, 40))
+
+
+def test_a_video_that_ends_before_its_window_is_not(server: VideoSite, tmp_path: Path) -> None:
+    answer = download(server, tmp_path, f"{ID}_60_70")
+    assert answer.status is Status.TOO_SHORT
+    assert not list(tmp_path.glob("*.mp4"))
+
+
+def test_what_a_killed_run_left_is_never_taken(server: VideoSite, tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / f"{NAME}.mp4").write_bytes(b"half")
+    (tmp_path / "work" / f"{NAME}.mp4.part").write_bytes(b"half")
+    server.moods[ID] = "unavailable"
+    assert download(server, tmp_path).status is Status.UNAVAILABLE
+    assert not list(tmp_path.glob("*.mp4"))
+    server.moods.clear()
+    assert download(server, tmp_path).status is Status.OK
+    assert frames_in(tmp_path / f"{NAME}.mp4") == list(range(10, 30))
+
+
+def test_cookies_are_sent_and_their_file_is_left_alone(server: VideoSite, tmp_path: Path) -> None:
+    cookies = tmp_path / "cookies.txt"
+    fields = ("127.0.0.1", "FALSE", "/", "FALSE", "0", "session", "let-me-in")
+    cookies.write_text("# Netscape HTTP Cookie File\n" + "\t".join(fields) + "\n")
+    before = cookies.read_bytes()
+    cookies.chmod(0o400)
+    assert download(server, tmp_path, cookies=cookies).status is Status.OK
+    assert server.cookies == ["session=let-me-in"]
+    assert cookies.read_bytes() == before
+
+
+def test_a_full_disk_ends_the_run(server: VideoSite, tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / f"{NAME}.mp4.part").symlink_to("/dev/full")
+    with pytest.raises(PipelineError, match=r"cannot be written: No space left.*make room"):
+        download(server, tmp_path)
+
+
+@pytest.mark.parametrize("url", ["file:///videos/{id}.mp4", "https://host/watch", "{id}"])
+def test_an_address_without_a_place_for_the_id_is_refused(url: str) -> None:
+    with pytest.raises(PipelineError, match="must begin with http"):
+        Site(url=url)
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        ("rate_limited", "Sign in to confirm you’re not a bot. Use --cookies-from-browser or"),
+        ("rate_limited", "Sign in to confirm you're not a bot"),
+        (
+            "rate_limited",
+            "Video unavailable. This content isn't available, try again later. The current session"
+            " has been rate-limited by YouTube for up to an hour.",
+        ),
+        ("rate_limited", "YouTube is requiring a captcha challenge before playback"),
+        ("age_restricted", "Sign in to confirm your age. This video may be inappropriate for some"),
+        ("private", "Private video. Sign in if you've been granted access to this video"),
+        ("private", "This video is available to this channel's members on level: Friend (or any"),
+        (
+            "region_blocked",
+            "Video unavailable. The uploader has not made this video available in your country",
+        ),
+        ("removed", "This video has been removed for violating YouTube's policy on hate speech"),
+        ("removed", "Video unavailable. This video has been removed by the uploader"),
+        (
+            "removed",
+            "This video is no longer available because the YouTube account associated with this"
+            " video has been terminated.",
+        ),
+        (
+            "removed",
+            "Video unavailable. This video is no longer available due to a copyright claim",
+        ),
+        ("unavailable", "Video unavailable"),
+        ("unavailable", "This video is not available"),
+        ("network_error", "Unable to download webpage: HTTP Error 503: Service Unavailable"),
+        ("network_error", "[Errno -3] Temporary failure in name resolution"),
+        ("network_error", "unable to download video data: The read operation timed out"),
+        ("site_error", "Requested format is not available"),
+        ("site_error", "Signature extraction failed: Some formats may be missing"),
+    ],
+)
+def test_what_youtube_says_has_its_status(status: str, message: str) -> None:
+    answer = answer_of(f"ERROR: [youtube] BjCEufrlXm4: {message}; please report this issue on")
+    assert answer.status == status
+    assert message.startswith(answer.detail)
+    assert answer.detail
+
+
+# The pace
+
+
+def test_passing_troubles_are_waited_out_longer_and_longer(waits: list[float]) -> None:
+    answers = [Answer(Status.NETWORK_ERROR)] * 3 + [Answer(Status.OK)]
+    pace = Pace(Politeness(attempts=4, backoff_seconds=10))
+    assert pace.ask(lambda: answers.pop(0)) == (Answer(Status.OK), 4)
+    assert [5 <= wait / 2**place <= 15 for place, wait in enumerate(waits)] == [True] * 3
+    before = list(waits)
+    waits.clear()
+    answers = [Answer(Status.NETWORK_ERROR)] * 3 + [Answer(Status.OK)]
+    Pace(Politeness(attempts=4, backoff_seconds=10)).ask(lambda: answers.pop(0))
+    assert waits == before, "the jitter has a seed"
+    answers = [Answer(Status.NETWORK_ERROR)] * 3 + [Answer(Status.OK)]
+    waits.clear()
+    Pace(Politeness(attempts=4, backoff_seconds=10, seed=1)).ask(lambda: answers.pop(0))
+    assert waits != before
+
+
+@pytest.mark.parametrize("status", sorted(PERMANENT | {Status.FORBIDDEN, Status.SITE_ERROR}))
+def test_other_troubles_are_not_asked_about_twice(status: Status, waits: list[float]) -> None:
+    assert Pace(Politeness(attempts=4)).ask(lambda: Answer(status)) == (Answer(status), 1)
+    assert waits == []
+
+
+@pytest.mark.parametrize(("asked", "waited"), [(120.0, 120.0), (1e9, 3600.0)])
+def test_the_wait_a_site_asks_for_is_kept_within_reason(
+    asked: float, waited: float, waits: list[float]
+) -> None:
+    answers = [Answer(Status.RATE_LIMITED, "", asked), Answer(Status.OK)]
+    Pace(Politeness(stop_after=2)).ask(lambda: answers.pop(0))
+    assert waits == [waited]
+
+
+@pytest.mark.parametrize("stop_after", [1, 3])
+def test_signs_of_blocking_are_counted_over_the_run(stop_after: int, waits: list[float]) -> None:
+    pace = Pace(Politeness(attempts=2, stop_after=stop_after))
+    requests = 0
+    while not pace.reason_to_stop():
+        requests += pace.ask(lambda: Answer(Status.RATE_LIMITED, "429"))[1]
+    assert requests == stop_after
+    assert "429" in pace.reason_to_stop()
+
+
+def test_nothing_but_failures_is_an_outage(waits: list[float]) -> None:
+    pace = Pace(Politeness(attempts=1))
+    for _ in range(OUTAGE - 1):
+        pace.ask(lambda: Answer(Status.SITE_ERROR, "no player"))
+    pace.ask(lambda: Answer(Status.UNAVAILABLE))
+    assert not pace.reason_to_stop(), "the site answered: it is there"
+    for _ in range(OUTAGE):
+        assert not pace.reason_to_stop()
+        pace.ask(lambda: Answer(Status.SITE_ERROR, "no player"))
+    assert "10 videos all failed, this one as site_error (no player)" in pace.reason_to_stop()
+
+
+# The status table
+
+
+def test_which_are_asked_for_again(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / LEDGER_NAME)
+    for status in (Status.PRIVATE, Status.NETWORK_ERROR, Status.OK):
+        ledger.add(Record(f"{status}_0_2", status, "", 1, "2026-01-01T00:00:00Z"))
+    again = Ledger(tmp_path / LEDGER_NAME)
+    names = ["private_0_2", "network_error_0_2", "ok_0_2", "new_0_2"]
+    due = {
+        retry: [again.is_due(name, retry) for name in names]
+        for retry in ("transient", "all", "none")
+    }
+    assert due == {
+        "transient": [False, True, True, True],
+        "all": [True, True, True, True],
+        "none": [False, False, True, True],
+    }
+
+
+def test_a_ledger_that_is_not_one_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / LEDGER_NAME).write_text("filename\tstatus\na_0_1\tsplendid\n")
+    with pytest.raises(PipelineError, match="is not a status table of downloads"):
+        Ledger(tmp_path / LEDGER_NAME)

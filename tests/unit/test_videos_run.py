@@ -1,0 +1,133 @@
+"""Whole download runs against a local site: what is asked for, what is kept, what is said."""
+
+import importlib.util
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from video_site import STATUSES, Folder, VideoSite, frames_in, names_of
+
+from pipeline.cli import main
+from pipeline.errors import Status
+from pipeline.manifest import plan
+from pipeline.videos.answers import PASSING, PERMANENT
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def test_the_first_sign_of_blocking_ends_the_run(
+    server: VideoSite, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = names_of(5)
+    server.moods[names[1][:11]] = "bot"
+    folder = Folder(tmp_path, names, server)
+    assert folder.run() == 2
+    said = capsys.readouterr()
+    assert "stopped at '__________1_1_3', 2 of 5: the site has had enough" in said.err
+    assert "train 1/3 videos; rate_limited 1, missing 1" in said.out
+    assert sum(server.asked.values()) == 2
+    assert folder.statuses == {names[0]: "ok", names[1]: "rate_limited"}
+    server.moods.clear()
+    assert folder.run() == 0
+    assert set(folder.statuses.values()) == {Status.OK}
+    assert sum(server.asked.values()) == 4
+
+
+def test_two_hundred_videos_with_injected_failures(server: VideoSite, tmp_path: Path) -> None:
+    """70 % come; the others get their status, and a rerun asks for those that may come yet."""
+    names = names_of(200)
+    generator = random.Random(0)
+    failing = generator.sample(names, 60)
+    quick = [mood for mood in STATUSES if mood != "slow"]
+    moods = dict(zip(failing, ["slow", *quick * 6], strict=False))
+    server.moods = {name[:11]: mood for name, mood in moods.items()}
+    server.slow_seconds = 1.0
+    folder = Folder(tmp_path, names, server)
+    assert folder.run("--attempts", "2", "--stop-after", "1000") == 0
+
+    expected = {name: STATUSES[moods[name]] if name in moods else Status.OK for name in names}
+    assert folder.statuses == expected
+    requests = {name[:11]: 2 if status in PASSING else 1 for name, status in expected.items()}
+    assert server.asked == requests
+    assert {path.stem for path in folder.videos.glob("*.mp4")} == set(names) - set(failing)
+    assert {row[0]: row[2] for row in folder.table("missing.tsv")} == {
+        name: expected[name] for name in failing
+    }
+    there = Counter(row.split for row in plan(folder.annotations, folder.videos, 1) if row.path)
+    totals = {"train": 198, "val": 1, "test": 1}
+    assert folder.table("coverage.tsv") == [
+        [split, str(there[split]), str(total)] for split, total in totals.items()
+    ]
+
+    transient = {name for name in failing if expected[name] not in PERMANENT}
+    healed = set(sorted(transient)[::2])
+    for name in healed:
+        del server.moods[name[:11]]
+    assert folder.run("--attempts", "1", "--stop-after", "1000") == 0
+    assert server.asked == {name[:11]: 1 for name in transient}
+    assert folder.statuses == expected | dict.fromkeys(healed, Status.OK)
+
+    assert folder.run("--retry", "none") == 0
+    assert not server.asked
+
+
+def test_a_folder_of_ones_own_needs_no_download(
+    server: VideoSite,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    names = names_of(4)
+    folder = Folder(tmp_path, names, server)
+    folder.videos.mkdir()
+    (folder.videos / f"{names[0]}.mp4").write_bytes(b"the clip")
+    (folder.videos / f"{names[1][:11]}.webm").write_bytes(b"named by the id")
+    for name in names[2:]:
+        (folder.videos / f"{name}.mkv").write_bytes(b"another container")
+    assert folder.run() == 0
+    assert "test  1/1 videos\n" in capsys.readouterr().out
+    (folder.videos / f"{names[0]}.mp4").unlink()
+    assert folder.run("--list") == 0, "a list needs no yt-dlp"
+    assert folder.table("missing.tsv")[0][:3] == [names[0], "train", "missing"]
+    assert folder.run() == 2
+    assert "needs yt-dlp, which is not installed; install it with" in capsys.readouterr().err
+    assert not server.asked
+
+
+def test_a_run_that_is_killed_again_and_again_loses_nothing(
+    server: VideoSite, tmp_path: Path
+) -> None:
+    names = names_of(12)
+    server.moods[names[3][:11]] = "private"
+    folder = Folder(tmp_path, names, server)
+    command = [sys.executable, "-m", "pipeline", *folder.words()]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    generator = random.Random(0)
+    for _ in range(4):
+        run = subprocess.Popen(
+            command, env=environment, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        deadline = time.monotonic() + 20
+        before = sum(server.asked.values())
+        while sum(server.asked.values()) == before and run.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        time.sleep(generator.uniform(0, 0.8))
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+        for path in folder.videos.glob("*.mp4"):
+            assert frames_in(path) == list(range(10, 30))
+    asked_before = Counter(server.asked)
+    assert main(folder.words()) == 0
+    assert {path.stem for path in folder.videos.glob("*.mp4")} == {*names} - {names[3]}
+    assert all(frames_in(path) == list(range(10, 30)) for path in folder.videos.glob("*.mp4"))
+    assert server.asked.total() <= len(names) + 4, "a kill costs the video that was under way"
+    assert server.asked[names[3][:11]] <= 2 or asked_before[names[3][:11]] <= 1
+    assert not (folder.videos / ".downloading").exists()
