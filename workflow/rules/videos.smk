@@ -12,11 +12,11 @@ rule videos:
         tables=TABLES,
     log:
         "logs/videos.log",
+    retries: 0  # where it stops because a site blocks, a profile's retries would only knock again
     localrule: True
     conda:
         "../../envs/download.yaml"
     threads: 1
-    retries: 0  # where it stops because a site blocks, a profile's retries would only knock again
     resources:
         mem_mb=1000,
         runtime=10080,
