@@ -5,9 +5,11 @@ nothing but names here, and of their pseudo-labels only the unmasked ones are us
 label of theirs can reach a parser.
 """
 
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +31,7 @@ from pipeline.annotations import (
 )
 from pipeline.cache import Cache, Source
 from pipeline.errors import PipelineError
+from pipeline.files import fingerprint
 from pipeline.losses import class_balance
 from pipeline.parsers.interface import Dimensions, ParserInputs, ParserTargets
 from pipeline.parsers.recipes import Recipe
@@ -79,6 +82,14 @@ class Dataset:
     dimensions: Dimensions
     vocabulary: Vocabulary
     fingerprints: Mapping[str, str]
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of all the numbers that training sees, the choice of an epoch included."""
+        train, val = self.train, self.evaluated["val"]
+        content = [train.inputs.digest(), train.targets.digest(), val.inputs.digest()]
+        content += [hashlib.sha256(labels.tobytes()).hexdigest() for labels in val.truth]
+        return fingerprint(content)
 
 
 def read_dataset(

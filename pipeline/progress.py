@@ -4,6 +4,7 @@ import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from multiprocessing import parent_process
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -29,6 +30,9 @@ def configure_logging(debug: bool = False) -> None:
 def track(items: Iterable[Item], total: int, label: str, unit: str = "videos") -> Iterator[Item]:
     """Yield ``items`` while showing how far the work is and how fast it goes.
 
+    One of several processes at work writes lines on a terminal too: each one's bar would
+    overwrite the others'.
+
     Parameters
     ----------
     items
@@ -40,7 +44,7 @@ def track(items: Iterable[Item], total: int, label: str, unit: str = "videos") -
     unit
         What an item is, in the plural.
     """
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and parent_process() is None:
         yield from tqdm(items, total=total, desc=label, unit=f" {unit}")
         return
     start = last = time.monotonic()

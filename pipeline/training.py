@@ -1,7 +1,6 @@
 """The trainer: one recipe, one seed, validated every epoch, resumed after a kill bit for bit."""
 
 import csv
-import hashlib
 import io
 import logging
 import math
@@ -16,19 +15,17 @@ import torch
 from torch import Tensor, nn
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from pipeline.cache import Source
 from pipeline.checkpoint import Checkpoint, write_checkpoint
-from pipeline.dataset import Dataset, read_dataset
+from pipeline.dataset import Dataset
 from pipeline.errors import PipelineError
 from pipeline.evaluation import evaluate_arrays
 from pipeline.files import atomic_path, fingerprint, write_json, write_text
 from pipeline.metrics import score
 from pipeline.optimisation import build_optimiser, learning_rate
 from pipeline.parsers.recipes import Recipe
-from pipeline.parsers.registry import build_parser
+from pipeline.parsers.registry import PARSERS_VERSION, build_parser
 from pipeline.prediction import decide, parse_videos, write_predictions
 from pipeline.progress import track
-from pipeline.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -61,12 +58,14 @@ class Job:
 
     @cached_property
     def identity(self) -> str:
-        """A fingerprint of all that decides the result, except the code."""
-        train, val = self.dataset.train, self.dataset.evaluated["val"]
-        data = [train.inputs.digest(), train.targets.digest(), val.inputs.digest()]
-        data += [hashlib.sha256(labels.tobytes()).hexdigest() for labels in val.truth]
-        recipe = self.recipe.model_dump()
-        return fingerprint([self.method, recipe, self.seed, self.device.type, data])
+        """A fingerprint of all that decides the result; of the code, its version."""
+        how = [self.method, self.recipe.model_dump(), self.seed, self.device.type]
+        return fingerprint([PARSERS_VERSION, *how, self.dataset.digest])
+
+    @property
+    def name(self) -> str:
+        """The job in the words of a log line."""
+        return f"{self.method} seed {self.seed}"
 
 
 @dataclass
@@ -122,10 +121,9 @@ class Trainer:
         """
         self.restore(state_path)
         epochs = range(self.progress.epoch + 1, self.recipe.epochs + 1)
-        label = f"train {self.job.method} seed {self.job.seed}"
         saved = time.monotonic()
         with logging_redirect_tqdm():
-            for epoch in track(epochs, len(epochs), label, "epochs"):
+            for epoch in track(epochs, len(epochs), f"train {self.job.name}", "epochs"):
                 self.run_epoch(epoch)
                 if time.monotonic() - saved >= save_every_seconds:
                     self.save(state_path)
@@ -158,15 +156,15 @@ class Trainer:
         self._check_finite(history, list(terms), epoch)
         return dict(zip(terms, (history.sum(0) / len(self.inputs)).tolist(), strict=True))
 
-    @staticmethod
-    def _check_finite(history: Tensor, names: list[str], epoch: int) -> None:
+    def _check_finite(self, history: Tensor, names: list[str], epoch: int) -> None:
         """Refuse a pass whose terms [steps, terms] were not all finite; name the first."""
         broken = (~history.isfinite()).nonzero()
         if len(broken):
             step, term = broken[0].tolist()
             raise PipelineError(
-                f"the loss term '{names[term]}' is {history[step, term].item()} in epoch {epoch}; "
-                "look for values in the features that are not finite, or lower learning_rate."
+                f"the loss term '{names[term]}' is {history[step, term].item()} in epoch {epoch} "
+                f"of seed {self.job.seed}; look for values in the features that are not finite, "
+                "or lower learning_rate."
             )
 
     def validate(self) -> Row:
@@ -198,7 +196,7 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "shuffling": self.shuffling.get_state(),
             "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state_all() if self._on_cuda else [],
+            "random_cuda": torch.cuda.get_rng_state(self.job.device) if self._on_cuda else None,
         }
         with atomic_path(path) as temporary:
             torch.save(state, temporary)
@@ -216,9 +214,10 @@ class Trainer:
         self.shuffling.set_state(state["shuffling"])
         torch.set_rng_state(state["random"])
         if self._on_cuda:
-            torch.cuda.set_rng_state_all(state["random_cuda"])
+            torch.cuda.set_rng_state(state["random_cuda"], self.job.device)
         self.progress = Progress(**state["progress"])
-        logger.info("resuming after epoch %d of %d", self.progress.epoch, self.recipe.epochs)
+        done, epochs = self.progress.epoch, self.recipe.epochs
+        logger.info("%s: carrying on after epoch %d of %d", self.job.name, done, epochs)
 
     @property
     def _on_cuda(self) -> bool:
@@ -246,7 +245,9 @@ class Trainer:
             weights = self.parser.state_dict().items()
             progress.best_weights = {name: weight.cpu().clone() for name, weight in weights}
         logger.info(
-            "epoch %d/%d: lr %.2e, loss %.4f (%s), val Type@AV %.2f segment, %.2f event, %.2f s",
+            "%s, epoch %d/%d: lr %.2e, loss %.4f (%s), "
+            "val Type@AV %.2f segment, %.2f event, %.2f s",
+            self.job.name,
             progress.epoch,
             self.recipe.epochs,
             row["lr"],
@@ -259,46 +260,33 @@ class Trainer:
 
 
 def train(
-    method: str,
-    recipe: Recipe,
-    source: Source,
-    annotations: Path,
-    vocabulary: Vocabulary,
-    seed: int,
-    out: Path,
-    device: torch.device,
-    fit_only: bool = False,
-    save_every_seconds: float = SAVE_EVERY_SECONDS,
+    job: Job, out: Path, fit_only: bool = False, save_every_seconds: float = SAVE_EVERY_SECONDS
 ) -> None:
     """Train a parser and leave it, its curve and its results in a folder.
 
     Parameters
     ----------
-    method, recipe, seed
-        What is trained and how.
-    source, annotations, vocabulary
-        Cached features and labels, the folder of annotation tables, the classes.
+    job
+        What is trained, on what, from which seed.
     out
         Gets checkpoint.safetensors and curve.csv; unless ``fit_only`` also metrics.json of val
-        and test, and their predicted events and probabilities.
-    device
-        Where to train.
+        and test, and their predicted events and probabilities. The state to resume from is left
+        there too, whole: with it the same job is done again without training.
     save_every_seconds
-        How often a state to resume from is written.
+        How often that state is written.
 
     Raises
     ------
     PipelineError
-        Something is missing, or a loss is no longer finite.
+        A loss is no longer finite.
     """
-    dataset = read_dataset(source, annotations, recipe, vocabulary)
-    trainer = Trainer(Job(method, recipe, dataset, seed, device))
+    trainer = Trainer(job)
     trainer.run(out / STATE_FILE, save_every_seconds)
+    trainer.save(out / STATE_FILE)
     write_checkpoint(out, trainer.checkpoint())
     write_curve(out / "curve.csv", trainer.progress.curve)
     if not fit_only:
-        write_results(out, trainer.checkpoint(), dataset, device)
-    (out / STATE_FILE).unlink(missing_ok=True)
+        write_results(out, trainer.checkpoint(), job.dataset, job.device)
 
 
 def write_curve(path: Path, curve: list[Row]) -> None:

@@ -1,6 +1,7 @@
-"""``train``: train a parser, then predict and score validation and test."""
+"""``train``: train a parser with one seed or several, then predict and score val and test."""
 
 import argparse
+from pathlib import Path
 
 from pipeline.cli.sources import add_source_arguments, limit_threads, source_of
 from pipeline.errors import PipelineError
@@ -10,7 +11,19 @@ from pipeline.parsers.registry import METHODS, recipe_for
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the stage's arguments."""
     parser.add_argument("--method", required=True, help=", ".join(METHODS))
-    parser.add_argument("--seed", type=int, default=0, help="(default: 0)")
+    seeds = parser.add_mutually_exclusive_group()
+    seeds.add_argument("--seed", type=int, default=0, help="train it into --out (default: 0)")
+    seeds.add_argument(
+        "--seeds", type=int, nargs="+", metavar="SEED", help="train each into OUT/seed{SEED}"
+    )
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="how many seeds are trained at a time, each on a GPU of its own (--device auto or "
+        "cuda, where there are so many) or with its share of the CPU threads (default: 1)",
+    )
     parser.add_argument(
         "--option",
         action="append",
@@ -32,27 +45,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Train."""
+    """Train every seed."""
     options = dict(_split(option) for option in arguments.option)
     recipe = recipe_for(arguments.method, options)
 
-    from pipeline.encoders.base import choose_device
-    from pipeline.training import train
+    folders = _folders(arguments)
+
+    from pipeline.seeds import Plan, choose_devices, train_seeds
     from pipeline.vocabulary import read_vocabulary
 
     limit_threads(arguments)
-    train(
+    plan = Plan(
         arguments.method,
         recipe,
         source_of(arguments),
         arguments.annotations,
         read_vocabulary(arguments.vocabulary),
-        arguments.seed,
-        arguments.out,
-        choose_device(arguments.device),
         arguments.fit_only,
         arguments.save_every,
     )
+    processes = min(arguments.processes, len(folders))
+    train_seeds(plan, folders, choose_devices(arguments.device, processes))
+
+
+def _folders(arguments: argparse.Namespace) -> dict[int, Path]:
+    """Return each seed's folder."""
+    if arguments.seeds is None:
+        return {arguments.seed: arguments.out}
+    if len(set(arguments.seeds)) < len(arguments.seeds):
+        raise PipelineError(f"--seeds {arguments.seeds} name a seed twice; each may stand once.")
+    return {seed: arguments.out / f"seed{seed}" for seed in arguments.seeds}
 
 
 def _split(option: str) -> tuple[str, str]:
