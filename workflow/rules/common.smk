@@ -127,13 +127,14 @@ def table_source(wildcards):
     return DATASET.tables[wildcards.table]
 
 
-def videos_to_fill(wildcards):
-    """Return the folder that videos are downloaded into."""
+def download_arguments(wildcards):
+    """Return the folder that videos are downloaded into and how, for the command line."""
     if IS_DEMO:
         raise WorkflowError(
             "dataset.source is 'demo', which renders its own videos; nothing is downloaded."
         )
-    return VIDEOS
+    folder = {"videos": VIDEOS, "untrimmed": DATASET.untrimmed}
+    return command_words(folder | CONFIG.download.model_dump())
 
 
 def weights_url(wildcards):

@@ -22,10 +22,7 @@ rule videos:
         runtime=10080,
     params:
         annotations=folder_of("tables"),
-        videos=videos_to_fill,
-        untrimmed="--untrimmed" if DATASET.untrimmed else "",
-        download=command_words(CONFIG.download.model_dump()),
+        download=download_arguments,
     shell:
-        "python -m pipeline videos --annotations {params.annotations:q}"
-        " --videos {params.videos:q} {params.untrimmed} {params.download}"
+        "python -m pipeline videos --annotations {params.annotations:q} {params.download}"
         " --out results/videos 2>&1 | tee {log:q}"
