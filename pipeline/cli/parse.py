@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.errors import PipelineError
 from pipeline.files import REPOSITORY
 
 if TYPE_CHECKING:
@@ -44,18 +45,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Parse; print where to look."""
     from pipeline.cli.sources import limit_threads
-    from pipeline.encoders.base import choose_device, load_encoder
-    from pipeline.parse.readers import Reader, TrainedReader, ZeroShotReader, check_setup
+    from pipeline.encoders.base import choose_device
+    from pipeline.parse.readers import (
+        Reader,
+        TrainedReader,
+        ZeroShotReader,
+        check_setup,
+        load_encoders,
+    )
     from pipeline.parse.stage import Options, parse_files
 
     limit_threads(arguments)
+    if arguments.threshold is not None and not 0 < arguments.threshold < 1:
+        raise PipelineError(f"threshold is {arguments.threshold:g}; allowed is 0 to 1, neither.")
     setup = _setup(arguments)
     if arguments.checkpoint:
         check_setup(arguments.checkpoint, setup)
-    encoders = {
-        name: load_encoder(spec, arguments.device, batch_size=setup.segments)
-        for name, spec in setup.specs.items()
-    }
+    encoders = load_encoders(setup, arguments.device)
     reader: Reader
     if arguments.checkpoint:
         device = choose_device(arguments.device)

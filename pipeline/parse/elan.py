@@ -13,7 +13,12 @@ INSTANCE = "http://www.w3.org/2001/XMLSchema-instance"
 TIERS = ("heard", "seen")
 TIER_TYPE = "event"
 # What ELAN asks for; it looks at the file itself.
-MIME_TYPES = {".mp4": "video/mp4", ".mpg": "video/mpeg", ".mov": "video/quicktime", ".wav": "audio/x-wav"}
+MIME_TYPES = {
+    ".mp4": "video/mp4",
+    ".mpg": "video/mpeg",
+    ".mov": "video/quicktime",
+    ".wav": "audio/x-wav",
+}
 
 
 def elan_document(parsed: Parsed, path: Path, folder: Path) -> str:
@@ -81,9 +86,7 @@ def _add_tiers(root: ElementTree.Element, order: ElementTree.Element, parsed: Pa
         slots = [f"ts{2 * number - 1}", f"ts{2 * number}"]
         for slot, seconds in zip(slots, times, strict=True):
             milliseconds = str(1000 * seconds)
-            ElementTree.SubElement(
-                order, "TIME_SLOT", TIME_SLOT_ID=slot, TIME_VALUE=milliseconds
-            )
+            ElementTree.SubElement(order, "TIME_SLOT", TIME_SLOT_ID=slot, TIME_VALUE=milliseconds)
         annotation = ElementTree.SubElement(tiers[track, index], "ANNOTATION")
         aligned = ElementTree.SubElement(
             annotation,

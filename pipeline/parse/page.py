@@ -91,7 +91,7 @@ def write_index(out: Path, parsed: Sequence[Parsed], failures: Mapping[str, Item
 
 
 def page_data(parsed: Parsed) -> dict[str, Any]:
-    """Return what the page's script draws: scores as whole numbers, ``scores[modality][class][t]``."""
+    """Return what the script draws: scores as whole numbers, ``[modality][class][second]``."""
     scale = 10**DECIMALS
     scores = np.rint(parsed.scores * scale).astype(np.int64)
     reached = np.flatnonzero((scores >= LOWEST * scale).any(axis=(0, 1)))

@@ -4,14 +4,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from pipeline.checkpoint import FILE, read_checkpoint
-from pipeline.encoders.base import CaptionEncoder
+from pipeline.encoders.base import CaptionEncoder, load_encoder
 from pipeline.errors import PipelineError
 from pipeline.files import sha256_of
 from pipeline.parse.events import Thresholds
@@ -30,6 +30,23 @@ Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
+class Window:
+    """Features of one window.
+
+    Attributes
+    ----------
+    features
+        Encoder to its arrays ``[1, T, D]``.
+    heard, seen
+        Whether it has any sound, and any pictures.
+    """
+
+    features: Mapping[str, Mapping[str, Array]]
+    heard: bool
+    seen: bool
+
+
+@dataclass(frozen=True)
 class Windows:
     """Features of W windows.
 
@@ -37,18 +54,29 @@ class Windows:
     ----------
     features
         Encoder to its arrays ``[W, T, D]``.
-    heard, seen
-        Which windows have any sound and any pictures, ``[W]``.
+    present
+        Modality to whether a window has any of it, ``[W]``.
     """
 
     features: Mapping[str, Mapping[str, Array]]
-    heard: NDArray[np.bool_]
-    seen: NDArray[np.bool_]
+    present: Mapping[str, NDArray[np.bool_]]
 
-    @property
-    def present(self) -> dict[str, NDArray[np.bool_]]:
-        """The same by modality."""
-        return {"audio": self.heard, "visual": self.seen}
+    @classmethod
+    def of(cls, windows: Sequence[Window]) -> "Windows":
+        """Return one or more windows together."""
+        features = {
+            name: {
+                key: np.concatenate([window.features[name][key] for window in windows])
+                for key in arrays
+            }
+            for name, arrays in windows[0].features.items()
+        }
+        heard = np.array([window.heard for window in windows])
+        seen = np.array([window.seen for window in windows])
+        return cls(features, {"audio": heard, "visual": seen})
+
+    def __len__(self) -> int:
+        return len(self.present["audio"])
 
 
 class Reader(Protocol):
@@ -66,7 +94,7 @@ class Reader(Protocol):
 
     class_names: tuple[str, ...]
     thresholds: Thresholds
-    provenance: Mapping[str, str]
+    provenance: dict[str, str]
 
     def read(self, windows: Windows) -> Probabilities:
         """Return probabilities ``[W, T, C]`` and gates ``[W, 2, C]``."""
@@ -141,8 +169,6 @@ class ZeroShotReader:
     0.5 is the threshold, and classes do not compete. There is no video-level gate.
     """
 
-    thresholds: Thresholds
-
     def __init__(
         self,
         classes: Sequence[EventClass],
@@ -167,7 +193,7 @@ class ZeroShotReader:
             embedding = windows.features[ENCODER_OF[modality]]["embedding"]
             logits = embedding @ self._directions[modality]
             probabilities[modality] = (0.5 + 0.5 * np.tanh(logits / 2)).astype(np.float32)
-        gate = np.ones((len(windows.heard), 2, len(self.class_names)), np.float32)
+        gate = np.ones((len(windows), 2, len(self.class_names)), np.float32)
         return Probabilities(probabilities["audio"], probabilities["visual"], gate)
 
 
@@ -190,6 +216,15 @@ def check_setup(folder: Path, setup: Setup) -> None:
             f" {len(setup.classes)}; give the setup of the same run."
         )
     checkpoint.check_features(setup.fingerprints())
+
+
+def load_encoders(setup: Setup, device: str) -> dict[str, CaptionEncoder]:
+    """Load a setup's encoders; a window goes through each in one batch."""
+    loaded = {
+        name: load_encoder(spec, device, batch_size=setup.segments)
+        for name, spec in setup.specs.items()
+    }
+    return {name: cast(CaptionEncoder, encoder) for name, encoder in loaded.items()}
 
 
 def classes_of(text: str) -> list[EventClass]:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,21 +14,18 @@ from pipeline.files import sha256_of
 from pipeline.parse.events import Parsed, cut
 from pipeline.parse.page import write_index, write_page
 from pipeline.parse.playback import make_playable
-from pipeline.parse.readers import Reader, Windows
+from pipeline.parse.readers import Reader, Window, Windows
 from pipeline.parse.setup import Setup
 from pipeline.parse.tables import write_tables
 from pipeline.parse.videos import Video, decode_windows, inspect_videos, list_files
 from pipeline.parse.windows import merge
 from pipeline.segments import Decoded
 from pipeline.store import StatusRow, write_status
-from pipeline.vocabulary import Vocabulary
+from pipeline.vocabulary import MODALITIES, Vocabulary
 
 logger = logging.getLogger(__name__)
 
 STATUS_FILE = "status.tsv"
-
-# One window's features, or why there are none.
-WindowFeatures = tuple[dict[str, dict[str, np.ndarray]], bool, bool]
 
 
 @dataclass(frozen=True)
@@ -88,11 +85,12 @@ def parse_files(
     )
     vocabulary = Vocabulary(setup.classes)
     parsed: list[Parsed] = []
-    for video, windows in _encoded(videos, setup, encoders, options):
-        if isinstance(windows, ItemError):
-            failures[video.name] = windows
+    for video, outcomes in _encoded(videos, setup, encoders, options):
+        failed = [window for window in outcomes if isinstance(window, ItemError)]
+        if len(failed) == len(outcomes):
+            failures[video.name] = failed[0]
             continue
-        found = read_video(video, windows, reader, setup, options)
+        found = read_video(video, outcomes, reader, setup, options)
         folder = out / video.name
         write_tables(folder, found, video.path, vocabulary)
         found = _write_page(folder, found, video, options)
@@ -108,25 +106,25 @@ def parse_files(
 
 def read_video(
     video: Video,
-    windows: Sequence[WindowFeatures | ItemError],
+    outcomes: Sequence[Window | ItemError],
     reader: Reader,
     setup: Setup,
     options: Options,
 ) -> Parsed:
-    """Read a video's windows and merge what is said of them into one line of seconds."""
-    kept = [place for place, window in enumerate(windows) if not isinstance(window, ItemError)]
-    stacked = _stack([window for window in windows if not isinstance(window, ItemError)])
-    found = reader.read(stacked)
+    """Read a video's windows, at least one of them whole, and merge them to seconds."""
+    kept = [place for place, window in enumerate(outcomes) if isinstance(window, Window)]
+    windows = Windows.of([window for window in outcomes if isinstance(window, Window)])
+    found = reader.read(windows)
     starts = [video.starts[place] for place in kept]
-    segments = setup.segments
+    length = video.facts.length
     # A window without sound or without pictures says nothing of what is heard or seen.
     probabilities = [
-        merge(values * present[:, None, None], starts, video.facts.length)
-        for values, present in ((found.audio, stacked.heard), (found.visual, stacked.seen))
+        merge(values * windows.present[modality][:, None, None], starts, length)
+        for modality, values in (("audio", found.audio), ("visual", found.visual))
     ]
     gates = [
-        merge(np.repeat(found.gate[:, None, index], segments, axis=1), starts, video.facts.length)
-        for index in range(2)
+        merge(np.repeat(found.gate[:, None, index], setup.segments, axis=1), starts, length)
+        for index in range(len(MODALITIES))
     ]
     return Parsed(
         name=video.name,
@@ -135,15 +133,15 @@ def read_video(
         probabilities=cut(np.stack(probabilities)),
         gates=cut(np.stack(gates)),
         thresholds=reader.thresholds,
-        has_sound=bool(stacked.heard.any()),
-        has_pictures=bool(stacked.seen.any()),
-        notes=tuple(_notes(video, windows, stacked, segments)),
+        has_sound=bool(windows.present["audio"].any()),
+        has_pictures=bool(windows.present["visual"].any()),
+        notes=tuple(_notes(video, outcomes, windows, setup.segments)),
         provenance={
             "pipeline": __version__,
             "video": f"sha256 {sha256_of(video.path)}",
             **reader.provenance,
             **{name: f"features {value}" for name, value in setup.fingerprints().items()},
-            "windows": f"{segments} s, {options.overlap} s shared",
+            "windows": f"{setup.segments} s, {options.overlap} s shared",
         },
     )
 
@@ -153,73 +151,49 @@ def _encoded(
     setup: Setup,
     encoders: Mapping[str, CaptionEncoder],
     options: Options,
-) -> Iterator[tuple[Video, list[WindowFeatures | ItemError] | ItemError]]:
-    """Yield each video with its windows' features as soon as all are there, or why there are none.
+) -> Iterator[tuple[Video, list[Window | ItemError]]]:
+    """Yield each video with its windows, or why they cannot be had, as soon as all are there.
 
     Windows come in about their order, so only few videos are held at a time.
     """
-    pending: dict[str, dict[int, WindowFeatures | ItemError]] = {}
+    pending: dict[str, dict[int, Window | ItemError]] = {}
     decoded = decode_windows(videos, setup.decoding, options.workers, options.timeout_seconds)
     for video, place, outcome in decoded:
         windows = pending.setdefault(video.name, {})
-        windows[place] = (
-            outcome if isinstance(outcome, ItemError) else _embed(outcome, encoders)
-        )
-        if len(windows) < len(video.starts):
-            continue
-        del pending[video.name]
-        ordered = [windows[place] for place in range(len(video.starts))]
-        failed = [window for window in ordered if isinstance(window, ItemError)]
-        yield video, failed[0] if len(failed) == len(ordered) else ordered
+        windows[place] = outcome if isinstance(outcome, ItemError) else _embed(outcome, encoders)
+        if len(windows) == len(video.starts):
+            del pending[video.name]
+            yield video, [windows[place] for place in range(len(video.starts))]
 
 
-def _embed(
-    window: Decoded, encoders: Mapping[str, CaptionEncoder]
-) -> WindowFeatures | ItemError:
+def _embed(window: Decoded, encoders: Mapping[str, CaptionEncoder]) -> Window | ItemError:
     features = {}
     for name, encoder in encoders.items():
         embedded = encoder.embed(getattr(window, encoder.source)[None])
+        if not all(np.isfinite(array).all() for array in embedded.values()):
+            return ItemError(Status.NOT_FINITE, f"{name} gave features that are not finite")
         # As a feature shard keeps and gives them.
         features[name] = {
             key: array.astype(encoder.spec.storage).astype(np.float32)
             for key, array in embedded.items()
         }
-        if not all(np.isfinite(array).all() for array in features[name].values()):
-            return ItemError(Status.NOT_FINITE, f"{name} gave features that are not finite")
-    return features, window.row.audio_seconds > 0, window.row.video_seconds > 0
-
-
-def _stack(windows: Sequence[WindowFeatures]) -> Windows:
-    first = windows[0][0]
-    features = {
-        name: {
-            key: np.concatenate([window[0][name][key] for window in windows]) for key in arrays
-        }
-        for name, arrays in first.items()
-    }
-    heard, seen = (np.array([window[index] for window in windows]) for index in (1, 2))
-    return Windows(features, heard, seen)
+    return Window(features, window.row.audio_seconds > 0, window.row.video_seconds > 0)
 
 
 def _notes(
-    video: Video,
-    windows: Sequence[WindowFeatures | ItemError],
-    stacked: Windows,
-    segments: int,
+    video: Video, outcomes: Sequence[Window | ItemError], windows: Windows, segments: int
 ) -> Iterator[str]:
-    if not stacked.heard.any():
+    if not windows.present["audio"].any():
         yield "The file has no sound, so nothing is heard."
-    if not stacked.seen.any():
+    if not windows.present["visual"].any():
         yield "The file has no pictures, so nothing is seen."
-    for start, window in zip(video.starts, windows, strict=True):
+    for start, window in zip(video.starts, outcomes, strict=True):
         if isinstance(window, ItemError):
             yield f"The window from {start} to {start + segments} s is left out: {window.detail}."
 
 
 def _write_page(folder: Path, parsed: Parsed, video: Video, options: Options) -> Parsed:
-    """Write a video's page, without the video where no browser could play it; return what it shows."""
-    from dataclasses import replace
-
+    """Write a video's page; where there is nothing for browsers to play, a note says why."""
     try:
         playback = make_playable(video.path, video.facts, folder, options.embed_bytes)
     except ItemError as error:
@@ -230,9 +204,7 @@ def _write_page(folder: Path, parsed: Parsed, video: Video, options: Options) ->
     return parsed
 
 
-def _write_statuses(
-    out: Path, parsed: Sequence[Parsed], failures: Mapping[str, ItemError]
-) -> None:
+def _write_statuses(out: Path, parsed: Sequence[Parsed], failures: Mapping[str, ItemError]) -> None:
     rows = [
         StatusRow(
             video.name,

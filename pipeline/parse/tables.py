@@ -93,7 +93,10 @@ def json_text(parsed: Parsed, events: Sequence[Event]) -> str:
         "probabilities": _by_modality(parsed.probabilities),
         "gates": _by_modality(parsed.gates),
     }
-    lines = [f"{json.dumps(key)}: {json.dumps(entry, ensure_ascii=False)}" for key, entry in value.items()]
+    lines = [
+        f"{json.dumps(key)}: {json.dumps(entry, ensure_ascii=False)}"
+        for key, entry in value.items()
+    ]
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 

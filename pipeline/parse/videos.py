@@ -1,13 +1,13 @@
 """The videos that a person gives: their files, safe names, lengths, and decoded windows."""
 
 import functools
-import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import av
+from av.container import InputContainer
 
 from pipeline.errors import ItemError, PipelineError, Status
 from pipeline.manifest import EXTENSIONS, Row
@@ -16,8 +16,6 @@ from pipeline.media.worker import run_isolated
 from pipeline.parse.windows import window_starts
 from pipeline.progress import track
 from pipeline.segments import Decoded, Decoding, decode_video
-
-logger = logging.getLogger(__name__)
 
 SOUND_EXTENSIONS = ("m4a", "mp3", "wav", "flac", "ogg", "opus", "aac", "weba", "wma")
 # A folder's and, in tables, a video's name; file systems allow 255 bytes.
@@ -130,37 +128,42 @@ def inspect(path: Path) -> Facts:
         It cannot be opened, holds nothing, or claims to be longer than half a day.
     """
     media = probe(path)
+    sound = media.audio.index if media.audio else None
     with open_media(path) as container:
-        used = [
-            index for index in (media.video, media.audio and media.audio.index) if index is not None
-        ]
-        end = 0.0
-        try:
-            for packet in container.demux([container.streams[index] for index in used]):
-                time = packet.pts if packet.pts is not None else packet.dts
-                if time is not None and packet.time_base is not None:
-                    end = max(end, float((time + (packet.duration or 0)) * packet.time_base))
-        except av.FFmpegError:
-            pass  # a file cut in the middle gives what it has
-        seconds = end - media.origin if end > media.origin else media.seconds
+        used = [index for index in (media.video, sound) if index is not None]
+        seconds = _end_of(container, used) - media.origin
+        if seconds <= 0:
+            seconds = media.seconds
         if seconds > MOST_HOURS * 3600:
             raise ItemError(
                 Status.NOT_MEDIA, f"it claims {seconds / 3600:.0f} hours; {MOST_HOURS} are allowed"
             )
-        streams = {
-            index: Stream(
-                index,
-                container.streams[index].codec_context.name,
-                getattr(container.streams[index].codec_context, "pix_fmt", None) or "",
-            )
-            for index in used
-        }
         return Facts(
             seconds=seconds,
             container=container.format.name,
-            pictures=streams[media.video] if media.video is not None else None,
-            sound=streams[media.audio.index] if media.audio else None,
+            pictures=_stream(container, media.video),
+            sound=_stream(container, sound),
         )
+
+
+def _end_of(container: InputContainer, indices: Sequence[int]) -> float:
+    """Return when the last packet of some streams ends, in seconds; headers lie about it."""
+    end = 0.0
+    try:
+        for packet in container.demux([container.streams[index] for index in indices]):
+            time = packet.pts if packet.pts is not None else packet.dts
+            if time is not None and packet.time_base is not None:
+                end = max(end, float((time + (packet.duration or 0)) * packet.time_base))
+    except av.FFmpegError:
+        pass  # a file cut in the middle gives what it has
+    return end
+
+
+def _stream(container: InputContainer, index: int | None) -> Stream | None:
+    if index is None:
+        return None
+    context = container.streams[index].codec_context
+    return Stream(index, context.name, getattr(context, "pix_fmt", None) or "")
 
 
 def inspect_videos(

@@ -49,7 +49,12 @@ class Browser:
         self.driver = driver
 
     def open(self, page: Path, size: tuple[int, int] = DESKTOP, scheme: str = "light") -> None:
-        metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size == PHONE}
+        metrics = {
+            "width": size[0],
+            "height": size[1],
+            "deviceScaleFactor": 1,
+            "mobile": size == PHONE,
+        }
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
         feature = {"name": "prefers-color-scheme", "value": scheme}
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
@@ -73,7 +78,9 @@ class Browser:
 
     def requests(self) -> list[str]:
         """Addresses asked for since the page was opened; its own bytes (data:, blob:) are none."""
-        events = [json.loads(row["message"])["message"] for row in self.driver.get_log("performance")]
+        events = [
+            json.loads(row["message"])["message"] for row in self.driver.get_log("performance")
+        ]
         urls = [
             event["params"]["request"]["url"]
             for event in events

@@ -34,7 +34,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def parsed() -> Parsed:
-    """Dog is heard 2 to 5 and 8 to 9 and seen 3 to 7; Speech is weak; the third is heard 0 to 12."""
+    """Dog is heard 2 to 5 and 8 to 9, seen 3 to 7; Speech is weak; the third is heard always."""
     probabilities = np.full((2, SECONDS, len(CLASSES)), 0.02)
     probabilities[0, 2:5, 0] = 0.9
     probabilities[0, 8:9, 0] = 0.6
@@ -100,7 +100,8 @@ def test_the_slider_draws_what_the_tables_would_say(browser, page, parsed, thres
     assert browser.bars() == expected_bars(parsed, threshold)
     at = replace(parsed, thresholds=replace(parsed.thresholds, chosen=threshold))
     rows = browser.run(
-        "return [...document.querySelectorAll('#rows tr')].map(r => [...r.children].map(c => c.textContent))"
+        "return [...document.querySelectorAll('#rows tr')]"
+        ".map(row => [...row.children].map(cell => cell.textContent))"
     )
     assert [row[2:] for row in rows if len(row) == 5] == [
         [shown(event.class_name), event.modality, f"{event.confidence:.2f}"]

@@ -1,0 +1,313 @@
+"""What is made of parsed windows: seconds, events, tables, documents, pages."""
+
+import csv
+import io
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from simulated import make_vocabulary
+
+from pipeline.annotations import read_events
+from pipeline.errors import ItemError, PipelineError, Status
+from pipeline.parse.elan import elan_document
+from pipeline.parse.events import Event, Parsed, Thresholds, cut
+from pipeline.parse.page import page_data, write_index, write_page
+from pipeline.parse.playback import Playback, playable_type
+from pipeline.parse.readers import classes_of
+from pipeline.parse.tables import audacity_labels, json_text, web_captions, write_tables
+from pipeline.parse.videos import Facts, Stream, list_files, safe_names
+from pipeline.parse.windows import merge, window_starts
+
+VOCABULARY = make_vocabulary(3)
+
+
+def make_parsed(probabilities, gates=None, thresholds=None, **changes) -> Parsed:
+    probabilities = np.asarray(probabilities, float)
+    values = {
+        "name": "v",
+        "title": "v.mp4",
+        "class_names": VOCABULARY.names[: probabilities.shape[2]],
+        "probabilities": probabilities,
+        "gates": np.ones_like(probabilities) if gates is None else np.asarray(gates, float),
+        "thresholds": thresholds or Thresholds(0.5, 0.5, 0.5),
+        "has_sound": True,
+        "has_pictures": True,
+        "notes": (),
+        "provenance": {},
+    }
+    return Parsed(**values | changes)
+
+
+def one_class(audio, visual) -> np.ndarray:
+    return np.array([audio, visual], float)[:, :, None]
+
+
+# ---- windows
+
+
+@pytest.mark.parametrize(
+    ("length", "overlap", "starts"),
+    [
+        (1, 5, (0,)),
+        (10, 5, (0,)),
+        (11, 5, (0, 1)),
+        (15, 5, (0, 5)),
+        (23, 5, (0, 5, 10, 13)),
+        (23, 0, (0, 10, 13)),
+        (30, 0, (0, 10, 20)),
+        (12, 9, (0, 1, 2)),
+    ],
+)
+def test_windows_cover_a_video_and_end_with_it(length, overlap, starts):
+    assert window_starts(length, 10, overlap) == starts
+
+
+@pytest.mark.parametrize("length", range(1, 40))
+@pytest.mark.parametrize("overlap", [0, 3, 9])
+def test_no_second_is_left_out(length, overlap):
+    starts = window_starts(length, 10, overlap)
+    covered = {second for start in starts for second in range(start, start + 10)}
+    assert set(range(length)) <= covered
+    assert max(covered) < max(length, 10)
+
+
+@pytest.mark.parametrize("overlap", [-1, 10])
+def test_an_overlap_that_is_no_overlap_is_refused(overlap):
+    with pytest.raises(PipelineError, match=f"overlap is {overlap} .* 0 to 9"):
+        window_starts(20, 10, overlap)
+
+
+def test_shared_seconds_are_averaged_and_padding_is_left_out():
+    windows = np.stack([np.full((4, 1), 0.2), np.full((4, 1), 0.6)])
+    assert merge(windows, (0, 2), 6)[:, 0].tolist() == pytest.approx([0.2, 0.2, 0.4, 0.4, 0.6, 0.6])
+    assert merge(windows[:1], (0,), 3).shape == (3, 1)
+    assert merge(windows[1:], (2,), 6)[:2].tolist() == [[0], [0]]
+
+
+# ---- events
+
+
+def test_events_have_one_modality_at_a_time():
+    probabilities = one_class([0, 0.9, 0.9, 0.9, 0], [0, 0, 0.7, 0.7, 0.5])
+    assert make_parsed(probabilities).events() == [
+        Event("Class_0", "audible", 1, 2, pytest.approx(0.9)),
+        Event("Class_0", "both", 2, 4, pytest.approx(0.7)),
+        Event("Class_0", "visible", 4, 5, pytest.approx(0.5)),
+    ]
+
+
+def test_the_gate_decides_with_the_probability_as_predict_does():
+    from pipeline.parsers.registry import recipe_for
+    from pipeline.prediction import Probabilities, decide
+
+    random = np.random.default_rng(0)
+    audio, visual = random.random((2, 1, 10, 3), np.float32)
+    gate = random.random((1, 2, 3), np.float32) * 2
+    recipe = recipe_for("link", {"segment_threshold": 0.4, "video_threshold": 0.7})
+    expected = np.stack(decide(Probabilities(audio, visual, gate), recipe))[:, 0]
+    parsed = make_parsed(
+        np.stack([audio[0], visual[0]]),
+        np.repeat(gate[0][:, None], 10, axis=1),
+        Thresholds.of(recipe, None),
+    )
+    assert expected.any()
+    assert not expected.all()
+    assert (parsed.labels() == expected).all()
+
+
+def test_another_threshold_moves_the_gates_too():
+    parsed = make_parsed(one_class([0.45], [0.9]), one_class([0.42], [0.42]))
+    assert not parsed.labels().any()
+    lower = replace(parsed, thresholds=Thresholds(0.5, 0.5, 0.4))
+    assert lower.labels()[:, 0, 0].tolist() == [1, 1]
+    assert [event.modality for event in lower.events()] == ["both"]
+
+
+def test_cutting_lifts_nothing_over_a_threshold():
+    assert cut(np.array([0.49999, 0.5, 0.99999])).tolist() == [0.4999, 0.5, 0.9999]
+
+
+# ---- tables
+
+
+def parsed_of_three() -> Parsed:
+    random = np.random.default_rng(1)
+    return make_parsed(cut(random.random((2, 70, 3))))
+
+
+def test_tables_say_what_the_labels_say(tmp_path):
+    parsed = parsed_of_three()
+    path = tmp_path / "v.mp4"
+    path.touch()
+    write_tables(tmp_path / "out", parsed, path, VOCABULARY)
+    for index, modality in enumerate(("audio", "visual")):
+        events = read_events(tmp_path / "out" / f"predicted_{modality}.csv", VOCABULARY)
+        labels = np.zeros((70, 3), np.uint8)
+        for event in events:
+            labels[int(event.onset) : int(event.offset), event.class_index] = 1
+        assert (labels == parsed.labels()[index]).all()
+    # LLP's readers take the table of all events, too: the two more columns are passed over.
+    merged = read_events(tmp_path / "out" / "events.csv", VOCABULARY)
+    assert len(merged) == len(parsed.events())
+    rows = list(csv.DictReader((tmp_path / "out/events.csv").open(), delimiter="\t"))
+    assert {row["modality"] for row in rows} == {"audible", "visible", "both"}
+
+
+def test_json_has_all_that_the_page_and_the_tables_are_made_of():
+    parsed = parsed_of_three()
+    value = json.loads(json_text(parsed, parsed.events()))
+    assert np.array(value["probabilities"]["visual"]) == pytest.approx(parsed.probabilities[1])
+    assert np.array(value["gates"]["audio"]).shape == (70, 3)
+    assert value["thresholds"] == {"segment": 0.5, "video": 0.5, "chosen": 0.5}
+    assert value["events"][0].keys() == {"class", "modality", "onset", "offset", "confidence"}
+
+
+def test_subtitles_escape_names_and_count_hours():
+    event = Event("<b>&_Dog-->", "both", 3599, 3661, 0.5)
+    text = web_captions([event])
+    assert text.startswith("WEBVTT\n\n")
+    assert "00:59:59.000 --> 01:01:01.000\n" in text
+    assert "&lt;b&gt;&amp; Dog--&gt; (heard and seen)" in text
+
+
+def test_audacity_labels_are_three_columns():
+    rows = audacity_labels([Event("Dog_bark", "audible", 1, 3, 0.876)])
+    assert list(csv.reader(io.StringIO(rows), delimiter="\t")) == [
+        ["1.000000", "3.000000", "Dog bark (heard, 0.88)"]
+    ]
+
+
+def test_elan_has_a_tier_a_class_and_track_whose_annotations_do_not_overlap(tmp_path):
+    path = tmp_path / "a <b> & #1.mp4"
+    path.touch()
+    parsed = parsed_of_three()
+    text = elan_document(parsed, path, tmp_path / "out" / "v")
+    root = ElementTree.fromstring(text.encode())
+    assert root.attrib["FORMAT"] == "3.0"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", root.attrib["DATE"])
+    assert [child.tag for child in root][:2] == ["HEADER", "TIME_ORDER"]
+    assert root[-1].tag == "LINGUISTIC_TYPE"
+    media = root.find("HEADER/MEDIA_DESCRIPTOR").attrib
+    assert media["MEDIA_URL"] == path.as_uri()
+    assert media["RELATIVE_MEDIA_URL"] == "../../a <b> & #1.mp4"
+    times = {
+        slot.get("TIME_SLOT_ID"): int(slot.get("TIME_VALUE")) for slot in root.iter("TIME_SLOT")
+    }
+    tiers = root.findall("TIER")
+    assert len(tiers) == 6
+    count = 0
+    for tier in tiers:
+        spans = [
+            (times[one.get("TIME_SLOT_REF1")], times[one.get("TIME_SLOT_REF2")])
+            for one in tier.iter("ALIGNABLE_ANNOTATION")
+        ]
+        assert all(end <= begin for (_, end), (begin, _) in zip(spans, spans[1:], strict=False))
+        count += len(spans)
+    identities = [one.get("ANNOTATION_ID") for one in root.iter("ALIGNABLE_ANNOTATION")]
+    assert len(set(identities)) == len(identities) == count
+    assert elan_document(parsed, path, tmp_path / "out" / "v") == text
+
+
+# ---- files
+
+
+def test_names_are_safe_and_told_apart():
+    paths = ["a/x.mp4", "b/X.mkv", "../..mp4", ".hidden.mp4", "<s>/<script>&.mp4", "-id_0_10.mp4"]
+    names = safe_names(
+        [Path(path) for path in [*paths, "c/" + "ü" * 200 + ".mp4", "new\nline\t.mp4"]]
+    )
+    assert names[:2] == ["x", "X-2"]
+    assert names[4:6] == ["_script__", "-id_0_10"]
+    assert len(set(names)) == len(names)
+    for name in names:
+        assert name not in {"", ".", ".."}
+        assert not set(name) & set("/\\<>&\n\t")
+        assert len(name.encode()) < 200
+
+
+def test_a_folder_stands_for_its_media(tmp_path):
+    for name in ("b.MP4", "a.wav", "notes.txt"):
+        (tmp_path / name).touch()
+    assert [path.name for path in list_files([tmp_path])] == ["a.wav", "b.MP4"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(PipelineError, match="has no media files"):
+        list_files([tmp_path / "empty"])
+
+
+MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
+
+
+@pytest.mark.parametrize(
+    ("container", "pictures", "sound", "expected"),
+    [
+        (MP4, ("h264", "yuv420p"), "aac", "video/mp4"),
+        (MP4, ("h264", "yuv444p"), "aac", None),
+        (MP4, ("hevc", "yuv420p"), "aac", None),
+        (MP4, None, "aac", "audio/mp4"),
+        ("matroska,webm", ("vp9", "yuv420p"), "opus", "video/webm"),
+        ("matroska,webm", ("h264", "yuv420p"), "aac", None),
+        ("avi", ("mpeg4", "yuv420p"), "mp3", None),
+        ("mp3", None, "mp3float", "audio/mpeg"),
+    ],
+)
+def test_what_browsers_play_is_left_as_it_is(container, pictures, sound, expected):
+    stream = Stream(0, *pictures) if pictures else None
+    assert playable_type(Facts(1.0, container, stream, Stream(1, sound))) == expected
+
+
+# ---- pages
+
+
+def test_a_page_holds_its_data_its_video_and_no_address(tmp_path):
+    video = tmp_path / "v.mp4"
+    video.write_bytes(b"\0\1\2")
+    marks = make_parsed(
+        one_class([0.9], [0.9]), class_names=("</script>",), title="<i>&.mp4", notes=("<u>",)
+    )
+    write_page(tmp_path, marks, Playback(video, "video/mp4", True))
+    page = (tmp_path / "index.html").read_text()
+    assert "AAEC" in page
+    assert page.count("</script>") == 3
+    assert "<i>" not in page
+    assert "<u>" not in page
+    addresses = set(re.findall(r"https?://[^\s\"'<]+", page))
+    assert addresses == {"http://www.w3.org/2000/svg"}  # a name, not asked for
+
+
+def test_the_page_has_no_class_that_no_threshold_shows():
+    probabilities = np.zeros((2, 4, 3))
+    probabilities[1, 2, 1] = 0.05
+    data = page_data(make_parsed(probabilities))
+    assert data["classes"] == ["Class 1"]
+    assert data["scores"] == [[[0, 0, 0, 0]], [[0, 0, 500, 0]]]
+
+
+def test_the_index_names_what_was_left_out(tmp_path):
+    parsed = make_parsed(one_class([0.9, 0.9], [0, 0.9]), has_pictures=False, name="a b")
+    failures = {"<bad>": ItemError(Status.NOT_MEDIA, "no <container> opens it")}
+    write_index(tmp_path, [parsed], failures)
+    page = (tmp_path / "index.html").read_text()
+    assert 'href="a%20b/index.html"' in page
+    assert "&lt;bad&gt;" in page
+    assert "no &lt;container&gt; opens it" in page
+
+
+# ---- classes in words
+
+
+def test_phrases_become_classes_with_captions():
+    bell, dog = classes_of("a church  bell, Dog ,")
+    assert (bell.name, dog.name) == ("a_church_bell", "Dog")
+    assert bell.visual_caption == "A photo of a church bell."
+    assert bell.audio_caption == "This is a sound of a church bell"
+
+
+@pytest.mark.parametrize("text", ["", " , ", "dog, dog"])
+def test_no_class_or_one_twice_is_refused(text):
+    with pytest.raises(PipelineError, match="each once"):
+        classes_of(text)

@@ -1,0 +1,251 @@
+"""The parse stage on real files, with small encoders and a small trained parser."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from clips import write_clip
+from small_encoders import DIMENSION, IMAGE_SIZE, MAP_DIMENSION, write_clap
+from small_encoders import write_clip as write_clip_encoder
+
+from pipeline.checkpoint import Checkpoint, write_checkpoint
+from pipeline.cli import main
+from pipeline.config import parse_config
+from pipeline.files import sha256_of
+from pipeline.media.audio import executable
+from pipeline.parse.setup import SETUP_FILE, find_setup, read_setup, write_setup
+from pipeline.parse.stage import Options, parse_files
+from pipeline.parsers.interface import Dimensions
+from pipeline.parsers.registry import build_parser, recipe_for
+from pipeline.pseudo_labels import Thresholds, write_thresholds
+from pipeline.vocabulary import EventClass, Vocabulary
+
+T = 4
+NAMES = ("Dog", "Speech")
+VOCABULARY = Vocabulary(
+    tuple(
+        EventClass(
+            name=name,
+            visual_caption=f"A photo of a {name}.",
+            audio_caption=f"This is a sound of {name}",
+            visual_threshold=0,
+            audio_threshold=0,
+        )
+        for name in NAMES
+    )
+)
+TINY = {"width": 8, "layers": 1, "heads": 2, "feedforward": 8}
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory) -> Path:
+    """A folder as a run leaves it: results/models/link/seed0 and results/parsing.json."""
+    folder = tmp_path_factory.mktemp("run")
+    config_values: dict = {"dataset": {"source": "local", "videos": "v", "annotations": "a"}}
+    config_values["dataset"]["segments"] = T
+    config_values["decode"] = {"frame_size": IMAGE_SIZE}
+    config_values["encoders"] = {}
+    for write in (write_clip_encoder, write_clap):
+        (folder / write.__module__ / write.__name__).mkdir(parents=True)
+        spec = write(folder / write.__module__ / write.__name__)
+        config_values["encoders"][spec.encoder] = {
+            "backend": spec.backend,
+            "model": spec.model,
+            "weights": spec.weights,
+            "sha256": sha256_of(Path(spec.weights)),
+        }
+    config_values["methods"] = {"link": {}}
+    (folder / "config.yaml").write_text(json.dumps(config_values))
+    thresholds = np.array([[0.1, -0.2], [0.3, -0.4]])
+    write_thresholds(folder / "thresholds.tsv", Thresholds(thresholds, thresholds + 9), VOCABULARY)
+    config = parse_config(config_values)
+    path = folder / "results" / SETUP_FILE
+    write_setup(path, config, VOCABULARY, folder / "thresholds.tsv")
+    recipe = recipe_for("link", {**TINY, "video_threshold": 0.1, "segment_threshold": 0.45})
+    dimensions = Dimensions(MAP_DIMENSION, DIMENSION, 0, DIMENSION, DIMENSION, T, len(NAMES))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        weights = dict(build_parser("link", dimensions, recipe).state_dict())
+        for weight in weights.values():  # PLSIM starts as nothing, and its prior would not count
+            weight += 0.05 * torch.randn_like(weight) if weight.is_floating_point() else 0
+    fingerprints = read_setup(path).fingerprints()
+    write_checkpoint(
+        folder / "results/models/link/seed0",
+        Checkpoint("link", recipe, 0, dimensions, NAMES, 1, 50.0, fingerprints, weights),
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def parser(run_folder):
+    """A reader, its setup and its encoders, loaded once."""
+    from pipeline.parse.readers import TrainedReader, load_encoders
+
+    setup = read_setup(run_folder / "results" / SETUP_FILE)
+    encoders = load_encoders(setup, "cpu")
+    checkpoint = run_folder / "results/models/link/seed0"
+    return TrainedReader(checkpoint, setup, encoders, torch.device("cpu"), None), setup, encoders
+
+
+def parse(parser, out: Path, *paths: Path, overlap: int = 2, **options):
+    return parse_files(paths, *parser, Options(overlap, **options), out)
+
+
+def read_json(folder: Path) -> dict:
+    return json.loads((folder / "parsed.json").read_text())
+
+
+def test_a_video_becomes_tables_and_a_page(tmp_path, parser):
+    clip = write_clip(tmp_path / "my clip.mp4", seconds=7)
+    (parsed,) = parse(parser, tmp_path / "out", clip)
+    folder = tmp_path / "out" / "my_clip"
+    assert {path.name for path in folder.iterdir()} == {
+        "events.csv",
+        "predicted_audio.csv",
+        "predicted_visual.csv",
+        "parsed.json",
+        "events.vtt",
+        "audacity.txt",
+        "events.eaf",
+        "index.html",
+    }
+    assert parsed.length == 7
+    assert read_json(folder)["provenance"]["windows"] == "4 s, 2 s shared"
+    assert not (tmp_path / "out" / "index.html").exists()
+    again = parse(parser, tmp_path / "again", clip)
+    assert (again[0].probabilities == parsed.probabilities).all()
+    for path in folder.iterdir():
+        if path.name != "events.eaf":  # names the way from its own folder
+            assert path.read_bytes() == (tmp_path / "again" / "my_clip" / path.name).read_bytes()
+
+
+def test_one_window_is_what_the_stages_make_of_it(tmp_path, parser):
+    """Decode, embed, label by thresholds, parse: step by step as the workflow does."""
+    from pipeline.manifest import Row
+    from pipeline.parsers.interface import ParserInputs
+    from pipeline.segments import decode_video
+
+    reader, setup, encoders = parser
+    clip = write_clip(tmp_path / "clip.mp4", seconds=T)
+    (parsed,) = parse(parser, tmp_path / "out", clip)
+    decoded = decode_video(Row("clip", "", 0, str(clip), 0.0, T), setup.decoding)
+    clap = encoders["clap"].embed(decoded.audio[None])
+    clip_features = encoders["clip"].embed(decoded.frames[None])["embedding"]
+    inputs = {"audio": clap["map"], "visual": clip_features}
+    for modality, features, name in (
+        ("audio", clap["embedding"], "clap"),
+        ("visual", clip_features, "clip"),
+    ):
+        text = encoders[name].embed_captions(VOCABULARY.captions(modality))
+        logits = encoders[name].logit_scale * features @ text.T
+        limits = {"audio": [0.1, -0.2], "visual": [0.3, -0.4]}[modality]
+        inputs[f"prior_{modality}"] = (logits > limits).astype(np.float32)
+        inputs[f"text_{modality}"] = text
+    tensors = {key: torch.from_numpy(value) for key, value in inputs.items()}
+    with torch.inference_mode():
+        output = reader._parser(ParserInputs(**tensors))
+    expected = output.logits.sigmoid()[0].permute(1, 0, 2).numpy()
+    assert parsed.probabilities == pytest.approx(expected, abs=1.1e-4)
+    tensors["prior_audio"] = 1 - tensors["prior_audio"]
+    with torch.inference_mode():
+        other = reader._parser(ParserInputs(**tensors)).logits.sigmoid()[0].permute(1, 0, 2)
+    assert np.abs(other.numpy() - expected).max() > 1e-3  # the prior counts
+
+
+def test_what_is_missing_is_neither_heard_nor_seen(tmp_path, parser):
+    silent = write_clip(tmp_path / "silent.mp4", seconds=T, audio_codec=None)
+    dark = write_clip(tmp_path / "dark.m4a", seconds=T, video_codec=None, container_format="mp4")
+    parse(parser, tmp_path / "out", silent, dark)
+    of_silent, of_dark = (read_json(tmp_path / "out" / name) for name in ("silent", "dark"))
+    assert not np.array(of_silent["probabilities"]["audio"]).any()
+    assert np.array(of_silent["probabilities"]["visual"]).all()
+    assert of_silent["notes"] == ["The file has no sound, so nothing is heard."]
+    assert not np.array(of_dark["probabilities"]["visual"]).any()
+    assert np.array(of_dark["probabilities"]["audio"]).all()
+    assert "<audio" in (tmp_path / "out/dark/index.html").read_text()
+    assert "no sound" in (tmp_path / "out/index.html").read_text()
+
+
+def test_a_broken_file_is_one_sentence_and_stops_no_other(tmp_path, parser):
+    good = write_clip(tmp_path / "good.mp4", seconds=T)
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"not a video" * 100)
+    parsed = parse(parser, tmp_path / "out", broken, good)
+    assert [video.name for video in parsed] == ["good"]
+    status = (tmp_path / "out/status.tsv").read_text()
+    assert "broken\tno\tnot_media" in status
+    assert "broken" in (tmp_path / "out/index.html").read_text()
+
+
+def test_other_formats_get_a_copy_that_browsers_play(tmp_path, parser):
+    source = write_clip(tmp_path / "clip.mp4", seconds=T)
+    old = tmp_path / "old.avi"
+    words = ["-c:v", "mpeg4", "-c:a", "mp3", str(old)]
+    subprocess.run([executable(), "-v", "error", "-i", str(source), *words], check=True)
+    parse(parser, tmp_path / "out", old, embed_bytes=0)
+    page = (tmp_path / "out/old/index.html").read_text()
+    assert 'src="media.mp4"' in page
+    from pipeline.parse.playback import playable_type
+    from pipeline.parse.videos import inspect
+
+    assert playable_type(inspect(tmp_path / "out/old/media.mp4")) == "video/mp4"
+
+
+def test_the_command_finds_the_setup_above_the_checkpoint(tmp_path, run_folder, capsys):
+    clip = write_clip(tmp_path / "clip.mp4", seconds=T)
+    checkpoint = run_folder / "results/models/link/seed0"
+    assert find_setup(checkpoint) == run_folder / "results" / SETUP_FILE
+    words = ["parse", str(clip), "--checkpoint", str(checkpoint), "--device", "cpu"]
+    assert main([*words, "--out", str(tmp_path / "out"), "--threshold", "0.05"]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "out/clip/index.html")
+    assert read_json(tmp_path / "out/clip")["thresholds"]["chosen"] == 0.05
+
+
+def test_classes_in_words_need_no_training(tmp_path, run_folder):
+    clip = write_clip(tmp_path / "clip.mp4", seconds=T)
+    words = ["parse", str(clip), "--classes", "a bell, rain", "--out", str(tmp_path / "out")]
+    assert main([*words, "--config", str(run_folder / "config.yaml"), "--device", "cpu"]) == 0
+    value = read_json(tmp_path / "out/clip")
+    assert value["classes"] == ["a_bell", "rain"]
+    assert value["provenance"]["method"] == "zero-shot"
+    audio = np.array(value["probabilities"]["audio"])
+    assert ((audio > 0) & (audio < 1)).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"segments": T + 1}, "trained on clap"),
+        ({"classes": []}, "not the setup's 0"),
+        ({"segments": "ten"}, "is not a parsing setup (segments:"),
+    ],
+)
+def test_a_setup_of_another_run_is_one_sentence(tmp_path, run_folder, capsys, change, message):
+    values = json.loads((run_folder / "results" / SETUP_FILE).read_text()) | change
+    (tmp_path / "other.json").write_text(json.dumps(values))
+    checkpoint = run_folder / "results/models/link/seed0"
+    words = ["parse", "x.mp4", "--checkpoint", str(checkpoint), "--out", str(tmp_path)]
+    assert main([*words, "--setup", str(tmp_path / "other.json")]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_no_setup_and_a_foolish_threshold_are_one_sentence(tmp_path, run_folder, capsys):
+    checkpoint = tmp_path / "a" / "seed0"
+    checkpoint.mkdir(parents=True)
+    words = ["parse", "x.mp4", "--checkpoint", str(checkpoint), "--out", str(tmp_path)]
+    assert main(words) == 2
+    assert "snakemake parse_setup" in capsys.readouterr().err
+    assert main([*words, "--threshold", "1.5"]) == 2
+    assert "threshold is 1.5" in capsys.readouterr().err
+
+
+def test_thresholds_of_other_classes_are_refused(tmp_path, run_folder, capsys):
+    words = ["parse-setup", "--config", str(run_folder / "config.yaml")]
+    words += ["--thresholds", str(run_folder / "thresholds.tsv"), "--out", str(tmp_path / "s.json")]
+    assert main(words) == 2  # LLP's vocabulary
+    assert "2 classes that are not the vocabulary's 25" in capsys.readouterr().err
