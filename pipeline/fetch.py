@@ -1,7 +1,9 @@
 """Downloads: one file, resumed where it was cut off, and kept only with the right checksum."""
 
+import errno
 import http.client
 import logging
+import os
 import time
 import urllib.error
 import urllib.parse
@@ -19,7 +21,6 @@ logger = logging.getLogger(__name__)
 SCHEMES = ("https", "http", "file")
 CHUNK_BYTES = 2**20
 TIMEOUT_SECONDS = 60.0
-ATTEMPTS = 4
 # Waits before the second, third and fourth attempt.
 BACKOFF_SECONDS = (2.0, 8.0, 30.0)
 # Answers that another attempt may change: too many requests, and the server's own troubles.
@@ -40,7 +41,8 @@ def fetch(url: str, path: Path, sha256: str) -> None:
     """Download ``url`` to ``path``, unless it is there already.
 
     The bytes go to ``path`` + ``.part``, which a later call carries on with, and get their name
-    only when the checksum is right.
+    only when the checksum is right. Where it is not right and the part was begun earlier, maybe of
+    an older file, the download starts over once.
 
     Parameters
     ----------
@@ -63,7 +65,12 @@ def fetch(url: str, path: Path, sha256: str) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
+    was_begun = part.is_file()
     _download(url, part)
+    if was_begun and sha256_of(part) != sha256:
+        logger.warning("%s has another checksum with its earlier part; it starts over", url)
+        part.unlink()
+        _download(url, part)
     if (seen := sha256_of(part)) != sha256:
         part.unlink()
         raise PipelineError(
@@ -82,6 +89,7 @@ def _download(url: str, part: Path) -> None:
         except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
             code = getattr(error, "code", None)
             lasting = url.startswith("file:") or (code and code not in TRANSIENT_CODES)
+            lasting = lasting or getattr(error, "errno", None) == errno.ENOSPC
             if wait is None or lasting:
                 raise PipelineError(
                     f"'{url}' could not be downloaded ({error}); check the address and the"
@@ -110,6 +118,8 @@ def _attempt(url: str, part: Path) -> None:
         length = response.headers.get("Content-Length")
         with part.open("ab" if resumed else "wb") as file:
             _copy(response, file, part.name.removesuffix(".part"), int(length) if length else 0)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def _copy(response: BinaryIO, file: BinaryIO, label: str, length: int) -> None:

@@ -1,6 +1,11 @@
 import hashlib
+import os
+import subprocess
+import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -35,8 +40,10 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(CONTENT) - start))
         self.end_headers()
-        stop = start + 1_500_000 if mood == "cut" else len(CONTENT)
+        stop = start + 1_500_000 if mood in {"cut", "stuck"} else len(CONTENT)
         self.wfile.write(CONTENT[start:stop])
+        if mood == "stuck":
+            server.released.wait(30)
 
     def start(self):
         asked = self.headers.get("Range")
@@ -50,11 +57,12 @@ class Handler(BaseHTTPRequestHandler):
 def server(monkeypatch):
     monkeypatch.setattr(fetch_module, "BACKOFF_SECONDS", (0.0, 0.0, 0.0))
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.moods, server.requests = [], []
+    server.moods, server.requests, server.released = [], [], threading.Event()
     server.url = f"http://127.0.0.1:{server.server_address[1]}/weights.pt"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield server
+    server.released.set()
     server.shutdown()
     server.server_close()
 
@@ -94,6 +102,55 @@ def test_a_server_that_cannot_resume_starts_over(server, tmp_path):
     (tmp_path / "weights.pt.part").write_bytes(b"stale")
     fetch(server.url, tmp_path / "weights.pt", SHA)
     assert (tmp_path / "weights.pt").read_bytes() == CONTENT
+
+
+def test_a_part_of_another_file_starts_over(server, tmp_path):
+    (tmp_path / "weights.pt.part").write_bytes(b"x" * 1000)
+    fetch(server.url, tmp_path / "weights.pt", SHA)
+    assert (tmp_path / "weights.pt").read_bytes() == CONTENT
+    assert server.requests == ["bytes=1000-", None]
+
+
+def test_a_part_longer_than_the_file_starts_over(server, tmp_path):
+    (tmp_path / "weights.pt.part").write_bytes(CONTENT + b"more")
+    fetch(server.url, tmp_path / "weights.pt", SHA)
+    assert (tmp_path / "weights.pt").read_bytes() == CONTENT
+
+
+def test_a_killed_download_is_resumed_by_the_next(server, tmp_path):
+    server.moods = ["stuck"]
+    path, part = tmp_path / "weights.pt", tmp_path / "weights.pt.part"
+    words = ["fetch", "--url", server.url, "--sha256", SHA, "--out", str(path)]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    process = subprocess.Popen([sys.executable, "-m", "pipeline", *words], env=environment)
+    deadline = time.monotonic() + 30
+    while not (part.is_file() and part.stat().st_size):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert not path.exists()
+    have = part.stat().st_size
+    assert 0 < have < len(CONTENT)
+    assert main(words) == 0
+    assert server.requests == [None, f"bytes={have}-"]
+    assert path.read_bytes() == CONTENT
+
+
+def test_a_full_disk_is_not_tried_again(server, tmp_path):
+    (tmp_path / "weights.pt.part").symlink_to("/dev/full")
+    with pytest.raises(PipelineError, match="No space left"):
+        fetch(server.url, tmp_path / "weights.pt", SHA)
+    assert len(server.requests) == 1
+
+
+def test_what_was_fetched_needs_no_network(server, tmp_path):
+    fetch(server.url, tmp_path / "weights.pt", SHA)
+    server.shutdown()
+    server.server_close()
+    fetch(server.url, tmp_path / "weights.pt", SHA)
+    with pytest.raises(PipelineError, match="check the address and the network"):
+        fetch(server.url, tmp_path / "other.pt", SHA)
 
 
 def test_another_checksum_names_both_and_leaves_nothing(server, tmp_path):
