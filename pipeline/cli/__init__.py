@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from pipeline import __version__
+from pipeline.devices import claimed_gpus
 from pipeline.errors import PipelineError
 from pipeline.progress import configure_logging
 
@@ -72,7 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser(stage).parse_args(words)
     configure_logging(arguments.debug)
     try:
-        _module_of(arguments.stage).run(arguments)
+        with claimed_gpus(getattr(arguments, "gpus", None)):
+            _module_of(arguments.stage).run(arguments)
     except PipelineError as error:
         if arguments.debug:
             raise

@@ -56,3 +56,13 @@ def add_published(parser: argparse.ArgumentParser) -> None:
         default="other",
         help="llp: the run's results stand beside the published ones (default: other)",
     )
+
+
+def add_gpus(parser: argparse.ArgumentParser) -> None:
+    """Declare how many GPUs are the process's own; the command line claims them (``main``)."""
+    parser.add_argument(
+        "--gpus",
+        type=int,
+        metavar="N",
+        help="wait for N GPUs that no other job has claimed, and see no others (default: see all)",
+    )

@@ -3,12 +3,14 @@
 import argparse
 from pathlib import Path
 
+from pipeline.cli.arguments import add_gpus
 from pipeline.cli.encoder import add_encoder_arguments, encoder_from
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the stage's arguments."""
     add_encoder_arguments(parser)
+    add_gpus(parser)
     add = parser.add_argument
     add("--segments", type=Path, required=True, help="segments shard K-of-N.safetensors")
     add("--status-in", type=Path, required=True, help="its status table")

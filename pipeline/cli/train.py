@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from pipeline.cli.arguments import add_gpus
 from pipeline.cli.sources import add_source_arguments, limit_threads, source_of
 from pipeline.errors import PipelineError
 from pipeline.parsers.registry import METHODS, recipe_for
@@ -42,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how often the state that a killed run resumes from is written (default: 20)",
     )
     add_source_arguments(parser)
+    add_gpus(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -19,8 +19,8 @@ rule ablation:
         "../../envs/training.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         models=model_folders("ablation"),
         annotations=folder_of("tables"),

@@ -18,8 +18,8 @@ rule annotations:
         "../../envs/media.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         annotations=folder_of("tables"),
         segments=DATASET.segments,

@@ -63,6 +63,11 @@ TABLES = [
 ]
 
 
+def growing(amount):
+    """Return memory or time that grows: a job that it did not suffice for gets more when retried."""
+    return lambda wildcards, attempt: amount * attempt
+
+
 def folder_of(name):
     """Return a function of params: the folder of the files that an input's name stands for."""
     return lambda wildcards, input: os.path.dirname(input.get(name)[0])

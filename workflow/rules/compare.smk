@@ -21,8 +21,8 @@ rule compare:
         "../../envs/training.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         models=model_folders("models"),
         annotations=folder_of("tables"),

@@ -19,8 +19,8 @@ rule demo_corpus:
         "../../envs/media.yaml"
     threads: 64
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
         version=CORPUS_VERSION,
         seed=DATASET.demo.seed,

@@ -20,8 +20,8 @@ rule evaluate_parser:
         "../../envs/training.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         annotations=folder_of("tables"),
         folder=model_folder,

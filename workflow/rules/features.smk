@@ -20,8 +20,8 @@ rule clip_features:
         "../../envs/encoders.yaml"
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=120,
+        mem_mb=growing(8000),
+        runtime=growing(120),
         gpu=1,
     params:
         encoder=encoder_arguments("clip"),
@@ -30,7 +30,8 @@ rule clip_features:
     shell:
         "python -m pipeline features {params.encoder} --segments {input.segments:q}"
         " --status-in {input.status:q}"
-        " --fingerprint {params.fingerprint} --out {output.shard:q} --status {output.status:q}"
+        " --fingerprint {params.fingerprint} --gpus 1"
+        " --out {output.shard:q} --status {output.status:q}"
         " 2>&1 | tee {log:q}"
 
 

@@ -24,8 +24,8 @@ rule predict_parser:
         "../../envs/training.yaml"
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=30,
+        mem_mb=growing(8000),
+        runtime=growing(30),
     params:
         features=feature_arguments(),
         annotations=folder_of("tables"),
@@ -33,4 +33,4 @@ rule predict_parser:
     shell:
         "python -m pipeline predict --checkpoint {params.folder:q} {params.features}"
         " --annotations {params.annotations:q} --vocabulary {input.vocabulary:q}"
-        " --split val test --out {params.folder:q} 2>&1 | tee {log:q}"
+        " --split val test --device cpu --out {params.folder:q} 2>&1 | tee {log:q}"

@@ -18,14 +18,14 @@ rule clip_prompts:
         "../../envs/encoders.yaml"
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=30,
+        mem_mb=growing(8000),
+        runtime=growing(30),
     params:
         encoder=encoder_arguments("clip"),
         fingerprint=FINGERPRINTS["clip"],
     shell:
         "python -m pipeline prompts {params.encoder} --vocabulary {input.vocabulary:q}"
-        " --fingerprint {params.fingerprint} --out {output:q} 2>&1 | tee {log:q}"
+        " --fingerprint {params.fingerprint} --device cpu --out {output:q} 2>&1 | tee {log:q}"
 
 
 use rule clip_prompts as clap_prompts with:

@@ -23,8 +23,8 @@ rule pseudo_labels:
         "../../envs/training.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=growing(4000),
+        runtime=growing(30),
     params:
         version=LABELS_VERSION,
         clip=folder_of("clip"),

@@ -34,8 +34,8 @@ rule report:
         "../../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         annotations=folder_of("tables"),
         dataset="llp" if DATASET.name == "llp" else "other",

@@ -19,8 +19,8 @@ rule segments:
         "../../envs/media.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=growing(4000),
+        runtime=growing(120),
     params:
         annotations=folder_of("tables"),
         shard=shard_index,

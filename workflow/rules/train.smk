@@ -24,8 +24,8 @@ rule train_parser:
         "../../envs/training.yaml"
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=growing(8000),
+        runtime=growing(240),
         gpu=1,
     params:
         version=PARSERS_VERSION,
@@ -37,5 +37,5 @@ rule train_parser:
     shell:
         "python -m pipeline train --method {params.method} {params.features}"
         " --annotations {params.annotations:q} --vocabulary {input.vocabulary:q}"
-        " --seed {wildcards.seed} {params.options} --fit-only"
+        " --seed {wildcards.seed} {params.options} --fit-only --gpus 1"
         " --out {params.folder:q} 2>&1 | tee {log:q}"
