@@ -58,6 +58,7 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/compare.smk"
 include: "workflow/rules/ablation.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/parse.smk"
 
 
 rule all:
@@ -66,6 +67,7 @@ rule all:
     input:
         rules.manifest.output,
         rules.report.output,
+        rules.parse_setup.output,
 
 
 rule features:

@@ -191,9 +191,14 @@ class PseudoLabels(_Section):
 
 
 class Training(_Section):
-    """Which seeds every method is trained with."""
+    """Which seeds every method is trained with, and how many seeds a job trains.
+
+    Without ``seeds_at_once`` every seed has a job of its own; else one job trains all seeds of a
+    run, so many at a time, each on a GPU or a CPU thread of its own.
+    """
 
     seeds: Annotated[list[int], Field(min_length=1)] = [0]
+    seeds_at_once: Count | None = None
 
     @field_validator("seeds")
     @classmethod
@@ -223,6 +228,16 @@ class Ablation(_Section):
     variants: Annotated[dict[VariantName, dict[str, Any]], Field(min_length=1)] = link_variants()
 
 
+class Parse(_Section):
+    """What `snakemake parse` parses, and with which trained parser."""
+
+    videos: str | None = None
+    method: str = "link"
+    seed: int | None = None
+    overlap: Annotated[int, Field(ge=0)] | None = None
+    threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
+
+
 @dataclass(frozen=True)
 class Run:
     """What is trained with every seed in one folder: a method, and options of its recipe."""
@@ -248,6 +263,7 @@ class Config(_Section):
     methods: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
     comparison: Comparison = Comparison()
     ablation: Ablation = Ablation()
+    parse: Parse = Parse()
 
     @property
     def runs(self) -> dict[str, Run]:
@@ -259,6 +275,12 @@ class Config(_Section):
             for name, options in variants.items()
         }
 
+    @property
+    def parse_model(self) -> str:
+        """The folder of the checkpoint that `snakemake parse` takes, under ``results/``."""
+        seed = self.training.seeds[0] if self.parse.seed is None else self.parse.seed
+        return f"models/{self.parse.method}/seed{seed}"
+
     @field_validator("methods")
     @classmethod
     def _check_methods(cls, methods: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -266,6 +288,20 @@ class Config(_Section):
             with _as_value_error():
                 recipe_for(name, options)
         return methods
+
+    @field_validator("parse")
+    @classmethod
+    def _check_parse(cls, parse: Parse, info: ValidationInfo) -> Parse:
+        methods = info.data.get("methods", {})
+        if parse.videos and parse.method not in methods:
+            raise ValueError(
+                f"method is '{parse.method}', which is not trained; configured are"
+                f" {', '.join(methods)}"
+            )
+        training = info.data.get("training")
+        if training and parse.seed is not None and parse.seed not in training.seeds:
+            raise ValueError(f"seed is {parse.seed}; training.seeds are {training.seeds}")
+        return parse
 
     @field_validator("ablation")
     @classmethod

@@ -35,6 +35,7 @@ LAYERS = [
     {"agreement", "export"},
     {"prediction"},
     {"training"},
+    {"parse"},
     {"seeds"},
     {"report"},
     {"comparison"},

@@ -1,7 +1,6 @@
 """``parse-setup``: note how a run's features were made, for parsing other videos."""
 
 import argparse
-import json
 from pathlib import Path
 
 from pipeline.cli.arguments import add_vocabulary
@@ -9,9 +8,9 @@ from pipeline.cli.arguments import add_vocabulary
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the stage's arguments."""
-    config = parser.add_mutually_exclusive_group(required=True)
-    config.add_argument("--config", type=Path, metavar="YAML", help="the run's configuration")
-    config.add_argument("--config-json", metavar="TEXT", help="the same, as the workflow has it")
+    made = parser.add_mutually_exclusive_group(required=True)
+    made.add_argument("--config", type=Path, metavar="YAML", help="the run's configuration")
+    made.add_argument("--settings", metavar="JSON", help="what the workflow says of it")
     add_vocabulary(parser)
     add = parser.add_argument
     add("--thresholds", type=Path, required=True, help="thresholds.tsv of its pseudo-labels")
@@ -20,14 +19,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the setup."""
-    from pipeline.config import parse_config, read_config
-    from pipeline.parse.setup import write_setup
+    from pipeline.config import read_config
+    from pipeline.parse.setup import Setup, setup_of, write_setup
     from pipeline.vocabulary import read_vocabulary
 
-    config = (
-        read_config(arguments.config)
+    setup = (
+        setup_of(read_config(arguments.config), ())
         if arguments.config
-        else parse_config(json.loads(arguments.config_json))
+        else Setup.model_validate_json(arguments.settings)
     )
     vocabulary = read_vocabulary(arguments.vocabulary)
-    write_setup(arguments.out, config, vocabulary, arguments.thresholds)
+    write_setup(arguments.out, setup, vocabulary, arguments.thresholds)

@@ -79,17 +79,17 @@ def setup_of(config: Config, classes: Sequence[EventClass]) -> Setup:
     )
 
 
-def write_setup(path: Path, config: Config, vocabulary: Vocabulary, thresholds: Path) -> None:
+def write_setup(path: Path, setup: Setup, vocabulary: Vocabulary, thresholds: Path) -> None:
     """Write a run's setup; the ``parse-setup`` stage.
 
     Parameters
     ----------
     path
         File to write.
-    config
-        The run's configuration.
+    setup
+        How the run's features are made; its classes are not looked at.
     vocabulary
-        Its classes.
+        The run's classes.
     thresholds
         ``thresholds.tsv`` of its pseudo-labels, whose columns ``audio`` and ``visual`` are kept.
 
@@ -105,8 +105,9 @@ def write_setup(path: Path, config: Config, vocabulary: Vocabulary, thresholds: 
             f"'{thresholds}' is of {len(rows)} classes that are not the vocabulary's"
             f" {len(vocabulary)}; run the pseudo-labels with this vocabulary."
         )
-    classes = [_with_thresholds(known, rows[known.name]) for known in vocabulary.classes]
-    write_text(path, setup_of(config, classes).model_dump_json(indent=1) + "\n")
+    classes = tuple(_with_thresholds(known, rows[known.name]) for known in vocabulary.classes)
+    whole = setup.model_copy(update={"classes": classes})
+    write_text(path, whole.model_dump_json(indent=1) + "\n")
 
 
 def read_setup(path: Path) -> Setup:

@@ -12,12 +12,13 @@ from pipeline.encoders.base import CaptionEncoder
 from pipeline.errors import ItemError, PipelineError, Status
 from pipeline.files import sha256_of
 from pipeline.parse.events import Parsed, cut
+from pipeline.parse.listing import list_files
 from pipeline.parse.page import write_index, write_page
 from pipeline.parse.playback import make_playable
 from pipeline.parse.readers import Reader, Window, Windows
 from pipeline.parse.setup import Setup
 from pipeline.parse.tables import write_tables
-from pipeline.parse.videos import Video, decode_windows, inspect_videos, list_files
+from pipeline.parse.videos import Video, decode_windows, inspect_videos
 from pipeline.parse.windows import merge
 from pipeline.segments import Decoded
 from pipeline.store import StatusRow, write_status

@@ -1,25 +1,22 @@
-"""The videos that a person gives: their files, safe names, lengths, and decoded windows."""
+"""The videos that a person gives: what their files hold, and their decoded windows."""
 
 import functools
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import av
 from av.container import InputContainer
 
-from pipeline.errors import ItemError, PipelineError, Status
-from pipeline.manifest import EXTENSIONS, Row
+from pipeline.errors import ItemError, Status
+from pipeline.manifest import Row
 from pipeline.media.probe import open_media, probe
 from pipeline.media.worker import run_isolated
+from pipeline.parse.listing import safe_names
 from pipeline.parse.windows import window_starts
 from pipeline.progress import track
 from pipeline.segments import Decoded, Decoding, decode_video
 
-SOUND_EXTENSIONS = ("m4a", "mp3", "wav", "flac", "ogg", "opus", "aac", "weba", "wma")
-# A folder's and, in tables, a video's name; file systems allow 255 bytes.
-NAME_BYTES = 120
 # A header can claim any length; each hour costs 720 windows of 10 seconds.
 MOST_HOURS = 12
 
@@ -78,45 +75,6 @@ class Video:
     path: Path
     facts: Facts
     starts: tuple[int, ...]
-
-
-def list_files(given: Iterable[Path]) -> list[Path]:
-    """Return files as they are, and of folders the media files in them, sorted by name.
-
-    Raises
-    ------
-    PipelineError
-        A folder has none.
-    """
-    known = {f".{extension}" for extension in (*EXTENSIONS, *SOUND_EXTENSIONS)}
-    found: list[Path] = []
-    for path in given:
-        if not path.is_dir():
-            found.append(path)
-            continue
-        inside = [p for p in path.iterdir() if p.suffix.lower() in known and p.is_file()]
-        if not inside:
-            raise PipelineError(
-                f"the folder '{path}' has no media files; known are {', '.join(sorted(known))}."
-            )
-        found += sorted(inside)
-    return found
-
-
-def safe_names(paths: Sequence[Path]) -> list[str]:
-    """Return a name for each file: its stem with odd characters as ``_``, numbered if taken."""
-    taken: set[str] = set()
-    names = []
-    for path in paths:
-        stem = re.sub(r"[^\w.()+-]", "_", path.stem).lstrip(".") or "video"
-        stem = stem.encode(errors="replace")[:NAME_BYTES].decode(errors="ignore")
-        name, number = stem, 1
-        while name.casefold() in taken:
-            number += 1
-            name = f"{stem}-{number}"
-        taken.add(name.casefold())
-        names.append(name)
-    return names
 
 
 def inspect(path: Path) -> Facts:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 import re
 from dataclasses import replace
@@ -16,11 +17,12 @@ from pipeline.annotations import read_events
 from pipeline.errors import ItemError, PipelineError, Status
 from pipeline.parse.elan import elan_document
 from pipeline.parse.events import Event, Parsed, Thresholds, cut
+from pipeline.parse.listing import folder_digest, list_files, safe_names
 from pipeline.parse.page import page_data, write_index, write_page
 from pipeline.parse.playback import Playback, playable_type
 from pipeline.parse.readers import classes_of
 from pipeline.parse.tables import audacity_labels, json_text, web_captions, write_tables
-from pipeline.parse.videos import Facts, Stream, list_files, safe_names
+from pipeline.parse.videos import Facts, Stream
 from pipeline.parse.windows import merge, window_starts
 
 VOCABULARY = make_vocabulary(3)
@@ -206,7 +208,7 @@ def test_elan_has_a_tier_a_class_and_track_whose_annotations_do_not_overlap(tmp_
             (times[one.get("TIME_SLOT_REF1")], times[one.get("TIME_SLOT_REF2")])
             for one in tier.iter("ALIGNABLE_ANNOTATION")
         ]
-        assert all(end <= begin for (_, end), (begin, _) in zip(spans, spans[1:], strict=False))
+        assert all(end <= begin for (_, end), (begin, _) in itertools.pairwise(spans))
         count += len(spans)
     identities = [one.get("ANNOTATION_ID") for one in root.iter("ALIGNABLE_ANNOTATION")]
     assert len(set(identities)) == len(identities) == count
@@ -237,6 +239,15 @@ def test_a_folder_stands_for_its_media(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(PipelineError, match="has no media files"):
         list_files([tmp_path / "empty"])
+
+
+def test_a_folders_digest_is_of_names_and_sizes(tmp_path):
+    (tmp_path / "a.wav").write_bytes(b"1")
+    digest = folder_digest(tmp_path)
+    (tmp_path / "notes.txt").touch()
+    assert folder_digest(tmp_path) == digest
+    (tmp_path / "a.wav").write_bytes(b"12")
+    assert folder_digest(tmp_path) != digest
 
 
 MP4 = "mov,mp4,m4a,3gp,3g2,mj2"

@@ -16,7 +16,7 @@ from pipeline.cli import main
 from pipeline.config import parse_config
 from pipeline.files import sha256_of
 from pipeline.media.audio import executable
-from pipeline.parse.setup import SETUP_FILE, find_setup, read_setup, write_setup
+from pipeline.parse.setup import SETUP_FILE, find_setup, read_setup, setup_of, write_setup
 from pipeline.parse.stage import Options, parse_files
 from pipeline.parsers.interface import Dimensions
 from pipeline.parsers.registry import build_parser, recipe_for
@@ -63,7 +63,7 @@ def run_folder(tmp_path_factory) -> Path:
     write_thresholds(folder / "thresholds.tsv", Thresholds(thresholds, thresholds + 9), VOCABULARY)
     config = parse_config(config_values)
     path = folder / "results" / SETUP_FILE
-    write_setup(path, config, VOCABULARY, folder / "thresholds.tsv")
+    write_setup(path, setup_of(config, ()), VOCABULARY, folder / "thresholds.tsv")
     recipe = recipe_for("link", {**TINY, "video_threshold": 0.1, "segment_threshold": 0.45})
     dimensions = Dimensions(MAP_DIMENSION, DIMENSION, 0, DIMENSION, DIMENSION, T, len(NAMES))
     with torch.random.fork_rng():

@@ -1,0 +1,78 @@
+# Videos that nobody annotated, with a parser of this run.
+# REQUIRED INPUTS: a checkpoint, the thresholds of the pseudo-labels, the encoders' weights, a folder.
+# OUTPUTS: results/parsing.json, results/parsed/{video}/ (tables and a page), results/parsed/status.tsv
+from pipeline.parse.listing import folder_digest
+from pipeline.parse.setup import setup_of
+
+
+def parse_videos(wildcards):
+    """Return the folder that is parsed."""
+    if CONFIG.parse.videos is None:
+        raise WorkflowError(
+            "parse.videos names no folder; set it, or add --config parse='{videos: FOLDER}'."
+        )
+    return ancient(CONFIG.parse.videos)
+
+
+def parse_digest(wildcards):
+    """Return what stands for the files of that folder."""
+    folder = Path(CONFIG.parse.videos or "")
+    return demanded(folder_digest, folder) if folder.is_dir() else ""
+
+
+rule parse_setup:
+    """Note how this run's features were made, so that `parse` makes a new video's alike."""
+    input:
+        thresholds=rules.pseudo_labels.output.thresholds,
+        vocabulary=VOCABULARY,
+    output:
+        "results/parsing.json",
+    log:
+        "logs/parse_setup.log",
+    benchmark:
+        "benchmarks/parse_setup.tsv"
+    conda:
+        "../../envs/training.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        settings=setup_of(CONFIG, ()).model_dump_json(),
+    shell:
+        "python -m pipeline parse-setup --settings {params.settings:q}"
+        " --vocabulary {input.vocabulary:q} --thresholds {input.thresholds:q} --out {output:q}"
+        " 2>&1 | tee {log:q}"
+
+
+rule parse:
+    """Say what is heard and seen in a folder of videos."""
+    input:
+        videos=parse_videos,
+        checkpoint=[f"results/{CONFIG.parse_model}/checkpoint.safetensors"],
+        setup=rules.parse_setup.output,
+        weights=weights_of("clip") + weights_of("clap"),
+    output:
+        "results/parsed/status.tsv",
+    log:
+        "logs/parse.log",
+    benchmark:
+        "benchmarks/parse.tsv"
+    conda:
+        "../../envs/parse.yaml"
+    threads: 4
+    resources:
+        mem_mb=8000,
+        runtime=240,
+        gpu=1,
+    params:
+        files=parse_digest,
+        checkpoint=folder_of("checkpoint"),
+        options=command_words(
+            CONFIG.parse.model_dump(include={"overlap", "threshold"})
+            | {"timeout_seconds": DECODE.timeout_seconds}
+        ),
+    shell:
+        "python -m pipeline parse {input.videos:q} --checkpoint {params.checkpoint:q}"
+        " --setup {input.setup:q} {params.options} --workers {threads} --out results/parsed"
+        " 2>&1 | tee {log:q}"
