@@ -101,7 +101,7 @@ def _table(names: Sequence[str], variants: Iterable[Variant]) -> str:
             variant.row.name,
             *("✓" if there else "–" for there in components(variant.recipe).values()),
             str(variant.row.seeds),
-            f"{variant.row.videos}/{variant.row.total}",
+            variant.row.coverage,
             f"{variant.parameters / 1e6:.2f} M",
             *map(str, variant.row.cells),
         ]

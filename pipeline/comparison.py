@@ -257,7 +257,7 @@ def leaderboard(standings: Iterable[Standing], published: Iterable[PublishedRow]
                 standing.inputs,
                 "this run",
                 str(standing.row.seeds),
-                f"{standing.row.videos}/{standing.row.total}",
+                standing.row.coverage,
                 f"{standing.parameters / 1e6:.2f} M",
                 f"{standing.seconds:.0f} s",
                 *map(str, standing.row.cells),
@@ -305,18 +305,22 @@ def _segment_type(row: ResultRow) -> float:
 
 def _interval_table(standings: Iterable[Standing]) -> str:
     body = [
-        [standing.row.name, *(f"[{low:.1f}, {high:.1f}]" for low, high in standing.intervals())]
+        [
+            standing.row.name,
+            standing.row.coverage,
+            *(f"[{low:.1f}, {high:.1f}]" for low, high in standing.intervals()),
+        ]
         for standing in standings
     ]
-    return aligned_markdown(["Method", *METRIC_HEADER], body, text_columns=1)
+    return aligned_markdown(["Method", "Videos", *METRIC_HEADER], body, text_columns=1)
 
 
 def _difference_table(
     standings: Mapping[str, Standing], differences: Mapping[str, Sequence[Difference]]
 ) -> str:
-    header = ["Method", *(METRIC_HEADER[column] for column, _, _ in TESTED)]
+    header = ["Method", "Videos", *(METRIC_HEADER[column] for column, _, _ in TESTED)]
     body = [
-        [standings[method].row.name, *map(str, of_method)]
+        [standings[method].row.name, standings[method].row.coverage, *map(str, of_method)]
         for method, of_method in differences.items()
     ]
     return aligned_markdown(header, body, text_columns=1)

@@ -210,9 +210,13 @@ def evaluate_model(folder: Path, annotations: Path, vocabulary: Vocabulary) -> d
     return evaluations
 
 
-def summary(evaluation: dict[str, Any]) -> str:
-    """Return an evaluation's scores as a small table of text, in percent with one decimal."""
-    lines = [f"{evaluation['split']}, {evaluation['videos']} videos, F1 in percent"]
+def summary(evaluation: dict[str, Any], total: int | None = None) -> str:
+    """Return an evaluation's scores as a small table of text, in percent with one decimal.
+
+    ``total`` is the number of videos in the split's table, where not all of it was scored.
+    """
+    videos = f"{evaluation['videos']}{'' if total is None else f' of {total}'} videos"
+    lines = [f"{evaluation['split']}, {videos}, F1 in percent"]
     lines.append(" " * 8 + "".join(f"{metric:>14}" for metric in METRICS))
     for level in LEVELS:
         scores = evaluation["metrics"][level]

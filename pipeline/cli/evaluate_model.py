@@ -15,9 +15,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Score the model's event tables, write metrics.json beside them and print the scores."""
+    from pipeline.annotations import SPLIT_TABLES, read_names
     from pipeline.evaluation import evaluate_model, summary
     from pipeline.vocabulary import read_vocabulary
 
     vocabulary = read_vocabulary(arguments.vocabulary)
     evaluations = evaluate_model(arguments.model, arguments.annotations, vocabulary)
-    print("\n".join(summary(evaluation) for evaluation in evaluations.values()))
+    for split, evaluation in evaluations.items():
+        print(summary(evaluation, len(read_names(arguments.annotations / SPLIT_TABLES[split]))))

@@ -87,6 +87,11 @@ class ResultRow:
         """All scores: the five metrics at segment level, then at event level."""
         return [self.scores[level][metric] for level in LEVELS for metric in METRICS]
 
+    @property
+    def coverage(self) -> str:
+        """Videos that were scored / in the split's table."""
+        return f"{self.videos}/{self.total}"
+
 
 class PublishedRow(BaseModel):
     """A row of published.yaml: what other work reports on LLP's test split, in percent."""
@@ -172,10 +177,7 @@ def _score(values: Sequence[float]) -> Score:
 def markdown(rows: Sequence[ResultRow]) -> str:
     """Return rows of one split as a Markdown table whose columns also line up as plain text."""
     header = ["Method", "Seeds", "Videos", *METRIC_HEADER]
-    body = [
-        [row.name, str(row.seeds or "–"), f"{row.videos}/{row.total}", *map(str, row.cells)]
-        for row in rows
-    ]
+    body = [[row.name, str(row.seeds or "–"), row.coverage, *map(str, row.cells)] for row in rows]
     return aligned_markdown(header, body, text_columns=1)
 
 

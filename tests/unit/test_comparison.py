@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from trained_models import (
@@ -199,6 +200,26 @@ def test_command_line(
     assert "VALOR++" in capsys.readouterr().out
     assert "## Differences to VALOR++" in (tmp_path / "compare.md").read_text(encoding="utf-8")
     assert main([*words, "--reference", "han"]) == 2
+
+
+def test_every_table_says_how_many_of_the_splits_videos_it_covers(
+    tmp_path: Path, annotations: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [
+        write_model(tmp_path / method / "seed0", annotations, halved(), method)
+        for method in ("link", "valorpp")
+    ]
+    compared(folders, annotations, tmp_path, is_llp=True)
+    lines = (tmp_path / "compare.md").read_text(encoding="utf-8").splitlines()
+    own = [line for line in lines if line.startswith(("| LINK ", "| VALOR++ "))]
+    own = [line for line in own if PUBLISHED.source not in line]
+    assert len(own) == 2 + 2 + 1, "the leaderboard, the intervals and the differences"
+    assert all(f" {VIDEOS}/{VIDEOS + 1} " in line for line in own)
+    vocabulary = tmp_path / "vocabulary.yaml"
+    vocabulary.write_text(yaml.safe_dump({"classes": [c.model_dump() for c in VOCABULARY.classes]}))
+    words = ["--annotations", str(annotations), "--vocabulary", str(vocabulary)]
+    assert main(["evaluate-model", "--model", str(folders[0]), *words]) == 0
+    assert f"test, {VIDEOS} of {VIDEOS + 1} videos" in capsys.readouterr().out
 
 
 def test_half_better_half_worse_is_no_difference() -> None:
