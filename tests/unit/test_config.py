@@ -46,9 +46,13 @@ def test_preset_needs_only_the_weights_checksums() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "sentence"),
     [
-        ("decoder", {}, r"'decoder' is not known; allowed there are dataset, decode"),
+        ("decoder", {}, r"'decoder' is not known; allowed there are dataset, download"),
         ("decode.fps", 8, r"'decode\.fps' is not known; allowed there are sampling"),
         ("decode.sampling", "middle", r"'decode\.sampling' is 'middle'.*'center' or 'valor'"),
+        ("download.url", "file:///videos/{id}", r"'download\.url' is 'file.*should match pattern"),
+        ("download.url", "https://host/watch", r"'download\.url' is .*should match pattern"),
+        ("download.stop_after", 0, r"'download\.stop_after' is 0.*greater than or equal to 1"),
+        ("download.retry", "some", r"'download\.retry' is 'some'.*'transient', 'all' or 'none'"),
         ("dataset.shards", 0, r"'dataset\.shards' is 0.*greater than or equal to 1"),
         ("dataset.shards", "many", r"'dataset\.shards' is 'many'"),
         ("encoders.clip.sha256", "abc", r"'encoders\.clip\.sha256' is 'abc'"),
