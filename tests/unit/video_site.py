@@ -1,4 +1,4 @@
-"""A local site of videos: every path /watch/ID is one, and its mood says what goes wrong."""
+"""A local site: every path /watch/ID is a video, and its mood says what goes wrong."""
 
 import re
 import socket
@@ -54,7 +54,7 @@ PLAYLIST = "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\nfile://{}\n#EXT-X-ENDL
 
 
 class VideoSite(ThreadingHTTPServer):
-    """Serves one video under every id; ``moods`` holds what each id does instead."""
+    """Serves one video under every id, or what ``moods`` says of it; ``files`` by their paths."""
 
     daemon_threads = True
 
@@ -62,7 +62,9 @@ class VideoSite(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.video = video
         self.moods: dict[str, str] = {}
-        self.asked: Counter[str] = Counter()  # page requests; ffmpeg's all have a range
+        self.files: dict[str, bytes] = {}
+        self.asked: Counter[str] = Counter()  # without a range; ffmpeg's requests all have one
+        self.ranges: list[str] = []
         self.cookies: list[str | None] = []
         self.slow_seconds = 8.0
         self.local_file = "/etc/hostname"
@@ -70,7 +72,11 @@ class VideoSite(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/watch/{{id}}"
+        return f"{self.home}/watch/{{id}}"
+
+    @property
+    def home(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
 
     def handle_error(self, request: object, client_address: object) -> None:
         pass  # clients that hang up are part of the game
@@ -91,6 +97,8 @@ class _Handler(BaseHTTPRequestHandler):
         if asked_range is None:
             self.server.asked[identity] += 1
             self.server.cookies.append(self.headers.get("Cookie"))
+        else:
+            self.server.ranges.append(self.headers["Range"])
         if mood in REFUSALS:
             code, reason, headers = REFUSALS[mood]
             self.send(code, b"", headers, reason)
@@ -100,7 +108,8 @@ class _Handler(BaseHTTPRequestHandler):
             playlist = PLAYLIST.format(self.server.local_file).encode()
             self.send(200, playlist, {"Content-Type": "application/vnd.apple.mpegurl"})
         else:
-            self.send_video(mood, asked_range)
+            content = self.server.files.get(identity, self.server.video)
+            self.send_content(content, mood, asked_range)
 
     def send(self, code: int, body: bytes, headers: dict[str, str], reason: str = "") -> None:
         # Status lines are Latin-1; YouTube's curly apostrophe reaches people as UTF-8 all the same.
@@ -110,24 +119,24 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def send_video(self, mood: str, asked_range: re.Match[str] | None) -> None:
-        video, start = self.server.video, 0
+    def send_content(self, content: bytes, mood: str, asked_range: re.Match[str] | None) -> None:
+        start = 0
         if asked_range and mood != "no_ranges":
             start = int(asked_range[1])
             self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{len(video) - 1}/{len(video)}")
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         else:
             self.send_response(200)
         if mood != "no_ranges":
             self.send_header("Accept-Ranges", "bytes")
         self.send_header("Content-Type", "video/mp4")
-        self.send_header("Content-Length", str(len(video) - start))
+        self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
-        end = len(video)
+        end = len(content)
         if mood in {"truncated", "reset", "slow"}:
-            end = max(start, len(video) * 2 // 3)
-        self.wfile.write(video[start:end])
-        if end < len(video):
+            end = max(start, len(content) * 2 // 3)
+        self.wfile.write(content[start:end])
+        if end < len(content):
             self.hang_up(mood)
 
     def hang_up(self, mood: str) -> None:

@@ -1,0 +1,97 @@
+"""Everything that a run downloads, by the workflow: tables, weights and videos, each once."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from clips import write_clip
+from video_site import Folder, VideoSite, names_of
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.workflow
+
+WEIGHTS = "resources/weights/clip/weights.bin"
+CONTENT = bytes(range(256)) * 100
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[VideoSite]:
+    video = write_clip(tmp_path / "video.mp4", seconds=4, fps=10)
+    site = VideoSite(video.read_bytes())
+    yield site
+    site.stop()
+
+
+def snakemake(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
+    command += ["--configfile", "my.yaml", "--cores", "1", *words]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def configure(folder: Path, site: VideoSite) -> None:
+    """Serve the folder's tables and some weights, and write the configuration that asks for all."""
+    for modality in ("audio", "visual"):
+        header = "filename\tonset\toffset\tevent_labels\n"
+        (folder / "tables" / f"AVVP_eval_{modality}.csv").write_text(header)
+    site.files = {path.name: path.read_bytes() for path in (folder / "tables").iterdir()}
+    site.files["weights.bin"] = CONTENT
+
+    def source(name: str) -> dict[str, str]:
+        digest = hashlib.sha256(site.files[name]).hexdigest()
+        return {"url": site.url.replace("{id}", name), "sha256": digest}
+
+    values = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
+    tables = {name: source(name) for name in site.files if name.startswith("AVVP")}
+    values["dataset"] = {"name": "mine", "source": "local", "videos": "videos", "tables": tables}
+    values["encoders"]["clip"] |= {"weights": WEIGHTS, **source("weights.bin")}
+    quick = {"sleep_seconds": 0, "backoff_seconds": 0, "timeout_seconds": 1}
+    values["download"] = {"url": site.url, **quick}
+    (folder / "my.yaml").write_text(yaml.safe_dump(values))
+
+
+def test_tables_weights_and_videos_are_fetched_once(site: VideoSite, tmp_path: Path) -> None:
+    names = names_of(5)
+    Folder(tmp_path, names, site)
+    configure(tmp_path, site)
+    part = tmp_path / f"{WEIGHTS}.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(CONTENT[:1000])
+    site.moods |= {names[1][:11]: "private", names[2][:11]: "bot"}
+
+    done = snakemake(tmp_path, "videos", WEIGHTS, "--retries", "2")
+    assert done.returncode != 0
+    assert "stopped at '__________2_1_3', 3 of 5: the site has had enough" in done.stdout
+    assert site.asked[names[2][:11]] == 1, "a run that was told to stop does not knock again"
+    assert (tmp_path / "resources/annotations/AVVP_train.csv").is_file()
+    missing = (tmp_path / "results/videos/missing.tsv").read_text().splitlines()[1:]
+    statuses = [line.split("\t")[2] for line in missing]
+    assert statuses == ["private", "rate_limited", "missing", "missing"]
+
+    site.moods.pop(names[2][:11])
+    asked = site.asked.copy()
+    done = snakemake(tmp_path, "videos", WEIGHTS)
+    assert done.returncode == 0, done.stderr
+    again = {name: count for name, count in (site.asked - asked).items() if name[0] == "_"}
+    assert again == {name[:11]: 1 for name in names[2:]}
+    assert site.asked["AVVP_train.csv"] == 1
+    assert (tmp_path / WEIGHTS).read_bytes() == CONTENT
+    assert "bytes=1000-" in site.ranges
+
+    site.stop()
+    done = snakemake(tmp_path, "manifest", WEIGHTS)
+    assert done.returncode == 0, "from here on there is no network"
+    manifest = (tmp_path / "results/manifest.tsv").read_text().splitlines()[1:]
+    assert [bool(line.split("\t")[3]) for line in manifest] == [True, False, True, True, True]
+
+
+def test_the_demo_downloads_nothing(tmp_path: Path) -> None:
+    (tmp_path / "my.yaml").write_text((REPOSITORY / "config.yaml").read_text())
+    done = snakemake(tmp_path, "videos", "--dry-run")
+    assert done.returncode != 0
+    assert "dataset.source is 'demo', which renders its own videos" in done.stderr + done.stdout
