@@ -260,6 +260,11 @@ def motion_shards(wildcards):
 
 # A run is `models/{method}` or `ablation/{variant}`; the same rules train, predict and score both.
 MODEL = "results/{run}/seed{seed}"
+# A training job trains one seed of a run, or all of them: training.seeds_at_once.
+IS_TOGETHER = CONFIG.training.seeds_at_once is not None
+JOB = "{run}" if IS_TOGETHER else "{run}-seed{seed}"
+JOB_SEEDS = CONFIG.training.seeds if IS_TOGETHER else ["{seed}"]
+SEEDS_AT_ONCE = min(CONFIG.training.seeds_at_once or 1, len(JOB_SEEDS))
 PREDICTIONS = [
     f"predicted_{split}_{modality}.csv"
     for split in SCORED_SPLITS
@@ -275,6 +280,11 @@ COMPARED = [
     "predicted_test_visual.csv",
     "probabilities_test.safetensors",
 ]
+
+
+def of_job(file):
+    """Return a file of every model folder that one training job makes."""
+    return expand("results/{{run}}/seed{seed}/{file}", seed=JOB_SEEDS, file=file)
 
 
 def model_folder(wildcards, output):

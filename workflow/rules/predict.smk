@@ -6,7 +6,7 @@
 rule predict_parser:
     """Parse the videos of validation and test."""
     input:
-        checkpoint=rules.train_parser.output.checkpoint,
+        checkpoint=f"{MODEL}/checkpoint.safetensors",
         clip=feature_shards("clip"),
         clap=feature_shards("clap"),
         motion=motion_shards,

@@ -1,10 +1,11 @@
-# Parsers, trained on the cached features, one job a run (a method or a variant) and seed.
+# Parsers, trained on the cached features: a job for each run (a method or a variant) and seed, or
+# one for all seeds of a run.
 # REQUIRED INPUTS: features, prompts, pseudo-labels, the annotation tables.
 # OUTPUTS: results/{run}/seed{seed}/checkpoint.safetensors, curve.csv
 
 
 rule train_parser:
-    """Train one run with one seed; a killed job carries on from its last epoch."""
+    """Train a run; a killed job carries on from its last epoch and trains no seed twice."""
     input:
         clip=feature_shards("clip"),
         clap=feature_shards("clap"),
@@ -14,28 +15,29 @@ rule train_parser:
         tables=TABLES,
         vocabulary=VOCABULARY,
     output:
-        checkpoint=f"{MODEL}/checkpoint.safetensors",
-        curve=f"{MODEL}/curve.csv",
+        checkpoints=of_job("checkpoint.safetensors"),
+        curves=of_job("curve.csv"),
     log:
-        "logs/train_parser/{run}-seed{seed}.log",
+        f"logs/train_parser/{JOB}.log",
     benchmark:
-        "benchmarks/train_parser/{run}-seed{seed}.tsv"
+        f"benchmarks/train_parser/{JOB}.tsv"
     conda:
         "../../envs/training.yaml"
-    threads: 1
+    threads: SEEDS_AT_ONCE
     resources:
-        mem_mb=growing(8000),
-        runtime=growing(240),
-        gpu=1,
+        mem_mb=growing(8000 * SEEDS_AT_ONCE),
+        runtime=growing(240 * -(-len(JOB_SEEDS) // SEEDS_AT_ONCE)),
+        gpu=SEEDS_AT_ONCE,
     params:
         version=PARSERS_VERSION,
         features=feature_arguments(),
         annotations=folder_of("tables"),
         method=method_of,
         options=method_options,
-        folder=model_folder,
+        seeds=JOB_SEEDS,
+        folder="results/{run}",
     shell:
         "python -m pipeline train --method {params.method} {params.features}"
         " --annotations {params.annotations:q} --vocabulary {input.vocabulary:q}"
-        " --seed {wildcards.seed} {params.options} --fit-only --gpus 1"
-        " --out {params.folder:q} 2>&1 | tee {log:q}"
+        " --seeds {params.seeds} --processes {threads} --gpus {threads} {params.options}"
+        " --fit-only --out {params.folder:q} 2>&1 | tee {log:q}"
