@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import get_args
 
 from pipeline.cli.arguments import add_annotations, add_videos
+from pipeline.videos import YOUTUBE
 from pipeline.videos.ledger import Retry
+from pipeline.videos.pace import Politeness
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,15 +22,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="transient",
         help="which of those that did not come earlier are asked for again (default: transient)",
     )
-    add("--url", help="a video's address, with {id} for its id (default: YouTube's)")
+    add("--url", default=YOUTUBE, help="a video's address, {id} for its id (default: YouTube's)")
     add("--height", type=int, default=360, metavar="PIXELS", help="of the pictures (default: 360)")
     add("--cookies", type=Path, metavar="FILE", help="cookie file in Netscape's format")
     add("--timeout-seconds", type=float, default=30.0, help="longest silence (default: 30)")
-    add("--sleep-seconds", type=float, default=5.0, help="mean pause between videos (default: 5)")
-    add("--attempts", type=int, default=3, help="for troubles that may pass (default: 3)")
-    add("--backoff-seconds", type=float, default=10.0, help="first wait, doubled (default: 10)")
-    add("--stop-after", type=int, default=1, help="signs of blocking that end it (default: 1)")
-    add("--seed", type=int, default=0, help="of the pauses' jitter (default: 0)")
+    for option, meaning in {
+        "sleep_seconds": "mean pause between two videos",
+        "attempts": "how often to ask while a trouble may pass",
+        "backoff_seconds": "wait before the second attempt; it doubles",
+        "stop_after": "signs of blocking that end the run",
+        "seed": "of the jitter of pauses and waits",
+    }.items():
+        default = getattr(Politeness, option)
+        meaning = f"{meaning} (default: {default:g})"
+        add(f"--{option.replace('_', '-')}", type=type(default), default=default, help=meaning)
     add("--out", type=Path, required=True, metavar="DIR", help="for missing.tsv and coverage.tsv")
 
 
@@ -50,13 +57,12 @@ def run(arguments: argparse.Namespace) -> None:
 def _download(arguments: argparse.Namespace) -> None:
     from pipeline.manifest import plan
     from pipeline.videos.download import download_missing
-    from pipeline.videos.pace import Politeness
-    from pipeline.videos.site import YOUTUBE, Site
+    from pipeline.videos.site import Site
 
     arguments.videos.mkdir(parents=True, exist_ok=True)
     rows = plan(arguments.annotations, arguments.videos, 1, arguments.untrimmed)
     site = Site(
-        url=arguments.url or YOUTUBE,
+        url=arguments.url,
         height=arguments.height,
         cookies=arguments.cookies,
         timeout_seconds=arguments.timeout_seconds,

@@ -1,10 +1,12 @@
 """The download run: every video that the folder lacks, one after the other."""
 
+import fcntl
 import functools
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from pipeline.videos.site import Site, tools
 logger = logging.getLogger(__name__)
 
 WORK_NAME = ".downloading"
+LOCK_NAME = ".downloading.lock"
 
 
 def download_missing(
@@ -42,16 +45,16 @@ def download_missing(
     Raises
     ------
     PipelineError
-        yt-dlp is not installed, the site blocks, or so much fails that going on makes no sense.
+        yt-dlp is not installed, another run fills the folder, the site blocks, or so much fails
+        that going on makes no sense.
     """
     ledger = Ledger(videos / LEDGER_NAME)
     due = [row.filename for row in rows if not row.path and ledger.is_due(row.filename, retry)]
     if not due:
         logger.info("videos: nothing to ask for")
         return
-    work, pace = videos / WORK_NAME, Pace(politeness)
-    counts: Counter[str] = Counter()
-    with tools(work):
+    pace, counts = Pace(politeness), Counter[str]()
+    with _alone_in(videos), tools(), _fresh(videos / WORK_NAME) as work:
         for place, name in enumerate(track(due, len(due), "videos")):
             if place:
                 pace.pause()
@@ -61,6 +64,34 @@ def download_missing(
             counts[answer.status] += 1
             if reason := pace.reason_to_stop():
                 raise PipelineError(f"stopped at '{name}', {place + 1} of {len(due)}: {reason}")
-    shutil.rmtree(work)
     summary = ", ".join(f"{status} {count}" for status, count in counts.most_common())
     logger.info("videos: %d asked for: %s", len(due), summary)
+
+
+@contextmanager
+def _alone_in(videos: Path) -> Iterator[None]:
+    """Keep other runs out of a folder; the lock goes with this process, however it ends."""
+    with (videos / LOCK_NAME).open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PipelineError(
+                f"another run is downloading into '{videos}'; wait for it, or stop it first."
+            ) from None
+        yield
+
+
+@contextmanager
+def _fresh(work: Path) -> Iterator[Path]:
+    """Make an empty folder, and remove it when its block ends well or ill.
+
+    What is in it beforehand is of a run that was killed, or came with the videos: it is not used.
+    """
+    if work.is_symlink():
+        work.unlink()
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pipeline.errors import Status
+from pipeline.errors import PipelineError, Status
 from pipeline.videos.answers import PASSING, PERMANENT, Answer
 
 logger = logging.getLogger(__name__)
@@ -33,6 +33,11 @@ class Politeness:
         The sign of blocking at which the run ends, 1 or more.
     seed
         Of the jitter: every pause and wait is drawn between half and one and a half of its length.
+
+    Raises
+    ------
+    PipelineError
+        A number is out of its range.
     """
 
     sleep_seconds: float = 5.0
@@ -40,6 +45,12 @@ class Politeness:
     backoff_seconds: float = 10.0
     stop_after: int = 1
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        least = {"sleep_seconds": 0, "attempts": 1, "backoff_seconds": 0, "stop_after": 1}
+        for name, limit in least.items():
+            if (value := getattr(self, name)) < limit:
+                raise PipelineError(f"{name} is {value}; allowed is {limit} or more.")
 
 
 class Pace:

@@ -19,15 +19,14 @@ from pipeline.manifest import window_of
 from pipeline.media.audio import executable
 from pipeline.media.probe import probe
 from pipeline.segments import SHORT_SECONDS
+from pipeline.videos import YOUTUBE, YOUTUBE_HOME
 from pipeline.videos.answers import Answer, answer_of
 
 logger = logging.getLogger(__name__)
 
-YOUTUBE_HOME = "https://www.youtube.com/"
-YOUTUBE = YOUTUBE_HOME + "watch?v={id}"
 IDENTITY = re.compile(r"[A-Za-z0-9_-]{11}")
 
-# A file with picture and sound, or both apart; H.264 and AAC first, which need no newer decoder.
+# Picture and sound apart or in one file, first in the containers that nearly every video has.
 FORMATS = "bv*[ext=mp4]+ba[ext=m4a]/b[ext=mp4]/bv*+ba/b"
 # Every error ends ffmpeg: a stream that breaks off must not pass for a short one.
 PROTOCOLS = "http,https,httpproxy,tcp,tls"
@@ -35,6 +34,7 @@ INPUT_OPTIONS = ("-loglevel", "error", "-xerror", "-protocol_whitelist", PROTOCO
 # The cut is between key frames, so the window is encoded anew, well above what LLP's clips hold.
 OUTPUT_OPTIONS = (
     *("-c:v", "libx264", "-preset", "veryfast", "-crf", "18", "-pix_fmt", "yuv420p"),
+    *("-vf", "crop=trunc(iw/2)*2:trunc(ih/2)*2"),  # H.264 in yuv420p has even sides only
     *("-c:a", "aac", "-b:a", "160k"),
     *("-f", "mp4", "-movflags", "+faststart"),
 )
@@ -106,7 +106,7 @@ class Site:
         part = work / f"{name}.mp4"
         part.unlink(missing_ok=True)  # of a run that was killed, and not checked
         lengths: list[float] = []
-        options = self._options(part, (start, end), lengths, work)
+        options = self._options(part, (start, end), lengths)
         answer = _extract(self.url.replace("{id}", identity), options)
         if answer.status is Status.OK:
             answer = _checked(part, (start, end), lengths)
@@ -116,7 +116,7 @@ class Site:
         return answer
 
     def _options(
-        self, part: Path, window: tuple[float, float], lengths: list[float], work: Path
+        self, part: Path, window: tuple[float, float], lengths: list[float]
     ) -> dict[str, Any]:
         """Return yt-dlp's options; the full video's length is noted in ``lengths`` if known."""
 
@@ -128,7 +128,7 @@ class Site:
         return {
             "outtmpl": {"default": str(part.absolute()).replace("%", "%%")},
             "format": FORMATS,
-            "format_sort": [f"res:{self.height}"],
+            "format_sort": [f"res:{self.height}", "vcodec:h264", "acodec:aac"],
             "download_ranges": ranges,
             "force_keyframes_at_cuts": True,
             "external_downloader_args": {
@@ -146,15 +146,14 @@ class Site:
             "extractor_retries": 0,
             "socket_timeout": self.timeout_seconds,
             "cookiefile": io.StringIO(self.cookies.read_text("utf-8")) if self.cookies else None,
-            "cachedir": str(work.absolute() / "cache"),
             "noprogress": True,
             "color": "never",
         }
 
 
 @contextmanager
-def tools(work: Path) -> Iterator[None]:
-    """Make the folder ``work`` and let yt-dlp find ffmpeg; without its plug-ins.
+def tools() -> Iterator[None]:
+    """Let yt-dlp find ffmpeg, and none of the plug-ins that a machine may have.
 
     Raises
     ------
@@ -166,18 +165,17 @@ def tools(work: Path) -> Iterator[None]:
             "downloading videos needs yt-dlp, which is not installed; install it with"
             " `pip install 'yt-dlp[default,deno]'` (docs/videos.md)."
         )
-    work.mkdir(parents=True, exist_ok=True)
-    link = work / "ffmpeg"  # yt-dlp asks the PATH for this very name before it cuts a stream
-    link.unlink(missing_ok=True)
-    link.symlink_to(executable())
-    before = {key: os.environ.get(key) for key in ("PATH", "YTDLP_NO_PLUGINS")}
-    path = os.pathsep.join([str(work.absolute()), before["PATH"] or os.defpath])
-    os.environ.update(PATH=path, YTDLP_NO_PLUGINS="1")
-    try:
-        yield
-    finally:
-        for key, value in before.items():
-            os.environ.pop(key) if value is None else os.environ.update({key: value})
+    before = dict(os.environ)
+    with tempfile.TemporaryDirectory() as folder:
+        # Before it cuts a stream, yt-dlp asks the PATH for a program of this very name.
+        (Path(folder) / "ffmpeg").symlink_to(executable())
+        path = os.pathsep.join([folder, before.get("PATH", os.defpath)])
+        os.environ.update(PATH=path, YTDLP_NO_PLUGINS="1")
+        try:
+            yield
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
 
 
 class _Messages:

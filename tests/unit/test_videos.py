@@ -39,9 +39,9 @@ def tones_in(path: Path) -> list[float]:
 
 
 def download(server: VideoSite, folder: Path, name: str = NAME, **options: object) -> Answer:
-    folder.mkdir(exist_ok=True)
+    (folder / "work").mkdir(parents=True, exist_ok=True)
     site = Site(**{"url": server.url, "timeout_seconds": 0.5, **options})
-    with tools(folder / "work"):
+    with tools():
         return site.download(name, folder, folder / "work")
 
 
