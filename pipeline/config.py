@@ -27,6 +27,9 @@ from pipeline.errors import PipelineError
 from pipeline.files import REPOSITORY, existing_file
 from pipeline.parsers.components import link_variants
 from pipeline.parsers.registry import method_named, recipe_for
+from pipeline.videos import YOUTUBE
+from pipeline.videos.ledger import Retry
+from pipeline.videos.pace import Politeness
 
 SCHEMA_PATH = REPOSITORY / "workflow" / "schemas" / "config.schema.json"
 
@@ -92,17 +95,15 @@ class Dataset(_Section):
 class Download(_Section):
     """How `snakemake videos` gets the videos that the folder lacks."""
 
-    url: Annotated[str, Field(pattern=r"^https?://.*\{id\}")] = (
-        "https://www.youtube.com/watch?v={id}"
-    )
+    url: Annotated[str, Field(pattern=r"^https?://.*\{id\}")] = YOUTUBE
     height: Count = 360
     cookies: str | None = None
-    sleep_seconds: Annotated[float, Field(ge=0)] = 5.0
-    attempts: Count = 3
-    backoff_seconds: Annotated[float, Field(ge=0)] = 10.0
-    stop_after: Count = 1
+    sleep_seconds: Annotated[float, Field(ge=0)] = Politeness.sleep_seconds
+    attempts: Count = Politeness.attempts
+    backoff_seconds: Annotated[float, Field(ge=0)] = Politeness.backoff_seconds
+    stop_after: Count = Politeness.stop_after
     timeout_seconds: Annotated[float, Field(gt=0)] = 30.0
-    retry: Literal["transient", "all", "none"] = "transient"
+    retry: Retry = "transient"
 
 
 class Decode(_Section):
