@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import PipelineError
 from pipeline.files import REPOSITORY
+from pipeline.vocabulary import DEFAULT_PATH, read_vocabulary
 
 if TYPE_CHECKING:
     from pipeline.parse.setup import Setup
@@ -26,6 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="YAML",
         help="whose encoders to take: with --classes (default: config.yaml), or where a"
         " checkpoint's lie elsewhere by now",
+    )
+    add(
+        "--vocabulary",
+        type=Path,
+        default=DEFAULT_PATH,
+        metavar="YAML",
+        help="with --classes: what else there might be (default: LLP's 25)",
     )
     add("--overlap", type=int, metavar="SECONDS", help="of windows (default: half of one, or 0)")
     add("--threshold", type=float, metavar="P", help="of events (default: the method's own)")
@@ -67,7 +75,8 @@ def run(arguments: argparse.Namespace) -> None:
         device = choose_device(arguments.device)
         reader = TrainedReader(arguments.checkpoint, setup, encoders, device, arguments.threshold)
     else:
-        reader = ZeroShotReader(setup.classes, encoders, arguments.threshold)
+        references = read_vocabulary(arguments.vocabulary)
+        reader = ZeroShotReader(setup.classes, references, encoders, arguments.threshold)
     default_overlap = setup.segments // 2 if arguments.checkpoint else 0
     options = Options(
         overlap=default_overlap if arguments.overlap is None else arguments.overlap,

@@ -18,12 +18,13 @@ from pipeline.parse.events import Thresholds
 from pipeline.parse.setup import Setup
 from pipeline.parsers.interface import ParserInputs
 from pipeline.prediction import Probabilities, parse_videos
-from pipeline.vocabulary import MODALITIES, EventClass
+from pipeline.vocabulary import MODALITIES, EventClass, Vocabulary
 
 # The forms of LLP's captions (VALOR, NeurIPS 2023), and what they say when nothing is named.
 CAPTIONS = {"visual": "A photo of {}.", "audio": "This is a sound of {}"}
 BACKGROUND = {"visual": "A photo.", "audio": "This is a sound"}
-ZERO_SHOT_THRESHOLD = 0.5
+ZERO_SHOT_THRESHOLD = 0.3
+ARTICLES = {"a", "an", "the", "of", "and", "in", "on", "with"}
 ENCODER_OF = {"audio": "clap", "visual": "clip"}
 
 Array = NDArray[np.float32]
@@ -163,38 +164,65 @@ class TrainedReader:
 class ZeroShotReader:
     """CLIP's and CLAP's likeness to captions, with no training; see ``Reader``.
 
-    The probability of a class in a second is that of its caption against the background's, by the
-    softmax that the encoder was trained with: σ(s · (cos(x, caption) - cos(x, background))), with s
-    the exponentiated logit scale. It is 0.5 where the second is as near to one as to the other, so
-    0.5 is the threshold, and classes do not compete. There is no video-level gate.
+    The probability of a class in a second is its share of a softmax, at the encoder's own
+    temperature, over the captions of all classes that are named, of the references, and of the
+    background. References are what else there might be: without them something is always most
+    alike. There is no video-level gate. The threshold is one for all (docs/parse.md says why 0.3).
+
+    Parameters
+    ----------
+    classes
+        The C classes.
+    references
+        A vocabulary; those of its classes that share a word with a named one are left out.
+    encoders
+        CLIP and CLAP.
+    threshold
+        Another threshold than 0.3.
     """
 
     def __init__(
         self,
         classes: Sequence[EventClass],
+        references: Vocabulary,
         encoders: Mapping[str, CaptionEncoder],
         threshold: float | None,
     ) -> None:
+        others = Vocabulary(tuple(unlike(references.classes, classes)))
+        named = Vocabulary(tuple(classes))
         chosen = ZERO_SHOT_THRESHOLD if threshold is None else threshold
-        self.class_names = tuple(known.name for known in classes)
+        self.class_names = named.names
         self.thresholds = Thresholds(ZERO_SHOT_THRESHOLD, ZERO_SHOT_THRESHOLD, chosen)
-        self.provenance = {"method": "zero-shot"}
+        self.provenance = {
+            "method": "zero-shot",
+            "references": ", ".join(others.names) or "none",
+        }
         self._directions = {}
         for modality in MODALITIES:
-            captions = [getattr(known, f"{modality}_caption") for known in classes]
             encoder = encoders[ENCODER_OF[modality]]
-            text = encoder.embed_captions([*captions, BACKGROUND[modality]])
-            self._directions[modality] = encoder.logit_scale * (text[:-1] - text[-1]).T
+            captions = [*named.captions(modality), *others.captions(modality), BACKGROUND[modality]]
+            self._directions[modality] = encoder.logit_scale * encoder.embed_captions(captions).T
 
     def read(self, windows: Windows) -> Probabilities:
-        """Return σ of the logits against the background; the gates are 1."""
+        """Return the classes' shares of the softmax; the gates are 1."""
+        count = len(self.class_names)
         probabilities = {}
         for modality in MODALITIES:
-            embedding = windows.features[ENCODER_OF[modality]]["embedding"]
-            logits = embedding @ self._directions[modality]
-            probabilities[modality] = (0.5 + 0.5 * np.tanh(logits / 2)).astype(np.float32)
-        gate = np.ones((len(windows), 2, len(self.class_names)), np.float32)
+            embedding = torch.from_numpy(windows.features[ENCODER_OF[modality]]["embedding"])
+            logits = embedding @ torch.from_numpy(self._directions[modality])
+            probabilities[modality] = logits.softmax(dim=-1)[..., :count].numpy()
+        gate = np.ones((len(windows), 2, count), np.float32)
         return Probabilities(probabilities["audio"], probabilities["visual"], gate)
+
+
+def unlike(known: Sequence[EventClass], named: Sequence[EventClass]) -> list[EventClass]:
+    """Return those classes whose name shares no word with a named one's."""
+    words = {word for one in named for word in _words(one.name)} - ARTICLES
+    return [one for one in known if not words & _words(one.name)]
+
+
+def _words(name: str) -> set[str]:
+    return {word.casefold() for word in re.findall(r"[^\W_]+", name)}
 
 
 def check_setup(folder: Path, setup: Setup) -> None:

@@ -213,6 +213,26 @@ def test_classes_in_words_need_no_training(tmp_path, run_folder):
     assert value["provenance"]["method"] == "zero-shot"
     audio = np.array(value["probabilities"]["audio"])
     assert ((audio > 0) & (audio < 1)).all()
+    assert "Telephone_bell_ringing" not in value["provenance"]["references"]
+    assert "Dog" in value["provenance"]["references"]
+
+
+def test_zero_shot_is_a_softmax_over_classes_references_and_background(tmp_path, parser):
+    from pipeline.parse.readers import BACKGROUND, Window, Windows, ZeroShotReader, classes_of
+
+    encoders = parser[2]
+    named = classes_of("rain, a big dog")
+    reader = ZeroShotReader(named, VOCABULARY, encoders, None)
+    random = np.random.default_rng(0).standard_normal((1, T, DIMENSION)).astype(np.float32)
+    window = Window({"clip": {"embedding": random}, "clap": {"embedding": random}}, True, True)
+    found = reader.read(Windows.of([window, window]))
+    captions = ["A photo of rain.", "A photo of a big dog.", "A photo of a Speech."]
+    text = encoders["clip"].embed_captions([*captions, BACKGROUND["visual"]])
+    shares = np.exp(encoders["clip"].logit_scale * random[0] @ text.T)
+    shares /= shares.sum(axis=1, keepdims=True)
+    assert found.visual[1] == pytest.approx(shares[:, :2], rel=1e-4)
+    assert (found.gate == 1).all()
+    assert reader.provenance["references"] == "Speech"
 
 
 @pytest.mark.parametrize(
