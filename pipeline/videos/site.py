@@ -109,7 +109,7 @@ class Site:
         options = self._options(part, (start, end), lengths)
         answer = _extract(self.url.replace("{id}", identity), options)
         if answer.status is Status.OK:
-            answer = _checked(part, (start, end), lengths)
+            answer = checked(part, (start, end), lengths)
         if answer.status in KEPT and part.is_file():
             with atomic_path(videos / part.name) as temporary:
                 part.replace(temporary)
@@ -214,8 +214,23 @@ def _extract(url: str, options: dict[str, Any]) -> Answer:
     return answer_of(failure, wait)
 
 
-def _checked(part: Path, window: tuple[float, float], lengths: list[float]) -> Answer:
-    """Tell a clip that is whole from one that lacks the end of its window."""
+def checked(part: Path, window: tuple[float, float], lengths: list[float]) -> Answer:
+    """Tell a clip that is whole from one that lacks the end of its window.
+
+    Parameters
+    ----------
+    part
+        The clip as it arrived; it is deleted where it holds nothing.
+    window
+        Its start and end in the full video, in seconds.
+    lengths
+        The full video's length in seconds, as the site has it, or nothing.
+
+    Returns
+    -------
+    Answer
+        ``ok``; ``too_short`` where the video itself ends; ``network_error`` where it goes on.
+    """
     wanted = window[1] - window[0]
     try:
         seconds = probe(part).seconds
@@ -224,7 +239,8 @@ def _checked(part: Path, window: tuple[float, float], lengths: list[float]) -> A
         return Answer(Status.TOO_SHORT, f"nothing of its window is there ({error.detail})")
     if seconds >= wanted - SHORT_SECONDS:
         return Answer(Status.OK)
-    if lengths and min(lengths[0], window[1]) - window[0] - seconds >= SHORT_SECONDS:
+    # Sites round a video's length to the second.
+    if lengths and min(lengths[0] - 1, window[1]) - window[0] - seconds >= SHORT_SECONDS:
         return Answer(Status.NETWORK_ERROR, f"{seconds:.1f} of {wanted:g} s arrived")
     return Answer(Status.TOO_SHORT, f"the video ends at {seconds:.1f} of {wanted:g} s")
 

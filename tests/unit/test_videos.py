@@ -13,7 +13,7 @@ from pipeline.videos import pace as pace_module
 from pipeline.videos.answers import PERMANENT, Answer, answer_of
 from pipeline.videos.ledger import LEDGER_NAME, Ledger, Record
 from pipeline.videos.pace import OUTAGE, Pace, Politeness
-from pipeline.videos.site import Site, tools
+from pipeline.videos.site import Site, checked, tools
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NAME = "abcdefghijk_1_3"
@@ -56,9 +56,54 @@ def test_the_window_is_cut_to_the_frame_and_the_sample(server: VideoSite, tmp_pa
     np.testing.assert_allclose(tones_in(clip)[:4], expected, atol=10)
 
 
-def test_only_the_window_is_asked_for_again(server: VideoSite, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("video", "audio", "options"),
+    [
+        ("libx264", "aac", {"crf": "18", "preset": "medium", "bf": "3", "g": "90"}),
+        ("libvpx-vp9", "libopus", {"cpu-used": "8", "deadline": "realtime", "g": "90"}),
+    ],
+)
+def test_the_cut_is_exact_whatever_the_codec(
+    server: VideoSite, tmp_path: Path, video: str, audio: str, options: dict[str, str]
+) -> None:
+    path = tmp_path / ("video.webm" if audio == "libopus" else "video.mp4")
+    codecs = {"video_codec": video, "audio_codec": audio, "video_options": options}
+    write_clip(path, seconds=6, rate=48_000, **codecs)
+    server.files[ID] = path.read_bytes()
+    assert download(server, tmp_path / "videos", f"{ID}_3.5_5.5") == Answer(Status.OK)
+    clip = tmp_path / "videos" / f"{ID}_3.5_5.5.mp4"
+    assert frames_in(clip) == list(range(105, 165))
+    np.testing.assert_allclose(tones_in(clip)[:4], [tone(3), tone(4), tone(4), tone(5)], atol=10)
+
+
+def test_picture_and_sound_apart_are_cut_alike(server: VideoSite, tmp_path: Path) -> None:
+    picture = write_clip(tmp_path / "picture.mp4", seconds=9, fps=10, audio_codec=None)
+    sound = write_clip(tmp_path / "sound.m4a", seconds=9, video_codec=None)
+    server.moods[ID] = "apart"
+    server.files = {"small.mp4": picture.read_bytes(), "sound.m4a": sound.read_bytes()}
+    assert download(server, tmp_path / "videos", f"{ID}_3.5_5.5") == Answer(Status.OK)
+    clip = tmp_path / "videos" / f"{ID}_3.5_5.5.mp4"
+    assert frames_in(clip) == list(range(35, 55))
+    np.testing.assert_allclose(tones_in(clip)[:4], [tone(3), tone(4), tone(4), tone(5)], atol=10)
+    assert server.served == {"small.mp4", "sound.m4a"}, "360 lines are enough"
+
+
+@pytest.mark.parametrize(
+    ("length", "status"),
+    [(60, Status.NETWORK_ERROR), (6, Status.TOO_SHORT), (None, Status.TOO_SHORT)],
+)
+def test_a_stream_that_breaks_off_is_not_a_short_video(
+    tmp_path: Path, length: int | None, status: Status
+) -> None:
+    """Of a window from 2 to 12 s, 4 s arrived; the site says how long the video is, or nothing."""
+    clip = write_clip(tmp_path / "clip.mp4", seconds=4, fps=10)
+    lengths = [] if length is None else [float(length)]
+    assert checked(clip, (2.0, 12.0), lengths).status is status
+
+
+def test_a_server_without_ranges_serves_too(server: VideoSite, tmp_path: Path) -> None:
     server.moods[ID] = "no_ranges"
-    assert download(server, tmp_path).status is Status.OK, "a server without ranges serves too"
+    assert download(server, tmp_path).status is Status.OK
     assert frames_in(tmp_path / f"{NAME}.mp4") == list(range(10, 30))
 
 

@@ -51,6 +51,18 @@ PAGES = {
 }
 # An HLS playlist whose only part is a file of the machine that reads it.
 PLAYLIST = "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\nfile://{}\n#EXT-X-ENDLIST\n"
+# Picture and sound in two files, the larger picture first, as YouTube serves them.
+APART = """<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"><Period>
+<AdaptationSet mimeType="video/mp4">
+<Representation id="large" bandwidth="9000" width="1920" height="1080" codecs="avc1.42c00b">
+<BaseURL>{home}/watch/large.mp4</BaseURL><SegmentBase indexRange="0-100"/></Representation>
+<Representation id="small" bandwidth="100" width="640" height="360" codecs="avc1.42c00b">
+<BaseURL>{home}/watch/small.mp4</BaseURL><SegmentBase indexRange="0-100"/></Representation>
+</AdaptationSet><AdaptationSet mimeType="audio/mp4">
+<Representation id="sound" bandwidth="100" codecs="mp4a.40.2" audioSamplingRate="44100">
+<BaseURL>{home}/watch/sound.m4a</BaseURL><SegmentBase indexRange="0-100"/></Representation>
+</AdaptationSet></Period></MPD>
+"""
 
 
 class VideoSite(ThreadingHTTPServer):
@@ -65,6 +77,7 @@ class VideoSite(ThreadingHTTPServer):
         self.files: dict[str, bytes] = {}
         self.asked: Counter[str] = Counter()  # without a range; ffmpeg's requests all have one
         self.ranges: list[str] = []
+        self.served: set[str] = set()
         self.cookies: list[str | None] = []
         self.slow_seconds = 8.0
         self.local_file = "/etc/hostname"
@@ -104,10 +117,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.send(code, b"", headers, reason)
         elif mood in PAGES:
             self.send(200, PAGES[mood], {"Content-Type": "text/html"})
+        elif mood == "apart":
+            listing = APART.format(home=self.server.home).encode()
+            self.send(200, listing, {"Content-Type": "application/dash+xml"})
         elif mood == "hls":
             playlist = PLAYLIST.format(self.server.local_file).encode()
             self.send(200, playlist, {"Content-Type": "application/vnd.apple.mpegurl"})
         else:
+            self.server.served.add(identity)
             content = self.server.files.get(identity, self.server.video)
             self.send_content(content, mood, asked_range)
 
