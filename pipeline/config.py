@@ -113,6 +113,7 @@ class Decode(_Section):
     frames_per_segment: Count = 1
     frame_size: Annotated[int, Field(ge=16, le=1024)] = 224
     frame_transform: Literal["clip", "valor"] = "clip"
+    audio_slicing: Literal["exact", "valor"] = "exact"
     missing_audio: Policy = "pad"
     missing_video: Policy = "drop"
     short: Policy = "pad"

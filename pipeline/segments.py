@@ -21,7 +21,7 @@ from pipeline.progress import track
 from pipeline.store import Shard, StatusRow, write_shard, write_status
 
 if TYPE_CHECKING:  # the workflow imports this module where no decoder is installed
-    from pipeline.media.probe import Media
+    from pipeline.media.window import Window
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +72,9 @@ class Decoding:
         Whether files named by the id are full videos.
     decoder
         Which library is asked first for frames, ``pyav`` or ``decord``.
+    audio_slicing
+        ``exact``: second t of the window is segment t's sound; ``valor``: sound that ends before
+        its window is stretched over the T segments (methods.md 6.2).
     """
 
     segments: int = 10
@@ -84,6 +87,7 @@ class Decoding:
     short: str = "pad"
     untrimmed: bool = False
     decoder: str = "pyav"
+    audio_slicing: str = "exact"
 
     def __post_init__(self) -> None:
         if self.sampling == "valor" and self.frames_per_segment != 1:
@@ -164,12 +168,15 @@ def decode_video(row: Row, decoding: Decoding) -> Decoded:
     ItemError
         The video cannot be used, or a policy does not say to pad it.
     """
-    from pipeline.media.probe import probe
+    from pipeline.media.probe import describe, open_media
+    from pipeline.media.window import read_window
 
     began = time.perf_counter()
-    media = probe(Path(row.path))
-    pictures = _pictures(media, row.start, decoding)
-    sound = _sound(media, row.start, decoding)
+    path = Path(row.path)
+    with open_media(path) as container:
+        media = describe(container, path)
+        window = read_window(container, media, row.start, decoding.segments)
+        pictures, sound = _pictures(window, decoding), _sound(window, decoding)
     for stream in (pictures, sound):
         if stream.status != Status.OK and decoding.policy(stream.status) != "pad":
             raise ItemError(stream.status, stream.detail)
@@ -189,7 +196,7 @@ def decode_video(row: Row, decoding: Decoding) -> Decoded:
     return Decoded(pictures.array, sound.array, status_row, time.perf_counter() - began)
 
 
-def _pictures(media: Media, start: float, decoding: Decoding) -> _Stream:
+def _pictures(window: Window, decoding: Decoding) -> _Stream:
     from pipeline.media.frames import read_frames
     from pipeline.media.sampling import SAMPLERS
     from pipeline.media.transforms import TRANSFORMS
@@ -199,47 +206,46 @@ def _pictures(media: Media, start: float, decoding: Decoding) -> _Stream:
         decoding.frames_per_segment,
         decoding.frame_size,
     )
-    if media.video is None:
+    if window.video is None:
         black = np.zeros((segments, per_segment, size, size, 3), dtype=np.uint8)
         return _Stream(black, 0.0, Status.NO_VIDEO_STREAM, "the file has no pictures")
     transform = TRANSFORMS[decoding.frame_transform]
     frames = read_frames(
-        media,
-        start,
-        segments,
+        window,
         per_segment,
         sampler=SAMPLERS[decoding.sampling],
         shape=lambda picture: transform(picture, size),
         decoder=decoding.decoder,
     )
     array = frames.pictures.reshape(segments, per_segment, size, size, 3)
-    status, detail = _lacking("pictures", frames.first, frames.end, segments)
-    if frames.damaged:
-        detail = "; ".join(filter(None, [detail, f"{frames.damaged} packets are damaged"]))
+    status, detail = _faults("pictures", frames.first, frames.end, segments, frames.damaged)
     seconds = max(min(frames.end, segments) - max(frames.first, 0.0), 0.0)
     return _Stream(array, seconds, status, detail, frames.backend)
 
 
-def _sound(media: Media, start: float, decoding: Decoding) -> _Stream:
+def _sound(window: Window, decoding: Decoding) -> _Stream:
     from pipeline.media.audio import read_audio
 
     silence = np.zeros(decoding.segments * SAMPLE_RATE, dtype=np.int16)
-    if media.audio is None:
+    if window.audio is None:
         return _Stream(silence, 0.0, Status.NO_AUDIO_STREAM, "the file has no sound")
-    samples, end = read_audio(media, start, decoding.segments)
-    if not end:
+    sound = read_audio(window, decoding.audio_slicing)
+    if not sound.end:
         return _Stream(silence, 0.0, Status.NO_AUDIO_STREAM, "its sound has no samples here")
-    return _Stream(samples, end, *_lacking("sound", 0.0, end, decoding.segments))
+    faults = _faults("sound", 0.0, sound.end, decoding.segments, sound.damaged)
+    return _Stream(sound.samples, sound.end, *faults)
 
 
-def _lacking(what: str, first: float, end: float, segments: int) -> tuple[Status, str]:
-    """Say what of the window a stream does not cover, in words, and whether that makes it short."""
+def _faults(what: str, first: float, end: float, segments: int, damaged: int) -> tuple[Status, str]:
+    """Return whether what a stream lacks of the window makes it short, and its faults in words."""
     missing = max(first, 0.0) + max(segments - end, 0.0)
     notes = []
     if first > NOTED_SECONDS:
         notes.append(f"{what} begin at {first:.2f} s")
     if segments - end > NOTED_SECONDS:
         notes.append(f"{what} end at {end:.2f} of {segments} s")
+    if damaged:
+        notes.append(f"damaged packets of {what}: {damaged}")
     return Status.TOO_SHORT if missing >= SHORT_SECONDS else Status.OK, "; ".join(notes)
 
 

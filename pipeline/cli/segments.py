@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frames-per-segment", type=int, default=1, help="K")
     parser.add_argument("--frame-size", type=int, default=224, help="side in pixels")
     parser.add_argument("--frame-transform", choices=("clip", "valor"), default="clip")
+    parser.add_argument("--audio-slicing", choices=("exact", "valor"), default="exact")
     parser.add_argument("--missing-audio", choices=POLICIES, default="pad", help="no sound")
     parser.add_argument("--missing-video", choices=POLICIES, default="drop", help="no pictures")
     parser.add_argument("--short", choices=POLICIES, default="pad", help="half a second is lacking")
@@ -50,6 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
         frames_per_segment=arguments.frames_per_segment,
         frame_size=arguments.frame_size,
         frame_transform=arguments.frame_transform,
+        audio_slicing=arguments.audio_slicing,
         missing_audio=arguments.missing_audio,
         missing_video=arguments.missing_video,
         short=arguments.short,

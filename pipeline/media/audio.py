@@ -1,9 +1,8 @@
 """The sound of a window: 48 kHz, mono, on the frames' clock."""
 
 import functools
-import itertools
 import shutil
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 import av
 import ffmpeg
@@ -12,17 +11,14 @@ import numpy as np
 import soxr
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream as PyavStream
-from av.container import InputContainer
 from numpy.typing import NDArray
 
 from pipeline.errors import ItemError, Status
-from pipeline.media.probe import FORMATS, PROTOCOLS, AudioStream, Media, open_media
+from pipeline.media.probe import FORMATS, PROTOCOLS, AudioStream
+from pipeline.media.window import MARGIN_SECONDS, Track, Window
 
 # CLAP's rate (laion_clap).
 SAMPLE_RATE = 48_000
-
-# Seconds to start before a later window, so that the decoder has run in where the window begins.
-RUN_IN_SECONDS = 2.0
 
 # Times may jitter in their container; a lost AAC frame (21 ms) is a gap to be filled with silence.
 GAP_SECONDS = 0.02
@@ -33,7 +29,28 @@ FULL_SCALE = 32767
 Waveform = NDArray[np.float32]
 
 
-def read_audio(media: Media, start: float, segments: int) -> tuple[NDArray[np.int16], float]:
+@dataclass(frozen=True)
+class Sound:
+    """The sound of a window.
+
+    Attributes
+    ----------
+    samples
+        ``[T * 48000]`` int16, truncated ``clip(x, -1, 1) * 32767``; silence where the stream has
+        not begun, has holes, or is over.
+    end
+        When the stream's sound ends, in seconds from the window's start; T at most, 0 when it
+        has none in the window.
+    damaged
+        Packets that could not be decoded, as far as decoding went.
+    """
+
+    samples: NDArray[np.int16]
+    end: float
+    damaged: int
+
+
+def read_audio(window: Window, slicing: str = "exact") -> Sound:
     """Decode a window's sound.
 
     The channels are averaged as floats before resampling, 0.5 L + 0.5 R, as librosa does, which
@@ -42,48 +59,74 @@ def read_audio(media: Media, start: float, segments: int) -> tuple[NDArray[np.in
 
     Parameters
     ----------
-    media
-        A file with sound.
-    start
-        The window's start on the clock, in seconds.
-    segments
-        T; the window is T seconds.
-
-    Returns
-    -------
-    samples
-        ``[T * 48000]`` int16, truncated ``clip(x, -1, 1) * 32767``; silence where the stream has
-        not begun, has holes, or is over.
-    end
-        When the stream's sound ends, in seconds from the window's start; T at most, 0 when it
-        has none in the window.
+    window
+        T segments of a file with sound.
+    slicing
+        ``exact``: second t of the window is segment t. ``valor``: see ``valor_slices``.
 
     Raises
     ------
     ItemError
         ``no_audio_stream``, ``decode_error``, ``not_finite``.
     """
-    if media.audio is None:
+    audio, track = window.media.audio, window.audio
+    if audio is None or track is None:
         raise ItemError(Status.NO_AUDIO_STREAM, "the file has no sound")
-    rate = media.audio.rate
-    zero = media.origin + start
-    heard = _decode(media, media.audio, zero, segments)
-    if heard is None:
-        heard = _decode_with_program(media, media.audio, zero, segments)
+    line = _Line(audio.rate, window.segments)
+    damaged = _decode(track, window.zero, line)
+    heard = line.heard if damaged is not None else _decode_with_program(window, audio)
     if not np.isfinite(heard).all():
         raise ItemError(Status.NOT_FINITE, "its sound has values that are not numbers")
-    waveform = heard if rate == SAMPLE_RATE else soxr.resample(heard, rate, SAMPLE_RATE, "HQ")
-    samples = np.zeros(segments * SAMPLE_RATE, dtype=np.int16)
+    is_native = audio.rate == SAMPLE_RATE
+    waveform = heard if is_native else soxr.resample(heard, audio.rate, SAMPLE_RATE, "HQ")
     quantised = (np.clip(waveform, -1.0, 1.0) * FULL_SCALE).astype(np.int16)
-    samples[: len(quantised)] = quantised[: len(samples)]
-    return samples, len(heard) / rate
+    samples = SLICINGS[slicing](quantised, window.segments)
+    return Sound(samples, len(heard) / audio.rate, damaged or 0)
+
+
+def exact_slices(samples: NDArray[np.int16], segments: int) -> NDArray[np.int16]:
+    """Return ``[T * 48000]`` samples, those that there are and silence after them."""
+    filled = np.zeros(segments * SAMPLE_RATE, dtype=np.int16)
+    filled[: len(samples)] = samples[: len(filled)]
+    return filled
+
+
+def valor_slices(samples: NDArray[np.int16], segments: int) -> NDArray[np.int16]:
+    """Stretch L samples over the segments as VALOR does for CLAP (methods.md 6.2).
+
+    Segment t has the ``L // T`` samples from ``round(t * L / T)`` on, so sound that ends before its
+    window is cut into shorter segments, and nothing is silent; each is repeated to a second. CLAP
+    repeats what it is given to ten seconds by itself. differs: VALOR cuts the whole file's L; here
+    it is the window's, as everywhere, so the two slicings are the same where it has T seconds.
+
+    Parameters
+    ----------
+    samples
+        ``[L]``, from the window's start to the end of the sound.
+    segments
+        T.
+
+    Returns
+    -------
+    sliced
+        ``[T * 48000]``.
+    """
+    samples = samples[: segments * SAMPLE_RATE]
+    length = len(samples) // segments
+    if not length:
+        return exact_slices(samples, segments)
+    begins = np.round(np.linspace(0, len(samples), segments + 1))[:-1].astype(np.int64)
+    return np.concatenate([np.resize(samples[b : b + length], SAMPLE_RATE) for b in begins])
+
+
+SLICINGS = {"exact": exact_slices, "valor": valor_slices}
 
 
 class _Line:
     """A window's mono samples in the making, each block put where its time says."""
 
     def __init__(self, rate: int, segments: int) -> None:
-        self._rate = rate
+        self.rate = rate
         self._samples = np.zeros(round(segments * rate), dtype=np.float32)
         self._next: int | None = None
 
@@ -102,10 +145,10 @@ class _Line:
         A block follows the last one without a seam unless its time differs by more than a jitter:
         then silence fills the hole, or what was already heard is left out.
         """
-        place = round(seconds * self._rate)
-        if self._next is None or place - self._next > GAP_SECONDS * self._rate:
+        place = round(seconds * self.rate)
+        if self._next is None or place - self._next > GAP_SECONDS * self.rate:
             self._next = place
-        elif self._next - place > GAP_SECONDS * self._rate:
+        elif self._next - place > GAP_SECONDS * self.rate:
             block = block[self._next - place :]
         inside = block[max(-self._next, 0) :]
         first = max(self._next, 0)
@@ -114,64 +157,46 @@ class _Line:
         self._next += len(block)
 
 
-def _decode(media: Media, audio: AudioStream, zero: float, segments: int) -> Waveform | None:
-    """Return ``[S]`` mono samples from ``zero`` of the container's time to the stream's end.
+def _decode(track: Track, zero: float, line: _Line) -> int | None:
+    """Put a track's sound on the line, and return how many packets are damaged.
 
     None where a block has no time or another rate than the header says.
-    """
-    for target in (zero - RUN_IN_SECONDS, None) if zero > RUN_IN_SECONDS else (None,):
-        with open_media(media.path) as container:
-            stream = container.streams[audio.index]
-            if not isinstance(stream, PyavStream) or stream.time_base is None:
-                raise ItemError(Status.NO_AUDIO_STREAM, "the file has no sound")
-            tick = float(stream.time_base)
-            frames = _frames(container, stream, target)
-            first = next(frames, None)
-            is_late = first is None or first.pts is None or first.pts * tick > zero
-            if target is not None and is_late:
-                continue  # the index is wrong: read from the file's start
-            line = _Line(audio.rate, segments)
-            for frame in itertools.chain([first] if first else [], frames):
-                if frame.pts is None or frame.sample_rate != audio.rate:
-                    return None
-                line.add(_mono(frame), frame.pts * tick - zero)
-                if line.is_full:
-                    break
-            return line.heard
-    return None
-
-
-def _frames(
-    container: InputContainer, stream: PyavStream, target: float | None
-) -> Iterator[AudioFrame]:
-    """Yield what can be decoded, from the ``target`` second of the container's time on.
 
     Raises
     ------
     ItemError
         ``decode_error``: the stream has packets, and not one can be decoded.
     """
-    stream.codec_context.thread_count = 1
+    if not isinstance(track.stream, PyavStream) or track.stream.time_base is None:
+        raise ItemError(Status.NO_AUDIO_STREAM, "the file has no sound")
+    context, tick = track.stream.codec_context, float(track.stream.time_base)
+    context.thread_count = 1
     damaged = decoded = 0
-    try:
-        if target is not None:
-            container.seek(int(target / float(stream.time_base or 1)), stream=stream)
-        for packet in container.demux(stream):
-            try:
-                frames = stream.codec_context.decode(packet)
-            except av.FFmpegError:
-                damaged += 1
-                continue
-            decoded += len(frames)
-            yield from frames
-    except av.FFmpegError:
-        pass  # a file cut in the middle gives what it has
+    for packet in [*track.packets, None]:
+        try:
+            frames = context.decode(packet)
+        except av.FFmpegError:
+            damaged += 1
+            continue
+        decoded += len(frames)
+        for frame in frames:
+            if frame.pts is None or frame.sample_rate != line.rate:
+                return None
+            line.add(_mono(frame), frame.pts * tick - zero)
+        if line.is_full:
+            break
     if damaged and not decoded:
         raise ItemError(Status.DECODE_ERROR, "not one packet of its sound can be decoded")
+    return damaged
 
 
 def _mono(frame: AudioFrame) -> Waveform:
     """Return the mean of a block's channels as floats in [-1, 1]."""
+    if frame.format.name == "fltp":  # of most codecs; to_ndarray takes ten times as long
+        views = [memoryview(plane) for plane in frame.planes]
+        planes = [np.frombuffer(view, np.float32, frame.samples) for view in views]
+        total: Waveform = functools.reduce(np.add, planes)
+        return total / np.float32(len(planes))
     samples = frame.to_ndarray()
     if not frame.format.is_planar:
         samples = samples.reshape(-1, frame.layout.nb_channels).T
@@ -183,21 +208,22 @@ def _mono(frame: AudioFrame) -> Waveform:
     return mono
 
 
-def _decode_with_program(media: Media, audio: AudioStream, zero: float, segments: int) -> Waveform:
+def _decode_with_program(window: Window, audio: AudioStream) -> Waveform:
     """Do what ``_decode`` does with ffmpeg's program, which converts rates and makes up times.
 
     aresample with ``first_pts`` drops what comes before that sample and puts silence where the
     stream begins later; with ``async`` it fills holes in the stream's times.
     """
+    zero, segments = window.zero, window.segments
     seek: dict[str, object] = {}
-    if zero > RUN_IN_SECONDS:
-        seek = {"ss": zero - RUN_IN_SECONDS, "seek_timestamp": 1, "noaccurate_seek": None}
+    if zero > MARGIN_SECONDS:
+        seek = {"ss": zero - MARGIN_SECONDS, "seek_timestamp": 1, "noaccurate_seek": None}
     align = (
         f"aresample={audio.rate}:async=1:min_comp=0.000001:min_hard_comp={GAP_SECONDS}"
         f":first_pts={round(zero * audio.rate)},atrim=end={zero + segments + 1:.6f}"
     )
     source = ffmpeg.input(
-        str(media.path),
+        str(window.media.path),
         protocol_whitelist=PROTOCOLS,
         format_whitelist=FORMATS,
         threads=1,

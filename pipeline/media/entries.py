@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from av.packet import Packet
+from av.stream import Stream
 from av.video.stream import VideoStream
 
 # H.264 (ITU-T H.264, table 7-1): a picture after which nothing refers to what came before it.
@@ -12,7 +13,7 @@ IDR = 5
 START_CODE = b"\0\0\1"
 
 
-def is_entry(stream: VideoStream, packet: Packet[VideoStream]) -> bool:
+def is_entry(stream: VideoStream, packet: Packet[Stream]) -> bool:
     """Return whether decoding may begin at ``packet`` and give the same frames from there on.
 
     A container's key frames are not enough in H.264: with open groups and intra refresh they are
@@ -23,7 +24,7 @@ def is_entry(stream: VideoStream, packet: Packet[VideoStream]) -> bool:
     return packet.is_keyframe and check is not None and check(stream, packet)
 
 
-def _has_idr(stream: VideoStream, packet: Packet[VideoStream]) -> bool:
+def _has_idr(stream: VideoStream, packet: Packet[Stream]) -> bool:
     header = stream.codec_context.extradata or b""
     content = bytes(packet)
     is_length_prefixed = header[:1] == b"\1"  # mp4's and Matroska's form; the others' start codes
@@ -38,7 +39,7 @@ def _has_idr(stream: VideoStream, packet: Packet[VideoStream]) -> bool:
     return False
 
 
-def _is_marked(stream: VideoStream, packet: Packet[VideoStream]) -> bool:
+def _is_marked(stream: VideoStream, packet: Packet[Stream]) -> bool:
     return True  # key frames of these codecs refer to nothing, and nothing skips over them
 
 

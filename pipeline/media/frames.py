@@ -9,20 +9,17 @@ from typing import Any
 
 import av
 import numpy as np
-from av.container import InputContainer
 from av.packet import Packet
+from av.stream import Stream
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from pipeline.errors import ItemError, Status
 from pipeline.media.entries import is_entry
-from pipeline.media.probe import Media, open_media
 from pipeline.media.sampling import Sampler, Timeline
-
-# How much earlier to look for the key frame before a window: index entries are in decoding order,
-# and a frame is shown up to the reorder depth (16 frames) after its place in it.
-SEEK_MARGIN_SECONDS = 2.0
+from pipeline.media.window import Track, Window
 
 # Clocks that round: Matroska's and FLV's have this tick. AVI's coarser one counts frames, exactly.
 COARSEST_CLOCK_SECONDS = 0.001
@@ -62,24 +59,16 @@ class Frames:
 
 
 def read_frames(
-    media: Media,
-    start: float,
-    segments: int,
-    per_segment: int,
-    sampler: Sampler,
-    shape: Shape,
-    decoder: str = "pyav",
+    window: Window, per_segment: int, sampler: Sampler, shape: Shape, decoder: str = "pyav"
 ) -> Frames:
     """Decode the frames that stand for a window's segments.
 
     Parameters
     ----------
-    media
-        A file with pictures.
-    start
-        The window's start on the clock, in seconds.
-    segments, per_segment
-        T segments of one second, K frames each.
+    window
+        T segments of a file with pictures.
+    per_segment
+        K frames each.
     sampler
         Chooses ``T * K`` frames by when they are shown (see ``sampling``).
     shape
@@ -94,85 +83,52 @@ def read_frames(
     ItemError
         ``decode_error``: there is not one frame.
     """
-    with open_media(media.path) as container:
-        stream = container.streams[media.video or 0]
-        if not isinstance(stream, VideoStream):
-            raise ItemError(Status.NO_VIDEO_STREAM, "the file has no pictures")
-        reader = _Reader(container, stream, media.origin + start, segments)
-
-        timeline, backend = reader.timeline(), "pyav"
-        pictures: dict[int, Picture] = {}
-        if timeline is not None:
-            chosen = sampler(timeline, segments, per_segment)
-            if decoder == "decord" and media.only_video and reader.is_plain:
-                pictures = _decord_pictures(media, timeline, chosen, media.origin + start, shape)
-                backend = "decord" if pictures else "pyav"
-            if not pictures:
-                pictures = reader.decode(set(timeline.pts[chosen].tolist()), shape)
-        if timeline is None or not set(timeline.pts[chosen].tolist()) <= set(pictures):
-            # Packets without times, or without frames: let the decoder say what is shown when.
-            timeline = reader.decoded_timeline()
-            chosen = sampler(timeline, segments, per_segment)
-            pictures = reader.decode(set(timeline.pts[chosen].tolist()), shape, skip=False)
-        return Frames(
-            pictures=np.stack([pictures[pts] for pts in timeline.pts[chosen].tolist()]),
-            pts=timeline.pts[chosen],
-            first=float(timeline.seconds[0]),
-            end=timeline.end,
-            backend=backend,
-            damaged=reader.damaged,
-        )
+    if window.video is None:
+        raise ItemError(Status.NO_VIDEO_STREAM, "the file has no pictures")
+    reader = _Reader(window.video, window.zero)
+    timeline, backend = reader.timeline(), "pyav"
+    pictures: dict[int, Picture] = {}
+    if timeline is not None:
+        chosen = sampler(timeline, window.segments, per_segment)
+        if decoder == "decord" and window.media.only_video and reader.is_plain:
+            pictures = _decord_pictures(window, timeline, chosen, shape)
+            backend = "decord" if pictures else "pyav"
+        if not pictures:
+            pictures = reader.decode(set(timeline.pts[chosen].tolist()), shape)
+    if timeline is None or not set(timeline.pts[chosen].tolist()) <= set(pictures):
+        # Packets without times, or without frames: let the decoder say what is shown when.
+        timeline = reader.decoded_timeline()
+        chosen = sampler(timeline, window.segments, per_segment)
+        pictures = reader.decode(set(timeline.pts[chosen].tolist()), shape, skip=False)
+    return Frames(
+        pictures=np.stack([pictures[pts] for pts in timeline.pts[chosen].tolist()]),
+        pts=timeline.pts[chosen],
+        first=float(timeline.seconds[0]),
+        end=timeline.end,
+        backend=backend,
+        damaged=reader.damaged,
+    )
 
 
 class _Reader:
-    """PyAV over one window: its packets are read once and can be decoded several times.
+    """PyAV over one window's packets, which can be decoded several times.
 
     ``is_plain`` says whether these are the stream's packets from the first one, each a frame that
     is shown, so that places in the timeline are decord's frame numbers.
     """
 
-    def __init__(
-        self, container: InputContainer, stream: VideoStream, zero: float, segments: int
-    ) -> None:
-        self._stream = stream
+    def __init__(self, track: Track, zero: float) -> None:
+        if not isinstance(track.stream, VideoStream):
+            raise ItemError(Status.NO_VIDEO_STREAM, "the file has no pictures")
+        self._track = track
+        self._stream = track.stream
+        self._packets = track.packets
         self._zero = zero
-        self._tick = float(stream.time_base or 0)
+        self._tick = float(track.stream.time_base or 0)
         # Videos are decoded side by side in processes; threads within one only add copies.
-        stream.codec_context.thread_count = 1
-        self._packets = self._read(container, zero, segments)
+        track.stream.codec_context.thread_count = 1
         self.damaged = 0
         self.is_plain = False
-
-    def _read(
-        self, container: InputContainer, zero: float, segments: int
-    ) -> list[Packet[VideoStream]]:
-        stop = zero + segments + SEEK_MARGIN_SECONDS
-        self._from_start = True
-        if zero > SEEK_MARGIN_SECONDS:
-            target = int((zero - SEEK_MARGIN_SECONDS) / self._tick)
-            packets = self._until(container, stop, target)
-            times = [packet.pts for packet in packets if packet.pts is not None]
-            self._from_start = False
-            if times and min(times) * self._tick <= zero:
-                return packets
-        self._from_start = True
-        return self._until(container, stop, None if zero <= SEEK_MARGIN_SECONDS else 0)
-
-    def _until(
-        self, container: InputContainer, stop: float, target: int | None
-    ) -> list[Packet[VideoStream]]:
-        packets: list[Packet[VideoStream]] = []
-        try:
-            if target is not None:
-                container.seek(target, stream=self._stream)
-            for packet in container.demux(self._stream):
-                if packet.dts is not None and packet.dts * self._tick > stop:
-                    break
-                if packet.size:
-                    packets.append(packet)
-        except av.FFmpegError:
-            pass  # a file cut in the middle gives what it has
-        return packets
 
     def timeline(self) -> Timeline | None:
         """Return when frames are shown, from the packets alone; None where they do not say."""
@@ -181,7 +137,7 @@ class _Reader:
             return None
         ticks = {packet.pts: packet.duration or 0 for packet in shown if packet.pts is not None}
         complete = len(ticks) == len(shown) == len(self._packets)
-        self.is_plain = self._from_start and complete and min(ticks) == 0
+        self.is_plain = self._track.from_start and complete and min(ticks) == 0
         return self._timeline_of(ticks)
 
     def decoded_timeline(self) -> Timeline:
@@ -208,16 +164,19 @@ class _Reader:
         refers to, no group after its last wanted frame.
         """
         groups = self._groups(wanted) if skip else [self._packets]
+        # One for all frames, and in this thread: making one costs as much as three conversions.
+        reformatter = VideoReformatter()
         pictures: dict[int, Picture] = {}
         for frame in self._frames(groups, wanted if skip else None):
             if frame.pts in wanted:
-                upright = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
+                colours = reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
+                upright = np.rot90(colours, frame.rotation // 90)
                 pictures[frame.pts] = shape(np.ascontiguousarray(upright))
                 if len(pictures) == len(wanted):
                     break
         return pictures
 
-    def _groups(self, wanted: set[int]) -> list[list[Packet[VideoStream]]]:
+    def _groups(self, wanted: set[int]) -> list[list[Packet[Stream]]]:
         """Return the groups of pictures that have wanted frames, each up to its last such packet.
 
         Packets come in decoding order: nothing depends on a later one, and from where a group
@@ -246,7 +205,7 @@ class _Reader:
         return [0, *reversed(begins)]
 
     def _frames(
-        self, groups: list[list[Packet[VideoStream]]], wanted: set[int] | None
+        self, groups: list[list[Packet[Stream]]], wanted: set[int] | None
     ) -> Iterator[VideoFrame]:
         context: Any = self._stream.codec_context
         # Decoders of other libraries, dav1d, read the option once and would keep to it.
@@ -275,15 +234,15 @@ class _Reader:
 
 
 def _decord_pictures(
-    media: Media, timeline: Timeline, chosen: NDArray[np.int64], zero: float, shape: Shape
+    window: Window, timeline: Timeline, chosen: NDArray[np.int64], shape: Shape
 ) -> dict[int, Picture]:
     """Return the chosen frames by decord, or nothing where it fails or its times differ."""
     import decord
 
     places = sorted(set(chosen.tolist()))
     try:
-        reader = decord.VideoReader(str(media.path), num_threads=1)
-        times = reader.get_frame_timestamp(places)[:, 0] - zero
+        reader = decord.VideoReader(str(window.media.path), num_threads=1)
+        times = reader.get_frame_timestamp(places)[:, 0] - window.zero
         if np.abs(times - timeline.seconds[places]).max() > DECORD_TOLERANCE_SECONDS:
             return {}
         frames = reader.get_batch(places).asnumpy()

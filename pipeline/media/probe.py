@@ -14,7 +14,7 @@ from pipeline.errors import ItemError, Status
 
 # Only self-contained containers: playlists and concat lists, which name other files and addresses,
 # are not among them. PyAV and ffmpeg's program take the same two lists.
-FORMATS = "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf"
+FORMATS = "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf,wav,mp3,flac,aac"
 PROTOCOLS = "file"
 
 
@@ -88,31 +88,42 @@ def probe(path: Path) -> Media:
         The file cannot be opened, or has neither pictures nor sound.
     """
     with open_media(path) as container:
-        pictures = [
-            stream
-            for stream in container.streams.video
-            if not stream.disposition & Disposition.attached_pic and stream.codec_context
-        ]
-        sounds = [
-            stream
-            for stream in container.streams.audio
-            if stream.codec_context and stream.rate and stream.channels
-        ]
-        if not pictures and not sounds:
-            raise ItemError(Status.NOT_MEDIA, "it has neither pictures nor sound")
-        used = [*pictures[:1], *sounds[:1]]
-        starts = [
-            float(stream.start_time * stream.time_base)
-            for stream in used
-            if stream.start_time is not None and stream.time_base
-        ]
-        sound = sounds[0] if sounds else None
-        return Media(
-            path=Path(os.path.abspath(path)),
-            # Below 0 lies only what a codec needs before its first sample, never shown or heard.
-            origin=max(0.0, min(starts, default=0.0)),
-            seconds=(container.duration or 0) / av.time_base,
-            video=pictures[0].index if pictures else None,
-            only_video=len(container.streams.video) == 1,
-            audio=AudioStream(sound.index, sound.rate, sound.channels) if sound else None,
-        )
+        return describe(container, path)
+
+
+def describe(container: InputContainer, path: Path) -> Media:
+    """Return what is in the open file at ``path``.
+
+    Raises
+    ------
+    ItemError
+        ``not_media``: it has neither pictures nor sound.
+    """
+    pictures = [
+        stream
+        for stream in container.streams.video
+        if not stream.disposition & Disposition.attached_pic and stream.codec_context
+    ]
+    sounds = [
+        stream
+        for stream in container.streams.audio
+        if stream.codec_context and stream.rate and stream.channels
+    ]
+    if not pictures and not sounds:
+        raise ItemError(Status.NOT_MEDIA, "it has neither pictures nor sound")
+    used = [*pictures[:1], *sounds[:1]]
+    starts = [
+        float(stream.start_time * stream.time_base)
+        for stream in used
+        if stream.start_time is not None and stream.time_base
+    ]
+    sound = sounds[0] if sounds else None
+    return Media(
+        path=Path(os.path.abspath(path)),
+        # Below 0 lies only what a codec needs before its first sample, never shown or heard.
+        origin=max(0.0, min(starts, default=0.0)),
+        seconds=(container.duration or 0) / av.time_base,
+        video=pictures[0].index if pictures else None,
+        only_video=len(container.streams.video) == 1,
+        audio=AudioStream(sound.index, sound.rate, sound.channels) if sound else None,
+    )

@@ -107,7 +107,7 @@ def test_damage_in_the_middle_is_told(tmp_path):
     path.write_bytes(content)
     outcome = decode(path)
     assert isinstance(outcome, Decoded)
-    assert "packets are damaged" in outcome.row.detail
+    assert "damaged packets of pictures: " in outcome.row.detail
 
 
 def test_av1_is_served(tmp_path):

@@ -8,41 +8,19 @@ import av
 import numpy as np
 import pytest
 from clips import HEIGHT, WIDTH, number_in, picture_of, sound, tone, write_clip
+from decoded import T, frames_of, numbers, sound_of, tones
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import ItemError, PipelineError, Status
 from pipeline.media import audio, frames, probe, sampling, transforms, worker
 
-T = 4
 LLP_CLIP = Path(__file__).parents[3] / "shared" / "llp" / "BjCEufrlXm4.mp4"
 needs_llp = pytest.mark.skipif(not LLP_CLIP.exists(), reason="the real LLP clip is not here")
 
 
 def ffmpeg(*arguments: str | Path) -> None:
     subprocess.run([audio.executable(), "-y", "-v", "error", *arguments], check=True)
-
-
-def frames_of(path, start=0.0, segments=T, per_segment=1, sampler=None, decoder="decord"):
-    return frames.read_frames(
-        probe.probe(path),
-        start,
-        segments,
-        per_segment,
-        sampler or sampling.sample_center,
-        lambda picture: picture,
-        decoder,
-    )
-
-
-def numbers(result: frames.Frames) -> list[int]:
-    return [number_in(picture) for picture in result.pictures]
-
-
-def tones(path, start=0.0, segments=T) -> list[float]:
-    samples, _ = audio.read_audio(probe.probe(path), start, segments)
-    spectra = np.abs(np.fft.rfft(samples.reshape(segments, -1)))
-    return [float(spectrum.argmax()) for spectrum in spectra]
 
 
 MIDDLES = [15, 45, 75, 105]
@@ -65,6 +43,7 @@ TONES = [tone(second) for second in range(T)]
         ("odd.mp4", {"size": (WIDTH + 1, HEIGHT + 3), "pixel_format": "yuv444p"}, None),
         ("-option 'quoted'\n名.mp4", {}, "decord"),
         ("pattern%03d.mp4", {}, "decord"),
+        ("quicktime.mov", {}, "decord"),
     ],
 )  # fmt: skip
 def test_each_segment_has_its_frame_and_its_tone(tmp_path, name, options, backend, decoder):
@@ -179,7 +158,7 @@ def test_edit_lists_are_honoured(tmp_path):
     assert numbers(result) == [99 + frame for frame in MIDDLES]
     assert result.backend == "pyav"
     expected = np.concatenate([sound(12, 48_000)[round(3.3 * 48_000) :][: T * 48_000]])
-    samples, _ = audio.read_audio(probe.probe(cut), 0.0, T)
+    samples = sound_of(cut).samples
     assert lag_and_correlation(samples, expected) == (0, pytest.approx(1.0, abs=2e-3))
 
 
@@ -199,7 +178,7 @@ def test_streams_that_begin_late_stay_on_the_clock(tmp_path):
     lossless = {"audio_codec": "flac", "rate": 48_000, "layout": "mono"}
     for name, options, slack in (("late.mkv", lossless, 0), ("late.mp4", {}, 48)):
         path = write_clip(tmp_path / name, seconds=T, audio_start=1.5, **options)
-        samples, _ = audio.read_audio(probe.probe(path), 0.0, T)
+        samples = sound_of(path).samples
         assert np.abs(samples[: int(1.45 * 48_000)]).max() == 0
         lag, correlation = lag_and_correlation(samples[72_000:], sound(2.5, 48_000))
         assert abs(lag) <= slack, "mp4 writes how late a stream is in milliseconds"
@@ -244,7 +223,8 @@ def test_sound_of_any_rate_and_layout_is_averaged_exactly(tmp_path, rate, layout
         tmp_path / "clip.mkv", seconds=T, audio_codec="pcm_s16le", rate=rate, layout=layout,
         audio=(gains * wave).astype(np.float32),
     )  # fmt: skip
-    samples, end = audio.read_audio(probe.probe(path), 0.0, T)
+    heard = sound_of(path)
+    samples, end = heard.samples, heard.end
     assert end == pytest.approx(T, abs=1e-3)
     expected = sound(T, 48_000) * gains.mean()
     lag, correlation = lag_and_correlation(samples, expected)
@@ -265,14 +245,15 @@ def test_a_window_of_sound_is_exact_to_the_sample(tmp_path):
         audio=noise,
     )
     for start in (0, 1, 5.25):
-        samples, _ = audio.read_audio(probe.probe(path), start, 3)
+        samples = sound_of(path, start, 3).samples
         expected = noise[0, round(start * 48_000) :][: 3 * 48_000]
         assert np.abs(samples / 32767 - expected).max() < 1e-4
 
 
 def test_short_sound_is_padded_with_silence(tmp_path):
     path = write_clip(tmp_path / "short.mp4", seconds=2.5)
-    samples, end = audio.read_audio(probe.probe(path), 0.0, T)
+    heard = sound_of(path)
+    samples, end = heard.samples, heard.end
     assert end == pytest.approx(2.5, abs=0.03)
     assert len(samples) == T * 48_000
     assert not samples[int(2.6 * 48_000) :].any()
@@ -376,7 +357,7 @@ def test_files_cut_anywhere_give_what_they_have_or_an_item_error(tmp_path):
         last = round(result.end * 30) - 1
         shown = [min(frame, last) for frame in MIDDLES]
         assert numbers(result) == shown
-        audio.read_audio(probe.probe(cut), 0.0, T)
+        sound_of(cut)
         outcomes.append("frames")
     assert outcomes[0] in {Status.NOT_MEDIA, Status.DECODE_ERROR}
     assert outcomes[-1] == "frames"
@@ -512,7 +493,8 @@ def test_the_real_clips_sound_agrees_with_an_independent_decode():
     places = np.arange(count) * 44_100 / 48_000
     expected = np.interp(places, np.arange(stereo.shape[1]), stereo.mean(axis=0))
     assert first == 0
-    samples, end = audio.read_audio(probe.probe(LLP_CLIP), 0.0, 10)
+    heard = sound_of(LLP_CLIP, segments=10)
+    samples, end = heard.samples, heard.end
     lag, correlation = lag_and_correlation(samples, expected)
     assert lag == 0
     assert correlation > 0.999

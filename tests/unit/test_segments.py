@@ -150,6 +150,7 @@ def test_every_parameter_changes_the_fingerprint():
         {"segments": 9}, {"sampling": "valor"}, {"frames_per_segment": 2}, {"frame_size": 96},
         {"frame_transform": "valor"}, {"missing_audio": "drop"}, {"missing_video": "pad"},
         {"short": "drop"}, {"untrimmed": True}, {"decoder": "decord"},
+        {"audio_slicing": "valor"},
     ]  # fmt: skip
     fingerprints = {decoding_fingerprint(**change) for change in [{}, *changes]}
     assert len(fingerprints) == len(changes) + 1
