@@ -15,7 +15,7 @@ import av
 import pytest
 import yaml
 
-from pipeline.store import StatusRow, read_shards, read_status, shard_paths
+from pipeline.store import StatusRow, read_shard, read_shards, read_status, shard_paths
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.workflow
@@ -225,6 +225,21 @@ def test_methods_and_variants_side_by_side(run: Run) -> None:
     ]
     assert checkpoints[0].read_bytes() == checkpoints[1].read_bytes()
     assert run.planned("all", "compare", "ablation") == {}
+
+
+def test_parsing_a_clip_says_what_predict_said(run: Run, corpus: Path, tmp_path: Path) -> None:
+    scored = read_shard(run.folder / "results/models/link/seed0/probabilities_test.safetensors")
+    name = scored.names[0]
+    shutil.copy(corpus / "videos" / f"{name}.mp4", tmp_path)
+    words = ("parse", "--config", f"parse={{videos: {tmp_path}}}")
+    assert run.planned(*words) == {"parse": 1}, "every run leaves what parsing needs"
+    run.snakemake(*words)
+    parsed = json.loads((run.folder / f"results/parsed/{name}/parsed.json").read_text())
+    for modality, found in parsed["probabilities"].items():
+        assert found == pytest.approx(scored.select([name])[modality][0], abs=1.1e-4)
+    assert run.planned(*words) == {}
+    shutil.copy(tmp_path / f"{name}.mp4", tmp_path / "again.mp4")
+    assert run.planned(*words) == {"parse": 1}, "a new video is one to parse"
 
 
 def test_report_of_snakemake(run: Run) -> None:
