@@ -1,4 +1,4 @@
-"""``predict``: parse a split with a trained parser."""
+"""``predict``: parse splits with a trained parser, or with those of several seeds."""
 
 import argparse
 from pathlib import Path
@@ -11,23 +11,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint", type=Path, required=True, metavar="DIR", help="folder a training left"
     )
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        nargs="+",
+        metavar="SEED",
+        help="parse with each of CHECKPOINT/seed{SEED}, into OUT/seed{SEED}",
+    )
     parser.add_argument("--split", nargs="+", required=True, help="val, test or both")
     add_source_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Predict."""
+    """Predict with every seed."""
     from pipeline.encoders.base import choose_device
     from pipeline.prediction import predict
     from pipeline.vocabulary import read_vocabulary
 
     limit_threads(arguments)
-    predict(
-        arguments.checkpoint,
-        source_of(arguments),
-        arguments.annotations,
-        arguments.split,
-        read_vocabulary(arguments.vocabulary),
-        arguments.out,
-        choose_device(arguments.device),
-    )
+    for folder in [f"seed{seed}" for seed in arguments.seeds or ()] or ["."]:
+        predict(
+            arguments.checkpoint / folder,
+            source_of(arguments),
+            arguments.annotations,
+            arguments.split,
+            read_vocabulary(arguments.vocabulary),
+            arguments.out / folder,
+            choose_device(arguments.device),
+        )

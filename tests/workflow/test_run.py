@@ -257,3 +257,17 @@ def test_mistake_in_the_config_is_one_sentence(run: Run, tmp_path: Path) -> None
     said = done.stdout + done.stderr
     assert "config key 'decode.smapling' is not known; allowed there are" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.usefixtures("kept_config")
+def test_one_job_trains_all_seeds_of_a_run(run: Run) -> None:
+    alone = (run.folder / "results/models/link/seed0/checkpoint.safetensors").read_bytes()
+    run.change(training={"seeds": [0, 1], "seeds_at_once": 2})
+    planned = run.planned("evaluate")
+    assert (planned["train_parser"], planned["predict_parser"]) == (2, 2)
+    run.snakemake("evaluate")
+    folders = [run.folder / f"results/models/link/seed{seed}" for seed in (0, 1)]
+    assert (folders[0] / "checkpoint.safetensors").read_bytes() == alone
+    assert (folders[1] / "checkpoint.safetensors").read_bytes() != alone
+    assert all((folder / "metrics.json").is_file() for folder in folders)
+    assert run.planned("evaluate") == {}

@@ -260,7 +260,7 @@ def motion_shards(wildcards):
 
 # A run is `models/{method}` or `ablation/{variant}`; the same rules train, predict and score both.
 MODEL = "results/{run}/seed{seed}"
-# A training job trains one seed of a run, or all of them: training.seeds_at_once.
+# A job trains, and one parses with, one seed of a run or all of them: training.seeds_at_once.
 IS_TOGETHER = CONFIG.training.seeds_at_once is not None
 JOB = "{run}" if IS_TOGETHER else "{run}-seed{seed}"
 JOB_SEEDS = CONFIG.training.seeds if IS_TOGETHER else ["{seed}"]
@@ -282,9 +282,9 @@ COMPARED = [
 ]
 
 
-def of_job(file):
-    """Return a file of every model folder that one training job makes."""
-    return expand("results/{{run}}/seed{seed}/{file}", seed=JOB_SEEDS, file=file)
+def of_job(files):
+    """Return files of every model folder that one job makes."""
+    return expand("results/{{run}}/seed{seed}/{file}", seed=JOB_SEEDS, file=files)
 
 
 def model_folder(wildcards, output):

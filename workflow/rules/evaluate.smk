@@ -6,8 +6,8 @@
 rule evaluate_parser:
     """Score a trained parser on validation and test."""
     input:
-        events=rules.predict_parser.output.events,
-        videos=rules.predict_parser.output.probabilities,
+        events=[f"{MODEL}/{file}" for file in PREDICTIONS],
+        videos=[f"{MODEL}/{file}" for file in PROBABILITIES],
         tables=TABLES,
         vocabulary=VOCABULARY,
     output:

@@ -6,7 +6,7 @@
 rule predict_parser:
     """Parse the videos of validation and test."""
     input:
-        checkpoint=f"{MODEL}/checkpoint.safetensors",
+        checkpoints=rules.train_parser.output.checkpoints,
         clip=feature_shards("clip"),
         clap=feature_shards("clap"),
         motion=motion_shards,
@@ -14,23 +14,25 @@ rule predict_parser:
         tables=TABLES,
         vocabulary=VOCABULARY,
     output:
-        events=[f"{MODEL}/{file}" for file in PREDICTIONS],
-        probabilities=[f"{MODEL}/{file}" for file in PROBABILITIES],
+        events=of_job(PREDICTIONS),
+        probabilities=of_job(PROBABILITIES),
     log:
-        "logs/predict_parser/{run}-seed{seed}.log",
+        f"logs/predict_parser/{JOB}.log",
     benchmark:
-        "benchmarks/predict_parser/{run}-seed{seed}.tsv"
+        f"benchmarks/predict_parser/{JOB}.tsv"
     conda:
         "../../envs/training.yaml"
     threads: 1
     resources:
         mem_mb=growing(8000),
-        runtime=growing(30),
+        runtime=growing(30 * len(JOB_SEEDS)),
     params:
         features=feature_arguments(),
         annotations=folder_of("tables"),
-        folder=model_folder,
+        seeds=JOB_SEEDS,
+        folder="results/{run}",
     shell:
         "python -m pipeline predict --checkpoint {params.folder:q} {params.features}"
         " --annotations {params.annotations:q} --vocabulary {input.vocabulary:q}"
-        " --split val test --device cpu --out {params.folder:q} 2>&1 | tee {log:q}"
+        " --seeds {params.seeds} --split val test --device cpu"
+        " --out {params.folder:q} 2>&1 | tee {log:q}"
