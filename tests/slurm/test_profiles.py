@@ -1,0 +1,189 @@
+"""The cluster profiles on a real Slurm: the demo, shrunk, with the local run's results."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from cluster import Cluster, running, why_not
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PROFILES = REPOSITORY / "workflow" / "profiles"
+SITE = Path(__file__).parent / "site"
+STATUS = PROFILES / "cluster-generic" / "status.py"
+GPU_RULES = {"clip_features", "clap_features", "train_parser"}
+CPU_RULES = {"annotations", "clap_prompts", "clip_prompts", "demo_corpus", "evaluate_parser"}
+CPU_RULES |= {"manifest", "predict_parser", "pseudo_labels", "report", "segments"}
+# The profiles wait as long as a large site needs; one machine has no late files.
+QUICKLY = ("--latency-wait", "5", "--retries", "0")
+
+pytestmark = [
+    pytest.mark.slurm,
+    pytest.mark.skipif(why_not() is not None, reason=why_not() or ""),
+    pytest.mark.timeout(1800),
+]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with running(tmp_path_factory.mktemp("slurm")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("local")
+    demo(folder, "--workflow-profile", str(PROFILES / "local"), "--cores", "2")
+    return folder
+
+
+def snakemake(folder: Path, *words: str, environment: dict[str, str] | None = None):
+    command = [sys.executable, "-m", "snakemake", "--directory", str(folder), *words]
+    environment = dict(os.environ) if environment is None else environment
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=1500
+    )
+
+
+def demo(folder: Path, *words: str, environment: dict[str, str] | None = None) -> str:
+    values = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
+    values["dataset"] |= {"shards": 1, "demo": {"seed": 5, "train": 8, "val": 4, "test": 4}}
+    values["training"] = {"seeds": [0]}
+    small = {"epochs": 2, "width": 32, "layers": 1, "heads": 2, "feedforward": 32}
+    values["methods"] = {"link": small}
+    (folder / "my.yaml").write_text(yaml.safe_dump(values))
+    workflow = ("--snakefile", str(REPOSITORY / "Snakefile"), "--configfile", "my.yaml")
+    done = snakemake(folder, *workflow, *words, environment=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def trained(folder: Path) -> dict[str, bytes]:
+    """Return checkpoint, predictions and metrics; how long an epoch took is not among them."""
+    files = (folder / "results/models/link/seed0").iterdir()
+    return {path.name: path.read_bytes() for path in files if path.name != "curve.csv"}
+
+
+def accounting(jobs: list[dict[str, str]], rule_of) -> str:
+    """Return what the controller says of each job, one line a job."""
+    keys = ("JobId", "JobState", "NodeList", "TRES", "RunTime", "ExitCode")
+    lines = ["\t".join((rule_of(job), *(job[key] for key in keys))) for job in jobs]
+    return "\n".join(["\t".join(("Rule", *keys)), *lines])
+
+
+def check_jobs(jobs: list[dict[str, str]], rule_of, expected: set[str], folder: Path) -> None:
+    assert {rule_of(job) for job in jobs} == expected
+    assert len(jobs) == len(expected)
+    assert {job["JobState"] for job in jobs} == {"COMPLETED"}
+    for job in jobs:
+        on_gpu = rule_of(job) in GPU_RULES
+        assert job["Partition"] == ("gpu" if on_gpu else "cpu")
+        assert ("gres/gpu=1" in job["TRES"]) == on_gpu
+    for rule in GPU_RULES & expected:
+        log = next((folder / "logs" / rule).rglob("*.log")).read_text()
+        # The index that Slurm gave reached the stage's process: one of two, and no other is seen.
+        assert "GPU 0 of 0 is" in log or "GPU 1 of 1 is" in log
+
+
+def rule_in_comment(job: dict[str, str]) -> str:
+    return job["Comment"].removeprefix("rule_").split("_wildcards_")[0]
+
+
+def test_slurm_profile_gives_the_local_runs_bytes(cluster, local, tmp_path, capsys):
+    before = len(cluster.jobs())
+    profiles = ("--workflow-profile", str(PROFILES / "slurm"), "--profile", str(SITE))
+    checks = ("--slurm-init-seconds-before-status-checks", "3")
+    demo(tmp_path, *profiles, *QUICKLY, *checks, environment=cluster.environment)
+    jobs = cluster.jobs()[before:]
+    with capsys.disabled():
+        print("\nworkflow/profiles/slurm", accounting(jobs, rule_in_comment), sep="\n")
+    assert trained(tmp_path) == trained(local)
+    check_jobs(jobs, rule_in_comment, CPU_RULES | GPU_RULES, tmp_path)
+
+
+def test_cluster_generic_profile_gives_the_local_runs_bytes(cluster, local, tmp_path, capsys):
+    before = len(cluster.jobs())
+    (tmp_path / "resources").symlink_to(local / "resources")
+    words = ("--workflow-profile", str(PROFILES / "cluster-generic"), *QUICKLY)
+    demo(tmp_path, *words, "evaluate", environment=cluster.environment)
+    jobs = cluster.jobs()[before:]
+    with capsys.disabled():
+        print("\nworkflow/profiles/cluster-generic", accounting(jobs, job_name), sep="\n")
+    assert trained(tmp_path) == trained(local)
+    not_asked_for = {"annotations", "demo_corpus", "manifest", "report"}
+    check_jobs(jobs, job_name, CPU_RULES - not_asked_for | GPU_RULES, tmp_path)
+
+
+def job_name(job: dict[str, str]) -> str:
+    return job["JobName"]
+
+
+def submit(cluster: Cluster, command: str, *words: str) -> str:
+    folder = cluster.folder
+    return cluster.call(
+        "sbatch", "--parsable", "--mem=100", f"--output={folder}/%j.log", *words, "--wrap", command
+    ).strip()
+
+
+def status(cluster: Cluster, job: str) -> str:
+    return cluster.call(sys.executable, str(STATUS), job).strip()
+
+
+def state(cluster: Cluster, job: str) -> str:
+    return cluster.call("squeue", "--noheader", "--states=all", f"--jobs={job}", "-o", "%T").strip()
+
+
+def wait_for(condition, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+
+
+def test_status_of_jobs_in_every_way_they_end(cluster):
+    held = submit(cluster, "true", "--hold")
+    sleeping, good, bad = (submit(cluster, word) for word in ("sleep 600", "true", "false"))
+    wait_for(lambda: state(cluster, bad) == "FAILED" and state(cluster, good) == "COMPLETED")
+    wait_for(lambda: state(cluster, sleeping) == "RUNNING")
+    assert status(cluster, held) == status(cluster, sleeping) == "running"
+    assert (status(cluster, good), status(cluster, bad)) == ("success", "failed")
+    cluster.call("scancel", held, sleeping)
+    wait_for(lambda: status(cluster, sleeping) == "failed")
+    assert status(cluster, held) == "failed"
+    assert status(cluster, "987654") == "failed"
+
+
+def test_status_while_the_controller_is_away(cluster, tmp_path):
+    conf = (cluster.folder / "slurm.conf").read_text()
+    (tmp_path / "slurm.conf").write_text(conf.replace("SlurmctldPort=", "SlurmctldPort=1 #"))
+    away = cluster.environment | {"SLURM_CONF": str(tmp_path / "slurm.conf")}
+    words = [sys.executable, str(STATUS), "1"]
+    done = subprocess.run(words, env=away, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "running", done.stderr
+
+
+@pytest.mark.parametrize("profile", ["slurm", "cluster-generic"])
+def test_a_job_that_slurm_kills_ends_the_run(cluster, tmp_path, profile):
+    (tmp_path / "Snakefile").write_text(
+        "rule sleep:\n    output: 'done'\n    resources: runtime=5, mem_mb=200\n"
+        "    shell: 'touch started; sleep 600; touch {output}'\n"
+    )
+    profiles = ["--workflow-profile", str(PROFILES / profile)]
+    if profile == "slurm":
+        profiles += ["--profile", str(SITE), "--slurm-init-seconds-before-status-checks", "3"]
+    command = [sys.executable, "-m", "snakemake", *profiles, *QUICKLY]
+    with (tmp_path / "said").open("w") as said:
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env=cluster.environment, stdout=said, stderr=said
+        )
+        try:
+            wait_for((tmp_path / "started").exists, 180)
+            cluster.call("scancel", cluster.jobs()[-1]["JobId"])
+            assert process.wait(timeout=120) == 1
+        finally:
+            process.kill()
+    assert "Error in rule sleep" in (tmp_path / "said").read_text()
