@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
 # Slurm and munge from Debian's packages, for the tests in this folder; nothing is started here.
-# Where that cannot be, it says why and ends well: the tests are then skipped with the same reason.
+# Where that cannot be, it says why and ends well: the tests are then skipped, with their reason.
 set -euo pipefail
-if command -v slurmctld munged >/dev/null; then
-  exit 0
-elif [[ $(id -u) -ne 0 ]] || ! command -v apt-get >/dev/null; then
-  echo "Slurm is not installed: that takes root and apt-get; the tests marked slurm are skipped"
+export PATH=$PATH:/usr/sbin DEBIAN_FRONTEND=noninteractive
+if command -v slurmctld >/dev/null && command -v munged >/dev/null; then
   exit 0
 fi
-export DEBIAN_FRONTEND=noninteractive
-apt-get update --quiet=2
-apt-get install --quiet=2 --yes --no-install-recommends \
-  slurm-wlm slurm-client slurm-wlm-basic-plugins munge
+if [[ $(id -u) -ne 0 ]] || ! command -v apt-get >/dev/null; then
+  echo "no Slurm tests: slurmctld is not here, and only root can install it with apt-get"
+  exit 0
+fi
+{
+  apt-get -qq update &&
+    apt-get -qq install -y --no-install-recommends \
+      slurm-wlm slurm-client slurm-wlm-basic-plugins munge
+} >/dev/null 2>&1 || echo "no Slurm tests: apt-get could not install slurm-wlm"
