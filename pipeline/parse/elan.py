@@ -3,6 +3,7 @@
 import os
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote
 from xml.etree import ElementTree
 
 from pipeline.annotations import runs
@@ -48,12 +49,12 @@ def elan_document(parsed: Parsed, path: Path, folder: Path) -> str:
         },
     )
     header = ElementTree.SubElement(root, "HEADER", MEDIA_FILE="", TIME_UNITS="milliseconds")
-    absolute = path.absolute()
+    absolute = Path(os.path.abspath(path))
     ElementTree.SubElement(
         header,
         "MEDIA_DESCRIPTOR",
         MEDIA_URL=absolute.as_uri(),
-        RELATIVE_MEDIA_URL=Path(os.path.relpath(absolute, folder.absolute())).as_posix(),
+        RELATIVE_MEDIA_URL=quote(Path(os.path.relpath(absolute, folder)).as_posix()),
         MIME_TYPE=MIME_TYPES.get(path.suffix.lower(), "unknown"),
     )
     order = ElementTree.SubElement(root, "TIME_ORDER")

@@ -16,8 +16,8 @@ from pipeline.parse.videos import Facts
 # tells them, for pictures and for sound alone, and the codecs.
 PLAYABLE = {
     "mov,mp4,m4a,3gp,3g2,mj2": ("video/mp4", "audio/mp4", {"h264", "aac", "mp3"}),
-    "matroska,webm": ("video/webm", "audio/webm", {"vp8", "vp9", "libvpx-vp9", "opus", "vorbis"}),
-    "mp3": ("", "audio/mpeg", {"mp3", "mp3float"}),
+    "matroska,webm": ("video/webm", "audio/webm", {"vp8", "vp9", "opus", "vorbis"}),
+    "mp3": ("", "audio/mpeg", {"mp3"}),
     "wav": ("", "audio/wav", {"pcm_s16le"}),
     "flac": ("", "audio/flac", {"flac"}),
 }
@@ -84,10 +84,14 @@ def make_playable(path: Path, facts: Facts, folder: Path, embed_bytes: int) -> P
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
-    with atomic_path(target) as temporary:
-        try:
-            os.link(source.resolve(), temporary)
-        except OSError:  # another file system
+    if target.exists() and target.samefile(source):
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source.resolve(), target)
+    except OSError:  # another file system
+        with atomic_path(target) as temporary:
             shutil.copyfile(source, temporary)
 
 

@@ -261,11 +261,11 @@ def classes_of(text: str) -> list[EventClass]:
     Raises
     ------
     PipelineError
-        There is none, or one stands twice.
+        There is none, one stands twice, or one has control characters.
     """
     phrases = [" ".join(part.split()) for part in text.split(",") if part.strip()]
     names = [re.sub(r"\s", "_", phrase) for phrase in phrases]
-    if not names or len(set(names)) != len(names):
+    if not names or len(set(names)) != len(names) or not "".join(names).isprintable():
         raise PipelineError(
             f"--classes is {text!r}; name at least one class, each once, separated by commas."
         )

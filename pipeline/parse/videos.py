@@ -121,7 +121,7 @@ def _stream(container: InputContainer, index: int | None) -> Stream | None:
     if index is None:
         return None
     context = container.streams[index].codec_context
-    return Stream(index, context.name, getattr(context, "pix_fmt", None) or "")
+    return Stream(index, context.codec.canonical_name, getattr(context, "pix_fmt", None) or "")
 
 
 def inspect_videos(

@@ -6,10 +6,16 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from pipeline.parse.events import Parsed, Thresholds, cut
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 
+SECONDS = 12
+CLASSES = ("Dog", "Speech", "<img/src=x/onerror=hacked=1>")
+TITLE = "</script><script>hacked=1</script>.mp4"
 DESKTOP, PHONE = (1100, 900), (390, 844)
 FLAGS = (
     "--headless=new",
@@ -125,3 +131,26 @@ def screenshot(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Ca
         return path
 
     return save
+
+
+@pytest.fixture
+def parsed() -> Parsed:
+    """Dog is heard 2 to 5 and 8 to 9, seen 3 to 7; Speech is weak; the third is heard always."""
+    probabilities = np.full((2, SECONDS, len(CLASSES)), 0.02)
+    probabilities[0, 2:5, 0] = 0.9
+    probabilities[0, 8:9, 0] = 0.6
+    probabilities[1, 3:7, 0] = 0.75
+    probabilities[0, 4:10, 1] = 0.42
+    probabilities[0, :, 2] = 0.55
+    return Parsed(
+        name="clip",
+        title=TITLE,
+        class_names=CLASSES,
+        probabilities=cut(probabilities),
+        gates=np.ones_like(probabilities),
+        thresholds=Thresholds(0.5, 0.5, 0.5),
+        has_sound=True,
+        has_pictures=True,
+        notes=("A note with <b>marks</b>.",),
+        provenance={"method": "link"},
+    )

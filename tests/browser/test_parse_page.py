@@ -4,21 +4,17 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-from conftest import PHONE
+from conftest import PHONE, SECONDS, TITLE
 
 from pipeline.annotations import runs
 from pipeline.media.audio import executable
-from pipeline.parse.events import Parsed, Thresholds, cut
+from pipeline.parse.events import Parsed
 from pipeline.parse.page import write_page
 from pipeline.parse.playback import Playback, make_playable
 from pipeline.parse.tables import shown
 from pipeline.parse.videos import inspect
 
-SECONDS = 12
-CLASSES = ("Dog", "Speech", "<img/src=x/onerror=hacked=1>")
-TITLE = "</script><script>hacked=1</script>.mp4"
 BIG = 1 << 30
 
 
@@ -30,29 +26,6 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     codecs = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "10", "-c:a", "aac"]
     subprocess.run([executable(), "-v", "error", *words, *codecs, str(path)], check=True)
     return path
-
-
-@pytest.fixture
-def parsed() -> Parsed:
-    """Dog is heard 2 to 5 and 8 to 9, seen 3 to 7; Speech is weak; the third is heard always."""
-    probabilities = np.full((2, SECONDS, len(CLASSES)), 0.02)
-    probabilities[0, 2:5, 0] = 0.9
-    probabilities[0, 8:9, 0] = 0.6
-    probabilities[1, 3:7, 0] = 0.75
-    probabilities[0, 4:10, 1] = 0.42
-    probabilities[0, :, 2] = 0.55
-    return Parsed(
-        name="clip",
-        title=TITLE,
-        class_names=CLASSES,
-        probabilities=cut(probabilities),
-        gates=np.ones_like(probabilities),
-        thresholds=Thresholds(0.5, 0.5, 0.5),
-        has_sound=True,
-        has_pictures=True,
-        notes=("A note with <b>marks</b>.",),
-        provenance={"method": "link"},
-    )
 
 
 @pytest.fixture

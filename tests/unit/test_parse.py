@@ -19,7 +19,7 @@ from pipeline.parse.elan import elan_document
 from pipeline.parse.events import Event, Parsed, Thresholds, cut
 from pipeline.parse.listing import folder_digest, list_files, safe_names
 from pipeline.parse.page import page_data, write_index, write_page
-from pipeline.parse.playback import Playback, playable_type
+from pipeline.parse.playback import Playback, make_playable, playable_type
 from pipeline.parse.readers import classes_of
 from pipeline.parse.tables import audacity_labels, json_text, web_captions, write_tables
 from pipeline.parse.videos import Facts, Stream
@@ -196,7 +196,7 @@ def test_elan_has_a_tier_a_class_and_track_whose_annotations_do_not_overlap(tmp_
     assert root[-1].tag == "LINGUISTIC_TYPE"
     media = root.find("HEADER/MEDIA_DESCRIPTOR").attrib
     assert media["MEDIA_URL"] == path.as_uri()
-    assert media["RELATIVE_MEDIA_URL"] == "../../a <b> & #1.mp4"
+    assert media["RELATIVE_MEDIA_URL"] == "../../a%20%3Cb%3E%20%26%20%231.mp4"
     times = {
         slot.get("TIME_SLOT_ID"): int(slot.get("TIME_VALUE")) for slot in root.iter("TIME_SLOT")
     }
@@ -263,12 +263,27 @@ MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
         ("matroska,webm", ("vp9", "yuv420p"), "opus", "video/webm"),
         ("matroska,webm", ("h264", "yuv420p"), "aac", None),
         ("avi", ("mpeg4", "yuv420p"), "mp3", None),
-        ("mp3", None, "mp3float", "audio/mpeg"),
+        ("mp3", None, "mp3", "audio/mpeg"),
     ],
 )
 def test_what_browsers_play_is_left_as_it_is(container, pictures, sound, expected):
     stream = Stream(0, *pictures) if pictures else None
     assert playable_type(Facts(1.0, container, stream, Stream(1, sound))) == expected
+
+
+def test_a_large_video_is_linked_beside_the_page_and_left_as_it_was(tmp_path):
+    video = tmp_path / "v.MP4"
+    video.write_bytes(b"12")
+    video.chmod(0o600)
+    facts = Facts(1.0, MP4, Stream(0, "h264", "yuv420p"), None)
+    folder = tmp_path / "out"
+    beside = make_playable(video, facts, folder, 1)
+    assert beside == Playback(folder / "media.mp4", "video/mp4", False)
+    assert make_playable(video, facts, folder, 1) == beside
+    assert beside.path.samefile(video)
+    assert video.stat().st_mode & 0o777 == 0o600
+    assert make_playable(beside.path, facts, folder, 1).path.read_bytes() == b"12"
+    assert make_playable(video, facts, folder, 2) == Playback(video, "video/mp4", True)
 
 
 # ---- pages
@@ -318,7 +333,7 @@ def test_phrases_become_classes_with_captions():
     assert bell.audio_caption == "This is a sound of a church bell"
 
 
-@pytest.mark.parametrize("text", ["", " , ", "dog, dog"])
-def test_no_class_or_one_twice_is_refused(text):
+@pytest.mark.parametrize("text", ["", " , ", "dog, dog", "d\x01g"])
+def test_no_class_or_one_twice_or_one_that_is_no_text_is_refused(text):
     with pytest.raises(PipelineError, match="each once"):
         classes_of(text)
