@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.cli.arguments import add_gpus
 from pipeline.errors import PipelineError
 from pipeline.files import REPOSITORY
 from pipeline.vocabulary import DEFAULT_PATH, read_vocabulary
@@ -48,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--timeout-seconds", type=float, default=60.0, help="for one window (default: 60)")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:INDEX (default: auto)")
     add("--threads", type=int, metavar="N", help="CPU threads (default: OMP_NUM_THREADS, or all)")
+    add_gpus(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:

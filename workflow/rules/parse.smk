@@ -35,8 +35,8 @@ rule parse_setup:
         "../../envs/training.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         settings=setup_of(CONFIG, ()).model_dump_json(),
     shell:
@@ -62,8 +62,8 @@ rule parse:
         "../../envs/parse.yaml"
     threads: 4
     resources:
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=growing(8000),
+        runtime=growing(240),
         gpu=1,
     params:
         files=parse_digest,
@@ -74,5 +74,5 @@ rule parse:
         ),
     shell:
         "python -m pipeline parse {input.videos:q} --checkpoint {params.checkpoint:q}"
-        " --setup {input.setup:q} {params.options} --workers {threads} --out results/parsed"
-        " 2>&1 | tee {log:q}"
+        " --setup {input.setup:q} {params.options} --workers {threads} --gpus 1"
+        " --out results/parsed 2>&1 | tee {log:q}"
