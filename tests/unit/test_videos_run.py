@@ -4,6 +4,7 @@ import fcntl
 import importlib.util
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from video_site import STATUSES, Folder, VideoSite, frames_in, names_of
 
 from pipeline.cli import main
+from pipeline.config import Download
 from pipeline.errors import Status
 from pipeline.manifest import plan
 from pipeline.videos.answers import PASSING, PERMANENT
@@ -101,6 +103,18 @@ def test_a_folder_of_ones_own_needs_no_download(
     assert folder.run() == 2
     assert "needs yt-dlp, which is not installed; install it with" in capsys.readouterr().err
     assert not server.asked
+
+
+def test_the_page_about_videos_has_every_status_and_key() -> None:
+    page = (REPOSITORY / "docs/videos.md").read_text(encoding="utf-8")
+    troubles = (REPOSITORY / "docs/troubleshooting.md").read_text(encoding="utf-8")
+    for status in Status:
+        assert f"| `{status}` |" in page + troubles, status
+    for key in Download.model_fields:
+        assert f"| `{key}` |" in page, key
+    asked_again = dict(re.findall(r"^\| `(\w+)` \|.*\| (yes|no) \|$", page, re.MULTILINE))
+    asked_again.pop("missing")
+    assert {status for status, again in asked_again.items() if again == "no"} == PERMANENT
 
 
 def test_two_runs_do_not_fill_one_folder(
