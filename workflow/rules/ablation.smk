@@ -22,8 +22,9 @@ rule ablation:
         mem_mb=growing(2000),
         runtime=growing(10),
     params:
-        models=model_folders("ablation"),
+        models=folders_of("models"),
+        out=own_folder(),
         annotations=folder_of("tables"),
     shell:
         "python -m pipeline ablation --models {params.models:q}"
-        " --annotations {params.annotations:q} --out results/ablation 2>&1 | tee {log:q}"
+        " --annotations {params.annotations:q} --out {params.out:q} 2>&1 | tee {log:q}"

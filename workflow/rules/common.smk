@@ -68,9 +68,21 @@ def growing(amount):
     return lambda wildcards, attempt: amount * attempt
 
 
-def folder_of(name):
-    """Return a function of params: the folder of the files that an input's name stands for."""
-    return lambda wildcards, input: os.path.dirname(input.get(name)[0])
+def folder_of(name, levels=1):
+    """Return a function of params: the folder, so many levels up, of an input's first file."""
+    return lambda wildcards, input: str(Path(input.get(name)[0]).parents[levels - 1])
+
+
+def folders_of(name):
+    """Return a function of params: every folder that files of an input lie in, each once."""
+    return lambda wildcards, input: list(
+        dict.fromkeys(os.path.dirname(path) for path in input.get(name))
+    )
+
+
+def own_folder(levels=1):
+    """Return a function of params: the folder, so many levels up, of the rule's first output."""
+    return lambda wildcards, output: str(Path(output[0]).parents[levels - 1])
 
 
 def sources(paths):
@@ -247,10 +259,10 @@ def method_options(wildcards):
     )
 
 
-def feature_arguments():
+def feature_arguments(wildcards, input):
     """Return the cached features' part of the command line."""
-    folders = {name: Path(folder).name for name, folder in FOLDERS.items()}
-    return command_words({"features": "results/features"} | folders)
+    names = {name: Path(folder).name for name, folder in FOLDERS.items()}
+    return command_words({"features": folder_of("clip", 2)(wildcards, input)} | names)
 
 
 def motion_shards(wildcards):
@@ -285,11 +297,6 @@ COMPARED = [
 def of_job(files):
     """Return files of every model folder that one job makes."""
     return expand("results/{{run}}/seed{seed}/{file}", seed=JOB_SEEDS, file=files)
-
-
-def model_folder(wildcards, output):
-    """Return the folder of a rule's outputs."""
-    return os.path.dirname(output[0])
 
 
 def model_folders(kind):

@@ -24,12 +24,13 @@ rule compare:
         mem_mb=growing(2000),
         runtime=growing(10),
     params:
-        models=model_folders("models"),
+        models=folders_of("models"),
+        out=own_folder(),
         annotations=folder_of("tables"),
         reference=CONFIG.comparison.reference,
         dataset="llp" if DATASET.name == "llp" else "other",
     shell:
         "python -m pipeline compare --models {params.models:q} --reference {params.reference}"
         " --annotations {params.annotations:q} --vocabulary {input.vocabulary:q}"
-        " --published {input.published:q} --dataset {params.dataset} --out results/compare"
+        " --published {input.published:q} --dataset {params.dataset} --out {params.out:q}"
         " 2>&1 | tee {log:q}"

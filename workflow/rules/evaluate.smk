@@ -24,7 +24,7 @@ rule evaluate_parser:
         runtime=growing(10),
     params:
         annotations=folder_of("tables"),
-        folder=model_folder,
+        folder=own_folder(),
     shell:
         "python -m pipeline evaluate-model --model {params.folder:q}"
         " --annotations {params.annotations:q} --vocabulary {input.vocabulary:q}"

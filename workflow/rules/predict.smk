@@ -27,10 +27,10 @@ rule predict_parser:
         mem_mb=growing(8000),
         runtime=growing(30 * len(JOB_SEEDS)),
     params:
-        features=feature_arguments(),
+        features=feature_arguments,
         annotations=folder_of("tables"),
         seeds=JOB_SEEDS,
-        folder="results/{run}",
+        folder=own_folder(levels=2),
     shell:
         "python -m pipeline predict --checkpoint {params.folder:q} {params.features}"
         " --annotations {params.annotations:q} --vocabulary {input.vocabulary:q}"

@@ -30,8 +30,9 @@ rule pseudo_labels:
         clip=folder_of("clip"),
         clap=folder_of("clap"),
         annotations=folder_of("tables"),
+        out=own_folder(),
         thresholds=CONFIG.pseudo_labels.thresholds,
     shell:
         "python -m pipeline pseudo-labels --clip {params.clip:q} --clap {params.clap:q}"
         " --annotations {params.annotations:q} --vocabulary {input.vocabulary:q}"
-        " --thresholds {params.thresholds} --out results/pseudo_labels 2>&1 | tee {log:q}"
+        " --thresholds {params.thresholds} --out {params.out:q} 2>&1 | tee {log:q}"

@@ -37,10 +37,13 @@ rule report:
         mem_mb=growing(2000),
         runtime=growing(10),
     params:
+        models=folder_of("models", levels=3),
+        labels=folder_of("labels"),
         annotations=folder_of("tables"),
+        out=own_folder(),
         dataset="llp" if DATASET.name == "llp" else "other",
     shell:
-        "python -m pipeline report --models results/models --pseudo-labels results/pseudo_labels"
+        "python -m pipeline report --models {params.models:q} --pseudo-labels {params.labels:q}"
         " --annotations {params.annotations:q} --statuses {input.statuses:q} --check {input.check:q}"
         " --benchmarks benchmarks --vocabulary {input.vocabulary:q} --published {input.published:q}"
-        " --dataset {params.dataset} --out results/report 2>&1 | tee {log:q}"
+        " --dataset {params.dataset} --out {params.out:q} 2>&1 | tee {log:q}"

@@ -30,12 +30,12 @@ rule train_parser:
         gpu=SEEDS_AT_ONCE,
     params:
         version=PARSERS_VERSION,
-        features=feature_arguments(),
+        features=feature_arguments,
         annotations=folder_of("tables"),
         method=method_of,
         options=method_options,
         seeds=JOB_SEEDS,
-        folder="results/{run}",
+        folder=own_folder(levels=2),
     shell:
         "python -m pipeline train --method {params.method} {params.features}"
         " --annotations {params.annotations:q} --vocabulary {input.vocabulary:q}"
