@@ -18,6 +18,8 @@ from pipeline.demo import CORPUS_VERSION
 from pipeline.encoders.spec import MOTION_DECODING, EncoderSpec
 from pipeline.errors import PipelineError
 from pipeline.manifest import plan, shard_digest
+from pipeline.parse.listing import folder_digest
+from pipeline.parse.setup import setup_of
 from pipeline.parsers.registry import PARSERS_VERSION
 from pipeline.pseudo_labels import LABELS_VERSION
 from pipeline.segments import decoding_fingerprint
@@ -154,6 +156,21 @@ def download_arguments(wildcards):
     return command_words(folder | CONFIG.download.model_dump())
 
 
+def parse_videos(wildcards):
+    """Return the folder that is parsed."""
+    if CONFIG.parse.videos is None:
+        raise WorkflowError(
+            "parse.videos names no folder; set it, or add --config parse='{videos: FOLDER}'."
+        )
+    return ancient(CONFIG.parse.videos)
+
+
+def parse_digest(wildcards):
+    """Return what stands for the files of that folder."""
+    folder = Path(CONFIG.parse.videos or "")
+    return demanded(folder_digest, folder) if folder.is_dir() else ""
+
+
 def weights_url(wildcards):
     """Return where an encoder's weights are downloaded from."""
     url = getattr(CONFIG.encoders, wildcards.encoder).url
@@ -197,7 +214,7 @@ def command_words(values):
     """Return ``--key value`` words: of True the option alone, of False and None nothing."""
     options = []
     for key, value in values.items():
-        option = "--" + key.replace("_", "-")
+        option = f"--{key.replace('_', '-')}"
         if value is True:
             options.append(option)
         elif value is not None and value is not False:

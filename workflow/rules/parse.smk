@@ -1,23 +1,6 @@
 # Videos that nobody annotated, with a parser of this run.
 # REQUIRED INPUTS: a checkpoint, the thresholds of the pseudo-labels, the encoders' weights, a folder.
 # OUTPUTS: results/parsing.json, results/parsed/{video}/ (tables and a page), results/parsed/status.tsv
-from pipeline.parse.listing import folder_digest
-from pipeline.parse.setup import setup_of
-
-
-def parse_videos(wildcards):
-    """Return the folder that is parsed."""
-    if CONFIG.parse.videos is None:
-        raise WorkflowError(
-            "parse.videos names no folder; set it, or add --config parse='{videos: FOLDER}'."
-        )
-    return ancient(CONFIG.parse.videos)
-
-
-def parse_digest(wildcards):
-    """Return what stands for the files of that folder."""
-    folder = Path(CONFIG.parse.videos or "")
-    return demanded(folder_digest, folder) if folder.is_dir() else ""
 
 
 rule parse_setup:
