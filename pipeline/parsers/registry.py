@@ -11,6 +11,7 @@ from pipeline.errors import PipelineError
 from pipeline.parsers.recipes import (
     HanRecipe,
     LinkRecipe,
+    PrintedLinkRecipe,
     Recipe,
     ValorPlusPlusRecipe,
     ValorRecipe,
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 # Raised whenever the same recipe on the same features may train to another parser.
-PARSERS_VERSION = 1
+PARSERS_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ METHODS: dict[str, Method] = {
     "valor": Method("VALOR", ValorRecipe, "pipeline.parsers.valor:Valor"),
     "valorpp": Method("VALOR++", ValorPlusPlusRecipe, "pipeline.parsers.valor:Valor"),
     "link": Method("LINK", LinkRecipe, "pipeline.parsers.link:Link"),
+    "link_printed": Method("LINK, as printed", PrintedLinkRecipe, "pipeline.parsers.link:Link"),
 }
 
 

@@ -60,18 +60,19 @@ def make_world(classes: int = 8, seed: int = 0, caption_error: float = 0.0) -> W
 
 @dataclass(frozen=True)
 class Videos:
-    """N simulated videos: truth, pseudo-labels and soft ones [N, T, C], weak labels [N, C],
-    features."""
+    """N simulated videos: truth, pseudo-labels, those that are a prior, and soft ones [N, T, C],
+    weak labels [N, C], features."""
 
     truth: tuple[Array, Array]
     pseudo: tuple[Array, Array]
+    prior: tuple[Array, Array]
     soft: tuple[Array, Array]
     weak: Array
     features: tuple[Array, Array]
 
     def inputs(self, world: World, masked: bool = False) -> ParserInputs:
         """What a parser sees; the prior masked with the weak labels only where that is wanted."""
-        prior = [array * self.weak[:, None] if masked else array for array in self.pseudo]
+        prior = [array * self.weak[:, None] if masked else array for array in self.prior]
         return ParserInputs(
             *(torch.from_numpy(array) for array in self.features),
             None,
@@ -114,11 +115,12 @@ def observe(
     random: np.random.Generator,
     noise: float,
     view_noise: float = 0.0,
+    threshold: float = THRESHOLD,
 ) -> Videos:
     """See and hear what happens, [2, N, T, C], with noise; labels come from a view of the features
-    that may have noise of its own."""
+    that may have noise of its own, and from a threshold that may be another than the prior's."""
     videos, segments = truth.shape[1:3]
-    features, pseudo, soft = [], [], []
+    features, pseudo, prior, soft = [], [], [], []
     for prototypes, texts, labels in zip(
         (world.audio, world.visual), world.texts, truth, strict=True
     ):
@@ -129,11 +131,13 @@ def observe(
         features.append(feature)
         view = feature + view_noise * _unit(random.standard_normal(feature.shape))
         cosine = _unit(view) @ texts.T
-        pseudo.append((cosine > THRESHOLD).astype(np.float32))
-        soft.append(soften(LOGIT_SCALE * cosine, np.array(LOGIT_SCALE * THRESHOLD)))
+        pseudo.append((cosine > threshold).astype(np.float32))
+        prior.append((cosine > THRESHOLD).astype(np.float32))
+        soft.append(soften(LOGIT_SCALE * cosine, np.array(LOGIT_SCALE * threshold)))
     return Videos(
         truth=(truth[0], truth[1]),
         pseudo=(pseudo[0], pseudo[1]),
+        prior=(prior[0], prior[1]),
         soft=(soft[0], soft[1]),
         weak=truth.max(axis=(0, 2)),
         features=(features[0], features[1]),

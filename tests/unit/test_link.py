@@ -182,7 +182,7 @@ def test_label_loss_trains_the_video_level_pooling() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"encoder": "before"},
+        {"encoder": "after"},
         {"encoder": "none"},
         {"norm": "layer"},
         {"norm": "none"},
@@ -215,6 +215,14 @@ def test_every_option_changes_the_loss_and_trains(changes: dict[str, object]) ->
     assert abs(loss.item() - loss_of(link()).item()) > 1e-4
 
 
+def test_link_as_printed_changes_what_measurements_changed() -> None:
+    chosen, printed = recipe_for("link", {}), recipe_for("link_printed", {})
+    changed = dict(printed.model_dump().items() - chosen.model_dump().items())
+    assert changed == {"encoder": "after", "text_dropout": 0.0, "avss_weight": 1.0}
+    built = build_parser("link_printed", DIMENSIONS, recipe_for("link_printed", SMALL))
+    assert isinstance(built, Link)
+
+
 def test_terms_can_be_left_out() -> None:
     inputs, targets = batch()
     parser = link(label_loss="none", avss_weight=0)
@@ -229,9 +237,10 @@ def test_weights_scale_their_terms() -> None:
     inputs, targets = batch()
     plain = link().loss_terms(link()(inputs), targets)
     scaled = link(label_weight=3.0, avss_weight=0.5)
+    assert link().recipe.avss_weight == 0.1
     scaled_terms = scaled.loss_terms(scaled(inputs), targets)
     torch.testing.assert_close(scaled_terms["label"], 3 * plain["label"])
-    torch.testing.assert_close(scaled_terms["avss"], 0.5 * plain["avss"])
+    torch.testing.assert_close(scaled_terms["avss"], 5 * plain["avss"])
 
 
 def test_similarity_targets_come_from_masked_labels() -> None:
@@ -253,7 +262,7 @@ def test_forward_without_a_prior_says_what_is_missing() -> None:
 def test_unknown_and_impossible_options_are_one_sentence() -> None:
     with pytest.raises(PipelineError, match="'tsan' is not an option of link; allowed are"):
         recipe_for("link", {"tsan": True})
-    with pytest.raises(PipelineError, match="'before' or 'none'"):
+    with pytest.raises(PipelineError, match="'after' or 'none'"):
         recipe_for("link", {"encoder": "middle"})
     with pytest.raises(PipelineError, match="'linc' is not a method; allowed are han"):
         recipe_for("linc", {})

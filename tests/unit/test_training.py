@@ -262,7 +262,7 @@ def test_ties_go_to_the_epoch_the_recipe_says(
 
 
 def test_checkpoint_comes_back_whole(tmp_path: Path) -> None:
-    made = trained("link", make_dataset(WORLD), tmp_path, encoder="before")
+    made = trained("link", make_dataset(WORLD), tmp_path, encoder="after")
     written = made.checkpoint()
     write_checkpoint(tmp_path, written)
     read = read_checkpoint(tmp_path)
