@@ -59,7 +59,8 @@ def _download(arguments: argparse.Namespace) -> None:
     from pipeline.videos.download import download_missing
     from pipeline.videos.site import Site
 
-    arguments.videos.mkdir(parents=True, exist_ok=True)
+    if not arguments.videos.exists():
+        arguments.videos.mkdir(parents=True)
     rows = plan(arguments.annotations, arguments.videos, 1, arguments.untrimmed)
     site = Site(
         url=arguments.url,

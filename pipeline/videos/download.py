@@ -45,8 +45,8 @@ def download_missing(
     Raises
     ------
     PipelineError
-        yt-dlp is not installed, another run fills the folder, the site blocks, or so much fails
-        that going on makes no sense.
+        yt-dlp is not installed, the folder cannot be written to, another run fills it, the site
+        blocks, or so much fails that going on makes no sense.
     """
     ledger = Ledger(videos / LEDGER_NAME)
     due = [row.filename for row in rows if not row.path and ledger.is_due(row.filename, retry)]
@@ -71,7 +71,13 @@ def download_missing(
 @contextmanager
 def _alone_in(videos: Path) -> Iterator[None]:
     """Keep other runs out of a folder; the lock goes with this process, however it ends."""
-    with (videos / LOCK_NAME).open("a") as lock:
+    try:
+        lock = (videos / LOCK_NAME).open("a")
+    except OSError as error:
+        raise PipelineError(
+            f"'{videos}' cannot be written to ({error}); mend that, or name another folder."
+        ) from None
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -130,6 +130,21 @@ def test_two_runs_do_not_fill_one_folder(
     assert folder.run() == 0
 
 
+def test_a_folder_that_cannot_be_filled_is_a_sentence(
+    server: VideoSite, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Folder(tmp_path, names_of(3), server)
+    (folder.videos / LOCK_NAME).mkdir(parents=True)
+    assert folder.run() == 2
+    assert "cannot be written to" in capsys.readouterr().err
+    (folder.videos / LOCK_NAME).rmdir()
+    folder.videos.rmdir()
+    folder.videos.write_text("a file")
+    assert folder.run() == 2
+    assert "no folder is there" in capsys.readouterr().err
+    assert not server.asked
+
+
 @pytest.mark.parametrize("link", [".downloading", f".downloading/{names_of(1)[0]}.mp4.part"])
 def test_links_that_came_with_a_folder_are_not_written_through(
     server: VideoSite, tmp_path: Path, link: str
