@@ -3,6 +3,7 @@
 import functools
 import shutil
 from dataclasses import dataclass
+from typing import Any
 
 import av
 import ffmpeg
@@ -27,6 +28,9 @@ GAP_SECONDS = 0.02
 FULL_SCALE = 32767
 
 Waveform = NDArray[np.float32]
+
+# What the samples of ffmpeg's formats are in memory.
+PLANE_TYPES = {"u8": np.uint8, "s16": np.int16, "s32": np.int32, "flt": np.float32, "dbl": float}
 
 
 @dataclass(frozen=True)
@@ -192,20 +196,25 @@ def _decode(track: Track, zero: float, line: _Line) -> int | None:
 
 def _mono(frame: AudioFrame) -> Waveform:
     """Return the mean of a block's channels as floats in [-1, 1]."""
-    if frame.format.name == "fltp":  # of most codecs; to_ndarray takes ten times as long
-        views = [memoryview(plane) for plane in frame.planes]
-        planes = [np.frombuffer(view, np.float32, frame.samples) for view in views]
-        total: Waveform = functools.reduce(np.add, planes)
-        return total / np.float32(len(planes))
-    samples = frame.to_ndarray()
+    channels = frame.layout.nb_channels
     if not frame.format.is_planar:
-        samples = samples.reshape(-1, frame.layout.nb_channels).T
+        interleaved = _floats(frame.to_ndarray().reshape(-1, channels))
+        mono: Waveform = interleaved.mean(axis=1, dtype=np.float32)
+        return mono
+    # Of eight channels or more PyAV's `planes`, and with it `to_ndarray`, goes on past the last.
+    kind = PLANE_TYPES[frame.format.packed.name]
+    views = [memoryview(plane) for plane in frame.planes[:channels]]
+    planes = [_floats(np.frombuffer(view, kind, frame.samples)) for view in views]
+    total: Waveform = functools.reduce(np.add, planes)
+    return total / np.float32(channels)
+
+
+def _floats(samples: NDArray[Any]) -> Waveform:
     if samples.dtype == np.uint8:
         samples = samples.astype(np.int16) - 128 << 8
     if samples.dtype.kind == "i":
-        samples = samples.astype(np.float32) / 2.0 ** (8 * samples.itemsize - 1)
-    mono: Waveform = samples.mean(axis=0, dtype=np.float32)
-    return mono
+        return samples.astype(np.float32) / np.float32(2.0 ** (8 * samples.itemsize - 1))
+    return samples.astype(np.float32, copy=False)
 
 
 def _decode_with_program(window: Window, audio: AudioStream) -> Waveform:

@@ -1,6 +1,7 @@
 """Sound: averaging, slicing, damage, and the ffmpeg program's way to the same samples."""
 
 import socket
+import subprocess
 import threading
 from pathlib import Path
 
@@ -33,6 +34,28 @@ def test_channels_are_averaged_alike_in_every_sample_format(layout, kind):
     mono = audio._mono(converted)
     assert mono.dtype == np.float32
     np.testing.assert_allclose(mono, planes.mean(axis=0), atol=1e-2 if kind == "u8" else 1e-4)
+
+
+@pytest.mark.parametrize(("codec", "kind"), [("aac", "fltp"), ("pcm_s16le", "s16")])
+def test_eight_channels_are_eight(tmp_path, codec, kind):
+    """PyAV finds a ninth plane after the eighth; ffmpeg's program says what is right."""
+    path = tmp_path / "clip.mkv"
+    tone = "sine=frequency=500:duration=1:sample_rate=48000"
+    command = [audio.executable(), "-v", "error", "-f", "lavfi", "-i", tone]
+    command += ["-af", "pan=7.1|" + "|".join(f"c{n}={0.1 * (n + 1)}*c0" for n in range(8))]
+    subprocess.run([*command, "-c:a", codec, "-strict", "-2", path], check=True)
+    with av.open(str(path)) as container:
+        assert next(container.decode(audio=0)).format.name == kind
+    with av.open(str(path)) as container:
+        resampler = av.AudioResampler("s16", "7.1", 48_000)
+        blocks = [b.to_ndarray() for f in container.decode(audio=0) for b in resampler.resample(f)]
+    interleaved = np.concatenate(blocks, axis=1).reshape(-1, 8)
+    expected = interleaved.mean(axis=1)[:48_000]
+    lag = 0 if codec == "pcm_s16le" else 1024  # the run-in of AAC, before the clock's zero
+    heard = sound_of(path, segments=1).samples[: 48_000 - lag]
+    best = min(np.abs(heard[:40_000] - expected[shift:][:40_000]).max() for shift in (0, lag))
+    assert best <= 40
+    assert np.abs(heard).max() > 1000
 
 
 ODD_NAMES = ("-i 'quoted' \"twice\"\n名.mkv", "pattern%03d [0-9] {a,b}.mkv", "file:name?.mkv")
