@@ -69,7 +69,7 @@ def trained(folder: Path) -> dict[str, bytes]:
 
 def accounting(jobs: list[dict[str, str]], rule_of) -> str:
     """Return what the controller says of each job, one line a job."""
-    keys = ("JobId", "JobState", "NodeList", "TRES", "RunTime", "ExitCode")
+    keys = ("JobId", "JobState", "NodeList", "TRES", "JOB_GRES", "RunTime", "ExitCode")
     lines = ["\t".join((rule_of(job), *(job[key] for key in keys))) for job in jobs]
     return "\n".join(["\t".join(("Rule", *keys)), *lines])
 
@@ -81,7 +81,7 @@ def check_jobs(jobs: list[dict[str, str]], rule_of, said: str, folder: Path) -> 
     for job in jobs:
         on_gpu = rule_of(job) in GPU_RULES
         assert job["Partition"] == ("gpu" if on_gpu else "cpu")
-        assert ("gres/gpu=1" in job["TRES"]) == on_gpu
+        assert job["JOB_GRES"] == ("gpu:1" if on_gpu else "(null)")
     assert {rule_of(job) for job in jobs} >= GPU_RULES
     for rule in GPU_RULES:
         log = next((folder / "logs" / rule).rglob("*.log")).read_text()
