@@ -22,6 +22,7 @@ rule demo_corpus:
         mem_mb=growing(4000),
         runtime=growing(60),
     params:
+        out=own_folder(),
         version=CORPUS_VERSION,
         seed=DATASET.demo.seed,
         train=DATASET.demo.train,
@@ -29,4 +30,4 @@ rule demo_corpus:
         test=DATASET.demo.test,
     shell:
         "python -m pipeline demo --seed {params.seed} --train {params.train} --val {params.val}"
-        " --test {params.test} --workers {threads} --out resources/demo 2>&1 | tee {log:q}"
+        " --test {params.test} --workers {threads} --out {params.out:q} 2>&1 | tee {log:q}"
