@@ -258,13 +258,12 @@
     draw();
   }
 
+  // Up, down and Home still scroll the page.
   const KEYS = {
     " ": () => media && (media.paused ? media.play() : media.pause()),
-    ArrowLeft: () => seek(now() - 1),
-    ArrowRight: () => seek(now() + 1),
-    ArrowUp: () => seek(now() + 10),
-    ArrowDown: () => seek(now() - 10),
-    Home: () => seek(0),
+    ArrowLeft: (event) => seek(now() - (event.shiftKey ? 10 : 1)),
+    ArrowRight: (event) => seek(now() + (event.shiftKey ? 10 : 1)),
+    0: () => seek(0),
     "[": () => setThreshold(Number(slider.value) - 0.05),
     "]": () => setThreshold(Number(slider.value) + 0.05),
   };
@@ -276,7 +275,7 @@
     if (!isThreshold && event.target === slider) return;
     if (event.key === " " && event.target.closest("button, a, summary")) return;
     event.preventDefault();
-    KEYS[event.key]();
+    KEYS[event.key](event);
   }, true);
 
   slider.addEventListener("input", draw);

@@ -100,11 +100,17 @@ class Browser:
     def time(self) -> float:
         return float(self.run("return document.getElementById('media').currentTime"))
 
-    def press(self, *keys: str) -> None:
-        from selenium.webdriver import ActionChains
+    def press(self, *keys: str, with_shift: bool = False) -> None:
+        from selenium.webdriver import ActionChains, Keys
 
         for key in keys:
-            ActionChains(self.driver, duration=0).send_keys(key).perform()
+            chain = ActionChains(self.driver, duration=0)
+            if with_shift:
+                chain.key_down(Keys.SHIFT)
+            chain.send_keys(key)
+            if with_shift:
+                chain.key_up(Keys.SHIFT)
+            chain.perform()
 
 
 @pytest.fixture

@@ -109,9 +109,11 @@ def test_keys_play_seek_and_move_the_threshold(browser, page, parsed):
     browser.wait("return document.getElementById('media').currentTime > 0.3")
     browser.press(" ")
     assert browser.run("return document.getElementById('media').paused")
-    browser.press(Keys.HOME, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_LEFT)
+    browser.press("0", Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_LEFT)
     assert browser.time() == pytest.approx(2, abs=0.05)
-    browser.press(Keys.ARROW_UP, Keys.ARROW_DOWN)
+    browser.press(Keys.ARROW_RIGHT, with_shift=True)
+    assert browser.time() == pytest.approx(SECONDS, abs=0.05)
+    browser.press(Keys.ARROW_LEFT, with_shift=True)
     assert browser.time() == pytest.approx(2, abs=0.05)
     browser.press("[", "[")
     assert browser.run("return document.getElementById('value').textContent") == "0.40"
