@@ -1,5 +1,6 @@
 import os
 import time
+from dataclasses import astuple
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from pipeline.errors import PipelineError
 from pipeline.manifest import (
     Row,
+    as_columns,
     plan,
     rows_of_shard,
     shard_digest,
@@ -186,3 +188,8 @@ def test_llps_size_is_planned_in_well_under_seconds(tmp_path, videos):
     rows = plan(tables, videos, shards=64)
     assert sum(bool(row.path) for row in rows) == 2000
     assert time.perf_counter() - began < 5.0
+
+
+def test_columns_are_a_rows_own_fields_in_order():
+    row = Row("BjCEufrlXm4_0_10", "test", 3, "videos/BjCEufrlXm4.mp4", 0.0, 10.0)
+    assert as_columns(row) == astuple(row)
