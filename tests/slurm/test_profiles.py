@@ -18,7 +18,7 @@ SITE = Path(__file__).parent / "site"
 STATUS = PROFILES / "cluster-generic" / "status.py"
 GPU_RULES = {"clip_features", "clap_features", "train_parser"}
 # The profiles wait as long as a large site needs; one machine has no late files.
-QUICKLY = ("--latency-wait", "5", "--retries", "0")
+QUICKLY = ("--latency-wait", "5", "--retries", "0", "--seconds-between-status-checks", "2")
 
 pytestmark = [
     pytest.mark.slurm,
