@@ -24,7 +24,6 @@ from pipeline.parse.tables import (
     LABELS_FILE,
     shown,
 )
-from pipeline.vocabulary import MODALITIES
 
 HERE = Path(__file__).parent
 # The report's own: both pages have the same type, colours of text and tables.
@@ -136,6 +135,4 @@ def _render(template: str, context: Mapping[str, Any]) -> str:
     )
     environment.filters["shown"] = shown
     style = "".join(path.read_text(encoding="utf-8") for path in (BASE_STYLE, HERE / "page.css"))
-    return environment.get_template(template).render(
-        context, style=Markup(style), modalities=MODALITIES
-    )
+    return environment.get_template(template).render(context, style=Markup(style))
