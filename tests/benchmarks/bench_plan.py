@@ -29,7 +29,7 @@ SIZES = {240: 2, 11_849: 64, 1_000_000: 1_000}
 
 def write_tables(folder: Path, count: int) -> None:
     """Write tables of made-up names in LLP's proportions of training, validation and test."""
-    folder.mkdir(parents=True)
+    folder.mkdir()
     names = [f"{index:011d}_{index % 300}_{index % 300 + 10}" for index in range(count)]
     bounds = {"train": (0, 0.844), "val": (0.844, 0.899), "test": (0.899, 1)}
     for split, table in SPLIT_TABLES.items():
@@ -45,11 +45,11 @@ def write_tables(folder: Path, count: int) -> None:
 def prepare(folder: Path, count: int, shards: int) -> None:
     """Make a run's folder: tables, an empty file for each video, the configuration."""
     annotations = folder / "annotations"
+    (folder / "videos").mkdir(parents=True)
     if count == 11_849 and LLP.is_dir():
         annotations.symlink_to(LLP)
     else:
         write_tables(annotations, count)
-    (folder / "videos").mkdir()
     for table in SPLIT_TABLES.values():
         for name in read_names(annotations / table):
             os.close(os.open(folder / "videos" / f"{name}.mp4", os.O_CREAT))

@@ -10,6 +10,7 @@ rule predict_parser:
         clip=feature_shards("clip"),
         clap=feature_shards("clap"),
         motion=motion_shards,
+        prompts=[rules.clip_prompts.output, rules.clap_prompts.output],
         labels=rules.pseudo_labels.output.labels,
         tables=TABLES,
         vocabulary=VOCABULARY,
