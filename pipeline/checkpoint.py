@@ -19,9 +19,9 @@ from pipeline.files import atomic_path, existing_file
 from pipeline.parsers.interface import Dimensions, Parser
 from pipeline.parsers.recipes import Recipe
 from pipeline.parsers.registry import build_parser, recipe_for
+from pipeline.store import CHECKPOINT_FILE, CHECKPOINT_HEADER
 
-FILE = "checkpoint.safetensors"
-HEADER = "checkpoint"
+FILE = CHECKPOINT_FILE
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     }
     weights = {name: weight.contiguous() for name, weight in checkpoint.weights.items()}
     with atomic_path(folder / FILE) as temporary:
-        save_file(weights, temporary, metadata={HEADER: json.dumps(header, sort_keys=True)})
+        save_file(weights, temporary, metadata={CHECKPOINT_HEADER: json.dumps(header, sort_keys=True)})
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
@@ -102,7 +102,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     path = existing_file(folder / FILE, "a checkpoint")
     try:
         with safe_open(str(path), framework="pt") as file:
-            header = json.loads((file.metadata() or {})[HEADER])
+            header = json.loads((file.metadata() or {})[CHECKPOINT_HEADER])
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return Checkpoint(
             method=header["method"],

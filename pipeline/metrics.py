@@ -12,7 +12,8 @@ adds the counts of audio and visual before dividing; ``type`` (Type@AV) is the m
 visual and audio-visual. A score of a split is the mean over its videos, in percent.
 """
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -142,9 +143,49 @@ def bootstrap_means(
     ndarray ``[draws, M]``
     """
     count = values.shape[1]
-    weights = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), draws)
-    means: Floats = (weights @ values.T) / count
+    means: Floats = (_resamples(count, draws, seed) @ values.T) / count
     return means
+
+
+def class_intervals(
+    truth: NDArray[np.generic],
+    trainings: Sequence[NDArray[np.generic]],
+    draws: int = BOOTSTRAP_DRAWS,
+    seed: int = BOOTSTRAP_SEED,
+) -> Floats:
+    """Return the 95% bootstrap interval over videos of each class's segment-level F1.
+
+    Parameters
+    ----------
+    truth : ``[N, T, C]``
+        Annotated labels of one modality, positive where not 0.
+    trainings
+        Predicted ones of each training, alike; in every resample the F1 is their mean.
+    draws, seed
+        Number of resamples of N videos, and their seed.
+
+    Returns
+    -------
+    ndarray ``[C, 2]``
+        Low and high in [0, 1], over the resamples in which the class occurs; NaN where it never
+        does.
+    """
+    weights = _resamples(len(truth), draws, seed)
+    counts = [_count_segments(truth != 0, predicted != 0) for predicted in trainings]
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
+        warnings.filterwarnings("ignore", "(Mean of empty|All-NaN) slice", RuntimeWarning)
+        f1 = [2 * (weights @ each.true_positives) / (weights @ each.positives) for each in counts]
+        tail = (1 - CONFIDENCE) / 2
+        ends: Floats = np.nanquantile(np.nanmean(f1, axis=0), (tail, 1 - tail), axis=0).T
+    return ends
+
+
+def _resamples(count: int, draws: int, seed: int) -> NDArray[np.int64]:
+    """Return how often each of N videos is drawn ``[draws, N]``."""
+    weights: NDArray[np.int64] = np.random.default_rng(seed).multinomial(
+        count, np.full(count, 1 / count), draws
+    )
+    return weights
 
 
 def percentile_interval(means: Floats) -> Floats:

@@ -32,18 +32,21 @@ class Probabilities:
         Segment probabilities P^m [N, T, C] in [0, 1].
     gate
         Video-level probabilities [N, 2, C] that let a class count, audio first.
+    attention
+        Weights of segments [N, 2, T] in (0, 1), audio first, of a method that has them.
     """
 
     audio: NDArray[np.float32]
     visual: NDArray[np.float32]
     gate: NDArray[np.float32]
+    attention: NDArray[np.float32] | None = None
 
 
 def parse_videos(parser: Parser, inputs: ParserInputs, recipe: Recipe) -> Probabilities:
     """Run a parser over videos that lie on its device; its mode is left as it was."""
     was_training = parser.training
     parser.eval()
-    segments, gates = [], []
+    segments, gates, weights = [], [], []
     with torch.inference_mode():
         for rows in torch.arange(len(inputs), device=inputs.audio.device).split(BATCH):
             output = parser(inputs.take(rows))
@@ -51,12 +54,16 @@ def parse_videos(parser: Parser, inputs: ParserInputs, recipe: Recipe) -> Probab
             uni_modal = (output.audio_video, output.visual_video)
             both = (output.video,) * 2 if recipe.gate == "global" else uni_modal
             gates.append(torch.stack(both, dim=1).cpu())
+            if output.audio_attention is not None and output.visual_attention is not None:
+                attention = output.audio_attention, output.visual_attention
+                weights.append(torch.stack(attention, dim=1).cpu())
     parser.train(was_training)
     probabilities = torch.cat(segments).numpy()
     return Probabilities(
         audio=np.ascontiguousarray(probabilities[:, :, 0]),
         visual=np.ascontiguousarray(probabilities[:, :, 1]),
         gate=torch.cat(gates).numpy(),
+        attention=torch.cat(weights).numpy() if weights else None,
     )
 
 
@@ -85,7 +92,8 @@ def write_predictions(
     """Write a split's event tables and probabilities into a folder; return the labels.
 
     Files: ``predicted_{split}_{modality}.csv`` and ``probabilities_{split}.safetensors`` (a shard
-    with ``audio``, ``visual`` [N, T, C] and ``gate`` [N, 2, C]).
+    with ``audio``, ``visual`` [N, T, C], ``gate`` [N, 2, C] and, of a method that weighs segments,
+    ``attention`` [N, 2, T]).
     """
     labels = decide(probabilities, recipe)
     for modality, array in zip(MODALITIES, labels, strict=True):
@@ -96,6 +104,8 @@ def write_predictions(
         "visual": probabilities.visual,
         "gate": probabilities.gate,
     }
+    if probabilities.attention is not None:
+        arrays["attention"] = probabilities.attention
     write_shard(folder / f"probabilities_{split}.safetensors", Shard(names, arrays))
     return labels
 

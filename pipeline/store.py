@@ -1,11 +1,13 @@
 """The one shard format: stacked arrays of some videos in a safetensors file, and a status table.
 
 A shard file holds arrays ``[videos, segments, ...]`` and, in its header, the videos' names in row
-order and whatever says how the numbers were made. Beside it lies a tab-separated status table with
+order, whatever says how the numbers were made, and a checksum of each array: a disk or a copy that
+changed a byte is noticed when a whole array is read. Beside it lies a tab-separated status table with
 a row for every video of the shard, kept or not.
 """
 
 import csv
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,6 +28,9 @@ HEADER = "shard"
 # What lies beside a folder's shards, and in the folder of pseudo-labels.
 PROMPTS_FILE = "prompts.safetensors"
 LABELS_FILE = "labels.safetensors"
+# A trained parser: a safetensors file too, whose header has one entry of this name.
+CHECKPOINT_FILE = "checkpoint.safetensors"
+CHECKPOINT_HEADER = "checkpoint"
 
 SHARD_NAME = re.compile(r"^(?P<index>\d+)-of-(?P<count>\d+)\.safetensors$")
 
@@ -82,10 +87,20 @@ class Shard:
 def write_shard(path: Path, shard: Shard) -> None:
     """Write a shard file, atomically."""
     # One header entry: safetensors writes several in random order, and equal shards would differ.
-    header = {HEADER: json.dumps({"names": shard.names, "meta": dict(shard.meta)}, sort_keys=True)}
     arrays = {key: np.ascontiguousarray(array) for key, array in shard.arrays.items()}
+    about = {"names": shard.names, "meta": dict(shard.meta)}
+    checksums = {key: _checksum(about, key, array) for key, array in arrays.items()}
+    header = {HEADER: json.dumps(about | {"checksums": checksums}, sort_keys=True)}
     with atomic_path(path) as temporary:
         save_file(arrays, temporary, metadata=header)
+
+
+def _checksum(about: Mapping[str, Any], key: str, array: NDArray[Any]) -> str:
+    """Return 16 hex digits of an array and of what the header says of its rows."""
+    told = json.dumps([about["names"], about["meta"], key, str(array.dtype), array.shape])
+    digest = hashlib.sha256(told.encode())
+    digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()[:16]
 
 
 class ShardReader:
@@ -104,6 +119,8 @@ class ShardReader:
             header = json.loads((self._file.metadata() or {})[HEADER])
             self.names: tuple[str, ...] = tuple(header["names"])
             self.meta: dict[str, str] = header["meta"]
+            # None in a file that was written before there were checksums.
+            self._checksums: dict[str, str] | None = header.get("checksums")
         except (SafetensorError, KeyError, ValueError) as error:
             raise PipelineError(
                 f"'{path}' is not a whole shard file ({error}); delete it and run again."
@@ -133,10 +150,30 @@ class ShardReader:
         rows: NDArray[Any] = self._file.get_slice(key)[start:stop]
         return rows
 
+    def array(self, key: str) -> NDArray[Any]:
+        """Return one whole array.
+
+        Raises
+        ------
+        PipelineError
+            The file has no such array, or it is not as it was written.
+        """
+        if key not in self.keys:
+            raise PipelineError(
+                f"'{self.path}' has no array '{key}'; it has {', '.join(self.keys)}."
+            )
+        array: NDArray[Any] = self._file.get_tensor(key)
+        about = {"names": self.names, "meta": self.meta}
+        if self._checksums is not None and self._checksums.get(key) != _checksum(about, key, array):
+            raise PipelineError(
+                f"'{self.path}' has changed since it was written (checksum of '{key}'); delete it"
+                " and run again."
+            )
+        return array
+
     def read(self) -> Shard:
-        """Return the whole shard."""
-        arrays = {key: self._file.get_tensor(key) for key in self.keys}
-        return Shard(self.names, arrays, self.meta)
+        """Return the whole shard; every array is checked as in ``array``."""
+        return Shard(self.names, {key: self.array(key) for key in self.keys}, self.meta)
 
 
 def read_shard(path: Path) -> Shard:
@@ -189,11 +226,7 @@ def read_array(folder: Path, key: str) -> Shard:
     shards = []
     for path in shard_paths(folder):
         with ShardReader(path) as reader:
-            if key not in reader.keys:
-                raise PipelineError(
-                    f"'{path}' has no array '{key}'; it has {', '.join(reader.keys)}."
-                )
-            rows = reader.rows(key, 0, len(reader.names)).astype(np.float32, copy=False)
+            rows = reader.array(key).astype(np.float32, copy=False)
             shards.append(Shard(reader.names, {key: rows}, reader.meta))
     return join_shards(shards)
 

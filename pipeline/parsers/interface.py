@@ -147,6 +147,8 @@ class ParserOutput:
         Encoder outputs h [B, T, d].
     audio_interaction, visual_interaction
         Features before text and encoder's end [B, T, d] where the method has such a step.
+    audio_attention, visual_attention
+        Weight [B, T] in (0, 1) of each segment where the method weighs segments.
     """
 
     logits: Tensor
@@ -157,6 +159,8 @@ class ParserOutput:
     visual_features: Tensor
     audio_interaction: Tensor | None = None
     visual_interaction: Tensor | None = None
+    audio_attention: Tensor | None = None
+    visual_attention: Tensor | None = None
 
     def float(self) -> Self:
         """Return the same in float32, as losses need it after a forward pass in bfloat16."""

@@ -60,8 +60,8 @@ class TemporalSpatialAttention(nn.Module):
         )
         self.residual = recipe.tsam_residual
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Reweigh features [B, T, d]."""
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Reweigh features [B, T, d]; return also the weights of their segments [B, T]."""
         # Eq. 1: W = σ(MLP(mean) + MLP(max)), pooled over features (A) or over segments (B).
         mean, peak = _mean_and_max(features, self.pooled_axis)
         weight = (self.first(mean) + self.first(peak)).sigmoid().unsqueeze(self.pooled_axis)
@@ -71,8 +71,10 @@ class TemporalSpatialAttention(nn.Module):
         rows = torch.stack(_mean_and_max(weighted, other_axis), dim=1)
         score = self.second(rows).squeeze(1) if self.second else rows.mean(dim=1)
         # Eq. 3: f̂ = S(W ⊗ f) · (W · f).
-        attended = score.sigmoid().unsqueeze(other_axis) * weighted
-        return cast(Tensor, features + attended if self.residual else attended)
+        scale = score.sigmoid().unsqueeze(other_axis)
+        attended = scale * weighted
+        of_segments = (weight if self.pooled_axis == 2 else scale).squeeze(2)
+        return features + attended if self.residual else attended, of_segments
 
 
 class CrossModalInteraction(nn.Module):
@@ -167,8 +169,11 @@ class Link(Parser):
         audio, visual = self.audio_norm(audio), self.visual_norm(visual)
         if self.recipe.encoder == "before":
             audio, visual = encoded = self.encoder(audio, visual)
+        attention: tuple[Tensor | None, Tensor | None] = None, None
         if self.recipe.tsam:
-            audio, visual = self.audio_tsam(audio), self.visual_tsam(visual)
+            audio, audio_attention = self.audio_tsam(audio)
+            visual, visual_attention = self.visual_tsam(visual)
+            attention = audio_attention, visual_attention
         if self.recipe.cmim:
             audio, visual = self.audio_cmim(audio, visual), self.visual_cmim(visual, audio)
         interaction = audio, visual
@@ -184,6 +189,8 @@ class Link(Parser):
             visual_features=encoded[1],
             audio_interaction=interaction[0],
             visual_interaction=interaction[1],
+            audio_attention=attention[0],
+            visual_attention=attention[1],
         )
 
     def loss_terms(self, output: ParserOutput, targets: ParserTargets) -> dict[str, Tensor]:

@@ -65,11 +65,14 @@ def test_full_size_has_the_published_number_of_parameters() -> None:
 @pytest.mark.parametrize("spatial", ["conv", "mean"])
 def test_tsam_keeps_the_shape_and_shrinks(reading: str, spatial: str) -> None:
     tsam = TemporalSpatialAttention(10, small(tsam_reading=reading, tsam_spatial=spatial))
-    before, after = features(), tsam(features())
+    before, (after, weights) = features(), tsam(features())
     assert after.shape == before.shape
     ratio = after / before
     assert (ratio > 0).all()
     assert (ratio < 1).all()
+    # Without the weights of segments, what multiplies a feature is the same in all of them.
+    rest = ratio / weights.unsqueeze(2)
+    torch.testing.assert_close(rest, rest[:, :1].expand_as(rest))
 
 
 def test_tsam_reading_decides_which_axis_is_weighed_first() -> None:
@@ -84,7 +87,7 @@ def test_tsam_residual_adds_the_input() -> None:
     plain = TemporalSpatialAttention(10, small())
     torch.manual_seed(0)
     residual = TemporalSpatialAttention(10, small(tsam_residual=True))
-    torch.testing.assert_close(residual(features()), plain(features()) + features())
+    torch.testing.assert_close(residual(features())[0], plain(features())[0] + features())
 
 
 @pytest.mark.parametrize(("residual", "times"), [("double", 2), ("single", 1)])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from reference_metrics import count_events, matches, maximal_runs, reference_metrics
 
-from pipeline.metrics import LEVELS, METRICS, score
+from pipeline.metrics import LEVELS, METRICS, class_intervals, score
 
 
 def labels(*lines: str) -> np.ndarray:
@@ -125,6 +125,23 @@ def test_per_class_pools_videos_and_marks_silent_classes() -> None:
     per_class = score(truth, truth, predicted, predicted).per_class
     np.testing.assert_allclose(per_class["segment"]["audio"], [2 * 2 / (2 + 4), 0, np.nan])
     np.testing.assert_allclose(per_class["event"]["visual"], [2 * 1 / (1 + 2), 0, np.nan])
+
+
+def test_class_intervals_resample_videos_and_average_trainings() -> None:
+    random = np.random.default_rng(2)
+    truth = random.random((80, 10, 3)) < 0.3
+    truth[:, :, 2] = False  # a class that never occurs
+    trainings = [truth & (random.random(truth.shape) < share) for share in (0.5, 0.9)]
+    intervals = class_intervals(truth, trainings)
+    f1 = [score(truth, truth, found, found).per_class["segment"]["audio"] for found in trainings]
+    mean = np.mean(f1, axis=0)[:2]
+    assert (intervals[:2, 0] < mean).all()
+    assert (mean < intervals[:2, 1]).all()
+    assert (intervals[:2, 1] - intervals[:2, 0] < 0.2).all()
+    assert np.isnan(intervals[2]).all()
+    np.testing.assert_array_equal(intervals, class_intervals(truth, trainings))
+    perfect = class_intervals(truth, [truth])
+    np.testing.assert_array_equal(perfect[:2], 1)
 
 
 def test_intervals_are_seeded_and_cover_the_mean() -> None:

@@ -62,6 +62,19 @@ def test_written_tables_read_back_as_the_labels(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("method", ["link", "valorpp"])
+def test_weights_of_segments_are_kept_of_a_method_that_has_them(
+    corpus: Corpus, tmp_path: Path, method: str
+) -> None:
+    assert main(train_words(corpus, tmp_path, method=method)) == 0
+    shard = read_shard(tmp_path / "probabilities_test.safetensors")
+    assert ("attention" in shard.arrays) == (method == "link")
+    if method == "link":
+        videos, segments, _ = shard["audio"].shape
+        assert shard["attention"].shape == (videos, 2, segments)
+        assert ((shard["attention"] > 0) & (shard["attention"] < 1)).all()
+
+
 @pytest.fixture
 def corpus(tmp_path: Path) -> Corpus:
     return write_corpus(tmp_path, WORLD)
