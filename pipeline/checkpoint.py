@@ -87,8 +87,9 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         "fingerprints": dict(checkpoint.fingerprints),
     }
     weights = {name: weight.contiguous() for name, weight in checkpoint.weights.items()}
+    metadata = {CHECKPOINT_HEADER: json.dumps(header, sort_keys=True)}
     with atomic_path(folder / FILE) as temporary:
-        save_file(weights, temporary, metadata={CHECKPOINT_HEADER: json.dumps(header, sort_keys=True)})
+        save_file(weights, temporary, metadata=metadata)
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:

@@ -17,7 +17,7 @@ MODULES = sorted((REPOSITORY / "pipeline").rglob("*.py"))
 
 # Rooms in the order in which they may import: a room may use those before it.
 LAYERS = [
-    {"errors", "files", "progress", "devices"},
+    {"errors", "files", "pages", "progress", "devices", "locks"},
     {"store", "vocabulary", "fetch"},
     {"annotations", "oddities", "metrics"},
     {"manifest", "media"},

@@ -1,17 +1,15 @@
 """The parse page: one HTML file in which a video plays above what is heard and seen in it."""
 
 import base64
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from pipeline import pages
 from pipeline.errors import ItemError
 from pipeline.files import write_text
 from pipeline.parse.events import DECIMALS, Parsed
@@ -28,6 +26,7 @@ from pipeline.parse.tables import (
 HERE = Path(__file__).parent
 # The report's own: both pages have the same type, colours of text and tables.
 BASE_STYLE = HERE.parent / "report" / "page.css"
+STYLE = HERE / "page.css"
 PAGE_FILE = "index.html"
 # The slider's range; a class that never reaches its lower end is not in the page.
 LOWEST, HIGHEST = 0.05, 0.95
@@ -55,8 +54,7 @@ def write_page(folder: Path, parsed: Parsed, playback: Playback | None) -> None:
     playback
         What the page plays; None for nothing.
     """
-    script = (HERE / "page.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    script, script_hash = pages.script_and_hash(HERE / "page.js")
     embedded = playback is not None and playback.is_embedded
     context = {
         "parsed": parsed,
@@ -66,9 +64,9 @@ def write_page(folder: Path, parsed: Parsed, playback: Playback | None) -> None:
         "playback": playback,
         "source": quote(playback.path.name) if playback and not embedded else "",
         "content": _base64(playback.path) if playback and embedded else "",
-        "data": _as_script(page_data(parsed)),
-        "script": Markup(script),
-        "script_hash": digest,
+        "data": pages.as_json(page_data(parsed)),
+        "script": script,
+        "script_hash": script_hash,
         "lowest": LOWEST,
         "highest": HIGHEST,
     }
@@ -119,20 +117,6 @@ def _base64(path: Path) -> Markup:
     return Markup(base64.b64encode(path.read_bytes()).decode())
 
 
-def _as_script(value: object) -> Markup:
-    """Return a value as JSON that cannot end the script element in which it stands."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return Markup(text.replace("<", "\\u003c"))
-
-
 def _render(template: str, context: Mapping[str, Any]) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["shown"] = shown
-    style = "".join(path.read_text(encoding="utf-8") for path in (BASE_STYLE, HERE / "page.css"))
-    return environment.get_template(template).render(context, style=Markup(style))
+    style = pages.style(BASE_STYLE, STYLE)
+    return pages.render(HERE / template, {**context, "style": style}, shown=shown)

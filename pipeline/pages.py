@@ -1,0 +1,42 @@
+"""Pages in one HTML file: templates, and the scripts and data that stand in them."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+
+def render(template: Path, context: Mapping[str, Any], **filters: Any) -> str:
+    """Return a page; every value that is not ``Markup`` is escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(template.parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(filters)
+    return environment.get_template(template.name).render(context)
+
+
+def style(*paths: Path) -> Markup:
+    """Return style sheets one after the other, later rules over earlier ones."""
+    return Markup("".join(path.read_text(encoding="utf-8") for path in paths))
+
+
+def script_and_hash(path: Path) -> tuple[Markup, str]:
+    """Return a script, and what the page's Content-Security-Policy lets it run by."""
+    script = path.read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return Markup(script), f"sha256-{digest}"
+
+
+def as_json(value: object) -> Markup:
+    """Return a value as JSON that cannot end the script element in which it stands."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c"))
