@@ -1,11 +1,13 @@
 """Files on disk: atomic writes, checksums, and names that must stay in their folder."""
 
 import csv
+import errno
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +21,61 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 RESOURCES = REPOSITORY / "workflow" / "resources"
 
 
+# Why nothing can be written, and what a person does about it.
+FULL, CLOSED = "free some space there", "make its folder writable, or choose another"
+UNWRITABLE = {
+    errno.ENOSPC: FULL,
+    errno.EDQUOT: FULL,
+    errno.EFBIG: FULL,
+    errno.EROFS: CLOSED,
+    errno.EACCES: CLOSED,
+    errno.EPERM: CLOSED,
+}
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that replaces it when the block ends well.
 
     Readers see the old file or the whole new one, never a half; a killed process leaves only a
     ``.tmp`` file behind, which the next run overwrites or ignores.
+
+    Raises
+    ------
+    PipelineError
+        The disk is full, or the folder cannot be written to.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         temporary.chmod(0o666 & ~UMASK)
         temporary.replace(path)
+    except Exception as error:
+        number = _error_number(error)
+        if number not in UNWRITABLE:
+            raise
+        raise PipelineError(
+            f"'{path}' cannot be written ({os.strerror(number)}); {UNWRITABLE[number]}, and run"
+            " again."
+        ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _error_number(error: BaseException) -> int | None:
+    """Return the system's error that an exception comes from.
+
+    safetensors only says it in words; torch raises an error of its own over the system's.
+    """
+    if isinstance(number := getattr(error, "errno", None), int):
+        return number
+    if said := re.search(r"\(os error (\d+)\)", str(error)):
+        return int(said[1])
+    return _error_number(error.__context__) if error.__context__ else None
 
 
 def write_text(path: Path, text: str) -> None:

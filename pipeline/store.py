@@ -1,9 +1,9 @@
 """The one shard format: stacked arrays of some videos in a safetensors file, and a status table.
 
 A shard file holds arrays ``[videos, segments, ...]`` and, in its header, the videos' names in row
-order, whatever says how the numbers were made, and a checksum of each array: a disk or a copy that
-changed a byte is noticed when a whole array is read. Beside it lies a tab-separated status table with
-a row for every video of the shard, kept or not.
+order, whatever says how the numbers were made, and a checksum of each array: that a disk or a copy
+changed a byte is noticed when the array is read whole. Beside it lies a tab-separated status table
+with a row for every video of the shard, kept or not.
 """
 
 import csv

@@ -198,8 +198,9 @@ class Trainer:
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state(self.job.device) if self._on_cuda else None,
         }
-        with atomic_path(path) as temporary:
-            torch.save(state, temporary)
+        # An open file: of a path, torch would not say why it cannot be written.
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            torch.save(state, file)
 
     def restore(self, path: Path) -> None:
         """Bring a killed run's state back; another job's state is left aside."""

@@ -2,10 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import av
@@ -16,8 +14,9 @@ from pipeline.demo import CORPUS_VERSION
 from pipeline.demo.scenes import CORPUS, FRAME_RATE, SIDE, draw_frames, mix_sound
 from pipeline.demo.scripts import SPLITS, VideoScript, write_scripts
 from pipeline.demo.synthesis import RATE
-from pipeline.errors import PipelineError
+from pipeline.errors import ItemError, PipelineError
 from pipeline.files import atomic_path, child_path, fingerprint, write_json, write_text
+from pipeline.media.worker import run_isolated
 from pipeline.progress import track
 from pipeline.vocabulary import Vocabulary, read_vocabulary
 
@@ -25,6 +24,8 @@ from pipeline.vocabulary import Vocabulary, read_vocabulary
 VIDEO_OPTIONS = {"preset": "superfast", "crf": "28", "bf": "0", "threads": "1"}
 AUDIO_BITS = 96_000
 AUDIO_OPTIONS = {"aac_coder": "fast", "threads": "1"}
+# Longest time for one video; a second or two on one core.
+RENDER_SECONDS = 300.0
 
 
 def make_corpus(folder: Path, seed: int, counts: dict[str, int], workers: int) -> None:
@@ -47,7 +48,7 @@ def make_corpus(folder: Path, seed: int, counts: dict[str, int], workers: int) -
     Raises
     ------
     PipelineError
-        A split has no videos, or there is no worker.
+        A split has no videos, there is no worker, or a video cannot be rendered or written.
     """
     for what, value in {**counts, "workers": workers}.items():
         if value < 1:
@@ -55,10 +56,12 @@ def make_corpus(folder: Path, seed: int, counts: dict[str, int], workers: int) -
     scripts = write_scripts(seed, counts)
     videos = folder / "videos"
     videos.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        rendered = pool.map(partial(render_video, videos), scripts, chunksize=4)
-        for _ in track(rendered, len(scripts), "demo"):
-            pass
+    rendered = run_isolated(partial(render_video, videos), scripts, workers, RENDER_SECONDS)
+    for place, outcome in track(rendered, len(scripts), "demo"):
+        if isinstance(outcome, ItemError):
+            raise PipelineError(
+                f"'{scripts[place].filename}' was not rendered ({outcome.detail}); run again."
+            )
     write_tables(folder / "annotations", scripts, read_vocabulary())
     truth = {"seed": seed, "counts": counts, "version": CORPUS_VERSION}
     write_json(folder / "corpus.json", truth | {"videos": [asdict(script) for script in scripts]})

@@ -3,6 +3,9 @@
 Decoders are C code that people feed with whatever they downloaded. A worker is a spawned process
 (forked ones inherit locks and threads that decoders then wait for), it leads a process group, so
 that what it started ends with it, and it is replaced after some items, so that leaks stay small.
+
+An item whose worker dies is tried once more: a file that kills its decoder does so again, while a
+worker that the kernel killed for memory, or a person, says nothing about the file.
 """
 
 import multiprocessing
@@ -59,11 +62,12 @@ def run_isolated(
     Raises
     ------
     PipelineError
-        A worker cannot even start, or ``workers`` is below 1.
+        A worker cannot even start, ``workers`` is below 1, or ``function`` raised it.
     """
     if workers < 1:
         raise PipelineError(f"workers is {workers}; allowed is 1 or more.")
     todo = list(enumerate(items))[::-1]
+    tried_again: set[int] = set()
     pool = [_Worker(function, memory_bytes) for _ in range(min(workers, len(items)))]
     try:
         while todo or any(worker.place is not None for worker in pool):
@@ -77,13 +81,22 @@ def run_isolated(
             for number, worker in enumerate(pool):
                 outcome = worker.collect()
                 if outcome is not None:
-                    yield outcome
+                    place, result = outcome
+                    if _is_crash(result) and place not in tried_again:
+                        tried_again.add(place)
+                        todo.append((place, items[place]))
+                    else:
+                        yield place, result
                 if worker.is_gone:
                     worker.stop()
                     pool[number] = _Worker(function, memory_bytes)
     finally:
         for worker in pool:
             worker.stop()
+
+
+def _is_crash(result: object) -> bool:
+    return isinstance(result, ItemError) and result.status == Status.CRASHED
 
 
 def _wait_for(pool: Sequence["_Worker[Any, Any]"]) -> None:
@@ -127,7 +140,7 @@ class _Worker(Generic[Item, Result]):
 
     def collect(self) -> tuple[int, Result | ItemError] | None:
         """Return the outcome of the item at hand, if there is one by now."""
-        result: Result | ItemError
+        result: Result | ItemError | PipelineError
         try:
             if self.is_gone:
                 raise EOFError
@@ -145,7 +158,9 @@ class _Worker(Generic[Item, Result]):
             result = ItemError(Status.CRASHED, f"the decoder ended with {self._ending()}")
         return self._settle(result)
 
-    def _settle(self, result: Result | ItemError) -> tuple[int, Result | ItemError] | None:
+    def _settle(
+        self, result: Result | ItemError | PipelineError
+    ) -> tuple[int, Result | ItemError] | None:
         if not self.is_ready:
             if self.is_gone:
                 raise PipelineError(
@@ -155,6 +170,8 @@ class _Worker(Generic[Item, Result]):
             return None
         if self.place is None:
             return None
+        if isinstance(result, PipelineError):
+            raise result
         place, self.place = self.place, None
         self.done += 1
         return place, result
@@ -197,10 +214,10 @@ def _serve(connection: Connection, function: Callable[[Item], Result], memory_by
 
 def _outcome(
     function: Callable[[Item], Result], item: Item, memory_bytes: int
-) -> Result | ItemError:
+) -> Result | ItemError | PipelineError:
     try:
         return function(item)
-    except ItemError as error:
+    except (ItemError, PipelineError) as error:  # one is this item's, the other the whole stage's
         return error
     except MemoryError:
         return ItemError(

@@ -17,6 +17,7 @@ from pipeline.config import parse_config
 from pipeline.demo import CORPUS_VERSION
 from pipeline.encoders.spec import MOTION_DECODING, EncoderSpec
 from pipeline.errors import PipelineError
+from pipeline.locks import hold
 from pipeline.manifest import plan, shard_digest
 from pipeline.parse.listing import folder_digest
 from pipeline.parse.setup import setup_of
@@ -46,6 +47,10 @@ def from_base(path):
     """Return a path of the configuration: one under workflow/ is the checkout's own."""
     return os.path.relpath(BASE / path) if path.startswith("workflow/") else path
 
+
+# Until this process ends; a run that was killed needs no --unlock.
+if workflow.is_main_process:
+    LOCK = hold(Path(".snakemake"))
 
 CONFIG = demanded(parse_config, config)
 DATASET, DECODE = CONFIG.dataset, CONFIG.decode

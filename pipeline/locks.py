@@ -1,0 +1,71 @@
+"""A lock that a killed run left behind: told from the lock of a run that is at work.
+
+Snakemake marks a folder as its own by files in ``.snakemake/locks``, and a run that was killed
+cannot remove them. Beside them every run holds a lock of the kernel's, which ends with its process
+however that ends: where nobody holds one, the files are nobody's.
+"""
+
+import fcntl
+import logging
+import os
+import shutil
+import socket
+from pathlib import Path
+
+from pipeline.errors import PipelineError
+
+logger = logging.getLogger(__name__)
+
+RUNNING_FILE = "running"
+LOCKS_FOLDER = "locks"
+
+
+def hold(folder: Path) -> int:
+    """Say that this process is at work in a folder, and remove what none is at work with.
+
+    The lock lasts until the process ends; any number of processes may hold it. Locks of files are
+    seen by other machines only on some file systems, so the files of a run on another machine are
+    left: its name is in ``running``.
+
+    Parameters
+    ----------
+    folder
+        ``.snakemake`` of the run's folder.
+
+    Returns
+    -------
+    int
+        The descriptor that holds the lock; to close it lets go.
+
+    Raises
+    ------
+    PipelineError
+        The folder cannot be written to.
+    """
+    try:
+        folder.mkdir(exist_ok=True)
+        descriptor = os.open(folder / RUNNING_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise PipelineError(
+            f"'{folder.absolute()}' cannot be written ({error.strerror}); a run needs a folder of"
+            " its own: choose another with --directory."
+        ) from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:  # another run is at work; whether both may, Snakemake decides
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        return descriptor
+    _remove_stale(folder / LOCKS_FOLDER, descriptor)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    return descriptor
+
+
+def _remove_stale(locks: Path, descriptor: int) -> None:
+    host = socket.gethostname().encode()
+    is_locked = locks.is_dir() and any(locks.iterdir())
+    if is_locked and os.pread(descriptor, 1024, 0) == host:
+        logger.warning("the run before was killed; its lock is removed")
+        shutil.rmtree(locks)
+    elif not is_locked:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, host, 0)
