@@ -223,7 +223,7 @@ class LinkRecipe(Recipe):
     plsim: bool = True
     null_text: Literal["identity", "learned"] = "identity"
     text_pooling: Literal["mean", "max"] = "mean"
-    text_dropout: float = Field(0.2, ge=0, lt=1)
+    text_dropout: float = Field(0.5, ge=0, lt=1)
     train_prior: Literal["unmasked", "masked"] = "unmasked"
     label_loss: Literal["pooled", "weak", "either", "peak", "none"] = "pooled"
     label_weight: float = Field(1.0, ge=0)

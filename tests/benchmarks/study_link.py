@@ -117,6 +117,7 @@ AROUND: dict[str, dict[str, object]] = {
     "norm: none": {"norm": "none"},
     "without TSAM": COMPONENTS["no_tsam"],
     "tsam_reading: B": {"tsam_reading": "B"},
+    "tsam_reading: B, text_dropout: 0.5": {"tsam_reading": "B", "text_dropout": 0.5},
     "tsam_residual": {"tsam_residual": True},
     "without CMIM": COMPONENTS["no_cmim"],
     "cmim_alpha: 1": {"cmim_alpha": 1.0},
