@@ -97,8 +97,8 @@ def write_shard(path: Path, shard: Shard) -> None:
 
 def _checksum(about: Mapping[str, Any], key: str, array: NDArray[Any]) -> str:
     """Return 16 hex digits of an array and of what the header says of its rows."""
-    told = json.dumps([about["names"], about["meta"], key, str(array.dtype), array.shape])
-    digest = hashlib.sha256(told.encode())
+    told = [about["names"], about["meta"], key, str(array.dtype), array.shape]
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
     digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:16]
 
