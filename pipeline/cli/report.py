@@ -1,6 +1,7 @@
 """``report``: draw a run's result tables, plots and page."""
 
 import argparse
+import json
 from pathlib import Path
 
 from pipeline.cli.arguments import add_annotations, add_published, add_vocabulary
@@ -15,7 +16,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--statuses", type=Path, nargs="+", required=True, help="status tables of all shards")
     add("--check", type=Path, help="the annotations' check table")
     add("--benchmarks", type=Path, help="folder of Snakemake's benchmark files")
-    add("--config", type=Path, help="the run's configuration, to be named on the page")
+    add(
+        "--settings",
+        type=json.loads,
+        default={},
+        metavar="JSON",
+        help="what the workflow says of the run: its configuration, and the weights' checksums",
+    )
     add_vocabulary(parser)
     add_published(parser)
     add("--out", type=Path, required=True, help="folder of the report")
@@ -35,7 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
         published=arguments.published,
         check=arguments.check,
         benchmarks=arguments.benchmarks,
-        config=arguments.config,
+        settings=arguments.settings,
         is_llp=arguments.dataset == "llp",
     )
     report = write_report(sources, arguments.out)

@@ -3,7 +3,7 @@
 import csv
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ from pipeline.errors import PipelineError
 from pipeline.files import existing_file
 from pipeline.metrics import LEVELS, METRICS
 from pipeline.parsers.registry import METHODS
-from pipeline.store import LABELS_FILE, ShardReader
+from pipeline.pseudo_labels import fixed_thresholds
+from pipeline.store import LABELS_FILE, Shard, read_shard
 from pipeline.vocabulary import MODALITIES, Vocabulary, read_vocabulary
 
 Evaluation = dict[str, Any]
@@ -53,8 +54,8 @@ class Sources:
         Folder of Snakemake's benchmark files, or None.
     vocabulary, published
         The classes, and the published results.
-    config
-        The run's configuration file, or None; only its name and checksum are shown.
+    settings
+        What the workflow says of the run: ``configuration`` and ``weights``, see ``provenance``.
     is_llp
         Whether the videos are LLP's, so that published results stand beside the run's own.
     """
@@ -67,7 +68,7 @@ class Sources:
     published: Path
     check: Path | None = None
     benchmarks: Path | None = None
-    config: Path | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
     is_llp: bool = False
 
 
@@ -115,10 +116,8 @@ class Artifacts:
         Split to ``unmasked`` and ``masked`` to the pseudo-labels' evaluation.
     split_names
         Split to the names of its weak table.
-    labelled
-        Names of the videos that both encoders kept, thus those that were evaluated.
-    segments
-        T.
+    labels
+        The pseudo-labels of the videos that both encoders kept, thus those that were evaluated.
     """
 
     sources: Sources
@@ -126,8 +125,7 @@ class Artifacts:
     parsers: Mapping[str, tuple[TrainedParser, ...]]
     quality: Mapping[str, Mapping[str, Evaluation]]
     split_names: Mapping[str, tuple[str, ...]]
-    labelled: frozenset[str]
-    segments: int
+    labels: Shard
 
     @property
     def headline(self) -> tuple[TrainedParser, ...]:
@@ -136,23 +134,50 @@ class Artifacts:
             return self.parsers[HEADLINE_METHOD]
         return max(self.parsers.values(), key=_mean_validation_type)
 
+    @property
+    def segments(self) -> int:
+        """T."""
+        return int(self.labels["audio"].shape[1])
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether the pseudo-labels' thresholds were chosen on validation videos."""
+        return self.labels.meta.get("thresholds") == "calibrated"
+
     @cached_property
-    def test_names(self) -> tuple[str, ...]:
-        """The N test videos that were evaluated, in table order."""
-        return tuple(name for name in self.split_names["test"] if name in self.labelled)
+    def labelled(self) -> frozenset[str]:
+        """Names of the videos that have pseudo-labels."""
+        return frozenset(self.labels.names)
 
-    def truth(self) -> Labels:
-        """Return the test videos' annotated events as labels ``[2, N, T, C]``."""
+    def names(self, split: str) -> tuple[str, ...]:
+        """Return the N videos of a split that were evaluated, in table order."""
+        return tuple(name for name in self.split_names[split] if name in self.labelled)
+
+    def truth(self, split: str) -> Labels:
+        """Return a split's annotated events as labels ``[2, N, T, C]``."""
         folder = self.sources.annotations
-        return self._labels(*(folder / EVENT_TABLES[modality] for modality in MODALITIES))
+        return self._read(split, *(folder / EVENT_TABLES[modality] for modality in MODALITIES))
 
-    def predictions(self, parser: TrainedParser) -> Labels:
-        """Return a parser's test predictions as labels ``[2, N, T, C]``."""
-        names = (f"predicted_test_{modality}.csv" for modality in MODALITIES)
-        return self._labels(*(parser.folder / name for name in names))
+    def predictions(self, parser: TrainedParser, split: str) -> Labels:
+        """Return a parser's predictions for a split as labels ``[2, N, T, C]``."""
+        names = (f"predicted_{split}_{modality}.csv" for modality in MODALITIES)
+        return self._read(split, *(parser.folder / name for name in names))
 
-    def _labels(self, *tables: Path) -> Labels:
-        size = (self.test_names, self.segments, len(self.vocabulary))
+    def pseudo_labels(self, split: str) -> Labels:
+        """Return a split's unmasked pseudo-labels ``[2, N, T, C]``."""
+        shard = self.labels.select(self.names(split))
+        return np.stack([shard[modality] for modality in MODALITIES])
+
+    def uncalibrated_labels(self, split: str) -> Labels:
+        """Return what they would be at the vocabulary's thresholds ``[2, N, T, C]``."""
+        shard = self.labels.select(self.names(split))
+        logits = np.stack([shard[f"{modality}_logits"] for modality in MODALITIES])
+        fixed = fixed_thresholds(self.vocabulary).unmasked
+        labels: Labels = (logits > fixed[:, None, None]).astype(np.uint8)
+        return labels
+
+    def _read(self, split: str, *tables: Path) -> Labels:
+        size = (self.names(split), self.segments, len(self.vocabulary))
         return np.stack(
             [events_to_segments(read_events(path, self.vocabulary), *size) for path in tables]
         )
@@ -166,9 +191,6 @@ def read_artifacts(sources: Sources) -> Artifacts:
     PipelineError
         A file is missing or malformed, or no parser has been trained and evaluated.
     """
-    with ShardReader(sources.pseudo_labels / LABELS_FILE) as reader:
-        labelled = frozenset(reader.names)
-        segments = reader.rows("audio", 0, 0).shape[1]
     quality = read_json(sources.pseudo_labels / "quality.json")
     _require_splits(quality, sources.pseudo_labels / "quality.json")
     return Artifacts(
@@ -183,8 +205,7 @@ def read_artifacts(sources: Sources) -> Artifacts:
             split: tuple(read_names(sources.annotations / table))
             for split, table in SPLIT_TABLES.items()
         },
-        labelled=labelled,
-        segments=segments,
+        labels=read_shard(sources.pseudo_labels / LABELS_FILE),
     )
 
 

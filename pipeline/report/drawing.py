@@ -3,7 +3,7 @@
 import html
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from matplotlib import rc_context
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from pipeline.files import atomic_path, write_text
 from pipeline.report.tables import write_csv
@@ -27,6 +28,14 @@ INK = "#010203"
 FAINT = 0.16  # opacity of grid lines
 MUTED = 0.62  # opacity of what is secondary
 
+# Marks of the pseudo-labels before and after calibration, of the same with weak labels (an oracle),
+# and of a trained parser; where a method starts from, as where labels do.
+UNCALIBRATED_MARK: dict[str, Any] = {"marker": "x", "markersize": 6}
+LABELS_MARK: dict[str, Any] = {"marker": "o", "markersize": 7.5, "markerfacecolor": "none"}
+ORACLE_MARK: dict[str, Any] = {"marker": "|", "markersize": 10, "markeredgewidth": 1.6}
+PARSER_MARK: dict[str, Any] = {"marker": "o", "markersize": 4.5}
+
+ROW_INCHES = 0.23
 WIDTH = 4.9  # inches; 470 px, so that two figures stand side by side and one fills a phone
 POINTS_TO_PIXELS = 96 / 72
 
@@ -112,6 +121,26 @@ def new_figure(height: float, panels: int = 1) -> tuple[Figure, list[Axes]]:
     return figure, list(figure.subplots(panels, 1, squeeze=False)[:, 0])
 
 
+def finish_rows(axes: Axes, labels: Sequence[str], percent: bool = True) -> None:
+    """Label horizontal rows, the first on top."""
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.grid(axis="x")
+    if percent:
+        axes.set_xlim(-2, 102)
+        axes.set_xticks(range(0, 101, 20))
+
+
+def mark_keys(marks: Mapping[str, Mapping[str, Any]], colour: str) -> list[Line2D]:
+    """Return the keys of some marks, for a legend."""
+    return [Line2D([], [], linestyle="", color=colour, label=k, **v) for k, v in marks.items()]
+
+
+def seeds(count: int) -> str:
+    """Return a number of seeds in words."""
+    return "one seed" if count == 1 else f"{count} seeds"
+
+
 def shown(class_name: str) -> str:
     """Return a class name for people."""
     return class_name.replace("_", " ")
@@ -138,13 +167,13 @@ def to_svg(figure: Figure, name: str, description: str) -> str:
     )
 
 
-def legend_above(figure: Figure, handles: Sequence[Artist]) -> None:
-    """Put a line of keys at the top left of a figure."""
+def legend_above(figure: Figure, handles: Sequence[Artist], columns: int | None = None) -> None:
+    """Put keys at the top left of a figure, in one line or in so many columns."""
     has_layout = figure.get_layout_engine() is not None
     figure.legend(
         handles=list(handles),
         loc="outside upper left" if has_layout else "upper left",
-        ncols=len(handles),
+        ncols=columns or len(handles),
         borderaxespad=0,
         handletextpad=0.4,
         columnspacing=1.4,

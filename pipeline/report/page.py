@@ -1,24 +1,32 @@
-"""The report stage: tables, plots and timelines as files, and all of them in one page."""
+"""The report stage: tables and plots as files, and all of them in one page."""
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pipeline.files import write_text
+from pipeline import pages
+from pipeline.files import write_json, write_text
 from pipeline.oddities import KINDS
 from pipeline.report.artifacts import SPLITS, Artifacts, Sources, read_artifacts, read_tsv
-from pipeline.report.drawing import COLOURS, Plot
+from pipeline.report.browser import (
+    EVENTS_FILE,
+    VIDEOS_FILE,
+    browser_data,
+    write_browser_tables,
+)
+from pipeline.report.classes import per_class_plots
+from pipeline.report.confusion import confusion_plots
+from pipeline.report.drawing import Plot
+from pipeline.report.learned import learned_plots
 from pipeline.report.plots import (
     data_quality_plot,
-    per_class_plots,
     pseudo_label_plots,
     training_plots,
 )
-from pipeline.report.provenance import StageCost, provenance, read_costs
+from pipeline.report.provenance import PROVENANCE_FILE, StageCost, facts, provenance, read_costs
 from pipeline.report.quality import DataQuality, data_quality, read_oddities
 from pipeline.report.tables import (
     PublishedRow,
@@ -30,15 +38,11 @@ from pipeline.report.tables import (
     result_rows,
     write_csv,
 )
-from pipeline.report.timelines import (
-    chosen,
-    ranked_timelines,
-    showcase,
-    timeline_plot,
-    write_timeline_png,
-)
+from pipeline.report.timelines import ranked_timelines, showcase, write_timeline_png
 
 HERE = Path(__file__).parent
+# Tracks look as on the parse page.
+TRACKS_STYLE = HERE.parent / "parse" / "page.css"
 LEFT_OUT_SHOWN = 200
 
 HOW_SCORED = (
@@ -72,8 +76,8 @@ class Report:
 def write_report(sources: Sources, out: Path) -> Report:
     """Read a run's artefacts and write its report into ``out``.
 
-    Writes index.html, results.md, results.csv, timeline.png, left_out.csv, cost.csv, and every
-    plot as SVG with its numbers as CSV.
+    Writes index.html, results.md, results.csv, timeline.png, left_out.csv, cost.csv, videos.csv,
+    videos_events.csv, and every plot as SVG with its numbers as CSV.
 
     Raises
     ------
@@ -85,16 +89,14 @@ def write_report(sources: Sources, out: Path) -> Report:
     rows = {split: result_rows(artifacts, split) for split in SPLITS}
     quality = data_quality(artifacts)
     costs = read_costs(sources.benchmarks)
+    record = provenance(artifacts, costs)
+    write_json(out / PROVENANCE_FILE, record)
     ranked = ranked_timelines(artifacts)
     plots = _plots(artifacts, quality)
-    timelines = [
-        timeline_plot(timeline, f"timeline_{number}", rank)
-        for number, (rank, timeline) in enumerate(chosen(ranked), start=1)
-    ]
-    for plot in [*(plot for group in plots.values() for plot in group), *timelines]:
+    for plot in (plot for group in plots.values() for plot in group):
         plot.write(out)
-    if ranked:
-        write_timeline_png(showcase(ranked), out / "timeline.png")
+    write_timeline_png(showcase(ranked), out / "timeline.png")
+    write_browser_tables(out, ranked)
     _write_tables(out, rows, published, quality, costs, sources.is_llp)
     context = {
         "rows": rows,
@@ -105,32 +107,32 @@ def write_report(sources: Sources, out: Path) -> Report:
         "published_title": PUBLISHED_TITLE,
         "not_comparable": NOT_COMPARABLE,
         "plots": plots,
-        "timelines": timelines,
-        "timeline_method": artifacts.headline[0],
+        "headline_parser": artifacts.headline[0],
+        "data": pages.as_json(browser_data(ranked)),
+        "videos_file": VIDEOS_FILE,
+        "events_file": EVENTS_FILE,
         "thresholds": read_tsv(sources.pseudo_labels / "thresholds.tsv"),
         "quality": quality,
         "left_out_shown": LEFT_OUT_SHOWN,
         "oddities": read_oddities(sources.check),
         "kinds": KINDS,
         "costs": costs,
-        "facts": provenance(artifacts),
+        "facts": facts(record),
+        "configuration": record["configuration"],
     }
     write_text(out / "index.html", render(context))
     return Report(markdown(rows["test"]), out / "index.html")
 
 
 def render(context: dict[str, Any]) -> str:
-    """Return the page; everything but its own drawings and style is escaped."""
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["drawing"] = _drawing
-    css = Markup((HERE / "page.css").read_text(encoding="utf-8"))
-    return environment.get_template("page.html.j2").render(context, css=css, colours=COLOURS)
+    """Return the page; everything but its own drawings, style and script is escaped."""
+    script, script_hash = pages.script_and_hash(HERE / "videos.js")
+    own = {
+        "style": pages.style(HERE / "page.css", TRACKS_STYLE, HERE / "videos.css"),
+        "script": script,
+        "script_hash": script_hash,
+    }
+    return pages.render(HERE / "page.html.j2", context | own, drawing=_drawing)
 
 
 def _drawing(plot: Plot) -> Markup:
@@ -142,7 +144,9 @@ def _plots(artifacts: Artifacts, quality: DataQuality) -> dict[str, list[Plot]]:
     return {
         "training": training_plots(artifacts),
         "per_class": per_class_plots(artifacts),
+        "confusion": confusion_plots(artifacts),
         "pseudo_labels": pseudo_label_plots(artifacts),
+        "learned": learned_plots(artifacts),
         "data_quality": [data_quality_plot(quality.counts)] if quality.counts else [],
     }
 

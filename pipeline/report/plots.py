@@ -1,36 +1,37 @@
-"""The plots: training curves, F1 per class, and the pseudo-labels' quality."""
+"""The plots: training curves, the pseudo-labels' quality, and the videos' statuses."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from pipeline.metrics import LEVELS, METRICS
+from pipeline.metrics import LEVELS, METRICS, score
 from pipeline.report.artifacts import Artifacts, Evaluation, TrainedParser
 from pipeline.report.drawing import (
     COLOURS,
     INK,
+    LABELS_MARK,
     MODALITY_TITLES,
     MUTED,
+    ORACLE_MARK,
+    PARSER_MARK,
+    ROW_INCHES,
+    UNCALIBRATED_MARK,
     Plot,
+    finish_rows,
     legend_above,
+    mark_keys,
     new_figure,
-    shown,
+    seeds,
     style,
     to_svg,
 )
-from pipeline.vocabulary import MODALITIES
 
-ROW_INCHES = 0.23
-
-# Marks of the pseudo-labels, of the same with weak labels (an oracle), and of a trained parser.
-LABELS_MARK: dict[str, Any] = {"marker": "o", "markersize": 7.5, "markerfacecolor": "none"}
-ORACLE_MARK: dict[str, Any] = {"marker": "|", "markersize": 10, "markeredgewidth": 1.6}
-PARSER_MARK: dict[str, Any] = {"marker": "o", "markersize": 4.5}
-
+BEFORE = (
+    ", at the vocabulary's thresholds, which are fit for the encoders they were published with, "
+    "and at those calibrated on validation videos"
+)
 METRIC_NAMES = MODALITY_TITLES | {"type": "Type@AV", "event": "Event@AV"}
 
 
@@ -97,59 +98,6 @@ def _draw_curve(axes: Axes, parser: TrainedParser, columns: Mapping[str, str]) -
         axes.plot(best["epoch"], best["val_segment_type"], "o", color=INK, markersize=4)
 
 
-def per_class_plots(artifacts: Artifacts) -> list[Plot]:
-    """Return each class's F1 of the headline method against the pseudo-labels, per modality."""
-    return [_per_class(artifacts, modality) for modality in MODALITIES]
-
-
-def _per_class(artifacts: Artifacts, modality: str) -> Plot:
-    method = artifacts.headline[0].display_name
-    labels = artifacts.quality["test"]["unmasked"]["per_class"]["segment"][modality]
-    by_seed = [
-        parser.evaluations["test"]["per_class"]["segment"][modality]
-        for parser in artifacts.headline
-    ]
-    rows: list[tuple[str, float | None, float | None]] = [
-        (class_name, labels[class_name], _mean_f1([f1[class_name] for f1 in by_seed]))
-        for class_name in artifacts.vocabulary.names
-    ]
-    title = f"{MODALITY_TITLES[modality]} F1 per class, percent"
-    name = f"per_class_{modality}"
-    description = f"{title}, {method} against the pseudo-labels; the numbers are in {name}.csv."
-    with style():
-        figure, [axes] = new_figure(0.75 + ROW_INCHES * len(rows))
-        for place, (_, label_f1, method_f1) in enumerate(rows):
-            _draw_dumbbell(axes, place, label_f1, method_f1, COLOURS[modality])
-        _finish_rows(axes, [shown(class_name) for class_name in artifacts.vocabulary.names])
-        keys = {"pseudo-labels": LABELS_MARK, method: PARSER_MARK}
-        legend_above(figure, _keys(keys, COLOURS[modality]))
-        svg = to_svg(figure, name, description)
-    caption = (
-        f"Segment-level F1 of each class on the test split, from the counts of all its videos "
-        f"together; {method} is the mean of {_seeds(len(by_seed))}. A class without a mark is "
-        f"neither annotated nor predicted."
-    )
-    header = ["class", "pseudo_labels_f1_percent", f"{artifacts.headline[0].method}_f1_percent"]
-    return Plot(name, title, caption, description, svg, header, rows)
-
-
-def _mean_f1(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
-
-
-def _draw_dumbbell(
-    axes: Axes, place: float, labels_f1: float | None, parser_f1: float | None, colour: str
-) -> None:
-    """Mark the F1 of the pseudo-labels and of the parser, and draw what lies between."""
-    if labels_f1 is not None and parser_f1 is not None:
-        axes.plot([labels_f1, parser_f1], [place, place], color=colour, linewidth=1.6, alpha=0.45)
-    if labels_f1 is not None:
-        axes.plot(labels_f1, place, color=colour, **LABELS_MARK)
-    if parser_f1 is not None:
-        axes.plot(parser_f1, place, color=colour, **PARSER_MARK)
-
-
 def pseudo_label_plots(artifacts: Artifacts) -> list[Plot]:
     """Return what the pseudo-labels score, and the headline method beside them, per split."""
     return [_pseudo_labels(artifacts, split) for split in artifacts.quality]
@@ -157,35 +105,45 @@ def pseudo_label_plots(artifacts: Artifacts) -> list[Plot]:
 
 def _pseudo_labels(artifacts: Artifacts, split: str) -> Plot:
     method = artifacts.headline[0].display_name
-    labels = artifacts.quality[split]
     trained = [parser.evaluations[split] for parser in artifacts.headline]
+    before = _uncalibrated_scores(artifacts, split)
     name = f"pseudo_labels_{split}"
     title = f"Pseudo-labels on {'validation' if split == 'val' else split}, F1 in percent"
     rows: list[list[object]] = []
     with style():
-        figure, panels = new_figure(0.95 + 2 * (0.4 + ROW_INCHES * len(METRICS)), 2)
+        figure, panels = new_figure(1.15 + 2 * (0.4 + ROW_INCHES * len(METRICS)), 2)
         for axes, level in zip(panels, LEVELS, strict=True):
             for place, metric in enumerate(METRICS):
-                values = _quality_row(labels, trained, level, metric)
-                rows.append([level, metric, *values])
-                colour = COLOURS.get(metric, INK)
-                _draw_dumbbell(axes, place, values[0], values[-1], colour)
-                axes.plot(values[-2], place, color=colour, **ORACLE_MARK)
-            _finish_rows(axes, list(METRIC_NAMES.values()))
+                values = _quality_row(artifacts.quality[split], trained, level, metric)
+                first = before[level][metric] if before else None
+                rows.append([level, metric, first, *values])
+                _draw_quality(axes, place, first, values, COLOURS.get(metric, INK))
+            finish_rows(axes, list(METRIC_NAMES.values()))
             axes.set_title(f"{level.capitalize()} level")
-        keys = {"pseudo-labels": LABELS_MARK, "masked with weak labels (oracle)": ORACLE_MARK}
-        keys[method] = PARSER_MARK
-        legend_above(figure, _keys(keys, INK))
+        keys = {"before calibration": UNCALIBRATED_MARK, "calibrated": LABELS_MARK}
+        keys = keys if before else {"pseudo-labels": LABELS_MARK}
+        keys |= {"masked with weak labels (oracle)": ORACLE_MARK, method: PARSER_MARK}
+        legend_above(figure, mark_keys(keys, INK), columns=2)
         description = f"{title}: pseudo-labels, masked ones, and {method}; see {name}.csv."
         svg = to_svg(figure, name, description)
     caption = (
-        f"F1 over {labels['unmasked']['videos']} videos: zero-shot pseudo-labels; those masked "
-        f"with the videos' own weak labels, an oracle; and {method}, the mean of "
-        f"{_seeds(len(trained))}."
+        f"F1 over {artifacts.quality[split]['unmasked']['videos']} videos: zero-shot "
+        f"pseudo-labels{BEFORE if before else ''}; those masked with the videos' own weak labels, "
+        f"an oracle; and {method}, the mean of {seeds(len(trained))}."
     )
-    header = ["level", "metric", "pseudo_labels", "low", "high", "oracle"]
+    header = ["level", "metric", "before_calibration", "pseudo_labels", "low", "high", "oracle"]
     header.append(artifacts.headline[0].method)
     return Plot(name, title, caption, description, svg, header, rows)
+
+
+def _uncalibrated_scores(artifacts: Artifacts, split: str) -> dict[str, dict[str, float]] | None:
+    """Return level to metric to F1 in percent at the vocabulary's thresholds.
+
+    None where these are the thresholds that the pseudo-labels have anyway.
+    """
+    if not artifacts.is_calibrated:
+        return None
+    return score(*artifacts.truth(split), *artifacts.uncalibrated_labels(split)).metrics()
 
 
 def _quality_row(
@@ -198,6 +156,19 @@ def _quality_row(
         labels["masked"]["metrics"][level][metric],
         float(np.mean([evaluation["metrics"][level][metric] for evaluation in trained])),
     ]
+
+
+def _draw_quality(
+    axes: Axes, place: int, before: float | None, values: Sequence[float], colour: str
+) -> None:
+    """Mark the F1 of the pseudo-labels and of the parser, and draw what lies between."""
+    labels, _, _, oracle, parser = values
+    axes.plot([labels, parser], [place, place], color=colour, linewidth=1.6, alpha=0.45)
+    marks = (LABELS_MARK, ORACLE_MARK, PARSER_MARK)
+    for value, mark in zip((labels, oracle, parser), marks, strict=True):
+        axes.plot(value, place, color=colour, **mark)
+    if before is not None:
+        axes.plot(before, place, color=colour, **UNCALIBRATED_MARK)
 
 
 def data_quality_plot(counts: Sequence[tuple[str, int, int]]) -> Plot:
@@ -225,7 +196,7 @@ def data_quality_plot(counts: Sequence[tuple[str, int, int]]) -> Plot:
                 textcoords="offset points",
                 va="center",
             )
-        _finish_rows(axes, [status for status, _, _ in counts], percent=False)
+        finish_rows(axes, [status for status, _, _ in counts], percent=False)
         axes.set_xlim(0, 1.14 * max((kept + out for _, kept, out in counts), default=1))
         axes.set_xlabel("videos")
         svg = to_svg(figure, name, f"{title}. {description}.")
@@ -237,23 +208,5 @@ def data_quality_plot(counts: Sequence[tuple[str, int, int]]) -> Plot:
     return Plot(name, title, caption, f"{title}. {description}.", svg, header, counts)
 
 
-def _finish_rows(axes: Axes, labels: Sequence[str], percent: bool = True) -> None:
-    """Label horizontal rows, the first on top."""
-    axes.set_yticks(range(len(labels)), labels)
-    axes.set_ylim(len(labels) - 0.4, -0.6)
-    axes.grid(axis="x")
-    if percent:
-        axes.set_xlim(-2, 102)
-        axes.set_xticks(range(0, 101, 20))
-
-
-def _keys(marks: Mapping[str, Mapping[str, Any]], colour: str) -> list[Line2D]:
-    return [Line2D([], [], linestyle="", color=colour, label=k, **v) for k, v in marks.items()]
-
-
 def _joined(names: Sequence[str]) -> str:
     return ", ".join(names)
-
-
-def _seeds(count: int) -> str:
-    return "one seed" if count == 1 else f"{count} seeds"

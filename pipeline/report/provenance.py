@@ -1,23 +1,29 @@
-"""Where a run's numbers come from and what they cost."""
+"""Where a run's numbers come from and what they cost: one JSON value, and lines of the page."""
 
 import importlib.metadata
+import os
 import platform
 import subprocess
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline import __version__
 from pipeline.annotations import EVENT_TABLES, SPLIT_TABLES
 from pipeline.files import REPOSITORY, sha256_of
-from pipeline.report.artifacts import Artifacts, read_tsv
+from pipeline.parsers.registry import recipe_for
+from pipeline.report.artifacts import Artifacts, TrainedParser, read_tsv
+from pipeline.report.learned import read_recipe
 
+PROVENANCE_FILE = "provenance.json"
+# Of all packages, those that the page names.
 LIBRARIES = (
     "torch",
     "open-clip-torch",
     "laion-clap",
     "transformers",
-    "decord",
+    "av",
     "numpy",
     "safetensors",
     "snakemake",
@@ -87,29 +93,103 @@ def _number(text: str | None) -> float | None:
         return None
 
 
-def provenance(artifacts: Artifacts) -> list[tuple[str, str]]:
-    """Return what a reader needs to make the run again: a name and a value each."""
+def provenance(artifacts: Artifacts, costs: Sequence[StageCost]) -> dict[str, Any]:
+    """Return all that is known of how a run came about, as a JSON value.
+
+    Returns
+    -------
+    dict
+        ``pipeline`` and ``git``; ``configuration``, the effective one, and ``weights``, each
+        encoder's file and SHA-256 (None and empty where the stage was called without them);
+        ``tables`` and ``vocabulary``, SHA-256 by name; ``classes`` and ``segments``; ``seeds`` by
+        method; ``features``, their folders' names; ``machine``, ``python`` and ``packages``, those
+        of the report's own job; ``cost``, each stage's, see ``StageCost``.
+    """
     sources = artifacts.sources
-    facts = [("pipeline", __version__), ("git", git_state())]
-    if sources.config:
-        facts.append(
-            ("configuration", f"{sources.config} (sha256 {sha256_of(sources.config)[:12]})")
-        )
-    facts += [
-        (f"seeds of {parsers[0].display_name}", ", ".join(str(parser.seed) for parser in parsers))
-        for parsers in artifacts.parsers.values()
-    ]
-    folders = {f"{path.parent.parent.name}/{path.parent.name}" for path in sources.statuses}
-    facts += [
-        ("features", ", ".join(sorted(folders))),
-        ("classes × segments", f"{len(artifacts.vocabulary)} × {artifacts.segments}"),
-    ]
     tables = (
         sources.annotations / name for name in (*SPLIT_TABLES.values(), *EVENT_TABLES.values())
     )
-    facts += [(path.name, f"sha256 {sha256_of(path)[:12]}") for path in tables if path.is_file()]
-    facts.append(("Python", platform.python_version()))
-    return facts + [(library, version) for library in LIBRARIES if (version := _version(library))]
+    return {
+        "pipeline": __version__,
+        "git": git_state(),
+        "configuration": sources.settings.get("configuration"),
+        "weights": sources.settings.get("weights", {}),
+        "tables": {path.name: sha256_of(path) for path in tables if path.is_file()},
+        "vocabulary": {sources.vocabulary.name: sha256_of(sources.vocabulary)},
+        "classes": len(artifacts.vocabulary),
+        "segments": artifacts.segments,
+        "seeds": {
+            method: [parser.seed for parser in parsers]
+            for method, parsers in artifacts.parsers.items()
+        },
+        "features": sorted({path.parent.name for path in sources.statuses}),
+        "machine": machine(),
+        "python": platform.python_version(),
+        "packages": packages(),
+        "cost": [asdict(cost) for cost in costs],
+    }
+
+
+def facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what the page shows of it: a name and a value each."""
+    computer = record["machine"]
+    lines = [
+        ("pipeline", record["pipeline"]),
+        ("git", record["git"]),
+        *((f"seeds of {method}", _listed(seeds)) for method, seeds in record["seeds"].items()),
+        ("features", _listed(record["features"])),
+        ("classes × segments", f"{record['classes']} × {record['segments']}"),
+    ]
+    lines += [
+        (f"weights of {encoder}", f"{weights['file']}, {_short(weights['sha256'])}")
+        for encoder, weights in record["weights"].items()
+    ]
+    digests = record["tables"] | record["vocabulary"]
+    lines += [(name, _short(digest)) for name, digest in digests.items()]
+    lines += [
+        ("machine", f"{computer['system']}, {computer['cores']} cores of {computer['processor']}"),
+        ("GPUs", _listed(computer["gpus"]) or "none"),
+        ("Python", record["python"]),
+    ]
+    versions = record["packages"]
+    return lines + [(name, versions[name]) for name in LIBRARIES if name in versions]
+
+
+def machine() -> dict[str, Any]:
+    """Return what this machine is: system, processor, cores, memory in bytes, GPUs."""
+    gpus = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    return {
+        "system": platform.platform(),
+        "processor": _value_of(Path("/proc/cpuinfo"), "model name") or platform.machine(),
+        "cores": os.cpu_count(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "gpus": [_value_of(path, "Model") for path in gpus],
+    }
+
+
+def packages() -> dict[str, str]:
+    """Return the version of every installed package, by name."""
+    found = {each.metadata["Name"]: each.version for each in importlib.metadata.distributions()}
+    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+
+
+def _value_of(path: Path, name: str) -> str:
+    """Return the first value of a name in a file of ``name: value`` lines, or nothing."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    values = (line.partition(":")[2].strip() for line in lines if line.startswith(name))
+    return next(values, "")
+
+
+def _short(digest: str) -> str:
+    """Return a checksum's first digits; the seed of random weights as it is."""
+    return digest if digest.startswith("random:") else f"sha256 {digest[:12]}"
+
+
+def _listed(values: Sequence[object]) -> str:
+    return ", ".join(map(str, values))
 
 
 def git_state() -> str:
@@ -128,10 +208,3 @@ def _git(*words: str) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def _version(library: str) -> str:
-    try:
-        return importlib.metadata.version(library)
-    except importlib.metadata.PackageNotFoundError:
-        return ""

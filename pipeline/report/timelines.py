@@ -1,6 +1,6 @@
 """Timelines: what is annotated and what a parser predicts in one video, heard above seen."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,23 +11,21 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from pipeline.annotations import Labels, runs
-from pipeline.metrics import score
-from pipeline.report.artifacts import Artifacts
+from pipeline.metrics import LEVELS, score
+from pipeline.report.artifacts import SPLITS, Artifacts
 from pipeline.report.drawing import (
     COLOURS,
     INK,
     MUTED,
     WIDTH,
-    Plot,
     legend_above,
     shown,
     style,
-    to_svg,
     write_png,
 )
 from pipeline.vocabulary import MODALITIES
 
-SHOWN_OF_EACH = 2
+KINDS = ("truth", "predicted")
 TRACK_TITLES = {"audio": "Heard", "visual": "Seen"}
 ROW_INCHES = 0.3
 BAR_HEIGHT = 0.33
@@ -36,14 +34,14 @@ LETTER_INCHES = 0.063  # of a letter, about
 
 @dataclass(frozen=True)
 class Timeline:
-    """One test video.
+    """One video.
 
     Attributes
     ----------
-    filename
-        Its whole name.
-    f1
-        Its segment-level Type@AV in percent.
+    filename, split
+        Its whole name, and ``test`` or ``val``.
+    f1, event_f1
+        Its Type@AV at segment level and at event level, in percent.
     truth, predicted : ``[2, T, C]``
         Annotated and predicted labels, audio before visual.
     class_names
@@ -51,7 +49,9 @@ class Timeline:
     """
 
     filename: str
+    split: str
     f1: float
+    event_f1: float
     truth: Labels
     predicted: Labels
     class_names: tuple[str, ...]
@@ -72,7 +72,7 @@ class Timeline:
     def bars(self) -> list[tuple[str, str, str, int, int]]:
         """Return modality, ``truth`` or ``predicted``, class, onset and offset of every event."""
         found = []
-        for kind, labels in (("truth", self.truth), ("predicted", self.predicted)):
+        for kind, labels in zip(KINDS, (self.truth, self.predicted), strict=True):
             events = runs(labels)
             rows = zip(events.video, events.class_index, events.onset, events.offset, strict=True)
             found += [
@@ -83,49 +83,28 @@ class Timeline:
 
 
 def ranked_timelines(artifacts: Artifacts) -> list[Timeline]:
-    """Return all evaluated test videos as the headline method parses them, hardest first.
+    """Return all evaluated videos as the headline method parses them, hardest first.
 
     The first seed's predictions are shown. Videos are sorted by their segment-level Type@AV;
     among equal ones, those with fewer annotated events come first.
     """
-    truth, predicted = artifacts.truth(), artifacts.predictions(artifacts.headline[0])
-    scores = 100 * score(*truth, *predicted).per_video["segment"]["type"]
-    timelines = [
-        Timeline(name, f1, truth[:, row], predicted[:, row], artifacts.vocabulary.names)
-        for row, (name, f1) in enumerate(zip(artifacts.test_names, scores.tolist(), strict=True))
-    ]
+    timelines = [video for split in SPLITS for video in _timelines(artifacts, split)]
     return sorted(timelines, key=lambda video: (video.f1, video.event_count, video.filename))
 
 
-def chosen(ranked: Sequence[Timeline], each: int = SHOWN_OF_EACH) -> list[tuple[str, Timeline]]:
-    """Return some of the hardest, the middling and the best videos, each once, with that rank."""
-    count = len(ranked)
-    starts = {
-        "One of the hardest": 0,
-        "Near the median": (count - each) // 2,
-        "One of the best": count - each,
-    }
-    picked: dict[int, str] = {}
-    for rank, start in starts.items():
-        for index in range(max(start, 0), min(max(start, 0) + each, count)):
-            picked.setdefault(index, rank)
-    return [(rank, ranked[index]) for index, rank in picked.items()]
+def _timelines(artifacts: Artifacts, split: str) -> Iterator[Timeline]:
+    truth = artifacts.truth(split)
+    predicted = artifacts.predictions(artifacts.headline[0], split)
+    by_level = score(*truth, *predicted).per_video
+    scores = (100 * np.stack([by_level[level]["type"] for level in LEVELS])).T.tolist()
+    for row, (name, (f1, event_f1)) in enumerate(zip(artifacts.names(split), scores, strict=True)):
+        labels = truth[:, row], predicted[:, row]
+        yield Timeline(name, split, f1, event_f1, *labels, artifacts.vocabulary.names)
 
 
 def showcase(ranked: Sequence[Timeline]) -> Timeline:
     """Return the video with the most annotated events among those from the median up."""
     return max(ranked[len(ranked) // 2 :], key=lambda video: (video.event_count, video.filename))
-
-
-def timeline_plot(timeline: Timeline, name: str, rank: str) -> Plot:
-    """Return a video's timeline as a plot of the report."""
-    description = _in_words(timeline)
-    with style():
-        svg = to_svg(draw_timeline(timeline), name, description)
-    header = ["filename", "modality", "kind", "class", "onset_seconds", "offset_seconds"]
-    rows = [[timeline.filename, *bar] for bar in timeline.bars()]
-    caption = f"{rank}: segment-level Type@AV {timeline.f1:.1f} %."
-    return Plot(name, timeline.filename, caption, description, svg, header, rows)
 
 
 def write_timeline_png(timeline: Timeline, path: Path) -> None:
@@ -195,11 +174,3 @@ def _draw_bars(axes: Axes, active: Labels, top: float, colour: str, alpha: float
     events = runs(active[None, :, None])
     bars = np.stack([events.onset, events.offset - events.onset], axis=1)
     axes.broken_barh(bars, (top, BAR_HEIGHT), facecolor=colour, alpha=alpha, linewidth=0)
-
-
-def _in_words(timeline: Timeline) -> str:
-    events = "; ".join(
-        f"{modality} {kind} {shown(name)} {onset} to {offset} s"
-        for modality, kind, name, onset, offset in timeline.bars()
-    )
-    return f"Timeline of {timeline.filename}: {events or 'no events'}."

@@ -5,12 +5,21 @@ import json
 from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import save_file
 
 from pipeline.annotations import EVENT_TABLES, SPLIT_TABLES, segments_to_events, write_events
 from pipeline.errors import Status
 from pipeline.evaluation import evaluate_arrays
+from pipeline.parsers.registry import recipe_for
 from pipeline.report.artifacts import Sources
-from pipeline.store import Shard, StatusRow, write_shard, write_status
+from pipeline.store import (
+    CHECKPOINT_FILE,
+    CHECKPOINT_HEADER,
+    Shard,
+    StatusRow,
+    write_shard,
+    write_status,
+)
 from pipeline.vocabulary import DEFAULT_PATH, read_vocabulary
 
 VOCABULARY = read_vocabulary()
@@ -104,13 +113,18 @@ def _write_annotations(folder: Path, names: dict[str, list[str]], truth: dict) -
 
 def _write_pseudo_labels(folder: Path, rng, names, truth, kept) -> None:
     labelled = [names[split][i] for split in kept for i in kept[split]]
-    arrays = {"audio": np.zeros((len(labelled), SEGMENTS, len(VOCABULARY)), np.uint8)}
-    write_shard(folder / "labels.safetensors", Shard(tuple(labelled), arrays))
+    true_of = {split: truth[split][:, list(kept[split])] for split in kept}
+    disturbed = {split: _disturbed(rng, true, 0.4) for split, true in true_of.items()}
+    everything = np.concatenate(list(disturbed.values()), axis=1)
+    arrays = {"audio": everything[0], "visual": everything[1]}
+    # Logits for which the vocabulary's thresholds are wrong: nothing is above them.
+    arrays |= {f"{modality}_logits": arrays[modality] - 50.0 for modality in EVENT_TABLES}
+    meta = {"thresholds": "calibrated"}
+    write_shard(folder / "labels.safetensors", Shard(tuple(labelled), arrays, meta))
     quality: dict = {}
     for split in ("val", "test"):
         videos = [names[split][i] for i in kept[split]]
-        true = truth[split][:, list(kept[split])]
-        labels = _disturbed(rng, true, 0.4)
+        true, labels = true_of[split], disturbed[split]
         masked = labels & true.any(axis=(0, 2))[None, :, None]
         quality[split] = {
             variant: evaluate_arrays(split, videos, true, predicted, VOCABULARY)
@@ -133,6 +147,12 @@ def _write_model(folder: Path, rng, names, truth, kept, wrong: float) -> None:
         for track, modality in enumerate(EVENT_TABLES):
             events = segments_to_events(predicted[track], videos)
             write_events(folder / f"predicted_{split}_{modality}.csv", events, VOCABULARY)
+        arrays = {"audio": predicted[0].astype(np.float32)}
+        if folder.parent.name == "link":  # a segment with an event has the weight 0.75
+            has_event = true.any(axis=3).transpose(1, 0, 2)
+            arrays["attention"] = (0.25 + 0.5 * has_event).astype(np.float32)
+        write_shard(folder / f"probabilities_{split}.safetensors", Shard(tuple(videos), arrays))
+    _write_checkpoint(folder)
     (folder / "metrics.json").write_text(json.dumps(metrics))
     with (folder / "curve.csv").open("w", newline="") as file:
         writer = csv.writer(file)
@@ -143,6 +163,17 @@ def _write_model(folder: Path, rng, names, truth, kept, wrong: float) -> None:
             noise = rng.normal(0, 0.8, 2)
             f1 = (100 * (1 - wrong) * rise + noise[0], 88 * (1 - wrong) * rise + noise[1])
             writer.writerow([epoch, 1e-4, 1.4 * (1.2 - rise), 0.3, *f1, 0.4])
+
+
+def _write_checkpoint(folder: Path) -> None:
+    method = folder.parent.name
+    header = {"method": method, "recipe": recipe_for(method, {"width": 64}).model_dump()}
+    names = ["audio_cmim.alpha", "audio_cmim.beta", "visual_cmim.alpha", "visual_cmim.beta", "mu"]
+    values = zip(names, (0.5, 1.5, -0.25, 1.25, 0.75), strict=True)
+    gates = {name: np.array(value, np.float32) for name, value in values}
+    weights = gates if method == "link" else {"head.weight": np.zeros(3, np.float32)}
+    metadata = {CHECKPOINT_HEADER: json.dumps(header)}
+    save_file(weights, folder / CHECKPOINT_FILE, metadata=metadata)
 
 
 def _write_statuses(folder: Path, names: dict[str, list[str]]) -> list[Path]:

@@ -13,20 +13,24 @@ from pipeline.cli import main
 from pipeline.errors import PipelineError, Status
 from pipeline.metrics import LEVELS, METRICS
 from pipeline.report.artifacts import Artifacts, Sources, read_artifacts
+from pipeline.report.browser import browser_data
+from pipeline.report.classes import per_class_plots
+from pipeline.report.confusion import confusion_plots, mean_confusion
+from pipeline.report.learned import learned_plots
 from pipeline.report.page import write_report
-from pipeline.report.plots import per_class_plots, training_plots
+from pipeline.report.plots import pseudo_label_plots, training_plots
 from pipeline.report.provenance import read_costs
 from pipeline.report.quality import data_quality, read_oddities, worst_rows
 from pipeline.report.tables import Score, markdown, read_published, result_rows
 from pipeline.report.timelines import (
     Timeline,
-    chosen,
     ranked_timelines,
     showcase,
-    timeline_plot,
+    write_timeline_png,
 )
 from pipeline.store import StatusRow
 
+BEFORE_AND_AFTER = ("before_calibration", "pseudo_labels")
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
 
@@ -172,20 +176,21 @@ def test_llp_stands_beside_published_results(sources: Sources, tmp_path: Path) -
 # The page
 
 
-def test_the_page_asks_for_nothing_outside_itself(page: Page) -> None:
-    assert not list(page.all("script", "img", "iframe", "object", "embed", "audio", "video"))
+def test_the_page_asks_for_nothing_but_its_own_tables(out: Path, page: Page) -> None:
+    assert not list(page.all("img", "iframe", "object", "embed", "audio", "video"))
     for _, attributes in page.elements:
         for name, value in attributes.items():
             assert not name.startswith("on")
             if name in {"href", "src", "xlink:href"}:
                 assert value is not None
-                assert value.startswith("#") or value == "data:,"
+                assert value.startswith("#") or value == "data:," or (out / value).is_file()
 
 
 def test_text_from_outside_stays_text(out: Path, page: Page) -> None:
     text = (out / "index.html").read_text(encoding="utf-8")
     assert HOSTILE not in text
     assert text.count("&lt;img src=x") >= 3  # a left-out video, its reason, and a check row
+    assert text.count("</script>") == 2
     assert page.open == []
 
 
@@ -193,12 +198,13 @@ def test_the_page_is_well_built(page: Page) -> None:
     ids = [value for _, attributes in page.elements if (value := attributes.get("id"))]
     assert len(set(ids)) == len(ids)
     for attributes in page.all("a"):
-        assert (attributes["href"] or "")[1:] in ids
+        href = attributes["href"] or ""
+        assert href[1:] in ids or href.endswith(".csv")
     for _, attributes in page.elements:
         assert attributes.get("aria-labelledby", ids[0]) in ids
     assert all(attributes.get("scope") for attributes in page.all("th"))
     svgs = list(page.all("svg"))
-    assert len(svgs) == len(list(page.all("figcaption"))) == 13
+    assert len(svgs) == len(list(page.all("figcaption"))) == 11
     assert all(attributes.get("aria-label") for attributes in svgs)
     headings = [int(tag[1]) for tag, _ in page.elements if tag in {"h1", "h2", "h3"}]
     assert headings[0] == 1
@@ -208,7 +214,7 @@ def test_the_page_is_well_built(page: Page) -> None:
 
 def test_every_figure_has_its_numbers_beside_it(out: Path) -> None:
     figures = sorted(out.glob("*.svg"))
-    assert len(figures) == 13
+    assert len(figures) == 11
     for path in figures:
         ElementTree.parse(path)  # well-formed on its own too
         with path.with_suffix(".csv").open(encoding="utf-8") as file:
@@ -236,6 +242,8 @@ def test_per_class_numbers_are_those_of_the_evaluations(artifacts: Artifacts) ->
         parser.evaluations["test"]["per_class"]["segment"]["audio"]["Speech"]
         for parser in artifacts.headline
     ]
+    assert [row[2] is None for row in audio.rows] == [row[3] is None for row in audio.rows]
+    assert all(row[3] <= row[4] for row in audio.rows if row[3] is not None)  # type: ignore[operator]
     assert audio.rows[0][2] == pytest.approx(np.mean([f1 for f1 in by_seed if f1 is not None]))
     assert None in labels.values()  # a class that does not occur is drawn without a mark
 
@@ -249,26 +257,99 @@ def test_curves_have_every_epoch_of_every_seed(artifacts: Artifacts) -> None:
     ]
 
 
-# Timelines
+# Heard or seen
 
 
-def test_timelines_are_ranked_by_the_published_metric(artifacts: Artifacts) -> None:
+def test_confusion_counts_segments_by_modality() -> None:
+    truth, predicted = np.zeros((2, 2, 1, 6, 1), np.uint8)
+    truth[0, 0, :4, 0] = 1  # heard at 0 to 4, seen at 3 to 5
+    truth[1, 0, 3:5, 0] = 1
+    predicted[1, 0, :1, 0] = 1  # seen at 0, heard at 1 and at 4 to 6
+    predicted[0, 0, [1, 4, 5], 0] = 1
+    heard, seen, both, nothing = mean_confusion(truth, [predicted, truth])
+    assert heard.tolist() == [(1 + 3) / 2, 1 / 2, 0, 1 / 2]
+    assert seen.tolist() == [1 / 2, 1 / 2, 0, 0]
+    assert both.tolist() == [0, 0, 1 / 2, 1 / 2]
+    assert nothing.tolist() == [1 / 2, 0, 0, 0]
+
+
+def test_confusion_of_the_run_adds_up(artifacts: Artifacts) -> None:
+    method, labels = confusion_plots(artifacts)
+    annotated = int(artifacts.truth("test").any(axis=0).sum())
+    for plot in (method, labels):
+        assert len(plot.rows) == 15
+        counts = [float(row[2]) for row in plot.rows if row[0] != "nothing"]  # type: ignore[arg-type]
+        assert sum(counts) == pytest.approx(annotated)
+
+
+# Pseudo-labels before and after calibration, learned weights
+
+
+def test_labels_before_calibration_are_at_the_vocabularys_thresholds(artifacts: Artifacts) -> None:
+    assert not artifacts.uncalibrated_labels("test").any()
+    plot = pseudo_label_plots(artifacts)[0]
+    before, after = (list(plot.header).index(name) for name in BEFORE_AND_AFTER)
+    scores = artifacts.quality["test"]["unmasked"]["metrics"]["segment"]
+    assert all(row[before] < row[after] for row in plot.rows)  # type: ignore[operator]
+    assert [row[after] for row in plot.rows[: len(METRICS)]] == list(scores.values())
+
+
+def test_labels_at_fixed_thresholds_have_no_before(artifacts: Artifacts) -> None:
+    labels = replace(artifacts.labels, meta={"thresholds": "fixed"})
+    plot = pseudo_label_plots(replace(artifacts, labels=labels))[0]
+    assert {row[2] for row in plot.rows} == {None}
+    assert "before calibration" not in plot.svg
+
+
+def test_gates_have_their_start_and_learned_value(artifacts: Artifacts) -> None:
+    gates, _ = learned_plots(artifacts)
+    by_name = {row[2]: row[3:] for row in gates.rows if row[1] == 0}
+    assert by_name == {
+        "α, heard from seen": [0, 0.5],
+        "β, heard from seen": [1, 1.5],
+        "α β, heard from seen": [0, 0.75],
+        "α, seen from heard": [0, -0.25],
+        "β, seen from heard": [1, 1.25],
+        "α β, seen from heard": [0, -0.3125],
+        "μ of L_avss": [0, 0.75],
+    }
+    assert len(gates.rows) == 3 * len(by_name)
+
+
+def test_attention_is_averaged_over_segments_with_and_without_events(artifacts: Artifacts) -> None:
+    _, attention = learned_plots(artifacts)
+    assert {row[2] for row in attention.rows} <= {0.75, None}
+    assert {row[3] for row in attention.rows} <= {0.25, None}
+    counts = artifacts.truth("test").any(axis=3).sum(axis=1).ravel()
+    assert [row[4] for row in attention.rows] == counts.tolist()
+
+
+def test_a_method_without_such_weights_has_no_such_figures(tmp_path: Path) -> None:
+    artifacts = read_artifacts(write_run(tmp_path, methods={"valorpp": 0.1}, seeds=(0,)))
+    assert learned_plots(artifacts) == []
+
+
+def test_a_broken_checkpoint_is_one_sentence(tmp_path: Path) -> None:
+    run = write_run(tmp_path, methods={"link": 0.2}, seeds=(0,))
+    (run.models / "link/seed0/checkpoint.safetensors").write_bytes(b"not one")
+    with pytest.raises(PipelineError, match="train again"):
+        learned_plots(read_artifacts(run))
+
+
+# Videos
+
+
+def test_videos_are_ranked_by_the_published_metric(artifacts: Artifacts) -> None:
     ranked = ranked_timelines(artifacts)
-    assert len(ranked) == SIZES["test"] - 1
+    assert len(ranked) == SIZES["test"] + SIZES["val"] - 2
     scores = [timeline.f1 for timeline in ranked]
     assert scores == sorted(scores)
-    expected = artifacts.headline[0].evaluations["test"]["metrics"]["segment"]["type"]
-    assert np.mean(scores) == pytest.approx(expected)
-
-
-def test_each_video_is_chosen_once_even_of_few(artifacts: Artifacts) -> None:
-    ranked = ranked_timelines(artifacts)
-    ranks = [rank for rank, _ in chosen(ranked)]
-    assert ranks == 2 * ["One of the hardest"] + 2 * ["Near the median"] + 2 * ["One of the best"]
-    for count in range(6):
-        names = [timeline.filename for _, timeline in chosen(ranked[:count])]
-        assert len(set(names)) == len(names) == count
-    assert showcase(ranked[:1]) is ranked[0]
+    for split in ("test", "val"):
+        metrics = artifacts.headline[0].evaluations[split]["metrics"]
+        videos = [video for video in ranked if video.split == split]
+        segment, event = (metrics[level]["type"] for level in LEVELS)
+        assert np.mean([video.f1 for video in videos]) == pytest.approx(segment)
+        assert np.mean([video.event_f1 for video in videos]) == pytest.approx(event)
 
 
 def _timeline(filename: str = "abc_0_4") -> Timeline:
@@ -277,7 +358,7 @@ def _timeline(filename: str = "abc_0_4") -> Timeline:
     truth[0, 1:3, 0] = 1
     predicted[0, [0, 3], 0] = 1
     predicted[1, :, 2] = 1
-    return Timeline(filename, 12.5, truth, predicted, ("Dog", "Cat", HOSTILE))
+    return Timeline(filename, "test", 12.5, 6.25, truth, predicted, ("Dog", "Cat_s", HOSTILE))
 
 
 def test_bars_are_the_events() -> None:
@@ -290,19 +371,30 @@ def test_bars_are_the_events() -> None:
     assert _timeline().tracks() == [("audio", [0]), ("visual", [2])]
 
 
-def test_a_drawing_keeps_strange_names_as_text() -> None:
-    plot = timeline_plot(_timeline(f"{HOSTILE}_0_4"), "timeline_1", "Near the median")
-    root = ElementTree.fromstring(plot.svg)
-    texts = {"".join(element.itertext()).strip() for element in root.iter() if element.text}
-    assert HOSTILE in texts  # neither markup nor mathematics
-    assert "<img" not in plot.svg
-    assert HOSTILE in (root.get("aria-label") or "")
+def test_the_browser_has_every_video_and_its_bars() -> None:
+    data = browser_data([_timeline()])
+    assert (data["seconds"], data["classes"][:2]) == (4, ["Dog", "Cat s"])
+    bars = [[0, 0, 0, 1, 3], [0, 1, 0, 0, 1], [0, 1, 0, 3, 4], [1, 1, 2, 0, 4]]
+    assert data["videos"] == [["abc_0_4", "test", 12.5, 6.2, bars]]
 
 
-def test_a_video_without_events_can_be_drawn() -> None:
+def test_tables_of_videos_have_the_same(out: Path, artifacts: Artifacts) -> None:
+    ranked = ranked_timelines(artifacts)
+    with (out / "videos.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["filename"] for row in rows] == [video.filename for video in ranked]
+    assert [float(row["event_type_percent"]) for row in rows] == [v.event_f1 for v in ranked]
+    with (out / "videos_events.csv").open(encoding="utf-8") as file:
+        events = list(csv.DictReader(file))
+    assert len(events) == sum(len(video.bars()) for video in ranked)
+
+
+def test_a_picture_of_a_video_without_events_can_be_drawn(tmp_path: Path) -> None:
     empty = np.zeros((2, 4, 3), np.uint8)
-    plot = timeline_plot(Timeline("abc_0_4", 100.0, empty, empty, ("a", "b", "c")), "t", "Best")
-    assert plot.svg.count("no event") == 3  # one a track, and the description
+    timeline = Timeline("abc_0_4", "val", 100.0, 100.0, empty, empty, ("a", "b", "c"))
+    write_timeline_png(timeline, tmp_path / "timeline.png")
+    assert (tmp_path / "timeline.png").read_bytes().startswith(b"\x89PNG")
+    assert showcase([timeline]) is timeline
 
 
 # Data quality, cost

@@ -1,5 +1,6 @@
 # What every stage's rules need: the checked configuration, the files and folders whose names depend
 # on it, and the functions that rules call. No rule stands here.
+import json
 import os
 import shlex
 import sys
@@ -266,6 +267,16 @@ def encoder_arguments(name):
     return command_words(asdict(SPECS[name]) | running)
 
 
+def run_settings():
+    """Return the effective configuration and the weights' checksums, as JSON."""
+    weights = {
+        name: {"file": spec.weights, "sha256": demanded(lambda: spec.weights_identity)}
+        for name, spec in SPECS.items()
+    }
+    configuration = CONFIG.model_dump(mode="json")
+    return json.dumps({"configuration": configuration, "weights": weights})
+
+
 def method_of(wildcards):
     """Return the method that a run trains."""
     return CONFIG.runs[wildcards.run].method
@@ -305,11 +316,10 @@ PREDICTIONS = [
     for modality in EVENT_TABLES
 ]
 PROBABILITIES = [f"probabilities_{split}.safetensors" for split in SCORED_SPLITS]
-# What the tables over several model folders read of each.
+# What the report and the tables over several model folders read of each.
+SCORED = ["checkpoint.safetensors", "curve.csv", "metrics.json"]
 COMPARED = [
-    "checkpoint.safetensors",
-    "curve.csv",
-    "metrics.json",
+    *SCORED,
     "predicted_test_audio.csv",
     "predicted_test_visual.csv",
     "probabilities_test.safetensors",

@@ -1,12 +1,13 @@
 # Tables, plots and the page of a run.
-# REQUIRED INPUTS: metrics, curves and predictions of every parser, pseudo-labels, status tables.
-# OUTPUTS: results/report/index.html, results.md, results.csv, plots as .svg with their .csv
+# REQUIRED INPUTS: checkpoints, metrics, curves and predictions of every parser, pseudo-labels, status
+# tables.
+# OUTPUTS: results/report/index.html, results.md, results.csv, videos.csv, plots as .svg with their .csv
 
 
 rule report:
     """Draw the result tables, the plots and the page."""
     input:
-        models=trained(["metrics.json", "curve.csv", *PREDICTIONS]),
+        models=trained([*SCORED, *PREDICTIONS, *PROBABILITIES]),
         labels=rules.pseudo_labels.output,
         statuses=status_tables(),
         check=rules.annotations.output,
@@ -25,6 +26,7 @@ rule report:
             category="Results",
         ),
         markdown="results/report/results.md",
+        provenance="results/report/provenance.json",
         timeline="results/report/timeline.png",
     log:
         "logs/report.log",
@@ -42,8 +44,10 @@ rule report:
         annotations=folder_of("tables"),
         out=own_folder(),
         dataset="llp" if DATASET.name == "llp" else "other",
+        config=[os.path.relpath(path) for path in workflow.configfiles],
     shell:
         "python -m pipeline report --models {params.models:q} --pseudo-labels {params.labels:q}"
         " --annotations {params.annotations:q} --statuses {input.statuses:q} --check {input.check:q}"
         " --benchmarks benchmarks --vocabulary {input.vocabulary:q} --published {input.published:q}"
-        " --dataset {params.dataset} --out {params.out:q} 2>&1 | tee {log:q}"
+        " --dataset {params.dataset} --settings {params.settings:q}"
+        " --out {params.out:q} 2>&1 | tee {log:q}"

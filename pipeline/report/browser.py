@@ -1,0 +1,52 @@
+"""The browser of videos: what the page's script draws, and the same as tables."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.report.drawing import shown
+from pipeline.report.tables import write_csv
+from pipeline.report.timelines import KINDS, Timeline
+from pipeline.vocabulary import MODALITIES
+
+VIDEOS_FILE = "videos.csv"
+EVENTS_FILE = "videos_events.csv"
+
+
+def browser_data(timelines: Sequence[Timeline]) -> dict[str, Any]:
+    """Return the videos as the page's script reads them, in the given order.
+
+    ``videos`` has a list a video: name, split, segment-level and event-level Type@AV, and its
+    bars, each a list of numbers: modality, kind (0 annotated, 1 predicted), class, onset, offset.
+    """
+    classes = {name: index for index, name in enumerate(timelines[0].class_names)}
+    return {
+        "seconds": len(timelines[0].truth[0]),
+        "classes": [shown(name) for name in classes],
+        "videos": [
+            [
+                video.filename,
+                video.split,
+                round(video.f1, 1),
+                round(video.event_f1, 1),
+                [
+                    [MODALITIES.index(modality), KINDS.index(kind), classes[name], onset, offset]
+                    for modality, kind, name, onset, offset in video.bars()
+                ],
+            ]
+            for video in timelines
+        ],
+    }
+
+
+def write_browser_tables(folder: Path, timelines: Sequence[Timeline]) -> None:
+    """Write the scores of every video, and every annotated and predicted event."""
+    header = ["filename", "split", "segment_type_percent", "event_type_percent", "annotated_events"]
+    rows = [
+        [video.filename, video.split, video.f1, video.event_f1, video.event_count]
+        for video in timelines
+    ]
+    write_csv(folder / VIDEOS_FILE, header, rows)
+    header = ["filename", "modality", "kind", "class", "onset_seconds", "offset_seconds"]
+    events = [[video.filename, *bar] for video in timelines for bar in video.bars()]
+    write_csv(folder / EVENTS_FILE, header, events)

@@ -1,0 +1,98 @@
+"""F1 per class, with intervals, of the headline method beside the pseudo-labels."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from pipeline.annotations import Labels
+from pipeline.metrics import class_intervals
+from pipeline.report.artifacts import Artifacts
+from pipeline.report.drawing import (
+    COLOURS,
+    LABELS_MARK,
+    MODALITY_TITLES,
+    PARSER_MARK,
+    ROW_INCHES,
+    Plot,
+    finish_rows,
+    legend_above,
+    mark_keys,
+    new_figure,
+    seeds,
+    shown,
+    style,
+    to_svg,
+)
+from pipeline.vocabulary import MODALITIES
+
+Row = tuple[str, float | None, float | None, float | None, float | None]
+
+
+def per_class_plots(artifacts: Artifacts) -> list[Plot]:
+    """Return each class's F1 on test videos, a figure per modality."""
+    truth = artifacts.truth("test")
+    trainings = [artifacts.predictions(parser, "test") for parser in artifacts.headline]
+    return [
+        _plot(artifacts, modality, truth[track], [labels[track] for labels in trainings])
+        for track, modality in enumerate(MODALITIES)
+    ]
+
+
+def _plot(artifacts: Artifacts, modality: str, truth: Labels, trainings: list[Labels]) -> Plot:
+    method = artifacts.headline[0].display_name
+    rows = _rows(artifacts, modality, truth, trainings)
+    title = f"{MODALITY_TITLES[modality]} F1 per class, percent"
+    name = f"per_class_{modality}"
+    description = f"{title}, {method} against the pseudo-labels; the numbers are in {name}.csv."
+    with style():
+        figure, [axes] = new_figure(0.75 + ROW_INCHES * len(rows))
+        for place, row in enumerate(rows):
+            _draw_row(axes, place, row, COLOURS[modality])
+        finish_rows(axes, [shown(class_name) for class_name, *_ in rows])
+        keys = {"pseudo-labels": LABELS_MARK, f"{method}, with its interval": PARSER_MARK}
+        legend_above(figure, mark_keys(keys, COLOURS[modality]))
+        svg = to_svg(figure, name, description)
+    caption = (
+        f"Segment-level F1 of each class on the test split, from the counts of all its videos "
+        f"together; {method} is the mean of {seeds(len(trainings))}, and the line its 95 % "
+        f"interval: 1,000 resamples of the {truth.shape[0]} videos, of those in which the class "
+        f"occurs. A class without a mark is neither annotated nor predicted."
+    )
+    method_key = artifacts.headline[0].method
+    header = ["class", "pseudo_labels_f1_percent", f"{method_key}_f1_percent", "low", "high"]
+    return Plot(name, title, caption, description, svg, header, rows)
+
+
+def _rows(artifacts: Artifacts, modality: str, truth: Labels, trainings: list[Labels]) -> list[Row]:
+    labels = artifacts.quality["test"]["unmasked"]["per_class"]["segment"][modality]
+    by_seed = [
+        parser.evaluations["test"]["per_class"]["segment"][modality]
+        for parser in artifacts.headline
+    ]
+    intervals = (100 * class_intervals(truth, trainings)).tolist()
+    return [
+        (
+            name,
+            labels[name],
+            _mean_of_known([f1[name] for f1 in by_seed]),
+            *(None if math.isnan(end) else end for end in ends),
+        )
+        for name, ends in zip(artifacts.vocabulary.names, intervals, strict=True)
+    ]
+
+
+def _mean_of_known(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _draw_row(axes: Axes, place: int, row: Row, colour: str) -> None:
+    _, labels_f1, parser_f1, low, high = row
+    if low is not None and high is not None:
+        axes.plot([low, high], [place, place], color=colour, linewidth=1.6, alpha=0.45)
+    if labels_f1 is not None:
+        axes.plot(labels_f1, place, color=colour, **LABELS_MARK)
+    if parser_f1 is not None:
+        axes.plot(parser_f1, place, color=colour, **PARSER_MARK)

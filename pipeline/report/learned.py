@@ -1,0 +1,214 @@
+"""What LINK has learned that has a name: the gates of CMIM, μ, and how TSAM weighs segments."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from pipeline.errors import PipelineError
+from pipeline.files import existing_file
+from pipeline.report.artifacts import Artifacts, TrainedParser
+from pipeline.report.drawing import (
+    COLOURS,
+    INK,
+    LABELS_MARK,
+    MODALITY_TITLES,
+    PARSER_MARK,
+    ROW_INCHES,
+    Plot,
+    finish_rows,
+    legend_above,
+    mark_keys,
+    new_figure,
+    seeds,
+    style,
+    to_svg,
+)
+from pipeline.store import CHECKPOINT_FILE, CHECKPOINT_HEADER, read_shard
+from pipeline.vocabulary import MODALITIES
+
+# What a direction of CMIM is called: the modality that is changed, and where it looks.
+DIRECTIONS = {"audio": "heard from seen", "visual": "seen from heard"}
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One weight of LINK.
+
+    Attributes
+    ----------
+    name
+        As figures show it.
+    start, learned
+        Its value before and after training; of a gate per channel the mean.
+    """
+
+    name: str
+    start: float
+    learned: float
+
+
+def learned_plots(artifacts: Artifacts) -> list[Plot]:
+    """Return the figures of the headline method, as far as it has such weights."""
+    gates = {parser.seed: read_gates(parser.folder) for parser in artifacts.headline}
+    plots = [_gates_plot(artifacts.headline[0], gates)] if any(gates.values()) else []
+    weights = [
+        read_attention(parser.folder, artifacts.names("test")) for parser in artifacts.headline
+    ]
+    known = [attention for attention in weights if attention is not None]
+    return plots + ([_attention_plot(artifacts, known)] if known else [])
+
+
+def read_recipe(folder: Path) -> dict[str, Any]:
+    """Return the options that a checkpoint was trained with."""
+    return dict(_read_checkpoint(folder, ())[0]["recipe"])
+
+
+def read_gates(folder: Path) -> list[Gate]:
+    """Return α, β and their product of either direction of CMIM, and μ; none of other methods.
+
+    Only α β matters where both are scalars (docs/methods.md).
+
+    Raises
+    ------
+    PipelineError
+        The checkpoint is missing or broken.
+    """
+    names = [f"{modality}_cmim.{gate}" for modality in MODALITIES for gate in ("alpha", "beta")]
+    header, weights = _read_checkpoint(folder, [*names, "mu"])
+    recipe, gates = header["recipe"], []
+    for modality, direction in DIRECTIONS.items():
+        if f"{modality}_cmim.alpha" in weights:
+            alpha, beta = (weights[f"{modality}_cmim.{gate}"] for gate in ("alpha", "beta"))
+            starts = recipe["cmim_alpha"], recipe["cmim_beta"]
+            gates += [
+                Gate(f"α, {direction}", starts[0], float(alpha.mean())),
+                Gate(f"β, {direction}", starts[1], float(beta.mean())),
+                Gate(f"α β, {direction}", starts[0] * starts[1], float((alpha * beta).mean())),
+            ]
+    if "mu" in weights:
+        gates.append(Gate("μ of L_avss", recipe["mu_initial"], float(weights["mu"])))
+    return gates
+
+
+def read_attention(folder: Path, names: Sequence[str]) -> NDArray[np.float32] | None:
+    """Return the weights of test videos' segments ``[N, 2, T]``; None of other methods."""
+    shard = read_shard(folder / "probabilities_test.safetensors").select(names)
+    return shard.arrays.get("attention")
+
+
+def mean_attention(
+    attention: NDArray[np.float32], has_event: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Return mean weights of the segments with and of those without an event.
+
+    Parameters
+    ----------
+    attention : ``[N, T]``
+        Weights of segments.
+    has_event : ``[N, T]``
+        Whether any event is annotated in them.
+
+    Returns
+    -------
+    ndarray ``[2, T]``
+        With, without; NaN where no video has such a segment.
+    """
+    masks = np.stack([has_event, ~has_event])
+    with np.errstate(invalid="ignore"):
+        mean: NDArray[np.float64] = (attention * masks).sum(axis=1) / masks.sum(axis=1)
+    return mean
+
+
+def _read_checkpoint(
+    folder: Path, names: Iterable[str]
+) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Return a checkpoint's header and some of its weights, without torch."""
+    path = existing_file(folder / CHECKPOINT_FILE, "a checkpoint")
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            header: dict[str, Any] = json.loads((file.metadata() or {})[CHECKPOINT_HEADER])
+            known = set(file.keys())
+            return header, {name: file.get_tensor(name) for name in names if name in known}
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise PipelineError(f"'{path}' is not a whole checkpoint ({error}); train again.") from None
+
+
+def _gates_plot(parser: TrainedParser, gates: Mapping[int, Sequence[Gate]]) -> Plot:
+    name, title = "learned_gates", f"Gates of {parser.display_name}: start and learned value"
+    first = next(iter(gates.values()))
+    with style():
+        figure, [axes] = new_figure(0.8 + 1.3 * ROW_INCHES * len(first))
+        axes.axvline(0, color=INK, linewidth=0.6, alpha=0.4)
+        for place, gate in enumerate(first):
+            axes.plot(gate.start, place, color=INK, **LABELS_MARK)
+            for of_seed in gates.values():
+                axes.plot(of_seed[place].learned, place, color=INK, alpha=0.8, **PARSER_MARK)
+        finish_rows(axes, [gate.name for gate in first], percent=False)
+        keys = {"start": LABELS_MARK, "learned, a dot a seed": PARSER_MARK}
+        legend_above(figure, mark_keys(keys, INK))
+        values = "; ".join(f"{gate.name} {gate.start:g} to {gate.learned:.3f}" for gate in first)
+        description = f"{title}. First seed: {values}."
+        svg = to_svg(figure, name, description)
+    caption = (
+        f"Values (no unit) of the kept checkpoints, {seeds(len(gates))}. α β is how much of what "
+        "CMIM finds in the other modality is added (eqs. 4-5); α and β matter by their product "
+        "alone. μ re-weights L_avss (eq. 11), whose gradient always moves it towards 1. Of gates "
+        "per channel the mean is shown."
+    )
+    rows = [
+        [parser.method, seed, gate.name, gate.start, gate.learned]
+        for seed, of_seed in gates.items()
+        for gate in of_seed
+    ]
+    return Plot(
+        name, title, caption, description, svg, ["method", "seed", "gate", "start", "learned"], rows
+    )
+
+
+def _attention_plot(artifacts: Artifacts, trainings: Sequence[NDArray[np.float32]]) -> Plot:
+    name, title = "learned_attention", "Weight of each second by TSAM, test videos"
+    has_event = artifacts.truth("test").any(axis=3)
+    means = [
+        np.mean([mean_attention(each[:, row], has_event[row]) for each in trainings], axis=0)
+        for row in range(len(MODALITIES))
+    ]
+    seconds = np.arange(artifacts.segments) + 0.5
+    with style():
+        figure, panels = new_figure(3.5, 2)
+        for axes, modality, (inside, outside) in zip(panels, MODALITIES, means, strict=True):
+            axes.plot(seconds, inside, "-", color=COLOURS[modality], linewidth=1.6)
+            axes.plot(seconds, outside, ":", color=COLOURS[modality], linewidth=1.6)
+            axes.set_title(MODALITY_TITLES[modality])
+            axes.set_xlim(0, artifacts.segments)
+            axes.grid(axis="y")
+        panels[-1].set_xlabel("seconds")
+        description = f"{title}, with and without an annotated event; see {name}.csv."
+        svg = to_svg(figure, name, description)
+    caption = (
+        "Mean weight, between 0 and 1, that TSAM multiplies a second's features with (W of eq. 1; "
+        "S of eq. 2 in reading B), over the test videos that have an annotated event of the "
+        "modality in that second (solid) and over the others (dotted); the mean of "
+        f"{seeds(len(trainings))}."
+    )
+    rows = [
+        [
+            modality,
+            second,
+            *map(_known, means[row][:, second]),
+            int(has_event[row, :, second].sum()),
+        ]
+        for row, modality in enumerate(MODALITIES)
+        for second in range(artifacts.segments)
+    ]
+    header = ["modality", "second", "with_event", "without_event", "videos_with_event"]
+    return Plot(name, title, caption, description, svg, header, rows)
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

@@ -1,0 +1,163 @@
+"use strict";
+(() => {
+  const byId = (id) => document.getElementById(id);
+  const data = JSON.parse(byId("browser-data").textContent);
+  const MODALITIES = [["heard", "Heard"], ["seen", "Seen"]];
+  const ANNOTATED = 0, STEPS = [1, 2, 5, 10, 20, 30, 60, 120, 300], MOST_MARKS = 12;
+  const BATCH = 20;
+  const NAME = 0, SPLIT = 1, SEGMENT = 2, EVENT = 3, BARS = 4;
+  const splits = byId("split"), classes = byId("class"), rows = byId("videos");
+  const heads = [...document.querySelectorAll("#browser th[data-column]")];
+  let order = { column: SEGMENT, sign: 1 }, count = BATCH;
+
+  function element(tag, style, text) {
+    const made = document.createElement(tag);
+    if (style) made.className = style;
+    if (text !== undefined) made.textContent = text;
+    return made;
+  }
+
+  // ---- which videos, in which order
+
+  function chosen() {
+    const wanted = classes.value === "" ? null : Number(classes.value);
+    const { column, sign } = order;
+    const value = (video) => video[column];
+    return data.videos
+      .filter((video) => !splits.value || video[SPLIT] === splits.value)
+      .filter((video) => wanted === null || video[BARS].some((bar) => bar[2] === wanted))
+      .sort((a, b) => sign * (value(a) > value(b)) - sign * (value(a) < value(b)));
+  }
+
+  // ---- one video's tracks
+
+  function row(style, name) {
+    const made = element("div", `row ${style}`);
+    made.append(element("div", "name", name), element("div", "lane"));
+    return made;
+  }
+
+  function place(made, onset, offset) {
+    made.style.left = `${(100 * onset) / data.seconds}%`;
+    made.style.width = `${(100 * (offset - onset)) / data.seconds}%`;
+  }
+
+  function scale(step) {
+    const made = row("scale", "seconds");
+    for (let t = 0; t <= data.seconds; t += step) {
+      const mark = element("span", t > 0 && data.seconds - t < step / 2 ? "is-last" : "", String(t));
+      mark.style.left = `${(100 * t) / data.seconds}%`;
+      made.lastChild.append(mark);
+    }
+    return made;
+  }
+
+  /** Each modality's classes, annotated above predicted, and the same in words. */
+  function tracks(video) {
+    const made = element("div", "tracks");
+    const step = STEPS.find((seconds) => data.seconds / seconds <= MOST_MARKS) || data.seconds;
+    made.style.setProperty("--parts", data.seconds / step);
+    made.append(scale(step));
+    const words = [];
+    MODALITIES.forEach(([style, title], modality) => {
+      const bars = video[BARS].filter((bar) => bar[0] === modality);
+      const head = row(`head ${style}`, title);
+      if (!bars.length) {
+        head.lastChild.textContent = "Nothing annotated, nothing predicted.";
+        head.classList.add("is-empty");
+      }
+      made.append(head);
+      for (const index of [...new Set(bars.map((bar) => bar[2]))].sort((a, b) => a - b)) {
+        const line = row(style, data.classes[index]);
+        for (const [, kind, of, onset, offset] of bars) {
+          if (of !== index) continue;
+          const name = kind === ANNOTATED ? "annotated" : "predicted";
+          const bar = element("div", `bar ${name}`);
+          bar.title = `${data.classes[index]}, ${style}, ${name}, ${onset} to ${offset} s`;
+          words.push(bar.title);
+          place(bar, onset, offset);
+          line.lastChild.append(bar);
+        }
+        made.append(line);
+      }
+    });
+    made.setAttribute("role", "img");
+    made.setAttribute("aria-label", words.join("; ") || "no event");
+    return made;
+  }
+
+  // ---- the list
+
+  function videoRow(video) {
+    const made = element("tr"), name = element("th", "text"), button = element("button", "", video[NAME]);
+    name.scope = "row";
+    button.type = "button";
+    button.setAttribute("aria-expanded", "false");
+    name.append(button);
+    made.append(
+      name,
+      element("td", "text", video[SPLIT] === "val" ? "validation" : video[SPLIT]),
+      element("td", "", video[SEGMENT].toFixed(1)),
+      element("td", "", video[EVENT].toFixed(1)),
+    );
+    button.addEventListener("click", () => toggle(made, video));
+    return made;
+  }
+
+  function toggle(line, video) {
+    const button = line.querySelector("button");
+    const isOpen = button.getAttribute("aria-expanded") === "true";
+    button.setAttribute("aria-expanded", String(!isOpen));
+    if (isOpen) return line.nextSibling.remove();
+    const detail = element("tr", "detail"), cell = element("td", "text");
+    cell.colSpan = heads.length;
+    cell.append(tracks(video));
+    detail.append(cell);
+    line.after(detail);
+  }
+
+  function draw() {
+    const found = chosen(), shown = found.slice(0, count);
+    for (const head of heads) {
+      const isSorted = Number(head.dataset.column) === order.column;
+      if (isSorted) head.setAttribute("aria-sort", order.sign > 0 ? "ascending" : "descending");
+      else head.removeAttribute("aria-sort");
+    }
+    rows.replaceChildren(...shown.map(videoRow));
+    byId("shown").textContent = `${shown.length} of ${found.length} videos.`;
+    byId("more").hidden = shown.length === found.length;
+    if (shown.length) toggle(rows.firstChild, shown[0]);
+  }
+
+  function restart() {
+    count = BATCH;
+    draw();
+  }
+
+  for (const head of heads) {
+    head.querySelector("button").addEventListener("click", () => {
+      const column = Number(head.dataset.column);
+      order = { column, sign: column === order.column ? -order.sign : 1 };
+      restart();
+    });
+  }
+  splits.addEventListener("change", restart);
+  classes.addEventListener("change", restart);
+  byId("more").addEventListener("click", () => {
+    const next = count;
+    count += BATCH;
+    draw();
+    rows.querySelectorAll("th button")[next].focus();
+  });
+  rows.addEventListener("keydown", (event) => {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (!step) return;
+    const buttons = [...rows.querySelectorAll("th button")];
+    const next = buttons[buttons.indexOf(event.target) + step];
+    if (next) next.focus();
+    event.preventDefault();
+  });
+  data.classes.forEach((name, index) => classes.append(new Option(name, index)));
+  byId("browser").hidden = false;
+  draw();
+})();
