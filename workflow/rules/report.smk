@@ -44,7 +44,7 @@ rule report:
         annotations=folder_of("tables"),
         out=own_folder(),
         dataset="llp" if DATASET.name == "llp" else "other",
-        config=[os.path.relpath(path) for path in workflow.configfiles],
+        settings=lambda wildcards: run_settings(),
     shell:
         "python -m pipeline report --models {params.models:q} --pseudo-labels {params.labels:q}"
         " --annotations {params.annotations:q} --statuses {input.statuses:q} --check {input.check:q}"
