@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=json.loads,
         default={},
         metavar="JSON",
-        help="what the workflow says of the run: its configuration, and the weights' checksums",
+        help="what the workflow says of the run: its configuration, recipes and weights' checksums",
     )
     add_vocabulary(parser)
     add_published(parser)

@@ -55,7 +55,8 @@ class Sources:
     vocabulary, published
         The classes, and the published results.
     settings
-        What the workflow says of the run: ``configuration`` and ``weights``, see ``provenance``.
+        What the workflow says of the run: ``configuration``, ``recipes`` and ``weights``, see
+        ``provenance``.
     is_llp
         Whether the videos are LLP's, so that published results stand beside the run's own.
     """

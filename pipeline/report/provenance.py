@@ -13,8 +13,7 @@ from pipeline import __version__
 from pipeline.annotations import EVENT_TABLES, SPLIT_TABLES
 from pipeline.files import REPOSITORY, sha256_of
 from pipeline.parsers.registry import recipe_for
-from pipeline.report.artifacts import Artifacts, TrainedParser, read_tsv
-from pipeline.report.learned import read_recipe
+from pipeline.report.artifacts import Artifacts, read_tsv
 
 PROVENANCE_FILE = "provenance.json"
 # Of all packages, those that the page names.
@@ -102,8 +101,9 @@ def provenance(artifacts: Artifacts, costs: Sequence[StageCost]) -> dict[str, An
         ``pipeline`` and ``git``; ``configuration``, the effective one, and ``weights``, each
         encoder's file and SHA-256 (None and empty where the stage was called without them);
         ``tables`` and ``vocabulary``, SHA-256 by name; ``classes`` and ``segments``; ``seeds`` by
-        method; ``features``, their folders' names; ``machine``, ``python`` and ``packages``, those
-        of the report's own job; ``cost``, each stage's, see ``StageCost``.
+        method; ``recipes``, all options of every run; ``features``, their folders' names;
+        ``machine``, ``python`` and ``packages``, those of the report's own job;
+        ``cost``, each stage's, see ``StageCost``.
     """
     sources = artifacts.sources
     tables = (
@@ -122,6 +122,7 @@ def provenance(artifacts: Artifacts, costs: Sequence[StageCost]) -> dict[str, An
             method: [parser.seed for parser in parsers]
             for method, parsers in artifacts.parsers.items()
         },
+        "recipes": sources.settings.get("recipes", {}),
         "features": sorted({path.parent.name for path in sources.statuses}),
         "machine": machine(),
         "python": platform.python_version(),
@@ -139,6 +140,11 @@ def facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         *((f"seeds of {method}", _listed(seeds)) for method, seeds in record["seeds"].items()),
         ("features", _listed(record["features"])),
         ("classes × segments", f"{record['classes']} × {record['segments']}"),
+    ]
+    lines += [
+        (f"changed of {run}", changed)
+        for run, recipe in record["recipes"].items()
+        if (changed := _changed(run, recipe))
     ]
     lines += [
         (f"weights of {encoder}", f"{weights['file']}, {_short(weights['sha256'])}")
@@ -181,6 +187,12 @@ def _value_of(path: Path, name: str) -> str:
         return ""
     values = (line.partition(":")[2].strip() for line in lines if line.startswith(name))
     return next(values, "")
+
+
+def _changed(run: str, recipe: Mapping[str, Any]) -> str:
+    """Return the options of ``models/{method}`` that are not the method's own."""
+    own = recipe_for(run.partition("/")[2], {}).model_dump(mode="json")
+    return _listed([f"{key} {value}" for key, value in recipe.items() if own.get(key) != value])
 
 
 def _short(digest: str) -> str:

@@ -22,7 +22,7 @@ from pipeline.locks import hold
 from pipeline.manifest import plan, shard_digest
 from pipeline.parse.listing import folder_digest
 from pipeline.parse.setup import setup_of
-from pipeline.parsers.registry import PARSERS_VERSION
+from pipeline.parsers.registry import PARSERS_VERSION, recipe_for
 from pipeline.pseudo_labels import LABELS_VERSION
 from pipeline.segments import decoding_fingerprint
 
@@ -268,13 +268,20 @@ def encoder_arguments(name):
 
 
 def run_settings():
-    """Return the effective configuration and the weights' checksums, as JSON."""
+    """Return what provenance.json says of the configuration, the recipes and the weights."""
     weights = {
         name: {"file": spec.weights, "sha256": demanded(lambda: spec.weights_identity)}
         for name, spec in SPECS.items()
     }
+    recipes = {
+        name: recipe_for(run.method, run.options).model_dump(mode="json")
+        for name, run in CONFIG.runs.items()
+        if name.startswith("models/")
+    }
     configuration = CONFIG.model_dump(mode="json")
-    return json.dumps({"configuration": configuration, "weights": weights})
+    return json.dumps(
+        {"configuration": configuration, "recipes": recipes, "weights": weights}
+    )
 
 
 def method_of(wildcards):
