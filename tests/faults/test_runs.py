@@ -32,6 +32,11 @@ def copy(undisturbed: SmallRun, tmp_path: Path) -> SmallRun:
     return SmallRun(tmp_path / "copy")
 
 
+def test_a_second_run_has_nothing_to_do(undisturbed: SmallRun) -> None:
+    assert undisturbed.run("--dry-run") == 0
+    assert "Nothing to be done" in undisturbed.said
+
+
 def wait_for_stage(process: subprocess.Popen[bytes], stage: str) -> psutil.Process:
     while process.poll() is None:
         for name, at_work in stages_at_work(process.pid):
