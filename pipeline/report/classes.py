@@ -1,6 +1,5 @@
 """F1 per class, with intervals, of the headline method beside the pseudo-labels."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,6 +24,7 @@ from pipeline.report.drawing import (
     style,
     to_svg,
 )
+from pipeline.report.tables import cell
 from pipeline.vocabulary import MODALITIES
 
 Row = tuple[str, float | None, float | None, float | None, float | None]
@@ -56,7 +56,7 @@ def _plot(artifacts: Artifacts, modality: str, truth: Labels, trainings: list[La
         svg = to_svg(figure, name, description)
     caption = (
         f"Segment-level F1 of each class on the test split, from the counts of all its videos "
-        f"together; {method} is the mean of {seeds(len(trainings))}, and the line its 95 % "
+        f"together; {method} is {seeds(len(trainings))}, and the line its 95 % "
         f"interval: 1,000 resamples of the {truth.shape[0]} videos, of those in which the class "
         f"occurs. A class without a mark is neither annotated nor predicted."
     )
@@ -77,7 +77,7 @@ def _rows(artifacts: Artifacts, modality: str, truth: Labels, trainings: list[La
             name,
             labels[name],
             _mean_of_known([f1[name] for f1 in by_seed]),
-            *(None if math.isnan(end) else end for end in ends),
+            *map(cell, ends),
         )
         for name, ends in zip(artifacts.vocabulary.names, intervals, strict=True)
     ]

@@ -1,6 +1,6 @@
 """Confusion of modality: what is heard and taken for seen, and the reverse."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pipeline.annotations import Labels
 from pipeline.report.artifacts import Artifacts
 from pipeline.report.drawing import INK, WIDTH, Plot, new_figure, seeds, style, to_svg
+from pipeline.report.tables import cell
 
 # By audio + 2 visual, in the order of rows and columns; "nothing" last.
 STATES = {"heard only": 1, "seen only": 2, "both": 3, "nothing": 0}
@@ -24,7 +25,7 @@ def confusion_plots(artifacts: Artifacts) -> list[Plot]:
     predicted = [artifacts.predictions(parser, "test") for parser in parsers]
     labels = artifacts.pseudo_labels("test")
     method = parsers[0].display_name
-    whose = f"{method}, the mean of {seeds(len(parsers))}"
+    whose = f"{method}, {seeds(len(parsers))}"
     return [
         _plot("modality_confusion", method, whose, mean_confusion(truth, predicted)),
         _plot(
@@ -69,22 +70,22 @@ def _states(labels: Labels) -> NDArray[np.int64]:
 
 
 def _plot(name: str, title: str, whose: str, counts: NDArray[np.float64]) -> Plot:
-    percent = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1e-9)
+    with np.errstate(invalid="ignore"):
+        percent = 100 * counts / counts.sum(axis=1, keepdims=True)
     title = f"Modality, {title}: percent of segments"
-    swapped = f"{percent[HEARD, SEEN]:.1f} % of what is only heard is taken for seen only"
-    reverse = f"{percent[SEEN, HEARD]:.1f} % of what is only seen for heard only"
-    description = f"{title}. {swapped}, {reverse}; the numbers are in {name}.csv."
+    swapped = " ".join(_swapped(percent))
+    description = f"{title}. {swapped} The numbers are in {name}.csv."
     with style():
         figure, [axes] = new_figure(0.62 * WIDTH)
         _draw_matrix(axes, counts, percent)
         svg = to_svg(figure, name, description)
     caption = (
-        f"{swapped}, {reverse}. Segments of a class on test videos as annotated (rows) and as "
+        f"{swapped} Segments of a class on test videos as annotated (rows) and as "
         f"predicted by {whose} (columns): percent of the row, and the count below. What is neither "
         "annotated nor predicted is left out, so the last row says how false alarms divide."
     )
     rows = [
-        [annotated, predicted, counts[row, column], percent[row, column]]
+        [annotated, predicted, counts[row, column], cell(percent[row, column])]
         for row, annotated in enumerate(STATES)
         for column, predicted in enumerate(STATES)
         if (annotated, predicted) != ("nothing", "nothing")
@@ -93,10 +94,22 @@ def _plot(name: str, title: str, whose: str, counts: NDArray[np.float64]) -> Plo
     return Plot(name, title, caption, description, svg, header, rows)
 
 
+def _swapped(percent: NDArray[np.float64]) -> Iterator[str]:
+    """Say how much of either modality is taken for the other."""
+    for state, other in ((HEARD, SEEN), (SEEN, HEARD)):
+        own, wrong = list(STATES)[state], list(STATES)[other]
+        share = percent[state, other]
+        yield (
+            f"Nothing is annotated as {own}."
+            if np.isnan(share)
+            else f"{share:.1f} % of what is {own} is taken for {wrong}."
+        )
+
+
 def _draw_matrix(axes: Axes, counts: NDArray[np.float64], percent: NDArray[np.float64]) -> None:
     last = len(STATES) - 1
     for row, column in np.ndindex(counts.shape):
-        if row == column == last:
+        if row == column == last or np.isnan(percent[row, column]):
             axes.text(column, row, "–", ha="center", va="center")
             continue
         alpha = DARKEST * percent[row, column] / 100

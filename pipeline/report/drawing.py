@@ -137,8 +137,8 @@ def mark_keys(marks: Mapping[str, Mapping[str, Any]], colour: str) -> list[Line2
 
 
 def seeds(count: int) -> str:
-    """Return a number of seeds in words."""
-    return "one seed" if count == 1 else f"{count} seeds"
+    """Return in words what stands for so many trainings."""
+    return "one seed" if count == 1 else f"the mean of {count} seeds"
 
 
 def shown(class_name: str) -> str:

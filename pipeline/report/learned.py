@@ -29,6 +29,7 @@ from pipeline.report.drawing import (
     style,
     to_svg,
 )
+from pipeline.report.tables import cell
 from pipeline.store import CHECKPOINT_FILE, CHECKPOINT_HEADER, read_shard
 from pipeline.vocabulary import MODALITIES
 
@@ -156,7 +157,7 @@ def _gates_plot(parser: TrainedParser, gates: Mapping[int, Sequence[Gate]]) -> P
         description = f"{title}. First seed: {values}."
         svg = to_svg(figure, name, description)
     caption = (
-        f"Values (no unit) of the kept checkpoints, {seeds(len(gates))}. α β is how much of what "
+        "Values (no unit) in the kept checkpoints. α β is how much of what "
         "CMIM finds in the other modality is added (eqs. 4-5); α and β matter by their product "
         "alone. μ re-weights L_avss (eq. 11), whose gradient always moves it towards 1. Of gates "
         "per channel the mean is shown."
@@ -193,14 +194,14 @@ def _attention_plot(artifacts: Artifacts, trainings: Sequence[NDArray[np.float32
     caption = (
         "Mean weight, between 0 and 1, that TSAM multiplies a second's features with (W of eq. 1; "
         "S of eq. 2 in reading B), over the test videos that have an annotated event of the "
-        "modality in that second (solid) and over the others (dotted); the mean of "
+        "modality in that second (solid) and over the others (dotted); "
         f"{seeds(len(trainings))}."
     )
     rows = [
         [
             modality,
             second,
-            *map(_known, means[row][:, second]),
+            *map(cell, means[row][:, second]),
             int(has_event[row, :, second].sum()),
         ]
         for row, modality in enumerate(MODALITIES)
@@ -208,7 +209,3 @@ def _attention_plot(artifacts: Artifacts, trainings: Sequence[NDArray[np.float32
     ]
     header = ["modality", "second", "with_event", "without_event", "videos_with_event"]
     return Plot(name, title, caption, description, svg, header, rows)
-
-
-def _known(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)

@@ -129,7 +129,7 @@ def _pseudo_labels(artifacts: Artifacts, split: str) -> Plot:
     caption = (
         f"F1 over {artifacts.quality[split]['unmasked']['videos']} videos: zero-shot "
         f"pseudo-labels{BEFORE if before else ''}; those masked with the videos' own weak labels, "
-        f"an oracle; and {method}, the mean of {seeds(len(trained))}."
+        f"an oracle; and {method}, {seeds(len(trained))}."
     )
     header = ["level", "metric", "before_calibration", "pseudo_labels", "low", "high", "oracle"]
     header.append(artifacts.headline[0].method)

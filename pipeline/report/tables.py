@@ -1,6 +1,7 @@
 """The result tables: this run's parsers and pseudo-labels, and what other work reports."""
 
 import csv
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -220,6 +221,11 @@ def csv_table(rows: Iterable[ResultRow]) -> tuple[list[str], list[list[object]]]
         values = [value for cell in row.cells for value in (cell.mean, cell.std)]
         body.append([row.name, row.split, row.seeds, row.videos, row.total, row.note, *values])
     return header, body
+
+
+def cell(value: float) -> float | None:
+    """Return a number as a cell of a table: None where it is NaN."""
+    return None if math.isnan(value) else float(value)
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

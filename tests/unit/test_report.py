@@ -282,6 +282,15 @@ def test_confusion_of_the_run_adds_up(artifacts: Artifacts) -> None:
         assert sum(counts) == pytest.approx(annotated)
 
 
+def test_a_modality_that_nothing_is_annotated_in_has_no_percentages(tmp_path: Path) -> None:
+    run = write_run(tmp_path, methods={"link": 0.2}, seeds=(0,))
+    (run.annotations / "AVVP_eval_visual.csv").write_text("filename\tonset\toffset\tevent_labels\n")
+    plot = confusion_plots(read_artifacts(run))[0]
+    assert "Nothing is annotated as seen only." in plot.caption
+    assert {row[3] for row in plot.rows if row[0] == "seen only"} == {None}
+    assert "heard only is taken for seen only" in plot.caption
+
+
 # Pseudo-labels before and after calibration, learned weights
 
 
