@@ -19,13 +19,14 @@ from pathlib import Path
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "srun", "scontrol")
 # CPU and memory are what the nodes claim to have: the tests need room for a few jobs, not speed.
 # `proctrack/cgroup` needs cgroups, `accounting_storage` a database; neither is here. A device file
-# stands for each GPU: Slurm then gives a job its index in CUDA_VISIBLE_DEVICES.
+# stands for each GPU: Slurm then gives a job its index in CUDA_VISIBLE_DEVICES. The job of a node
+# that died is started again when its credential is over (`cred_expire`, in seconds).
 SLURM_CONF = """\
 ClusterName=toy
 SlurmctldHost={host}(127.0.0.1)
 SlurmUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge/socket
+AuthInfo=socket={folder}/munge/socket,cred_expire=30
 SlurmctldPort={ports[0]}
 CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 StateSaveLocation={folder}/state

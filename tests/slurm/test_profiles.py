@@ -195,3 +195,28 @@ def test_a_job_that_slurm_kills_ends_the_run(cluster, tmp_path, profile):
         finally:
             process.kill()
     assert "Error in rule sleep" in (tmp_path / "said").read_text()
+
+
+def test_a_run_outlives_a_node_that_dies(cluster, tmp_path):
+    (tmp_path / "Snakefile").write_text(
+        "rule sleep:\n    output: 'done'\n    resources: runtime=5, mem_mb=200\n"
+        "    shell: 'test -e started || {{ touch started; sleep 600; }}; touch {output}'\n"
+    )
+    profiles = ["--workflow-profile", str(PROFILES / "slurm"), "--profile", str(SITE)]
+    checks = ["--slurm-init-seconds-before-status-checks", "3"]
+    command = [sys.executable, "-m", "snakemake", *profiles, *QUICKLY, *checks]
+    with (tmp_path / "said").open("w") as said:
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env=cluster.environment, stdout=said, stderr=said
+        )
+        try:
+            wait_for((tmp_path / "started").exists, 180)
+            job = cluster.jobs()[-1]
+            # It comes back by itself when its daemon registers again (ReturnToService).
+            down = ("State=DOWN", "Reason=died")
+            cluster.call("scontrol", "update", f"NodeName={job['NodeList']}", *down)
+            assert process.wait(timeout=400) == 0, (tmp_path / "said").read_text()
+        finally:
+            process.kill()
+    [again] = [each for each in cluster.jobs() if each["JobId"] == job["JobId"]]
+    assert (again["Restarts"], again["JobState"]) == ("1", "COMPLETED")
