@@ -26,10 +26,15 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
 
 
 @pytest.fixture
-def copy(undisturbed: SmallRun, tmp_path: Path) -> SmallRun:
-    """A run of its own that is as far as the undisturbed one."""
-    shutil.copytree(undisturbed.folder, tmp_path / "copy")
-    return SmallRun(tmp_path / "copy")
+def copy(undisturbed: SmallRun, tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
+    """A run of its own that is as far as the undisturbed one.
+
+    It lies beside that one: from elsewhere the checkout's files would have other names, and a rule
+    whose inputs have other names runs again.
+    """
+    folder = tmp_path_factory.mktemp("copy")
+    shutil.copytree(undisturbed.folder, folder, dirs_exist_ok=True)
+    return SmallRun(folder)
 
 
 def test_a_second_run_has_nothing_to_do(undisturbed: SmallRun) -> None:
@@ -82,7 +87,7 @@ def test_a_second_run_says_so_and_a_killed_one_leaves_no_lock(
 
 
 def test_a_disk_that_fills_up_while_a_model_is_trained(
-    copy: SmallRun, undisturbed: SmallRun, tmp_path: Path
+    copy: SmallRun, undisturbed: SmallRun
 ) -> None:
     folder = copy.folder / "results/models/link/seed0"
     shutil.rmtree(folder)
