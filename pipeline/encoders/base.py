@@ -14,8 +14,8 @@ from pipeline.encoders.spec import EncoderSpec
 from pipeline.errors import PipelineError
 from pipeline.vocabulary import read_vocabulary
 
-# On a CPU larger batches gain nothing and take memory (docs/encoders.md has the measurement).
-CPU_BATCH = 10
+# On a CPU larger batches gain little and take memory (docs/encoders.md has the measurement).
+CPU_BATCH = 32
 # Two captions whose unit embeddings are nearer than this are taken for the same input: a lost
 # vocabulary gives 0, while even the weakest random text tower leaves 1e-3.
 NEAREST_CAPTIONS = 1e-4

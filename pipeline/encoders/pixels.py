@@ -21,4 +21,8 @@ class PixelNorm:
 
     def __call__(self, frames: torch.Tensor) -> torch.Tensor:
         """Return fp32 pixels ``[..., H, W, 3]`` of uint8 frames of that shape."""
-        return frames.float().div_(255).sub_(self._mean).div_(self._std)
+        pixels = frames.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+        # Whole rows at a time: an innermost axis of 3 colours is 6 to 10 times slower on a CPU.
+        rows, width = pixels.flatten(-2), frames.shape[-2]
+        rows.sub_(self._mean.repeat(width)).div_(self._std.repeat(width))
+        return pixels

@@ -43,24 +43,25 @@ SPECS = {
     "demo-clap": (demo_spec("clap", "transformers", "clap", "clap/model.safetensors"), 32),
     "ViT-L-14": (EncoderSpec("clip", "open_clip", "ViT-L-14-quickgelu", "random"), 10),
     "HTSAT-tiny": (EncoderSpec("clap", "laion_clap", "HTSAT-tiny", "random"), 10),
+    "R(2+1)D-18": (EncoderSpec("motion", "torchvision", "r2plus1d_18", "random"), 10),
 }
 
 
-def bare_clip(encoder, segments: np.ndarray, device: torch.device) -> Callable[[], object]:
-    """Return a loop of CLIP's image tower over pixels that are there already."""
+def bare_frames(encoder, segments: np.ndarray, device: torch.device) -> Callable[[], object]:
+    """Return a loop of a tower of images or clips over pixels that are there already."""
     frames = torch.from_numpy(segments).flatten(0, 1)
-    batches = [
-        encoder.transform(part.to(device)) for part in frames.split(encoder.runner.batch_size)
-    ]
-    return lambda: [encoder._model.encode_images(batch).cpu() for batch in batches]
+    videos = max(1, encoder.runner.batch_size // T)
+    batches = [encoder.transform(part.to(device)) for part in frames.split(videos * T)]
+    model = encoder._model
+    encode = model if encoder.spec.encoder == "motion" else model.encode_images
+    return lambda: [encode(batch).cpu() for batch in batches]
 
 
 def bare_clap(encoder, segments: np.ndarray, device: torch.device) -> Callable[[], object]:
     """Return a loop of CLAP's audio tower over spectrograms of seconds and of windows."""
     audio = torch.from_numpy(segments)
-    size = encoder.runner.batch_size
-    seconds = [encoder._mel.seconds(p.to(device)) for p in audio.view(-1, RATE).split(size)]
-    videos = max(1, size // T)
+    videos = max(1, encoder.runner.batch_size // T)
+    seconds = [encoder._mel.seconds(p.to(device)) for p in audio.view(-1, RATE).split(videos * T)]
     windows = [encoder._mel.windows(part.to(device)) for part in audio.split(videos)]
 
     def loop() -> object:
@@ -71,11 +72,15 @@ def bare_clap(encoder, segments: np.ndarray, device: torch.device) -> Callable[[
 
 
 def segments_of(encoder, videos: int) -> np.ndarray:
-    """Return random segments ``[n, T, 1, H, W, 3]`` or ``[n, T * 48000]``."""
+    """Return random segments ``[n, T, K, H, W, 3]`` or ``[n, T * 48000]``."""
     random = np.random.default_rng(0)
     if encoder.source == "frames":
-        side = encoder._model.image_size
-        return random.integers(0, 256, (videos, T, 1, side, side, 3), dtype=np.uint8)
+        is_motion = encoder.spec.encoder == "motion"
+        frames, side = (8, 112) if is_motion else (1, encoder._model.image_size)
+        # Fields of colour, 16 by 16 a picture: noise would look the same to every encoder.
+        fields = random.integers(0, 256, (videos, T, frames, 16, 16, 3), dtype=np.uint8)
+        scale = -(-side // 16)
+        return fields.repeat(scale, axis=3).repeat(scale, axis=4)[:, :, :, :side, :side]
     return random.integers(-20_000, 20_000, (videos, T * RATE), dtype=np.int16)
 
 
@@ -85,7 +90,7 @@ def measure(name: str, videos: int, repeats: int, device: str) -> None:
     encoder = load_encoder(spec, device, batch_size)
     chosen = torch.device("cuda" if device == "auto" and torch.cuda.is_available() else device)
     segments = segments_of(encoder, videos)
-    bare = (bare_clip if encoder.source == "frames" else bare_clap)(encoder, segments, chosen)
+    bare = (bare_frames if encoder.source == "frames" else bare_clap)(encoder, segments, chosen)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         names = tuple(f"v{n:05d}_0_10" for n in range(videos))

@@ -13,7 +13,6 @@ from torch.nn import functional
 from pipeline.encoders.base import choose_device, load_encoder, prove_captions
 from pipeline.encoders.mel import BANDS, SAMPLE_RATE, WINDOW_FRAMES, LogMel
 from pipeline.encoders.pooling import pool_seconds, pooling_matrix
-from pipeline.encoders.runner import Runner
 from pipeline.encoders.spec import EncoderSpec
 from pipeline.errors import PipelineError
 from pipeline.vocabulary import read_vocabulary
@@ -346,30 +345,6 @@ def test_a_text_tower_that_cannot_be_right_is_refused(clip, monkeypatch, text, w
     monkeypatch.setattr(clip, "embed_captions", lambda captions: text.astype(np.float32))
     with pytest.raises(PipelineError, match=words):
         prove_captions(clip, ["one", "two", "three"])
-
-
-def test_the_batch_is_halved_until_it_fits_and_no_row_is_lost():
-    sizes = []
-
-    def encode(batch):
-        sizes.append(len(batch))
-        if len(batch) > 3:
-            raise torch.cuda.OutOfMemoryError("full")
-        return batch * 2
-
-    runner = Runner(torch.device("cpu"), "fp32", 16)
-    rows = torch.arange(20.0)[:, None]
-    assert torch.equal(runner.run(rows, lambda batch: batch, encode), rows * 2)
-    assert sizes[:4] == [16, 8, 4, 2]
-    assert runner.batch_size == 2
-
-
-def test_one_row_that_does_not_fit_is_said():
-    def encode(batch):
-        raise torch.cuda.OutOfMemoryError("full")
-
-    with pytest.raises(PipelineError, match="one segment does not fit"):
-        Runner(torch.device("cpu"), "fp32", 2).run(torch.zeros(3), lambda batch: batch, encode)
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:99", "cuda:x", ""])

@@ -1,0 +1,62 @@
+"""R(2+1)D-18: what its features are, and its way through cache and training."""
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.encoders.base import load_encoder, with_captions
+from pipeline.encoders.motion import MEAN, STD
+from pipeline.encoders.spec import MOTION_DECODING, EncoderSpec
+from pipeline.errors import PipelineError
+
+K, SIZE = MOTION_DECODING["frames_per_segment"], MOTION_DECODING["frame_size"]
+SPEC = EncoderSpec("motion", "torchvision", "r2plus1d_18", "random:1")
+
+
+@pytest.fixture(scope="module")
+def motion():
+    return load_encoder(SPEC, "cpu", batch_size=1)
+
+
+@pytest.fixture(scope="module")
+def frames():
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (1, 2, K, SIZE, SIZE, 3), dtype=np.uint8)
+
+
+def test_features_are_what_torchvisions_last_layer_sees(motion, frames):
+    from torchvision.models.video import r2plus1d_18
+
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = r2plus1d_18().eval()
+    clip = torch.from_numpy(frames[0, :1]).float().permute(0, 4, 1, 2, 3) / 255
+    mean, std = (torch.tensor(one)[:, None, None, None] for one in (MEAN, STD))
+    seen = []
+    model.fc.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        model((clip - mean) / std)
+    embedding = motion.embed(frames)["embedding"]
+    assert (embedding.shape, embedding.dtype) == ((1, 2, 512), np.float32)
+    assert np.abs(embedding[0, :1] - seen[0].numpy()).max() < 1e-4
+
+
+def test_a_segment_is_one_clip_and_the_order_of_its_frames_counts(motion, frames):
+    backwards = frames.copy()
+    backwards[0, 1] = frames[0, 1, ::-1]
+    before, after = (motion.embed(some)["embedding"][0] for some in (frames, backwards))
+    assert np.array_equal(before[0], after[0])
+    assert not np.allclose(before[1], after[1], atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 112, 112, 3), (1, 1, 8, 64, 64, 3)])
+def test_frames_of_another_kind_are_refused(motion, shape):
+    with pytest.raises(PipelineError, match="motion sees 8 of 112 x 112"):
+        motion.embed(np.zeros(shape, dtype=np.uint8))
+
+
+def test_other_architectures_and_captions_are_refused(motion):
+    with pytest.raises(PipelineError, match="allowed is r2plus1d_18"):
+        load_encoder(EncoderSpec("motion", "torchvision", "r3d_18", "random"), "cpu")
+    with pytest.raises(PipelineError, match="motion reads no captions"):
+        with_captions(motion)
