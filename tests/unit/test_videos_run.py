@@ -1,5 +1,6 @@
 """Whole download runs against a local site: what is asked for, what is kept, what is said."""
 
+import contextlib
 import fcntl
 import importlib.util
 import os
@@ -51,7 +52,7 @@ def test_two_hundred_videos_with_injected_failures(server: VideoSite, tmp_path: 
     quick = [mood for mood in STATUSES if mood != "slow"]
     moods = dict(zip(failing, ["slow", *quick * 6], strict=False))
     server.moods = {name[:11]: mood for name, mood in moods.items()}
-    server.slow_seconds = 1.0
+    server.slow_seconds = 5.0  # beyond the patience of 3 s that a busy machine needs
     folder = Folder(tmp_path, names, server)
     assert folder.run("--attempts", "2", "--stop-after", "1000") == 0
 
@@ -180,7 +181,8 @@ def test_a_run_that_is_killed_again_and_again_loses_nothing(
             assert time.monotonic() < deadline
             time.sleep(0.02)
         time.sleep(generator.uniform(0, 0.8))
-        os.killpg(run.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it may be through
+            os.killpg(run.pid, signal.SIGKILL)
         run.wait()
         for path in folder.videos.glob("*.mp4"):
             assert frames_in(path) == list(range(10, 30))

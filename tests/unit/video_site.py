@@ -184,7 +184,7 @@ class Folder:
     def words(self, *more: str) -> list[str]:
         folders = {"--annotations": self.annotations, "--videos": self.videos, "--out": self.out}
         words = [str(word) for pair in folders.items() for word in pair]
-        pace = ["--sleep-seconds", "0", "--backoff-seconds", "0", "--timeout-seconds", "0.5"]
+        pace = ["--sleep-seconds", "0", "--backoff-seconds", "0", "--timeout-seconds", "3"]
         return ["videos", *words, *pace, "--url", self.site.url, *more]
 
     def run(self, *more: str) -> int:
