@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,15 @@ from pipeline.encoders.spec import EncoderSpec
 from pipeline.errors import PipelineError, Status
 from pipeline.features import encode_shard
 from pipeline.prompts import write_prompts
-from pipeline.store import Shard, StatusRow, read_shard, read_status, write_shard, write_status
+from pipeline.store import (
+    Shard,
+    StatusRow,
+    read_array,
+    read_shard,
+    read_status,
+    write_shard,
+    write_status,
+)
 from pipeline.vocabulary import read_vocabulary
 
 T = 4
@@ -104,6 +113,49 @@ def test_another_fingerprint_is_refused_before_anything_is_written(segments, tmp
     with pytest.raises(PipelineError, match="ffffffffff is asked for"):
         encode(segments, tmp_path, fingerprint="ffffffffff")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_cache_of_half_the_size_is_named_apart_checked_and_read_as_float32(segments, tmp_path):
+    encoder = Doubler()
+    encoder.spec = replace(Doubler.spec, storage="float16")
+    shard, _, _ = encode(segments, tmp_path, encoder)
+    assert shard["embedding"].dtype == np.float16
+    assert shard.meta["storage"] == "float16"
+    assert shard.meta["fingerprint"] != Doubler.spec.fingerprint("0123456789")
+    folder = tmp_path / "half"
+    write_shard(folder / "1-of-1.safetensors", shard)
+    read = read_array(folder, "embedding")
+    assert read["embedding"].dtype == np.float32
+    assert np.array_equal(read["embedding"], shard["embedding"])
+
+
+def test_what_float16_cannot_hold_is_a_status_row(segments, tmp_path):
+    class Loud(Doubler):
+        def embed(self, segments):
+            return {"embedding": 6000 * super().embed(segments)["embedding"]}
+
+    encoder = Loud()
+    encoder.spec = replace(Doubler.spec, storage="float16")
+    with np.errstate(over="ignore"):
+        shard, rows, _ = encode(segments, tmp_path, encoder)
+    # 2 * 6000 * 5 is the largest value that stays below float16's 65,504.
+    assert shard.names == ("video0_0_4",)
+    assert [row.status for row in rows].count(Status.NOT_FINITE) == 4
+
+
+def test_a_batch_size_that_is_to_be_found_is_found_before_the_first_batch(segments, tmp_path):
+    class Patient(Doubler):
+        runner = Runner(torch.device("cpu"), is_tuned=False)
+
+        def embed(self, segments):
+            self.runner.batch_size = min(self.runner.batch_size, 2 * T)  # memory is short at once
+            return super().embed(segments)
+
+    encoder = Patient()
+    shard, _, _ = encode(segments, tmp_path, encoder)
+    assert encoder.runner.is_tuned
+    assert encoder.batches[-3:] == [2, 2, 1]
+    assert len(shard.names) == 4
 
 
 def test_a_shard_without_videos_keeps_the_shapes(tmp_path):

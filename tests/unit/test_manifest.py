@@ -171,6 +171,25 @@ def test_digest_changes_with_the_shards_own_rows_and_sizes_only(annotations, vid
     assert shard_digest(rows[1:], 1) != shard_digest(rows, 1)
 
 
+def test_ten_videos_more_of_ten_thousand_touch_at_most_ten_shards(tmp_path, videos):
+    names = [f"{number:011d}_0_10" for number in range(10_000)]
+    tables = write_tables(tmp_path / "annotations", {"train": names, "val": [], "test": []})
+
+    def digests() -> list[str]:
+        rows = plan(tables, videos, shards=64)
+        return [shard_digest(rows_of_shard(rows, shard, 64), shard) for shard in range(1, 65)]
+
+    before = digests()
+    added = names[17::1000]
+    for name in added:
+        (videos / f"{name}.mp4").write_bytes(b"1")
+    changed = [
+        n + 1 for n, pair in enumerate(zip(before, digests(), strict=True)) if len({*pair}) > 1
+    ]
+    assert changed == sorted({shard_of(name, 64) for name in added})
+    assert len(added) == 10
+
+
 def test_the_table_has_one_row_a_video(annotations, videos, tmp_path):
     out = tmp_path / "manifest.tsv"
     write_manifest(out, plan(annotations, videos, shards=3))

@@ -91,6 +91,10 @@ def narrowed(shard: Shard) -> Shard:
     return replace(shard, arrays={"embedding": features})
 
 
+def halved(shard: Shard) -> Shard:
+    return replace(shard, arrays={"embedding": shard["embedding"].astype(np.float16)})
+
+
 def other_meta(shard: Shard) -> Shard:
     return replace(shard, meta={**shard.meta, "fingerprint": "ffffffffff"})
 
@@ -123,6 +127,7 @@ def other_prompts(folder: Path) -> None:
         (changed(without_first), "status.tsv' keeps 'video"),
         (changed(renamed), "whose place is shard 2"),
         (changed(narrowed), r"2-of-2.* has arrays .*\(3, 8\)"),
+        (changed(halved), "has embedding in float16, where float32 is due"),
         (changed(other_meta), "fingerprint ffffffffff"),
         (cut, "2-of-2.* is not a whole shard file"),
         (copied, "which is in 1-of-2.safetensors too"),
@@ -138,3 +143,12 @@ def test_each_damage_is_named(folder, capsys, damage, sentence):
         verify_features(folder)
     assert main(["features-verify", str(folder)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_float16_and_motion_of_any_length_are_whole(folder):
+    for index in range(1, SHARDS + 1):
+        shard = read_shard(shard_path(folder, index))
+        arrays = {"embedding": (3 * shard["embedding"]).astype(np.float16)}
+        meta = {**shard.meta, "encoder": "motion", "storage": "float16"}
+        write_shard(shard_path(folder, index), Shard(shard.names, arrays, meta))
+    assert verify_features(folder).encoder == "motion"
