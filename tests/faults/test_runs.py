@@ -27,13 +27,15 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
 
 @pytest.fixture
 def copy(undisturbed: SmallRun, tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
-    """A run of its own that is as far as the undisturbed one.
+    """A run of its own that is as far as the undisturbed one, but for the report.
 
-    It lies beside that one: from elsewhere the checkout's files would have other names, and a rule
-    whose inputs have other names runs again.
+    Where the last result is there, Snakemake asks for nothing before it. The copy lies beside the
+    original: from elsewhere the checkout's files would have other names, and a rule whose inputs
+    have other names runs again.
     """
     folder = tmp_path_factory.mktemp("copy")
     shutil.copytree(undisturbed.folder, folder, dirs_exist_ok=True)
+    shutil.rmtree(folder / "results/report")
     return SmallRun(folder)
 
 

@@ -1,4 +1,4 @@
-"""R(2+1)D-18: what its features are, and its way through cache and training."""
+"""R(2+1)D-18: what its features are, and what it refuses."""
 
 import numpy as np
 import pytest
