@@ -206,7 +206,7 @@ def test_killed_process_resumes_to_the_same_bytes(corpus: Corpus, tmp_path: Path
     words = [*train_words(corpus, killed, *options), "--save-every", "0"]
     command = [sys.executable, "-m", "pipeline", *words]
     process = subprocess.Popen(command, cwd=REPOSITORY, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 400
     while not (killed / "training_state.pt").is_file():
         assert process.poll() is None
         assert time.monotonic() < deadline
