@@ -55,10 +55,10 @@ def wait_for_stage(process: subprocess.Popen[bytes], stage: str) -> psutil.Proce
 
 @pytest.fixture
 def first(tmp_path: Path) -> Iterator[tuple[SmallRun, subprocess.Popen[bytes]]]:
-    """A run that is at work on the corpus."""
+    """A run that is at work on the corpus, and stays so: its stage is stopped."""
     run = SmallRun.create(tmp_path)
     process = run.start("demo_corpus")
-    wait_for_stage(process, "demo")
+    wait_for_stage(process, "demo").suspend()
     yield run, process
     if process.poll() is None:
         kill_tree(psutil.Process(process.pid))
