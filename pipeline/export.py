@@ -1,4 +1,4 @@
-"""The cache in VALOR's layout, for its authors' code and what was built on it."""
+"""The cache in VALOR's or HAN's layout, for their authors' code and what was built on it."""
 
 import logging
 from collections import Counter
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline.cache import encoder_folder
 from pipeline.errors import PipelineError
 from pipeline.files import atomic_path, child_path
-from pipeline.interop import ENCODERS, ID_LENGTH, TEXT_FILES
+from pipeline.interop import ENCODERS, ID_LENGTH, LAYOUTS, TEXT_FILES
 from pipeline.progress import track
 from pipeline.store import LABELS_FILE, PROMPTS_FILE, Shard, read_array, read_shard
 from pipeline.vocabulary import Vocabulary
@@ -30,10 +30,10 @@ class ExportSource:
     Attributes
     ----------
     features
-        Folder that holds one ``clip-*`` and one ``clap-*`` folder.
+        Folder that holds one ``clip-*`` and one ``clap-*`` folder, and perhaps ``motion-*``.
     pseudo_labels
         Folder of labels.safetensors.
-    clip, clap
+    clip, clap, motion
         Which folder, where there are several.
     audio_array
         Which of CLAP's arrays is exported, ``map`` (VALOR++'s input) or ``embedding``.
@@ -43,13 +43,25 @@ class ExportSource:
     pseudo_labels: Path
     clip: str | None = None
     clap: str | None = None
+    motion: str | None = None
     audio_array: str = "map"
 
+    def folders(self) -> dict[str, Path]:
+        """Return the encoders' folders by what they are features of."""
+        found = {
+            "audio": encoder_folder(self.features, "clap", self.clap),
+            "visual": encoder_folder(self.features, "clip", self.clip),
+        }
+        if self.motion or any(self.features.glob("motion-*")):
+            found["motion"] = encoder_folder(self.features, "motion", self.motion)
+        return found
 
-def export_valor(source: ExportSource, vocabulary: Vocabulary, out: Path) -> int:
+
+def export(source: ExportSource, layout: str, vocabulary: Vocabulary, out: Path) -> int:
     """Write ``.npy`` files as ``pipeline.interop`` describes them, and return how many videos.
 
-    A video is in the export when both encoders and the pseudo-labels have it.
+    A video is in the export when every encoder and the pseudo-labels have it. Where a layout has
+    several frames a second, each is the segment's one feature.
 
     Raises
     ------
@@ -59,33 +71,39 @@ def export_valor(source: ExportSource, vocabulary: Vocabulary, out: Path) -> int
     """
     if out.exists() and any(out.iterdir()):
         raise PipelineError(f"'{out}' is not empty; export into a new folder.")
-    folders = {
-        "visual": encoder_folder(source.features, "clip", source.clip),
-        "audio": encoder_folder(source.features, "clap", source.clap),
-    }
-    keys = {"visual": "embedding", "audio": source.audio_array}
-    features = {name: read_array(folder, keys[name]) for name, folder in folders.items()}
-    labels = read_shard(source.pseudo_labels / LABELS_FILE)
+    folders = source.folders()
+    keys = {"audio": source.audio_array, "visual": "embedding", "motion": "embedding"}
+    features = {kind: read_array(folder, keys[kind]) for kind, folder in folders.items()}
+    labels = _read_labels(source.pseudo_labels / LABELS_FILE, vocabulary)
+    names = sorted(set(labels.names).intersection(*(shard.names for shard in features.values())))
+    _check_ids(names)
+    places = LAYOUTS[layout]
+    for kind, shard in features.items():
+        rows = shard.select(names)[keys[kind]]
+        rows = rows.repeat(places.frames, axis=1) if kind == "visual" else rows
+        _write_rows(out / getattr(places, kind), names, rows)
+    _write_labels(labels.select(names), vocabulary, out)
+    for modality, file in TEXT_FILES.items():
+        _write(out / file, read_shard(folders[modality] / PROMPTS_FILE)["text"])
+    return len(names)
+
+
+def _read_labels(path: Path, vocabulary: Vocabulary) -> Shard:
+    labels = read_shard(path)
     if labels["audio"].shape[2] != len(vocabulary):
         raise PipelineError(
             f"the pseudo-labels are of {labels['audio'].shape[2]} classes, the vocabulary has"
             f" {len(vocabulary)}; give the vocabulary they were made with."
         )
-    shared = set(labels.names).intersection(*(shard.names for shard in features.values()))
-    names = sorted(shared)
-    _check_ids(names)
-    labels = labels.select(names)
+    return labels
+
+
+def _write_labels(labels: Shard, vocabulary: Vocabulary, out: Path) -> None:
     for modality, encoder in ENCODERS.items():
         _warn_of_thresholds(labels, modality, vocabulary)
-        kinds = {
-            "features": features[modality].select(names)[keys[modality]],
-            "segment_logits": labels[f"{modality}_logits"],
-            "segment_pseudo_labels": labels[f"{modality}_masked"],
-        }
-        for kind, array in kinds.items():
-            _write_rows(out / encoder / kind, names, array)
-        _write(out / TEXT_FILES[modality], read_shard(folders[modality] / PROMPTS_FILE)["text"])
-    return len(names)
+        folder = out / encoder
+        _write_rows(folder / "segment_logits", labels.names, labels[f"{modality}_logits"])
+        _write_rows(folder / "segment_pseudo_labels", labels.names, labels[f"{modality}_masked"])
 
 
 def _check_ids(names: Sequence[str]) -> None:

@@ -1,16 +1,25 @@
-"""The folders of VALOR's authors, as researchers already have them, read as a cache.
+"""Folders of one ``.npy`` file a video, as researchers already have them, read as a cache.
 
-Layout, one ``.npy`` file a video, named by the 11 characters of its YouTube id::
+Files are named by the 11 characters of the video's YouTube id. VALOR's authors have::
 
     CLIP/features/{id}.npy                10x768, L2-normalised
     CLAP/features/{id}.npy                64x768 (map), 10x768 (map, pooled) or 10x512 (embedding)
+    st/{id}.npy                           10x512, R(2+1)D-18, optional
+
+HAN's, and everybody who took them from there::
+
+    vggish/{id}.npy                       10x128
+    res152/{id}.npy                       80x2048, eight frames a second
+    r2plus1d_18/{id}.npy                  10x512
+
+and for methods that ask for them either folder has, made by CLIP and CLAP::
+
     {CLIP,CLAP}/segment_pseudo_labels/    10xC, masked with weak labels
     {CLIP,CLAP}/segment_logits/           10xC, optional
-    st/{id}.npy                           10x512, optional
     text_clip.npy, text_clap.npy          Cx768, Cx512, optional
 
 PLSIM needs labels that are not masked, and soft labels are not 0 or 1: both come from the logits,
-or from embeddings and texts.
+or from embeddings and texts of one space, which HAN's features are not.
 """
 
 from collections.abc import Sequence
@@ -35,6 +44,32 @@ Array = NDArray[Any]
 ID_LENGTH = 11
 ENCODERS = {"audio": "CLAP", "visual": "CLIP"}
 TEXT_FILES = {"audio": "text_clap.npy", "visual": "text_clip.npy"}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """In which folders a layout has its features.
+
+    Attributes
+    ----------
+    audio, visual, motion
+        Folders of ``.npy`` files.
+    frames
+        Rows of a visual file for each segment; they are averaged, as HAN's network does after its
+        first layer, which is linear.
+    """
+
+    audio: str
+    visual: str
+    motion: str
+    frames: int = 1
+
+
+LAYOUTS = {
+    "valor": Layout("CLAP/features", "CLIP/features", "st"),
+    # Source: the default folders of HAN's code, and its pooling of 80 frames in eights.
+    "han": Layout("vggish", "res152", "r2plus1d_18", frames=8),
+}
 # Steps of CLAP's map: 2 frequency rows of 32 steps, index f·32 + t (VALOR's code).
 MAP_SHAPE = (2, 32)
 # exp(logit_scale) of CLIP ViT-L/14 (Radford et al., 2021); CLAP's is in its checkpoint only.
@@ -45,24 +80,31 @@ WITHOUT_LOGITS = "--option plsim=false (LINK), and hard labels"
 
 
 @dataclass(frozen=True)
-class ValorSource:
-    """A folder in VALOR's layout.
+class NpySource:
+    """A folder of ``.npy`` files.
 
     Attributes
     ----------
     folder
-        Where CLIP/ and CLAP/ are.
+        Where the layout's folders are.
+    layout
+        One of ``LAYOUTS``, by name.
     clap_logit_scale
         CLAP's exp(logit_scale), to make logits of embeddings and texts; None when not known.
     """
 
     folder: Path
+    layout: str
     clap_logit_scale: float | None = None
+
+    @property
+    def _folders(self) -> Layout:
+        return LAYOUTS[self.layout]
 
     def read(self, names: Sequence[str], recipe: Recipe, vocabulary: Vocabulary) -> Cache:
         """Return what a recipe needs of those of ``names`` that have a file of each kind.
 
-        ``audio_input`` has no say: CLAP features are what the folder has.
+        ``audio_input`` has no say: audio features are what the folder has.
 
         Raises
         ------
@@ -76,8 +118,8 @@ class ValorSource:
                 f"none of the {len(names)} videos has a file in each of {', '.join(kinds)} under "
                 f"'{self.folder}'; check the layout and what is missing there."
             )
-        audio = _seconds(self._stack("CLAP/features", kept))
-        visual = self._stack("CLIP/features", kept)
+        audio = _seconds(self._stack(self._folders.audio, kept))
+        visual = _averaged(self._stack(self._folders.visual, kept), self._folders.frames)
         labels: dict[str, Array] = {}
         texts: dict[str, Array] = {}
         for modality, features in (("audio", audio), ("visual", visual)):
@@ -95,21 +137,21 @@ class ValorSource:
             names=tuple(kept),
             audio=audio,
             visual=visual,
-            motion=self._stack("st", kept) if recipe.motion else None,
+            motion=self._stack(self._folders.motion, kept) if recipe.motion else None,
             labels=labels,
             texts=texts,
-            fingerprints={"layout": "valor"},
+            fingerprints={"layout": self.layout},
         )
 
     def _kinds(self, recipe: Recipe) -> list[str]:
         """Return the folders in which every video must have a file."""
-        kinds = ["CLAP/features", "CLIP/features"]
+        kinds = [self._folders.audio, self._folders.visual]
         if recipe.uses_pseudo_labels:
             kinds += [f"{encoder}/segment_pseudo_labels" for encoder in ENCODERS.values()]
         if recipe.uses_prior or recipe.uses_soft_labels:
             logits = [f"{encoder}/segment_logits" for encoder in ENCODERS.values()]
             kinds += [kind for kind in logits if (self.folder / kind).is_dir()]
-        return [*kinds, "st"] if recipe.motion else kinds
+        return [*kinds, self._folders.motion] if recipe.motion else kinds
 
     def _path(self, kind: str, name: str) -> Path:
         return child_path(self.folder / kind, f"{name[:ID_LENGTH]}.npy")
@@ -190,6 +232,18 @@ def _seconds(features: Array) -> Array:
         return features
     maps = torch.from_numpy(features).reshape(videos, *MAP_SHAPE, width).permute(0, 3, 1, 2)
     return np.concatenate([pool_seconds(some).numpy() for some in maps.split(POOLED_AT_ONCE)])
+
+
+def _averaged(features: Array, frames: int) -> Array:
+    """Return visual features a second, of several rows a second."""
+    videos, rows, width = features.shape
+    if rows % frames:
+        raise PipelineError(
+            f"visual features have {rows} rows a video, which are not {frames} a second; check the"
+            " folder and --layout."
+        )
+    averaged: Array = features.reshape(videos, -1, frames, width).mean(axis=2)
+    return averaged
 
 
 def _of_classes(array: Array, axis: int, vocabulary: Vocabulary) -> Array:

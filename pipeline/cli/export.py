@@ -12,8 +12,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--features", type=Path, required=True, help="folder of clip-*/ and clap-*/")
     add("--clip", metavar="NAME", help="which clip-*/ folder, if there are several")
     add("--clap", metavar="NAME", help="which clap-*/ folder, if there are several")
+    add("--motion", metavar="NAME", help="which motion-*/ folder, if there are several")
     add("--pseudo-labels", type=Path, required=True, help="folder of labels.safetensors")
-    add("--layout", choices=("valor",), required=True, help="VALOR's: one .npy a video and kind")
+    add(
+        "--layout",
+        choices=("valor", "han"),
+        required=True,
+        help="one .npy a video and kind, in VALOR's folders or in HAN's",
+    )
     add(
         "--audio-array",
         choices=("map", "embedding"),
@@ -26,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Export."""
-    from pipeline.export import ExportSource, export_valor
+    from pipeline.export import ExportSource, export
     from pipeline.vocabulary import read_vocabulary
 
     source = ExportSource(
@@ -34,7 +40,9 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.pseudo_labels,
         arguments.clip,
         arguments.clap,
+        arguments.motion,
         arguments.audio_array,
     )
-    videos = export_valor(source, read_vocabulary(arguments.vocabulary), arguments.out)
+    vocabulary = read_vocabulary(arguments.vocabulary)
+    videos = export(source, arguments.layout, vocabulary, arguments.out)
     print(f"{videos} videos are in '{arguments.out}'.")

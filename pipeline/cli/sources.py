@@ -15,22 +15,22 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare them."""
     folder: dict[str, Any] = {"type": Path, "metavar": "DIR"}
     add = parser.add_argument
-    add("--features", required=True, help="folder of clip-*/, clap-*/, or CLIP/, CLAP/", **folder)
+    add("--features", required=True, help="clip-*/ and clap-*/, or a --layout's folders", **folder)
     add("--clip", metavar="NAME", help="which clip-*/ folder, if there are several")
     add("--clap", metavar="NAME", help="which clap-*/ folder, if there are several")
     add("--motion", metavar="NAME", help="which motion-*/ folder, if there are several")
     add("--pseudo-labels", help="folder of labels.safetensors (default: beside features)", **folder)
     add(
         "--layout",
-        choices=("shards", "valor"),
+        choices=("shards", "valor", "han"),
         default="shards",
-        help="the pipeline's shards, or one .npy a video as VALOR's authors ship",
+        help="the pipeline's shards, or one .npy a video as VALOR's or HAN's authors ship",
     )
     add(
         "--clap-logit-scale",
         type=float,
         metavar="X",
-        help="with --layout valor: CLAP's exp(logit_scale), where segment_logits are missing",
+        help="with .npy files: CLAP's exp(logit_scale), where segment_logits are missing",
     )
     add_annotations(parser)
     add_vocabulary(parser)
@@ -42,10 +42,10 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
 def source_of(arguments: argparse.Namespace) -> "Source":
     """Return where features and labels are read from."""
     from pipeline.cache import ShardSource
-    from pipeline.interop import ValorSource
+    from pipeline.interop import NpySource
 
-    if arguments.layout == "valor":
-        return ValorSource(arguments.features, arguments.clap_logit_scale)
+    if arguments.layout != "shards":
+        return NpySource(arguments.features, arguments.layout, arguments.clap_logit_scale)
     beside = Path(os.path.abspath(arguments.features)).parent / "pseudo_labels"
     return ShardSource(
         arguments.features,

@@ -1,4 +1,4 @@
-"""What is exported in VALOR's layout is read back the same."""
+"""What is exported in VALOR's or HAN's layout is read back the same."""
 
 import logging
 from pathlib import Path
@@ -10,8 +10,8 @@ from simulated import AUDIO, make_vocabulary, make_world, simulate
 from pipeline.cache import ShardSource
 from pipeline.cli import main
 from pipeline.errors import PipelineError
-from pipeline.export import ExportSource, export_valor
-from pipeline.interop import ValorSource
+from pipeline.export import ExportSource, export
+from pipeline.interop import NpySource
 from pipeline.parsers.registry import recipe_for
 from pipeline.pseudo_labels import soften
 from pipeline.store import Shard, write_shard
@@ -48,15 +48,29 @@ def source(tmp_path: Path) -> ExportSource:
     return ExportSource(tmp_path / "features", folder)
 
 
+def write_motion(features: Path) -> None:
+    arrays = {"embedding": np.random.default_rng(1).standard_normal((N, 10, 5), np.float32)}
+    meta = {"encoder": "motion", "fingerprint": "motion"}
+    path = features / "motion-0123456789" / "1-of-1.safetensors"
+    write_shard(path, Shard(NAMES, arrays, meta))
+
+
 @pytest.mark.parametrize("method", ["link", "valorpp"])
-def test_an_export_is_read_back_the_same(source, tmp_path, method):
-    recipe = recipe_for(method, {})
-    assert export_valor(source, VOCABULARY, tmp_path / "out") == N
+@pytest.mark.parametrize("layout", ["valor", "han"])
+@pytest.mark.parametrize("motion", [False, True])
+def test_an_export_is_read_back_the_same(source, tmp_path, method, layout, motion):
+    recipe = recipe_for(method, {"motion": motion})
+    if motion:
+        write_motion(source.features)
+    assert export(source, layout, VOCABULARY, tmp_path / "out") == N
     ours = ShardSource(source.features, source.pseudo_labels).read(NAMES, recipe, VOCABULARY)
-    theirs = ValorSource(tmp_path / "out").read(NAMES, recipe, VOCABULARY)
+    theirs = NpySource(tmp_path / "out", layout).read(NAMES, recipe, VOCABULARY)
     assert theirs.names == ours.names
     np.testing.assert_array_equal(theirs.audio, ours.audio)
-    np.testing.assert_array_equal(theirs.visual, ours.visual)
+    np.testing.assert_allclose(theirs.visual, ours.visual, rtol=3e-7)  # a mean of eight equals
+    assert (theirs.motion is not None) == motion
+    if motion:
+        np.testing.assert_array_equal(theirs.motion, ours.motion)
     assert theirs.labels, "a recipe that needs no labels tests little"
     for key, array in theirs.labels.items():
         np.testing.assert_allclose(array, ours.labels[key], rtol=1e-6)
@@ -82,13 +96,22 @@ def test_the_command_line_exports_embeddings_into_a_new_folder(source, tmp_path,
     assert "is not empty" in capsys.readouterr().err
 
 
+def test_hans_layout_has_eight_frames_a_second(source, tmp_path):
+    write_motion(source.features)
+    export(source, "han", VOCABULARY, tmp_path / "out")
+    folders = ("vggish", "res152", "r2plus1d_18")
+    rows = [np.load(tmp_path / "out" / kind / f"{NAMES[0][:11]}.npy") for kind in folders]
+    assert [len(array) for array in rows] == [10, 80, 10]
+    np.testing.assert_array_equal(rows[1][8:16], np.repeat(rows[1][8:9], 8, axis=0))
+
+
 def test_labels_of_other_thresholds_are_told(source, tmp_path, caplog):
     shifted = tuple(
         event_class.model_copy(update={"audio_threshold": event_class.audio_threshold + 1})
         for event_class in VOCABULARY.classes
     )
     with caplog.at_level(logging.WARNING):
-        export_valor(source, type(VOCABULARY)(shifted), tmp_path / "out")
+        export(source, "valor", type(VOCABULARY)(shifted), tmp_path / "out")
     (record,) = caplog.records
     assert record.getMessage().startswith("audio:")
     assert "other thresholds" in record.getMessage()
@@ -100,7 +123,7 @@ def test_ids_that_stand_for_two_videos_are_refused(source, tmp_path):
         rename(folder / "1-of-1.safetensors", names)
     rename(source.pseudo_labels / "labels.safetensors", names)
     with pytest.raises(PipelineError, match="1 ids stand for several videos"):
-        export_valor(source, VOCABULARY, tmp_path / "out")
+        export(source, "valor", VOCABULARY, tmp_path / "out")
 
 
 def rename(path: Path, names: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Folders in VALOR's layout: what they give, and what is said when something is missing."""
+"""Folders of .npy files: what they give, and what is said when something is missing."""
 
 import shutil
 from pathlib import Path
@@ -12,8 +12,8 @@ from torch.nn import functional
 from pipeline.cache import Cache
 from pipeline.cli import main
 from pipeline.errors import PipelineError
-from pipeline.interop import ValorSource
-from pipeline.parsers.registry import recipe_for
+from pipeline.interop import NpySource
+from pipeline.parsers.registry import build_parser, recipe_for
 from pipeline.vocabulary import EventClass, Vocabulary
 
 NAMES = [f"-_abc{row:06d}_{row}_{row + 10}" for row in range(4)]
@@ -55,7 +55,7 @@ def read(
     folder: Path, method: str = "link", scale: float | None = None, **options: object
 ) -> Cache:
     recipe = recipe_for(method, options)
-    return ValorSource(folder, scale).read(NAMES, recipe, VOCABULARY)
+    return NpySource(folder, "valor", scale).read(NAMES, recipe, VOCABULARY)
 
 
 def test_everything_is_read_by_id(folder: Path) -> None:
@@ -195,6 +195,55 @@ def test_train_runs_on_the_layout(tmp_path: Path) -> None:
     assert main(words) == 0
     file = "predicted_val_audio.csv"
     assert (out / file).read_bytes() == (again / file).read_bytes()
+
+
+@pytest.fixture
+def han_folder(tmp_path: Path) -> Path:
+    """HAN's three kinds of features, in their real sizes."""
+    random = np.random.default_rng(3)
+    for name in NAMES:
+        save(tmp_path, "vggish", name, random.standard_normal((10, 128)))
+        save(tmp_path, "res152", name, random.standard_normal((80, 2048)))
+        save(tmp_path, "r2plus1d_18", name, random.standard_normal((10, 512)))
+    return tmp_path
+
+
+def test_hans_features_are_read_and_its_network_is_as_large_as_published(han_folder: Path) -> None:
+    recipe = recipe_for("han", {"motion": True})
+    cache = NpySource(han_folder, "han").read(NAMES, recipe, VOCABULARY)
+    assert (cache.audio.shape, cache.visual.shape) == ((4, 10, 128), (4, 10, 2048))
+    frames = np.load(han_folder / "res152" / f"{NAMES[2][:11]}.npy")
+    np.testing.assert_allclose(cache.visual[2, 3], frames[24:32].mean(axis=0), atol=1e-6)
+    parser = build_parser("han", cache.dimensions(25), recipe)
+    assert parser.parameter_count() == 4_569_675  # 4.57 M that learn, in HAN's code
+
+
+def test_pooling_hans_frames_first_is_what_its_network_computes(han_folder: Path) -> None:
+    recipe = recipe_for("han", {})
+    cache = NpySource(han_folder, "han").read(NAMES, recipe, VOCABULARY)
+    layer = torch.nn.Linear(2048, 16).double()
+    frames = torch.from_numpy(np.load(han_folder / "res152" / f"{NAMES[0][:11]}.npy"))
+    theirs = layer(frames).view(10, 8, 16).mean(dim=1)
+    ours = layer(torch.from_numpy(cache.visual[0]).double())
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+
+
+def test_frames_that_are_not_eight_a_second_are_refused(han_folder: Path) -> None:
+    for name in NAMES:
+        save(han_folder, "res152", name, np.ones((82, 2048)))
+    with pytest.raises(PipelineError, match="82 rows a video, which are not 8 a second"):
+        NpySource(han_folder, "han").read(NAMES, recipe_for("han", {}), VOCABULARY)
+
+
+def test_hans_features_have_no_space_in_common_with_texts(han_folder: Path) -> None:
+    for encoder in ("CLIP", "CLAP"):
+        for name in NAMES:
+            save(han_folder, f"{encoder}/segment_pseudo_labels", name, np.ones((10, CLASSES)))
+    np.save(han_folder / "text_clip.npy", np.ones((CLASSES, CLIP)))
+    np.save(han_folder / "text_clap.npy", np.ones((CLASSES, CLAP)))
+    assert NpySource(han_folder, "han").read(NAMES, recipe_for("valor", {}), VOCABULARY).labels
+    with pytest.raises(PipelineError, match="have 128 dimensions and its texts 8"):
+        NpySource(han_folder, "han").read(NAMES, recipe_for("link", {}), VOCABULARY)
 
 
 def test_soft_labels_come_from_logits(folder: Path) -> None:
