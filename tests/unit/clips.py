@@ -1,6 +1,8 @@
 """Synthesised clips: frame k shows the number k as black and white bars, second t sounds tone t."""
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -44,6 +46,20 @@ def sound(seconds: float, rate: int) -> NDArray[np.float32]:
     return (0.5 * np.sin(2 * np.pi * frequencies * times)).astype(np.float32)
 
 
+@contextmanager
+def ordinary_priority() -> Iterator[None]:
+    """Take back the real-time priority that SVT-AV1 gives root's thread when it encodes.
+
+    All that a test starts afterwards would inherit it, and starve everything else of the machine.
+    """
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
+
+
+@ordinary_priority()
 def write_clip(
     path: Path,
     *,

@@ -1,5 +1,6 @@
 """Files that lie, are cut, or say nothing: what the decode stage makes of each."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -112,7 +113,9 @@ def test_damage_in_the_middle_is_told(tmp_path):
 
 def test_av1_is_served(tmp_path):
     options = {"preset": "12", "svtav1-params": "lp=1"}
+    priority = os.sched_getscheduler(0)
     path = write_clip(tmp_path / "a.mp4", seconds=T, video_codec="libsvtav1", video_options=options)
+    assert os.sched_getscheduler(0) == priority, "the encoder's real-time priority stays"
     for decoder in ("pyav", "decord"):
         row = Row("a_0_3", "train", 1, str(path), 0.0, float(T))
         result = decode_video(row, Decoding(segments=T, frame_transform="valor", decoder=decoder))
