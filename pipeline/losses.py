@@ -87,9 +87,18 @@ def smoothed(labels: Tensor, certainty: float) -> Tensor:
 def any_segment(labels: Tensor) -> Tensor:
     """Return uni-modal video labels ``Y^m = max_t ŷ^m`` [B, C] of segment labels [B, T, C].
 
-    The targets of LINK's L_label (eq. 10) and of LEAP's video loss.
+    The targets of LINK's L_label (eq. 10) and of LEAP's video loss; of soft labels, the surest
+    segment's.
     """
     return labels.amax(dim=1)
+
+
+def hardened(labels: Tensor) -> Tensor:
+    """Return labels in {0, 1} of labels in [0, 1]: soft ones, σ(logit - threshold), cut at 0.5.
+
+    What counts shared events needs it: of two equal soft labels ``l`` the product is only ``l²``.
+    """
+    return (labels > 0.5).to(labels.dtype)
 
 
 def either(audio: Tensor, visual: Tensor) -> Tensor:

@@ -146,7 +146,8 @@ class ParserOutput:
     audio_features, visual_features
         Encoder outputs h [B, T, d].
     audio_interaction, visual_interaction
-        Features before text and encoder's end [B, T, d] where the method has such a step.
+        Features [B, T, d] after the modalities' interaction and before texts modulate them (LINK's
+        CMIM), where the method has such a step.
     audio_attention, visual_attention
         Weight [B, T] in (0, 1) of each segment where the method weighs segments.
     """

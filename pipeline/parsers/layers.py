@@ -82,7 +82,8 @@ class HanEncoder(nn.Module):
     All layers start from the same weights, as in the released code of HAN and VALOR, where a
     stack is made of deep copies. In ``sequential`` order the visual stream attends to the audio
     stream that the same layer has just updated (VALOR); in ``simultaneous`` order both attend to
-    the layer's inputs (HAN).
+    the layer's inputs (HAN). differs: HAN's code feeds every layer the stack's input, so that of
+    several only the last acts; here each takes what the one before it gives. HAN has one layer.
     """
 
     def __init__(self, recipe: Recipe) -> None:

@@ -16,6 +16,7 @@ from pipeline.losses import (
     cosine_pairs,
     either,
     event_iou,
+    hardened,
     leap_target,
     similarity_loss,
     smoothed,
@@ -245,10 +246,11 @@ class Link(Parser):
                 cast(Tensor, output.visual_interaction),
             )
         cosine = cosine_pairs(*features)
+        audio, visual = (hardened(labels) for labels in targets.pseudo)
         if self.recipe.avss_target == "leap":
-            target, cosine = leap_target(*targets.pseudo), cosine.relu()
+            target, cosine = leap_target(audio, visual), cosine.relu()
         else:
-            target = event_iou(*targets.pseudo)
+            target = event_iou(audio, visual)
         return similarity_loss(cosine, target, self.mu, self.recipe.reweighting)
 
 

@@ -18,7 +18,10 @@ from pipeline.parsers.link import (
 from pipeline.parsers.recipes import LinkRecipe
 from pipeline.parsers.registry import build_parser, recipe_for
 
-SMALL = {"width": 16, "layers": 1, "heads": 2, "feedforward": 32, "dropout": 0.0}
+# Nothing is drawn in a forward pass: a loss that differs does so by what the option changes.
+SMALL = {"width": 16, "layers": 1, "heads": 2, "feedforward": 32, "dropout": 0.0} | {
+    "text_dropout": 0.0
+}
 DIMENSIONS = Dimensions(12, 14, 0, 9, 11, 10, 5)
 
 
@@ -254,6 +257,19 @@ def test_similarity_targets_come_from_masked_labels() -> None:
     aligned = replace(aligned, visual_features=torch.eye(10).expand(4, 10, 10))
     expected = (torch.eye(10) - event_iou(*targets.pseudo)).square().mean()
     torch.testing.assert_close(parser.loss_terms(aligned, targets)["avss"], expected)
+
+
+def test_soft_labels_share_events_as_hard_ones_do() -> None:
+    inputs, targets = batch()
+    soft = replace(
+        targets,
+        pseudo_audio=0.2 + 0.6 * targets.pseudo[0],
+        pseudo_visual=0.3 + 0.4 * targets.pseudo[1],
+    )
+    for target in ("iou", "leap"):
+        parser = link(avss_target=target)
+        losses = [parser.loss_terms(parser(inputs), each)["avss"] for each in (targets, soft)]
+        torch.testing.assert_close(losses[0], losses[1], rtol=0, atol=0)
 
 
 def test_forward_without_a_prior_says_what_is_missing() -> None:
