@@ -5,6 +5,7 @@ import io
 import logging
 import math
 import os
+import pickle
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -203,11 +204,11 @@ class Trainer:
             torch.save(state, file)
 
     def restore(self, path: Path) -> None:
-        """Bring a killed run's state back; another job's state is left aside."""
-        if not path.is_file():
+        """Bring a killed run's state back; another job's, or a broken one, is left aside."""
+        state = _read_state(path) if path.is_file() else None
+        if state is None:
             return
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        if state["identity"] != self.job.identity:
+        if state.get("identity") != self.job.identity:
             logger.info("'%s' is of another recipe or other data; training starts anew", path)
             return
         self.parser.load_state_dict(state["parser"])
@@ -258,6 +259,18 @@ class Trainer:
             row["val_event_type"],
             row["seconds"],
         )
+
+
+def _read_state(path: Path) -> dict[str, Any] | None:
+    """Return a saved state, or None where the file is not one: to train again mends that."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, OSError):
+        state = None
+    if not isinstance(state, dict):
+        logger.warning("'%s' cannot be read; training starts anew", path)
+        return None
+    return state
 
 
 def train(

@@ -46,8 +46,24 @@ def test_equal_to_the_reference_on_many_random_videos() -> None:
             assert fast[level][metric] == pytest.approx(slow[level][metric], abs=1e-9)
 
 
-def test_every_pair_of_patterns_matches_one_to_one() -> None:
-    """Counting from the predictions equals counting from the truth (all 7-segment patterns)."""
+def test_every_pair_of_ten_segments_matches_one_to_one() -> None:
+    """Counting from the predictions equals counting from the truth: 2TP + FP + FN is all runs."""
+    patterns = (np.arange(1024)[:, None] >> np.arange(10) & 1).astype(bool)
+    runs = (np.diff(patterns, axis=1, prepend=False) & patterns).sum(axis=1)
+    truth, predicted = np.repeat(patterns, 1024, axis=0).T[None], np.tile(patterns.T, 1024)[None]
+    empty = np.zeros_like(truth)
+    by_pair = score(truth, empty, predicted, empty).per_class["event"]["audio"]
+    all_runs = np.add.outer(runs, runs).ravel()
+    matches = np.nan_to_num(by_pair) * all_runs / 2  # F = 2TP / (2TP + FP + FN)
+    np.testing.assert_allclose(matches, matches.round(), atol=1e-9)
+    swapped = matches.reshape(1024, 1024).T.ravel()
+    np.testing.assert_allclose(matches, swapped, atol=1e-9)
+    assert (matches <= np.minimum.outer(runs, runs).ravel() + 1e-9).all()
+    np.testing.assert_allclose(matches[:: 1024 + 1], runs, atol=1e-9)
+
+
+def test_every_pair_of_patterns_is_counted_as_by_the_reference() -> None:
+    """The same as the slow reference (all 7-segment patterns)."""
     patterns = [list(bits) for bits in itertools.product([False, True], repeat=7)]
     for truth, predicted in itertools.product(patterns, patterns):
         hits, _, missed = count_events(truth, predicted)

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -232,6 +233,38 @@ def test_compiled_network_is_trained_and_saved_under_its_own_names(
     )
     assert compiled == [made.parser]
     assert made.progress.curve[-1]["loss"] == plain.progress.curve[-1]["loss"]
+
+
+@pytest.mark.parametrize("content", [b"", b"not a state", "cut", {"other": 1}, [1]], ids=str)
+def test_state_that_cannot_be_read_is_left_aside(
+    content: object, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    dataset = make_dataset(WORLD)
+    state = tmp_path / STATE_FILE
+    if isinstance(content, bytes):
+        state.write_bytes(content)
+    elif content == "cut":
+        trainer("valorpp", dataset).save(state)
+        state.write_bytes(state.read_bytes()[:1000])
+    else:
+        torch.save(content, state)
+    made = trainer("valorpp", dataset)
+    with caplog.at_level("INFO"):
+        made.restore(state)
+    assert "training starts anew" in caplog.text
+    assert made.progress.epoch == 0
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles with g++")
+def test_a_network_that_is_really_compiled_learns_the_same(tmp_path: Path) -> None:
+    dataset = make_dataset(WORLD, train=32, evaluated=4)
+    options = {"width": 8, "dropout": 0.0, "epochs": 1, "warmup_epochs": 1}
+    plain, made = (
+        trained("han", dataset, tmp_path, compiled=compiled, **options).progress.curve[-1]
+        for compiled in (False, True)
+    )
+    assert made["loss"] == pytest.approx(plain["loss"], rel=1e-5)
+    assert made["val_segment_type"] == plain["val_segment_type"]
 
 
 def test_state_of_another_recipe_is_left_aside(tmp_path: Path) -> None:
