@@ -39,7 +39,8 @@ def video_bce(probabilities: Tensor, labels: Tensor) -> Tensor:
 def segment_bce(logits: Tensor, labels: Tensor, positive_weight: Tensor | None = None) -> Tensor:
     """Binary cross-entropy of segment logits [B, T, C] with pseudo-labels; LINK eq. 8.
 
-    differs: eq. 8 prints a sum over t; the mean over B, T and C is what VALOR's code does.
+    differs: eq. 8 prints a sum over t; the mean over B, T and C is what VALOR's code does
+    (``segment_weight`` of a recipe makes it the sum).
 
     Parameters
     ----------

@@ -196,7 +196,7 @@ class Link(Parser):
 
     def loss_terms(self, output: ParserOutput, targets: ParserTargets) -> dict[str, Tensor]:
         """Return L_VALOR's terms and those of S-LOSS: L = L_VALOR + L_label + L_avss, eq. 12."""
-        terms = valor_terms(output, targets)
+        terms = valor_terms(output, targets, self.recipe.segment_weight)
         if self.recipe.label_loss != "none":
             terms["label"] = self.recipe.label_weight * self._label_loss(output, targets)
         if self.recipe.avss_weight:

@@ -42,8 +42,12 @@ class Recipe(BaseModel):
     balance
         How strongly rare classes' positive segments are weighted up, see
         ``losses.class_balance``; 0 is not at all, UWAV has 0.5.
+    segment_weight
+        Of the segment losses, means over B, T and C; T is the sum over t that LINK's eq. 8 prints.
+        Without effect on a method that has none.
     gate
-        A class counts in a video when its ``global`` probability does, or its ``modality``'s own.
+        A class counts in a video when its ``global`` probability does, or its ``modality``'s own;
+        ``mixed`` is MM-CSE's, the global one for audio and the visual one for visual.
     segment_threshold, video_threshold
         Probabilities from which (>=) a segment and a video count.
     ties
@@ -81,8 +85,9 @@ class Recipe(BaseModel):
 
     labels: Literal["hard", "soft"] = "hard"
     balance: float = Field(0.0, ge=0, le=1)
+    segment_weight: float = Field(1.0, gt=0)
 
-    gate: Literal["global", "modality"] = "global"
+    gate: Literal["global", "modality", "mixed"] = "global"
     segment_threshold: float = Field(0.5, gt=0, lt=1)
     video_threshold: float = Field(0.5, gt=0, lt=1)
     ties: Literal["first", "last"] = "first"

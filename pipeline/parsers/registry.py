@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 # Raised whenever the same recipe on the same features may train to another parser.
-PARSERS_VERSION = 2
+PARSERS_VERSION = 3
 
 
 @dataclass(frozen=True)

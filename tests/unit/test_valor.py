@@ -33,6 +33,23 @@ def test_loss_reads_weak_labels_at_video_level_and_masked_labels_at_segments() -
     assert [key for key in base if base[key] != changed[key]] == ["audio_segment"]
 
 
+@pytest.mark.parametrize("method", ["valor", "link"])
+def test_segment_weight_10_is_the_sum_over_ten_segments(method: str) -> None:
+    torch.manual_seed(0)
+    small = {"width": 16, "heads": 2, "layers": 1, "segment_weight": 10}
+    dimensions = Dimensions(6, 7, 0, 4, 4, 10, 5)
+    labels = torch.ones(3, 10, 5)
+    inputs = ParserInputs(
+        torch.randn(3, 10, 6), torch.randn(3, 10, 7), None, labels, labels, *torch.randn(2, 5, 4)
+    )
+    parser = build_parser(method, dimensions, recipe_for(method, small))
+    output = parser(inputs)
+    terms = parser.loss_terms(output, ParserTargets(labels[:, 0], labels, labels))
+    for modality, logits in (("audio", output.audio_logits), ("visual", output.visual_logits)):
+        summed = torch.nn.functional.softplus(-logits).sum(dim=1).mean()
+        torch.testing.assert_close(terms[f"{modality}_segment"], summed)
+
+
 def test_loss_without_pseudo_labels_says_so() -> None:
     recipe = recipe_for("valorpp", {"width": 16, "heads": 2, "layers": 1})
     parser = build_parser("valorpp", Dimensions(6, 7, 0, 0, 0, 10, 5), recipe)
