@@ -6,19 +6,20 @@ from pathlib import Path
 
 from pipeline.annotations import SPLIT_TABLES, read_names
 from pipeline.checkpoint import read_checkpoint
-from pipeline.comparison import SPLIT, read_comparable
 from pipeline.files import write_text
 from pipeline.parsers.components import components
 from pipeline.parsers.recipes import Recipe
-from pipeline.report.artifacts import TrainedParser
+from pipeline.report.comparable import SPLIT, other_seeds, read_comparable
 from pipeline.report.tables import (
     METRIC_HEADER,
     ResultRow,
     aligned_markdown,
     csv_table,
     parser_row,
+    with_notes,
     write_csv,
 )
+from pipeline.report.trained import TrainedParser
 
 HOW_SCORED = (
     "F1 in percent on the test split: mean ± sample standard deviation over seeds. ✓: the "
@@ -57,7 +58,8 @@ def write_ablation(folders: Iterable[Path], annotations: Path, out: Path) -> str
     Parameters
     ----------
     folders
-        Model folders ``{variant}/seed{S}``, evaluated; variants stand in this order.
+        Model folders ``{variant}/seed{S}``, evaluated; variants stand in this order, and one whose
+        seeds are not the first one's has a note.
     annotations
         Folder of the annotation tables.
     out
@@ -66,10 +68,11 @@ def write_ablation(folders: Iterable[Path], annotations: Path, out: Path) -> str
     Raises
     ------
     PipelineError
-        A file is missing or malformed, or two trainings were not scored on the same videos.
+        A file is missing or malformed, or trainings cannot be compared, see ``read_comparable``.
     """
     total = len(read_names(annotations / SPLIT_TABLES[SPLIT]))
-    variants = [_variant(parsers, total) for parsers in read_comparable(folders).values()]
+    trained = list(read_comparable(folders, are_variants=True).values())
+    variants = [_variant(parsers, trained[0], total) for parsers in trained]
     names = list(components(variants[0].recipe))
     table = _table(names, variants)
     changes = [f"- {variant.row.name}: {variant.changes or 'nothing'}" for variant in variants]
@@ -85,16 +88,17 @@ def write_ablation(folders: Iterable[Path], annotations: Path, out: Path) -> str
     return table
 
 
-def _variant(parsers: Sequence[TrainedParser], total: int) -> Variant:
-    checkpoint = read_checkpoint(parsers[0].folder)
+def _variant(
+    parsers: Sequence[TrainedParser], first: Sequence[TrainedParser], total: int
+) -> Variant:
     return Variant(
-        row=parser_row(parsers, SPLIT, total),
-        recipe=checkpoint.recipe,
-        parameters=checkpoint.build().parameter_count(),
+        row=parser_row(parsers, SPLIT, total, other_seeds(parsers, first)),
+        recipe=parsers[0].recipe,
+        parameters=read_checkpoint(parsers[0].folder).build().parameter_count(),
     )
 
 
-def _table(names: Sequence[str], variants: Iterable[Variant]) -> str:
+def _table(names: Sequence[str], variants: Sequence[Variant]) -> str:
     header = ["Variant", *names, "Seeds", "Videos", "Parameters", *METRIC_HEADER]
     body = [
         [
@@ -107,4 +111,5 @@ def _table(names: Sequence[str], variants: Iterable[Variant]) -> str:
         ]
         for variant in variants
     ]
-    return aligned_markdown(header, body, text_columns=1)
+    table = aligned_markdown(header, body, text_columns=1)
+    return with_notes(table, [(variant.row.name, variant.row.note) for variant in variants])

@@ -6,7 +6,8 @@ seeds what other trainings would.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from pipeline.annotations import SPLIT_TABLES, read_names
 from pipeline.checkpoint import read_checkpoint
 from pipeline.errors import PipelineError
-from pipeline.evaluation import parsed_videos, read_parsed
+from pipeline.evaluation import read_parsed
 from pipeline.files import write_text
 from pipeline.metrics import (
     BOOTSTRAP_DRAWS,
@@ -25,9 +26,11 @@ from pipeline.metrics import (
     percentile_interval,
     score,
 )
-from pipeline.parsers.recipes import Recipe
-from pipeline.report.artifacts import TrainedParser, read_parsers
+from pipeline.report.artifacts import are_calibrated
+from pipeline.report.comparable import SPLIT, other_seeds, read_comparable
 from pipeline.report.tables import (
+    HOW_CALIBRATED,
+    HOW_DESCRIBED,
     METRIC_HEADER,
     PublishedRow,
     ResultRow,
@@ -35,25 +38,29 @@ from pipeline.report.tables import (
     csv_table,
     parser_row,
     published_markdown,
+    with_notes,
     write_csv,
 )
+from pipeline.report.trained import TrainedParser
+from pipeline.store import LABELS_FILE, ShardReader
 from pipeline.vocabulary import Vocabulary
 
-SPLIT = "test"
 # Columns of a score table ``[M, N]`` whose differences are tested.
 TESTED = tuple(
     (column, level, metric)
-    for column, (level, metric) in enumerate(
-        (level, metric) for level in LEVELS for metric in METRICS
-    )
+    for column, (level, metric) in enumerate(product(LEVELS, METRICS))
     if metric in {"type", "event"}
 )
+# How far metrics.json, in percent, may be from the score of the tables beside it: rounding alone.
+TOLERANCE = 1e-6
 
 HOW_COMPARED = (
-    "F1 in percent on the test split, with LLP's published evaluator; every method reads the same "
-    "features and pseudo-labels, and of each training the epoch with the best validation segment "
-    "Type@AV is scored. Mean ± sample standard deviation over seeds. Videos: scored / in the "
-    "split's table. Parameters: those that are trained. Training: wall time of one seed, mean."
+    "F1 in percent on the test split, with LLP's published evaluator. All methods were scored on "
+    "the same videos and, as far as their checkpoints tell, trained on the same features and "
+    "labels; the trainings of a method differ in their seeds alone, and of each the epoch with the "
+    "best validation segment Type@AV is scored. Mean ± sample standard deviation over seeds. "
+    "Videos: scored / in the split's table. Parameters: those that are trained. Training: wall "
+    "time of one seed, mean."
 )
 HOW_RESAMPLED = (
     f"95% percentile bootstrap over videos, {BOOTSTRAP_DRAWS} resamples, of each video's score "
@@ -64,8 +71,8 @@ HOW_TESTED = (
     "resamples of videos for both), and the share of resamples in which the sign is another."
 )
 HOW_PUBLISHED = (
-    "LLP's 1,200 test videos and the published evaluator; one number a work, as printed in its "
-    "source. Inputs: what the method reads; classic is VGGish, ResNet-152 and R(2+1)D."
+    "Published: LLP's 1,200 test videos and the published evaluator; one number a work, as printed "
+    "in its source."
 )
 NOT_COMPARABLE = "Not comparable with the tables above, which are of other videos."
 
@@ -78,8 +85,6 @@ class Standing:
     ----------
     row
         Its scores over seeds, as the result table shows them.
-    inputs
-        What it reads.
     per_video : ``[M, N]``
         All metrics of both levels in percent, averaged over seeds; videos sorted by name.
     parameters
@@ -89,7 +94,6 @@ class Standing:
     """
 
     row: ResultRow
-    inputs: str
     per_video: Floats
     parameters: int
     seconds: float
@@ -131,103 +135,83 @@ def compare(
     published: Sequence[PublishedRow],
     is_llp: bool,
     out: Path,
+    pseudo_labels: Path | None = None,
 ) -> str:
     """Write compare.md and compare.csv; return the leaderboard as text.
 
     Parameters
     ----------
-    folders
-        Model folders ``{method}/seed{S}``, evaluated.
-    annotations, vocabulary
-        Folder of the annotation tables, and the classes.
-    reference
-        The method to which differences are tested.
-    published
-        What other work reports.
-    is_llp
-        Whether the videos are LLP's, so that published results stand in the same table.
+    folders, annotations, vocabulary, reference
+        See ``read_standings``.
+    published, is_llp
+        What other work reports, and whether the videos are LLP's, so that it stands in the same
+        table.
     out
         Folder to write.
+    pseudo_labels
+        Folder of the pseudo-labels, where it should be said how their thresholds were chosen.
 
     Raises
     ------
     PipelineError
-        A file is missing or malformed, two trainings were not scored on the same videos, or the
-        reference is not among the methods.
+        See ``read_standings``.
     """
-    standings = read_standings(folders, annotations, vocabulary)
-    if reference not in standings:
-        raise PipelineError(
-            f"'{reference}' is to be compared with, but trained are {', '.join(standings)}; "
-            "train it or name another in comparison.reference."
-        )
+    standings = read_standings(folders, annotations, vocabulary, reference)
     differences = {
         method: paired_differences(standing.per_video, standings[reference].per_video)
         for method, standing in standings.items()
         if method != reference
     }
-    table = leaderboard(standings.values(), published if is_llp else ())
-    reference_name = standings[reference].row.name
-    parts = ["# Comparison", HOW_COMPARED, *([HOW_PUBLISHED] if is_llp else []), table]
+    board = leaderboard(standings.values(), published if is_llp else ())
+    parts = ["# Comparison", *_how_made(pseudo_labels, is_llp), board]
     parts += ["## Intervals", HOW_RESAMPLED, _interval_table(standings.values())]
     if differences:
-        parts += [
-            f"## Differences to {reference_name}",
-            HOW_TESTED.format(reference=reference_name),
-            _difference_table(standings, differences),
-        ]
+        name = standings[reference].row.name
+        parts += [f"## Differences to {name}", HOW_TESTED.format(reference=name)]
+        parts.append(_difference_table(standings, differences))
     if not is_llp:
         parts += ["## Published results on LLP", NOT_COMPARABLE, HOW_PUBLISHED]
         parts.append(published_markdown(published))
     write_text(out / "compare.md", "\n\n".join(parts) + "\n")
     _write_csv(out / "compare.csv", standings, differences)
-    return table
+    return board
 
 
 def read_standings(
-    folders: Iterable[Path], annotations: Path, vocabulary: Vocabulary
+    folders: Iterable[Path], annotations: Path, vocabulary: Vocabulary, reference: str
 ) -> dict[str, Standing]:
     """Read how every method did, best mean segment Type@AV first.
+
+    Parameters
+    ----------
+    folders
+        Model folders as ``train`` leaves them.
+    annotations, vocabulary
+        Folder of the annotation tables, and the classes.
+    reference
+        The method to which differences are tested.
 
     Raises
     ------
     PipelineError
-        A file is missing or malformed, or two trainings were not scored on the same videos.
+        A file is missing or malformed, trainings cannot be compared (see ``read_comparable``), or
+        the reference is not among the methods.
     """
     parsers = read_comparable(folders)
+    if reference not in parsers:
+        raise PipelineError(
+            f"'{reference}' is to be compared with, but trained are {', '.join(parsers)}; "
+            "train it or name another in comparison.reference."
+        )
     total = len(read_names(annotations / SPLIT_TABLES[SPLIT]))
     standings = {
-        method: _standing(of_method, total, annotations, vocabulary)
+        method: _standing(
+            of_method, other_seeds(of_method, parsers[reference]), total, annotations, vocabulary
+        )
         for method, of_method in parsers.items()
     }
     ranked = sorted(standings, key=lambda method: -_segment_type(standings[method].row))
     return {method: standings[method] for method in ranked}
-
-
-def read_comparable(folders: Iterable[Path]) -> dict[str, tuple[TrainedParser, ...]]:
-    """Read model folders by method, all scored on the same test videos.
-
-    Raises
-    ------
-    PipelineError
-        A file is missing or malformed, or a training was scored on fewer videos than another.
-    """
-    parsers = read_parsers(folders)
-    videos = {
-        parser.folder: set(parsed_videos(parser.folder, SPLIT)[0])
-        for of_method in parsers.values()
-        for parser in of_method
-    }
-    every = set().union(*videos.values())
-    for folder, scored in videos.items():
-        missing = sorted(every - scored)
-        if missing:
-            raise PipelineError(
-                f"'{folder}' was not scored on {len(missing)} of the {len(every)} {SPLIT} videos "
-                f"that others were scored on, the first '{missing[0]}'; predict and evaluate all "
-                "methods on the same videos."
-            )
-    return parsers
 
 
 def paired_differences(scores: Floats, reference: Floats) -> list[Difference]:
@@ -248,55 +232,78 @@ def paired_differences(scores: Floats, reference: Floats) -> list[Difference]:
 
 def leaderboard(standings: Iterable[Standing], published: Iterable[PublishedRow] = ()) -> str:
     """Return standings, with published results among them, as one table, best first."""
-    header = ["Method", "Inputs", "Source", "Seeds", "Videos", "Parameters", "Training"]
-    ranked = [
-        (
-            _segment_type(standing.row),
-            [
-                standing.row.name,
-                standing.inputs,
-                "this run",
-                str(standing.row.seeds),
-                standing.row.coverage,
-                f"{standing.parameters / 1e6:.2f} M",
-                f"{standing.seconds:.0f} s",
-                *map(str, standing.row.cells),
-            ],
-        )
-        for standing in standings
-    ]
-    for row in published:
-        described = [row.method, row.inputs or "–", row.source, *("–",) * 4]
-        place = row.segment[METRICS.index("type")]
-        ranked.append((place, [*described, *map(str, row.cells)]))
+    header = ["Method", "Inputs", "Protocol", "Source", "Seeds", "Videos", "Parameters", "Training"]
+    ranked: list[tuple[float, list[str], str]] = []
+    for standing in standings:
+        row = standing.row
+        described = [row.name, row.inputs, row.protocol, "this run", str(row.seeds), row.coverage]
+        described += [f"{standing.parameters / 1e6:.2f} M", f"{standing.seconds:.0f} s"]
+        ranked.append((_segment_type(row), [*described, *map(str, row.cells)], row.note))
+    for work in published:
+        described = [work.method, work.inputs or "–", work.protocol, work.source, *("–",) * 4]
+        place = work.segment[METRICS.index("type")]
+        ranked.append((place, [*described, *map(str, work.cells)], work.note))
     ranked.sort(key=lambda placed: -placed[0])
-    body = [cells for _, cells in ranked]
-    return aligned_markdown([*header, *METRIC_HEADER], body, text_columns=3)
+    body = [cells for _, cells, _ in ranked]
+    table = aligned_markdown([*header, *METRIC_HEADER], body, text_columns=4)
+    return with_notes(table, [(f"{cells[0]} ({cells[3]})", note) for _, cells, note in ranked])
+
+
+def _how_made(pseudo_labels: Path | None, is_llp: bool) -> list[str]:
+    """Return what stands above the leaderboard."""
+    parts = [HOW_COMPARED, HOW_DESCRIBED]
+    if pseudo_labels is not None:
+        with ShardReader(pseudo_labels / LABELS_FILE) as labels:
+            parts += [HOW_CALIBRATED] if are_calibrated(labels.meta) else []
+    return parts + ([HOW_PUBLISHED] if is_llp else [])
 
 
 def _standing(
-    parsers: Sequence[TrainedParser], total: int, annotations: Path, vocabulary: Vocabulary
+    parsers: Sequence[TrainedParser],
+    note: str,
+    total: int,
+    annotations: Path,
+    vocabulary: Vocabulary,
 ) -> Standing:
-    checkpoint = read_checkpoint(parsers[0].folder)
-    tables = [_score_table(parser.folder, annotations, vocabulary) for parser in parsers]
+    scored = [_scored_again(parser, annotations, vocabulary) for parser in parsers]
     seconds = [sum(epoch["seconds"] for epoch in parser.curve) for parser in parsers]
     return Standing(
-        row=parser_row(parsers, SPLIT, total),
-        inputs=_inputs(checkpoint.recipe),
-        per_video=np.mean(tables, axis=0),
-        parameters=checkpoint.build().parameter_count(),
+        row=parser_row([parser for parser, _ in scored], SPLIT, total, note),
+        per_video=np.mean([table for _, table in scored], axis=0),
+        parameters=read_checkpoint(parsers[0].folder).build().parameter_count(),
         seconds=float(np.mean(seconds)),
     )
 
 
-def _score_table(folder: Path, annotations: Path, vocabulary: Vocabulary) -> Floats:
-    """Return scores ``[M, N]`` in percent, videos sorted by name."""
-    parsed = read_parsed(folder, SPLIT, annotations, vocabulary)
-    return 100 * score(*parsed.truth, *parsed.predicted).table[:, np.argsort(parsed.names)]
+def _scored_again(
+    parser: TrainedParser, annotations: Path, vocabulary: Vocabulary
+) -> tuple[TrainedParser, Floats]:
+    """Score a parser's test predictions: all numbers of a comparison come from here.
 
+    Returns
+    -------
+    tuple
+        The parser with these scores alone, and those of its videos ``[M, N]`` in percent, sorted
+        by name.
 
-def _inputs(recipe: Recipe) -> str:
-    return "CLAP, CLIP, R(2+1)D" if recipe.motion else "CLAP, CLIP"
+    Raises
+    ------
+    PipelineError
+        Its metrics.json, from which report and ablation are made, says something else.
+    """
+    parsed = read_parsed(parser.folder, SPLIT, annotations, vocabulary)
+    scores = score(*parsed.truth, *parsed.predicted)
+    metrics, said = scores.metrics(), parser.evaluations[SPLIT]["metrics"]
+    for level, metric in product(LEVELS, METRICS):
+        if abs(metrics[level][metric] - said[level][metric]) > TOLERANCE:
+            raise PipelineError(
+                f"'{parser.folder / 'metrics.json'}' says {said[level][metric]:.4f} for {SPLIT} "
+                f"{level} {metric}, but the events beside it score {metrics[level][metric]:.4f} "
+                "on these annotations; evaluate again."
+            )
+    evaluations = {SPLIT: {"videos": len(parsed.names), "metrics": metrics}}
+    by_name = np.argsort(parsed.names)
+    return replace(parser, evaluations=evaluations), 100 * scores.table[:, by_name]
 
 
 def _segment_type(row: ResultRow) -> float:
@@ -333,20 +340,16 @@ def _write_csv(
 ) -> None:
     """Write a row a method, unrounded; the reference's differences are empty."""
     header, rows = csv_table(standing.row for standing in standings.values())
-    header += ["inputs", "parameters", "training_seconds"]
-    for level in LEVELS:
-        for metric in METRICS:
-            header += [f"{level}_{metric}_low", f"{level}_{metric}_high"]
+    header += ["inputs", "protocol", "parameters", "training_seconds"]
+    for level, metric in product(LEVELS, METRICS):
+        header += [f"{level}_{metric}_low", f"{level}_{metric}_high"]
     for _, level, metric in TESTED:
         name = f"{level}_{metric}_difference"
         header += [name, f"{name}_low", f"{name}_high", f"{name}_flips"]
     for row, (method, standing) in zip(rows, standings.items(), strict=True):
-        row += [standing.inputs, standing.parameters, standing.seconds]
+        row += [standing.row.inputs, standing.row.protocol]
+        row += [standing.parameters, standing.seconds]
         row += [end for interval in standing.intervals() for end in interval]
-        tested: list[float | None] = [
-            value
-            for gap in differences.get(method, ())
-            for value in (gap.mean, gap.low, gap.high, gap.flips)
-        ]
+        tested = [value for gap in differences.get(method, ()) for value in astuple(gap)]
         row += tested or [None] * (4 * len(TESTED))
     write_csv(path, header, rows)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.annotations import (
@@ -20,7 +21,7 @@ from pipeline.annotations import (
 )
 from pipeline.errors import PipelineError
 from pipeline.files import write_json
-from pipeline.metrics import LEVELS, METRICS, score
+from pipeline.metrics import LEVELS, METRICS, Floats, score
 from pipeline.store import ShardReader
 from pipeline.vocabulary import Vocabulary
 
@@ -66,22 +67,15 @@ def evaluate_arrays(
     per_video = scores.per_video["segment"]["audio"]
     if len(per_video) != len(names):
         raise ValueError(f"the labels are of {len(per_video)} videos, the names {len(names)}")
-    per_class = {
-        level: {
-            modality: {
-                name: None if math.isnan(f1) else 100 * f1
-                for name, f1 in zip(vocabulary.names, by_class.tolist(), strict=True)
-            }
-            for modality, by_class in by_modality.items()
-        }
-        for level, by_modality in scores.per_class.items()
-    }
     return {
         "split": split,
         "videos": len(names),
         "metrics": scores.metrics(),
         "intervals": scores.intervals(),
-        "per_class": per_class,
+        "per_class": {
+            level: {modality: _by_name(f1, vocabulary) for modality, f1 in by_modality.items()}
+            for level, by_modality in scores.per_class.items()
+        },
     }
 
 
@@ -119,15 +113,14 @@ def evaluate_tables(
         raise PipelineError(f"'{videos}' lists no video; give the table of a split.")
     if segments < 1:
         raise PipelineError(f"{segments} segments a video cannot be scored; give 1 or more.")
-    size = (segments, len(vocabulary))
-    truth_labels = [
-        events_to_segments(read_events(path, vocabulary), names, *size) for path in truth
-    ]
-    predicted_labels: list[Labels] = []
+    events = {path: read_events(path, vocabulary) for path in (*truth, *predicted)}
     for path in predicted:
-        events = read_events(path, vocabulary)
-        _warn_of_strangers(path, events, names, videos)
-        predicted_labels.append(events_to_segments(events, names, *size))
+        _warn_of_strangers(path, events[path], names, videos)
+    size = segments, len(vocabulary)
+    truth_labels, predicted_labels = (
+        [events_to_segments(events[path], names, *size) for path in pair]
+        for pair in (truth, predicted)
+    )
     split = videos.stem.removeprefix("AVVP_")
     return evaluate_arrays(split, names, truth_labels, predicted_labels, vocabulary)
 
@@ -140,13 +133,13 @@ class Parsed:
     ----------
     names
         The N videos that were parsed, those without any predicted event too.
-    truth, predicted : ``(audio, visual)``
-        Labels ``[N, T, C]`` each.
+    truth, predicted : ``[2, N, T, C]``
+        Labels, audio before visual.
     """
 
     names: tuple[str, ...]
-    truth: tuple[Labels, ...]
-    predicted: tuple[Labels, ...]
+    truth: Labels
+    predicted: Labels
 
 
 def read_parsed(folder: Path, split: str, annotations: Path, vocabulary: Vocabulary) -> Parsed:
@@ -170,14 +163,28 @@ def read_parsed(folder: Path, split: str, annotations: Path, vocabulary: Vocabul
         A file is missing or malformed.
     """
     names, segments = parsed_videos(folder, split)
-
-    def labels(path: Path) -> Labels:
-        return events_to_segments(read_events(path, vocabulary), names, segments, len(vocabulary))
-
+    truth = [annotations / table for table in EVENT_TABLES.values()]
+    predicted = [folder / f"predicted_{split}_{modality}.csv" for modality in EVENT_TABLES]
     return Parsed(
         names,
-        tuple(labels(annotations / table) for table in EVENT_TABLES.values()),
-        tuple(labels(folder / f"predicted_{split}_{modality}.csv") for modality in EVENT_TABLES),
+        read_labels(truth, names, segments, vocabulary),
+        read_labels(predicted, names, segments, vocabulary),
+    )
+
+
+def read_labels(
+    tables: Iterable[Path], names: Sequence[str], segments: int, vocabulary: Vocabulary
+) -> Labels:
+    """Read event tables as labels of N videos, one table a modality.
+
+    Returns
+    -------
+    ndarray ``[2, N, T, C]``
+        In the order of ``tables``.
+    """
+    size = segments, len(vocabulary)
+    return np.stack(
+        [events_to_segments(read_events(path, vocabulary), names, *size) for path in tables]
     )
 
 
@@ -222,6 +229,14 @@ def summary(evaluation: dict[str, Any], total: int | None = None) -> str:
         scores = evaluation["metrics"][level]
         lines.append(f"{level:8}" + "".join(f"{scores[metric]:14.1f}" for metric in METRICS))
     return "\n".join(lines)
+
+
+def _by_name(f1: Floats, vocabulary: Vocabulary) -> dict[str, float | None]:
+    """Return each class's F1 ``[C]`` in percent by name, None for one that does not occur."""
+    return {
+        name: None if math.isnan(value) else 100 * value
+        for name, value in zip(vocabulary.names, f1.tolist(), strict=True)
+    }
 
 
 def _warn_of_strangers(

@@ -9,7 +9,7 @@ from pipeline.cli.arguments import add_annotations
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the stage's arguments."""
     add = parser.add_argument
-    add("--models", type=Path, nargs="+", required=True, help="model folders VARIANT/seedS")
+    add("--models", type=Path, nargs="+", required=True, help="folders VARIANT/seedS or VARIANT")
     add_annotations(parser)
     add("--out", type=Path, required=True, help="folder of ablation.md and ablation.csv")
 

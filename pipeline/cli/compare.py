@@ -9,8 +9,14 @@ from pipeline.cli.arguments import add_annotations, add_published, add_vocabular
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the stage's arguments."""
     add = parser.add_argument
-    add("--models", type=Path, nargs="+", required=True, help="model folders METHOD/seedS")
+    add("--models", type=Path, nargs="+", required=True, help="model folders, as train leaves them")
     add_annotations(parser)
+    add(
+        "--pseudo-labels",
+        type=Path,
+        metavar="DIR",
+        help="folder of the run's pseudo-labels, to say whether they are calibrated",
+    )
     add("--reference", default="link", help="method that differences are to (default: link)")
     add_vocabulary(parser)
     add_published(parser)
@@ -31,5 +37,6 @@ def run(arguments: argparse.Namespace) -> None:
         read_published(arguments.published),
         arguments.dataset == "llp",
         arguments.out,
+        arguments.pseudo_labels,
     )
     print(table)

@@ -1,8 +1,7 @@
 """What a run left behind, as the report reads it."""
 
 import csv
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,23 +9,22 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.annotations import (
-    EVENT_TABLES,
-    SPLIT_TABLES,
-    Labels,
-    events_to_segments,
-    read_events,
-    read_names,
-)
+from pipeline.annotations import EVENT_TABLES, SPLIT_TABLES, Labels, read_names
 from pipeline.errors import PipelineError
+from pipeline.evaluation import Parsed, read_labels, read_parsed
 from pipeline.files import existing_file
-from pipeline.metrics import LEVELS, METRICS
 from pipeline.parsers.registry import METHODS
 from pipeline.pseudo_labels import fixed_thresholds
+from pipeline.report.trained import (
+    Evaluation,
+    TrainedParser,
+    checked,
+    read_json,
+    read_parsers,
+    require_splits,
+)
 from pipeline.store import LABELS_FILE, Shard, read_shard
 from pipeline.vocabulary import MODALITIES, Vocabulary, read_vocabulary
-
-Evaluation = dict[str, Any]
 
 SPLITS = ("test", "val")
 
@@ -74,34 +72,6 @@ class Sources:
 
 
 @dataclass(frozen=True)
-class TrainedParser:
-    """One method trained with one seed.
-
-    Attributes
-    ----------
-    method, seed
-        Which one.
-    folder
-        Its model folder.
-    evaluations
-        Split to evaluation (see ``pipeline.evaluation``).
-    curve
-        One row per epoch: column to value.
-    """
-
-    method: str
-    seed: int
-    folder: Path
-    evaluations: Mapping[str, Evaluation]
-    curve: tuple[Mapping[str, float], ...]
-
-    @property
-    def display_name(self) -> str:
-        """The method's name as tables and plots show it."""
-        return METHODS[self.method].display_name if self.method in METHODS else self.method
-
-
-@dataclass(frozen=True)
 class Artifacts:
     """A run's results.
 
@@ -118,7 +88,7 @@ class Artifacts:
     split_names
         Split to the names of its weak table.
     labels
-        The pseudo-labels of the videos that both encoders kept, thus those that were evaluated.
+        The pseudo-labels of the videos that both encoders kept.
     """
 
     sources: Sources
@@ -143,26 +113,25 @@ class Artifacts:
     @property
     def is_calibrated(self) -> bool:
         """Whether the pseudo-labels' thresholds were chosen on validation videos."""
-        return self.labels.meta.get("thresholds") == "calibrated"
+        return are_calibrated(self.labels.meta)
 
     @cached_property
-    def labelled(self) -> frozenset[str]:
-        """Names of the videos that have pseudo-labels."""
-        return frozenset(self.labels.names)
+    def parsed(self) -> Mapping[str, list[Parsed]]:
+        """Split to what each seed of the headline method predicted, all for the same videos.
+
+        They need not be all videos that have labels: fewer may have the features that it reads.
+        """
+        return {split: self._read_parsed(split) for split in SPLITS}
 
     def names(self, split: str) -> tuple[str, ...]:
-        """Return the N videos of a split that were evaluated, in table order."""
-        return tuple(name for name in self.split_names[split] if name in self.labelled)
+        """Return the N videos of a split that have pseudo-labels, in table order."""
+        labelled = set(self.labels.names)
+        return tuple(name for name in self.split_names[split] if name in labelled)
 
     def truth(self, split: str) -> Labels:
-        """Return a split's annotated events as labels ``[2, N, T, C]``."""
-        folder = self.sources.annotations
-        return self._read(split, *(folder / EVENT_TABLES[modality] for modality in MODALITIES))
-
-    def predictions(self, parser: TrainedParser, split: str) -> Labels:
-        """Return a parser's predictions for a split as labels ``[2, N, T, C]``."""
-        names = (f"predicted_{split}_{modality}.csv" for modality in MODALITIES)
-        return self._read(split, *(parser.folder / name for name in names))
+        """Return the annotated events of the videos with pseudo-labels as ``[2, N, T, C]``."""
+        tables = [self.sources.annotations / table for table in EVENT_TABLES.values()]
+        return read_labels(tables, self.names(split), self.segments, self.vocabulary)
 
     def pseudo_labels(self, split: str) -> Labels:
         """Return a split's unmasked pseudo-labels ``[2, N, T, C]``."""
@@ -177,11 +146,16 @@ class Artifacts:
         labels: Labels = (logits > fixed[:, None, None]).astype(np.uint8)
         return labels
 
-    def _read(self, split: str, *tables: Path) -> Labels:
-        size = (self.names(split), self.segments, len(self.vocabulary))
-        return np.stack(
-            [events_to_segments(read_events(path, self.vocabulary), *size) for path in tables]
-        )
+    def _read_parsed(self, split: str) -> list[Parsed]:
+        where = self.sources.annotations, self.vocabulary
+        found = [read_parsed(parser.folder, split, *where) for parser in self.headline]
+        for parser, parsed in zip(self.headline, found, strict=True):
+            if parsed.names != found[0].names:
+                raise PipelineError(
+                    f"'{parser.folder}' was scored on other {split} videos than "
+                    f"'{self.headline[0].folder}'; predict and evaluate both on the same."
+                )
+        return found
 
 
 def read_artifacts(sources: Sources) -> Artifacts:
@@ -192,16 +166,14 @@ def read_artifacts(sources: Sources) -> Artifacts:
     PipelineError
         A file is missing or malformed, or no parser has been trained and evaluated.
     """
-    quality = read_json(sources.pseudo_labels / "quality.json")
-    _require_splits(quality, sources.pseudo_labels / "quality.json")
+    quality_file = sources.pseudo_labels / "quality.json"
+    quality = read_json(quality_file)
+    require_splits(quality, quality_file)
     return Artifacts(
         sources=sources,
         vocabulary=read_vocabulary(sources.vocabulary),
         parsers=_read_all_parsers(sources.models),
-        quality={
-            split: _checked(quality[split], f"{sources.pseudo_labels}/quality.json")
-            for split in SPLITS
-        },
+        quality={split: checked(quality[split], quality_file) for split in SPLITS},
         split_names={
             split: tuple(read_names(sources.annotations / table))
             for split, table in SPLIT_TABLES.items()
@@ -210,18 +182,9 @@ def read_artifacts(sources: Sources) -> Artifacts:
     )
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file of a run.
-
-    Raises
-    ------
-    PipelineError
-        The file is missing or not JSON.
-    """
-    try:
-        return json.loads(existing_file(path, "a result of the run").read_text("utf-8"))
-    except ValueError as error:
-        raise PipelineError(f"'{path}' is not JSON ({error}); run its stage again.") from None
+def are_calibrated(meta: Mapping[str, str]) -> bool:
+    """Whether pseudo-labels' thresholds were chosen on validation videos, as their file says."""
+    return meta.get("thresholds") == "calibrated"
 
 
 def read_tsv(path: Path) -> list[dict[str, str]]:
@@ -230,78 +193,14 @@ def read_tsv(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
-def read_parsers(folders: Iterable[Path]) -> dict[str, tuple[TrainedParser, ...]]:
-    """Read model folders ``{method}/seed{S}``, grouped by method, each method's sorted by seed.
-
-    Raises
-    ------
-    PipelineError
-        A folder lacks its curve or its scores, or they are malformed.
-    """
-    found: dict[str, list[TrainedParser]] = {}
-    for folder in folders:
-        parser = _read_parser(folder)
-        found.setdefault(parser.method, []).append(parser)
-    return {
-        method: tuple(sorted(parsers, key=lambda parser: parser.seed))
-        for method, parsers in found.items()
-    }
-
-
 def _read_all_parsers(models: Path) -> dict[str, tuple[TrainedParser, ...]]:
-    """Read every model folder of a run, methods in the registry's order and others after them."""
+    """Read every model folder of a run, methods in the registry's order."""
     found = read_parsers(sorted(path.parent for path in models.glob("*/seed*/metrics.json")))
     if not found:
         raise PipelineError(
             f"'{models}' has no METHOD/seedS/metrics.json; train a parser before the report."
         )
-    return {method: found[method] for method in (*METHODS, *found) if method in found}
-
-
-def _read_parser(folder: Path) -> TrainedParser:
-    path = folder / "curve.csv"
-    with existing_file(path, "a training curve").open(encoding="utf-8", newline="") as file:
-        try:
-            curve = tuple(
-                {key: float(value) for key, value in row.items()} for row in csv.DictReader(file)
-            )
-            seed = int(folder.name.removeprefix("seed"))
-        except (TypeError, ValueError) as error:
-            raise PipelineError(
-                f"'{path}' is not the training curve of a seed ({error}); train again."
-            ) from None
-    evaluations = read_json(folder / "metrics.json")
-    _require_splits(evaluations, folder / "metrics.json")
-    evaluations = _checked(evaluations, f"{folder}/metrics.json")
-    return TrainedParser(folder.parent.name, seed, folder, evaluations, curve)
-
-
-def _require_splits(value: Any, path: Path) -> None:
-    absent = [split for split in SPLITS if not isinstance(value, dict) or split not in value]
-    if absent:
-        raise PipelineError(
-            f"'{path}' has no evaluation of '{absent[0]}'; the report needs scored videos of "
-            f"{' and '.join(SPLITS)}."
-        )
-
-
-def _checked(evaluations: Any, where: str) -> dict[str, Evaluation]:
-    """Return evaluations by name when each has all that the report shows."""
-    try:
-        for evaluation in evaluations.values():
-            int(evaluation["videos"])
-            for level in LEVELS:
-                for modality in MODALITIES:
-                    dict(evaluation["per_class"][level][modality])
-                for metric in METRICS:
-                    float(evaluation["metrics"][level][metric])
-                    low, high = evaluation["intervals"][level][metric]
-                    float(low), float(high)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise PipelineError(
-            f"'{where}' is not an evaluation ({type(error).__name__}: {error}); evaluate again."
-        ) from None
-    return dict(evaluations)
+    return {method: found[method] for method in METHODS if method in found}
 
 
 def _mean_validation_type(parsers: tuple[TrainedParser, ...]) -> float:

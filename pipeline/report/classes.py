@@ -32,10 +32,10 @@ Row = tuple[str, float | None, float | None, float | None, float | None]
 
 def per_class_plots(artifacts: Artifacts) -> list[Plot]:
     """Return each class's F1 on test videos, a figure per modality."""
-    truth = artifacts.truth("test")
-    trainings = [artifacts.predictions(parser, "test") for parser in artifacts.headline]
+    parsed = artifacts.parsed["test"]
+    truth = parsed[0].truth
     return [
-        _plot(artifacts, modality, truth[track], [labels[track] for labels in trainings])
+        _plot(artifacts, modality, truth[track], [each.predicted[track] for each in parsed])
         for track, modality in enumerate(MODALITIES)
     ]
 

@@ -20,20 +20,15 @@ DARKEST = 0.4
 
 def confusion_plots(artifacts: Artifacts) -> list[Plot]:
     """Return the confusion of the headline method and of the pseudo-labels on test videos."""
-    truth = artifacts.truth("test")
-    parsers = artifacts.headline
-    predicted = [artifacts.predictions(parser, "test") for parser in parsers]
-    labels = artifacts.pseudo_labels("test")
-    method = parsers[0].display_name
-    whose = f"{method}, {seeds(len(parsers))}"
+    parsed = artifacts.parsed["test"]
+    method = artifacts.headline[0].display_name
+    whose = f"{method}, {seeds(len(parsed))}"
+    of_method = mean_confusion(parsed[0].truth, [each.predicted for each in parsed])
+    of_labels = mean_confusion(artifacts.truth("test"), [artifacts.pseudo_labels("test")])
+    labels = "pseudo-labels"
     return [
-        _plot("modality_confusion", method, whose, mean_confusion(truth, predicted)),
-        _plot(
-            "modality_confusion_labels",
-            "pseudo-labels",
-            "the pseudo-labels",
-            mean_confusion(truth, [labels]),
-        ),
+        _plot("modality_confusion", method, whose, of_method),
+        _plot("modality_confusion_labels", labels, f"the {labels}", of_labels),
     ]
 
 

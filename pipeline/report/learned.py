@@ -1,18 +1,13 @@
 """What LINK has learned that has a name: the gates of CMIM, μ, and how TSAM weighs segments."""
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 
-from pipeline.errors import PipelineError
-from pipeline.files import existing_file
-from pipeline.report.artifacts import Artifacts, TrainedParser
+from pipeline.report.artifacts import Artifacts
 from pipeline.report.drawing import (
     COLOURS,
     INK,
@@ -30,7 +25,8 @@ from pipeline.report.drawing import (
     to_svg,
 )
 from pipeline.report.tables import cell
-from pipeline.store import CHECKPOINT_FILE, CHECKPOINT_HEADER, read_shard
+from pipeline.report.trained import TrainedParser, read_checkpoint_header
+from pipeline.store import read_shard
 from pipeline.vocabulary import MODALITIES
 
 # What a direction of CMIM is called: the modality that is changed, and where it looks.
@@ -58,16 +54,9 @@ def learned_plots(artifacts: Artifacts) -> list[Plot]:
     """Return the figures of the headline method, as far as it has such weights."""
     gates = {parser.seed: read_gates(parser.folder) for parser in artifacts.headline}
     plots = [_gates_plot(artifacts.headline[0], gates)] if any(gates.values()) else []
-    weights = [
-        read_attention(parser.folder, artifacts.names("test")) for parser in artifacts.headline
-    ]
+    weights = [read_attention(parser.folder) for parser in artifacts.headline]
     known = [attention for attention in weights if attention is not None]
     return plots + ([_attention_plot(artifacts, known)] if known else [])
-
-
-def read_recipe(folder: Path) -> dict[str, Any]:
-    """Return the options that a checkpoint was trained with."""
-    return dict(_read_checkpoint(folder, ())[0]["recipe"])
 
 
 def read_gates(folder: Path) -> list[Gate]:
@@ -81,7 +70,7 @@ def read_gates(folder: Path) -> list[Gate]:
         The checkpoint is missing or broken.
     """
     names = [f"{modality}_cmim.{gate}" for modality in MODALITIES for gate in ("alpha", "beta")]
-    header, weights = _read_checkpoint(folder, [*names, "mu"])
+    header, weights = read_checkpoint_header(folder, [*names, "mu"])
     recipe, gates = header["recipe"], []
     for modality, direction in DIRECTIONS.items():
         if f"{modality}_cmim.alpha" in weights:
@@ -97,10 +86,9 @@ def read_gates(folder: Path) -> list[Gate]:
     return gates
 
 
-def read_attention(folder: Path, names: Sequence[str]) -> NDArray[np.float32] | None:
+def read_attention(folder: Path) -> NDArray[np.float32] | None:
     """Return the weights of test videos' segments ``[N, 2, T]``; None of other methods."""
-    shard = read_shard(folder / "probabilities_test.safetensors").select(names)
-    return shard.arrays.get("attention")
+    return read_shard(folder / "probabilities_test.safetensors").arrays.get("attention")
 
 
 def mean_attention(
@@ -124,20 +112,6 @@ def mean_attention(
     with np.errstate(invalid="ignore"):
         mean: NDArray[np.float64] = (attention * masks).sum(axis=1) / masks.sum(axis=1)
     return mean
-
-
-def _read_checkpoint(
-    folder: Path, names: Iterable[str]
-) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Return a checkpoint's header and some of its weights, without torch."""
-    path = existing_file(folder / CHECKPOINT_FILE, "a checkpoint")
-    try:
-        with safe_open(str(path), framework="numpy") as file:
-            header: dict[str, Any] = json.loads((file.metadata() or {})[CHECKPOINT_HEADER])
-            known = set(file.keys())
-            return header, {name: file.get_tensor(name) for name in names if name in known}
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise PipelineError(f"'{path}' is not a whole checkpoint ({error}); train again.") from None
 
 
 def _gates_plot(parser: TrainedParser, gates: Mapping[int, Sequence[Gate]]) -> Plot:
@@ -174,7 +148,7 @@ def _gates_plot(parser: TrainedParser, gates: Mapping[int, Sequence[Gate]]) -> P
 
 def _attention_plot(artifacts: Artifacts, trainings: Sequence[NDArray[np.float32]]) -> Plot:
     name, title = "learned_attention", "Weight of each second by TSAM, test videos"
-    has_event = artifacts.truth("test").any(axis=3)
+    has_event = artifacts.parsed["test"][0].truth.any(axis=3)
     means = [
         np.mean([mean_attention(each[:, row], has_event[row]) for each in trainings], axis=0)
         for row in range(len(MODALITIES))

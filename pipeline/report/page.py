@@ -29,6 +29,8 @@ from pipeline.report.plots import (
 from pipeline.report.provenance import PROVENANCE_FILE, StageCost, facts, provenance, read_costs
 from pipeline.report.quality import DataQuality, data_quality, read_oddities
 from pipeline.report.tables import (
+    HOW_CALIBRATED,
+    HOW_DESCRIBED,
     PublishedRow,
     ResultRow,
     csv_table,
@@ -97,13 +99,15 @@ def write_report(sources: Sources, out: Path) -> Report:
         plot.write(out)
     write_timeline_png(showcase(ranked), out / "timeline.png")
     write_browser_tables(out, ranked)
-    _write_tables(out, rows, published, quality, costs, sources.is_llp)
+    _write_tables(out, artifacts, rows, published, quality, costs)
     context = {
         "rows": rows,
         "headline": _headline(artifacts, rows["test"]),
         "published": published,
         "is_llp": sources.is_llp,
         "how_scored": HOW_SCORED,
+        "how_calibrated": HOW_CALIBRATED if artifacts.is_calibrated else "",
+        "how_described": HOW_DESCRIBED,
         "published_title": PUBLISHED_TITLE,
         "not_comparable": NOT_COMPARABLE,
         "plots": plots,
@@ -162,21 +166,23 @@ def _headline(artifacts: Artifacts, rows: Sequence[ResultRow]) -> dict[str, Resu
 
 def _write_tables(
     out: Path,
+    artifacts: Artifacts,
     rows: dict[str, list[ResultRow]],
     published: Sequence[PublishedRow],
     quality: DataQuality,
     costs: Sequence[StageCost],
-    is_llp: bool,
 ) -> None:
     parts = [
         "# Results",
         HOW_SCORED,
+        *([HOW_CALIBRATED] if artifacts.is_calibrated else []),
         "## Test",
         markdown(rows["test"]),
         "## Validation",
         markdown(rows["val"]),
         f"## {PUBLISHED_TITLE}",
-        *([] if is_llp else [NOT_COMPARABLE]),
+        *([] if artifacts.sources.is_llp else [NOT_COMPARABLE]),
+        HOW_DESCRIBED,
         published_markdown(published),
     ]
     write_text(out / "results.md", "\n\n".join(parts) + "\n")

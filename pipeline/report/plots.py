@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from pipeline.metrics import LEVELS, METRICS, score
-from pipeline.report.artifacts import Artifacts, Evaluation, TrainedParser
+from pipeline.report.artifacts import Artifacts
 from pipeline.report.drawing import (
     COLOURS,
     INK,
@@ -27,6 +27,7 @@ from pipeline.report.drawing import (
     style,
     to_svg,
 )
+from pipeline.report.trained import Evaluation, TrainedParser
 
 BEFORE = (
     ", at the vocabulary's thresholds, which are fit for the encoders they were published with, "

@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pipeline.errors import PipelineError
 from pipeline.files import atomic_path, existing_file
 from pipeline.metrics import LEVELS, METRICS
-from pipeline.report.artifacts import Artifacts, Evaluation, TrainedParser
+from pipeline.report.artifacts import Artifacts
+from pipeline.report.trained import Evaluation, TrainedParser
 
 METRIC_TITLES = {
     "audio": "A",
@@ -32,6 +33,15 @@ PSEUDO_LABEL_TITLES = {
     "masked": "Pseudo-labels, masked (oracle)",
 }
 ORACLE_NOTE = "masked with the scored videos' own weak labels, which no parser is given"
+HOW_CALIBRATED = (
+    "The thresholds of this run's pseudo-labels were chosen on the annotated events of the "
+    "validation videos: methods that read pseudo-labels rest on these dense labels too."
+)
+HOW_DESCRIBED = (
+    "Inputs: what the method reads; classic is VGGish, ResNet-152 and R(2+1)D. Protocol: whether "
+    "one video-level probability (gate g) or one of each modality (gates p) lets a class count, "
+    "and from which value on; segments have the same threshold where no other is given."
+)
 
 FiveScores = Annotated[list[float], Field(min_length=len(METRICS), max_length=len(METRICS))]
 
@@ -71,6 +81,8 @@ class ResultRow:
         Number of trainings; 0 where nothing was trained.
     videos, total
         Videos that were scored, and those of the split's table.
+    inputs, protocol
+        Of a parser: what it reads, and how its probabilities become events.
     note
         What a reader must know about the row.
     """
@@ -81,6 +93,8 @@ class ResultRow:
     seeds: int
     videos: int
     total: int
+    inputs: str = ""
+    protocol: str = ""
     note: str = ""
 
     @property
@@ -95,13 +109,14 @@ class ResultRow:
 
 
 class PublishedRow(BaseModel):
-    """A row of published.yaml: what other work reports on LLP's test split, in percent."""
+    """A row of published.yaml, which says what each key is, in percent."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     method: str
     year: int | None
     inputs: str | None
+    protocol: str
     segment: FiveScores
     event: FiveScores
     source: str
@@ -147,13 +162,17 @@ def result_rows(artifacts: Artifacts, split: str) -> list[ResultRow]:
     return rows + [parser_row(parsers, split, total) for parsers in artifacts.parsers.values()]
 
 
-def parser_row(parsers: Sequence[TrainedParser], split: str, total: int) -> ResultRow:
+def parser_row(
+    parsers: Sequence[TrainedParser], split: str, total: int, note: str = ""
+) -> ResultRow:
     """Return the row of one method, from its trainings with several seeds.
 
     ``total`` is the number of videos in the split's table.
     """
+    first = parsers[0]
     evaluations = [parser.evaluations[split] for parser in parsers]
-    return _row(parsers[0].display_name, split, evaluations, len(parsers), total)
+    row = _row(first.display_name, split, evaluations, len(parsers), total)
+    return replace(row, inputs=first.inputs, protocol=first.protocol, note=note)
 
 
 def _row(
@@ -183,13 +202,30 @@ def markdown(rows: Sequence[ResultRow]) -> str:
 
 
 def published_markdown(rows: Sequence[PublishedRow]) -> str:
-    """Return published rows as a Markdown table."""
-    header = ["Method", "Inputs", "Source", "Year", *METRIC_HEADER]
+    """Return published rows as a Markdown table, and their notes below it."""
+    header = ["Method", "Inputs", "Protocol", "Source", "Year", *METRIC_HEADER]
     body = [
-        [row.method, row.inputs or "–", row.source, str(row.year or "–"), *map(str, row.cells)]
+        [
+            row.method,
+            row.inputs or "–",
+            row.protocol,
+            row.source,
+            str(row.year or "–"),
+            *map(str, row.cells),
+        ]
         for row in rows
     ]
-    return aligned_markdown(header, body, text_columns=3)
+    table = aligned_markdown(header, body, text_columns=4)
+    return with_notes(table, [(row.method, row.note) for row in rows])
+
+
+def with_notes(table: str, notes: Iterable[tuple[str, str]]) -> str:
+    """Return a table and, as a list below it, what a reader must know of its rows.
+
+    ``notes`` are names and notes; a row without one has an empty note.
+    """
+    lines = [f"- {name}: {note}." for name, note in notes if note]
+    return "\n\n".join([table, *(["\n".join(lines)] if lines else [])])
 
 
 def aligned_markdown(header: list[str], body: list[list[str]], text_columns: int) -> str:

@@ -93,12 +93,11 @@ def ranked_timelines(artifacts: Artifacts) -> list[Timeline]:
 
 
 def _timelines(artifacts: Artifacts, split: str) -> Iterator[Timeline]:
-    truth = artifacts.truth(split)
-    predicted = artifacts.predictions(artifacts.headline[0], split)
-    by_level = score(*truth, *predicted).per_video
+    parsed = artifacts.parsed[split][0]
+    by_level = score(*parsed.truth, *parsed.predicted).per_video
     scores = (100 * np.stack([by_level[level]["type"] for level in LEVELS])).T.tolist()
-    for row, (name, (f1, event_f1)) in enumerate(zip(artifacts.names(split), scores, strict=True)):
-        labels = truth[:, row], predicted[:, row]
+    for row, (name, (f1, event_f1)) in enumerate(zip(parsed.names, scores, strict=True)):
+        labels = parsed.truth[:, row], parsed.predicted[:, row]
         yield Timeline(name, split, f1, event_f1, *labels, artifacts.vocabulary.names)
 
 

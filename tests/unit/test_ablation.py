@@ -174,3 +174,33 @@ def test_variants_scored_on_other_videos_are_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(PipelineError, match="was not scored on 3 of the 6"):
         write_ablation([whole, few], annotations, tmp_path)
+
+
+def test_variants_go_by_their_folders(tmp_path: Path) -> None:
+    annotations = write_annotations(tmp_path / "annotations")
+    folders = [
+        write_model(tmp_path / "link" / "seed0", annotations, true_labels()),
+        write_model(tmp_path / "wide", annotations, true_labels(), width=16),
+        write_model(tmp_path / "link_3", annotations, true_labels(), tsam=False),
+    ]
+    write_ablation(folders, annotations, tmp_path)
+    with (tmp_path / "ablation.csv").open(encoding="utf-8", newline="") as file:
+        table = {row["variant"]: row for row in csv.DictReader(file)}
+    assert list(table) == ["link", "wide", "link_3"]
+    assert "width=16" in table["wide"]["changes"]
+    note = "its seeds are 3 and those of link 0, so part of their difference may be the seeds'"
+    assert [row["note"] for row in table.values()] == ["", "", note]
+    assert f"|\n\n- link_3: {note}.\n" in (tmp_path / "ablation.md").read_text(encoding="utf-8")
+
+
+def test_variants_on_other_features_or_of_two_recipes_are_refused(tmp_path: Path) -> None:
+    annotations = write_annotations(tmp_path / "annotations")
+    full = write_model(tmp_path / "full" / "seed0", annotations, true_labels())
+    other = write_model(
+        tmp_path / "plain" / "seed0", annotations, true_labels(), made_by={"clip": "other"}
+    )
+    with pytest.raises(PipelineError, match="full/seed0' was trained on clip 'y', but"):
+        write_ablation([full, other], annotations, tmp_path)
+    han = write_model(tmp_path / "full" / "seed1", annotations, true_labels(), "han")
+    with pytest.raises(PipelineError, match=r"is full with method=link, but '.*seed1' has .*han"):
+        write_ablation([full, han], annotations, tmp_path)

@@ -1,6 +1,7 @@
 """The leaderboard and its differences, on predictions whose scores are known."""
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,12 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from simulated import make_world, write_corpus
 from trained_models import (
+    FINGERPRINTS,
     NAMES,
     SECONDS,
+    TINY,
     VIDEOS,
     VOCABULARY,
     Labels,
@@ -24,15 +28,18 @@ from pipeline.checkpoint import read_checkpoint
 from pipeline.cli import main
 from pipeline.comparison import TESTED, compare, paired_differences, read_standings
 from pipeline.errors import PipelineError
-from pipeline.report.tables import PublishedRow
+from pipeline.report.tables import HOW_CALIBRATED, PublishedRow
+from pipeline.store import LABELS_FILE, Shard, write_shard
 
 PUBLISHED = PublishedRow(
     method="VALOR++",
     year=2023,
     inputs="CLAP, CLIP, R(2+1)D",
+    protocol="gate h, 0.4",
     segment=[68.1, 68.4, 61.9, 66.2, 66.8],
     event=[61.2, 64.7, 55.5, 60.4, 59.0],
     source="LINK paper, Table I",
+    note="it read other tables",
 )
 
 
@@ -124,7 +131,7 @@ def test_videos_are_paired_by_name(tmp_path: Path, annotations: Path) -> None:
     folders.append(
         write_model(tmp_path / "valorpp" / "seed0", annotations, shuffled, "valorpp", names)
     )
-    standings = read_standings(folders, annotations, VOCABULARY)
+    standings = read_standings(folders, annotations, VOCABULARY, "link")
     np.testing.assert_array_equal(standings["link"].per_video, standings["valorpp"].per_video)
     assert sorted(set(standings["link"].per_video[0].round())) == [67, 100]
 
@@ -155,6 +162,97 @@ def test_other_videos_are_refused(tmp_path: Path, annotations: Path) -> None:
         compared(folders, annotations, tmp_path)
 
 
+def test_method_and_seed_are_what_the_checkpoint_says(tmp_path: Path, annotations: Path) -> None:
+    folders = [
+        write_model(tmp_path / "mine_7", annotations, halved()),
+        write_model(tmp_path / "valorpp" / "elsewhere_7", annotations, true_labels()),
+    ]
+    with pytest.raises(PipelineError, match=r"mine_7' and '.*elsewhere_7' are both LINK.* seed 7;"):
+        compared(folders, annotations, tmp_path)
+    folders[1] = write_model(tmp_path / "link" / "seed7", annotations, halved(), "valorpp")
+    rows = compared(folders, annotations, tmp_path)
+    assert {name: row["note"] for name, row in rows.items()} == {"LINK": "", "VALOR++": ""}
+
+
+@pytest.mark.parametrize(
+    ("mine", "sentence"),
+    [
+        (FINGERPRINTS | {"clip": "z"}, r"link/seed0' was trained on clip 'y', but .*han.* on 'z';"),
+        ({"layout": "valor"}, r"seed0' was trained on layout 'shards', but .*han.* on 'valor';"),
+        ({}, ""),
+        (FINGERPRINTS | {"motion": "m", "labels": "l"}, ""),
+    ],
+)
+def test_other_features_are_refused_as_far_as_both_are_known(
+    mine: dict[str, str], sentence: str, tmp_path: Path, annotations: Path
+) -> None:
+    folders = [
+        write_model(tmp_path / "link" / "seed0", annotations, halved()),
+        write_model(tmp_path / "han" / "seed0", annotations, halved(), "han", made_by=mine),
+    ]
+    if sentence:
+        with pytest.raises(PipelineError, match=sentence):
+            compared(folders, annotations, tmp_path)
+    else:
+        assert len(compared(folders, annotations, tmp_path)) == 2
+
+
+def test_seeds_of_two_recipes_are_refused(tmp_path: Path, annotations: Path) -> None:
+    folders = [
+        write_model(tmp_path / "link" / f"seed{seed}", annotations, halved(), epochs=3 + seed)
+        for seed in (0, 1)
+    ]
+    message = r"link/seed0' is LINK with epochs=3, but '.*link/seed1' has epochs=4; .*ablation"
+    with pytest.raises(PipelineError, match=message):
+        compared(folders, annotations, tmp_path)
+
+
+def test_other_seeds_than_the_references_are_said(tmp_path: Path, annotations: Path) -> None:
+    seeds = {"link": (0, 1), "valorpp": (1, 2), "han": (0, 1)}
+    folders = [
+        write_model(tmp_path / method / f"seed{seed}", annotations, halved(), method)
+        for method, of_method in seeds.items()
+        for seed in of_method
+    ]
+    rows = compared(folders, annotations, tmp_path)
+    note = (
+        "its seeds are 1, 2 and those of LINK 0, 1, so part of their difference may be the seeds'"
+    )
+    assert {name: row["note"] for name, row in rows.items()} == {
+        "LINK": "",
+        "VALOR++": note,
+        "HAN": "",
+    }
+    text = (tmp_path / "compare.md").read_text(encoding="utf-8")
+    assert f"|\n\n- VALOR++ (this run): {note}.\n\n## Intervals" in text
+
+
+def test_scores_that_are_not_of_the_events_beside_them_are_refused(
+    tmp_path: Path, annotations: Path
+) -> None:
+    folder = write_model(tmp_path / "link" / "seed0", annotations, halved())
+    path = folder / "metrics.json"
+    evaluations = json.loads(path.read_text())
+    evaluations["test"]["metrics"]["event"]["visual"] += 1e-9  # another order of summing
+    path.write_text(json.dumps(evaluations))
+    row = compared([folder], annotations, tmp_path)["LINK"]
+    assert float(row["event_visual_percent"]) == 100, "from the events"
+    evaluations["test"]["metrics"]["event"]["visual"] -= 0.01
+    path.write_text(json.dumps(evaluations))
+    message = r"json' says 99.9900 for test event visual, but .* score 100.0000 .*evaluate again"
+    with pytest.raises(PipelineError, match=message):
+        compared([folder], annotations, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["calibrated", "fixed"])
+def test_calibrated_pseudo_labels_are_said(kind: str, tmp_path: Path, annotations: Path) -> None:
+    folder = write_model(tmp_path / "link" / "seed0", annotations, halved())
+    write_shard(tmp_path / LABELS_FILE, Shard((), {}, {"thresholds": kind}))
+    compare([folder], annotations, VOCABULARY, "link", [PUBLISHED], False, tmp_path, tmp_path)
+    text = (tmp_path / "compare.md").read_text(encoding="utf-8")
+    assert text.count(HOW_CALIBRATED) == (kind == "calibrated")
+
+
 def test_reference_must_be_there(tmp_path: Path, annotations: Path) -> None:
     folder = write_model(tmp_path / "link" / "seed0", annotations, halved())
     with pytest.raises(PipelineError, match=r"'han' is to be compared with, but trained are link"):
@@ -176,12 +274,23 @@ def test_published_numbers_stand_among_own_ones_for_llp_only(
     rows = tables("llp")[0].splitlines()[2:]
     assert [row.split("|")[1].strip() for row in rows] == ["LINK", "VALOR++"]
     assert "this run" in rows[0]
-    assert "CLAP, CLIP, R(2+1)D | LINK paper, Table I" in rows[1]
+    assert [cell.strip() for cell in rows[0].split("|")[2:5]] == [
+        "CLAP, CLIP",
+        "gate g, 0.5",
+        "this run",
+    ]
+    assert "CLAP, CLIP, R(2+1)D | gate h, 0.4 | LINK paper, Table I" in rows[1]
     assert "VALOR++" not in "".join(tables("llp")[1:])
     own, *others = tables("other")
     assert "VALOR++" not in own
     assert "LINK paper, Table I" in others[-1]
-    assert "Not comparable" in (tmp_path / "other" / "compare.md").read_text(encoding="utf-8")
+    assert "gate h, 0.4" in others[-1]
+    llp, other = (
+        (tmp_path / name / "compare.md").read_text(encoding="utf-8") for name in ("llp", "other")
+    )
+    assert "Not comparable" in other
+    assert other.endswith("\n\n- VALOR++: it read other tables.\n"), "below its table"
+    assert "\n\n- VALOR++ (LINK paper, Table I): it read other tables.\n\n## Intervals" in llp
 
 
 def test_command_line(
@@ -200,6 +309,23 @@ def test_command_line(
     assert "VALOR++" in capsys.readouterr().out
     assert "## Differences to VALOR++" in (tmp_path / "compare.md").read_text(encoding="utf-8")
     assert main([*words, "--reference", "han"]) == 2
+
+
+def test_folders_of_the_documented_training_are_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus = write_corpus(tmp_path, make_world(classes=2))
+    tiny = [word for key, value in TINY.items() for word in ("--option", f"{key}={value}")]
+    for method in ("link", "valorpp"):
+        words = ["train", "--method", method, *corpus.words(), *tiny, "--option", "epochs=1"]
+        assert main([*words, "--seed", "0", "--out", str(tmp_path / f"my_{method}")]) == 0
+    words = ["compare", "--models", str(tmp_path / "my_link"), str(tmp_path / "my_valorpp")]
+    words += ["--annotations", str(corpus.annotations), "--vocabulary", str(corpus.vocabulary)]
+    capsys.readouterr()
+    assert main([*words, "--pseudo-labels", str(corpus.labels.parent), "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "| LINK " in printed
+    assert "| VALOR++ " in printed
 
 
 def test_every_table_says_how_many_of_the_splits_videos_it_covers(

@@ -4,14 +4,18 @@ from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
+from markupsafe import escape
 from report_artifacts import HOSTILE, PUBLISHED, SIZES, VOCABULARY, write_run
 
 from pipeline.cli import main
 from pipeline.errors import PipelineError, Status
 from pipeline.metrics import LEVELS, METRICS
+from pipeline.parsers.recipes import Recipe
+from pipeline.parsers.registry import recipe_for
 from pipeline.report.artifacts import Artifacts, Sources, read_artifacts
 from pipeline.report.browser import browser_data
 from pipeline.report.classes import per_class_plots
@@ -21,14 +25,21 @@ from pipeline.report.page import write_report
 from pipeline.report.plots import pseudo_label_plots, training_plots
 from pipeline.report.provenance import read_costs
 from pipeline.report.quality import data_quality, read_oddities, worst_rows
-from pipeline.report.tables import Score, markdown, read_published, result_rows
+from pipeline.report.tables import (
+    HOW_CALIBRATED,
+    Score,
+    markdown,
+    read_published,
+    result_rows,
+)
 from pipeline.report.timelines import (
     Timeline,
     ranked_timelines,
     showcase,
     write_timeline_png,
 )
-from pipeline.store import StatusRow
+from pipeline.report.trained import GATES
+from pipeline.store import LABELS_FILE, StatusRow, read_shard, write_shard
 
 BEFORE_AND_AFTER = ("before_calibration", "pseudo_labels")
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -154,7 +165,40 @@ def test_a_malformed_published_file_is_one_sentence(tmp_path: Path) -> None:
         read_published(path)
 
 
+def test_published_protocols_are_those_of_their_code() -> None:
+    protocols = {row.method: row.protocol for row in read_published(PUBLISHED)}
+    assert protocols["HAN"] == protocols["VALOR++"] == "gate g, 0.5"
+    assert "tuned on dense validation labels" in protocols["CMPAE"]
+    assert protocols["LINK"] == "not said"
+
+
 # Published results beside one's own
+
+
+def test_every_published_row_shows_its_protocol(out: Path) -> None:
+    page = (out / "index.html").read_text(encoding="utf-8")
+    table = page.partition('id="table-published"')[2].partition("</table>")[0]
+    text = (out / "results.md").read_text(encoding="utf-8")
+    for row in read_published(PUBLISHED):
+        of_page = table.partition(f'class="text">{row.method}</th>')[2].partition("</tr>")[0]
+        assert f'<td class="text">{row.protocol}</td>' in of_page
+        line = next(line for line in text.splitlines() if line.startswith(f"| {row.method} "))
+        if row.method not in {"LINK", "VALOR++"}:  # which stand in the run's own tables first
+            assert f"| {row.protocol} " in line
+
+
+def test_calibrated_pseudo_labels_are_said_once(
+    sources: Sources, out: Path, tmp_path: Path
+) -> None:
+    sentence = str(escape(HOW_CALIBRATED))
+    assert (out / "index.html").read_text(encoding="utf-8").count(sentence) == 1
+    assert (out / "results.md").read_text(encoding="utf-8").count(HOW_CALIBRATED) == 1
+    fixed = write_run(tmp_path / "run", methods={"valorpp": 0.2}, seeds=(0,))
+    path = fixed.pseudo_labels / LABELS_FILE
+    write_shard(path, replace(read_shard(path), meta={"thresholds": "fixed"}))
+    write_report(fixed, tmp_path)
+    assert sentence not in (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert HOW_CALIBRATED not in (tmp_path / "results.md").read_text(encoding="utf-8")
 
 
 def test_another_corpus_stands_apart_from_published_results(out: Path) -> None:
@@ -162,6 +206,7 @@ def test_another_corpus_stands_apart_from_published_results(out: Path) -> None:
     own, _, published = text.partition("## Published results")
     assert "UWAV" not in own
     assert "Not comparable" in published
+    assert "- VALOR+: recalled, not checked against the paper." in published
     assert ", this run" not in (out / "index.html").read_text(encoding="utf-8")
 
 
@@ -169,6 +214,8 @@ def test_llp_stands_beside_published_results(sources: Sources, tmp_path: Path) -
     write_report(replace(sources, is_llp=True), tmp_path)
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "LINK, this run" in page
+    own = page.partition("LINK, this run")[2].partition("</tr>")[0]
+    assert '<td class="text">CLAP, CLIP</td><td class="text">gate g, 0.5</td>' in own
     assert "Not comparable" not in page
     assert "Not comparable" not in (tmp_path / "results.md").read_text(encoding="utf-8")
 
@@ -455,6 +502,43 @@ def test_without_link_the_best_on_validation_leads(tmp_path: Path) -> None:
 def test_a_run_without_parsers_is_one_sentence(sources: Sources, tmp_path: Path) -> None:
     with pytest.raises(PipelineError, match="train a parser"):
         read_artifacts(replace(sources, models=tmp_path))
+
+
+def test_videos_that_the_headline_did_not_parse_are_not_its(tmp_path: Path) -> None:
+    run = write_run(tmp_path, methods={"link": 0.2}, seeds=(0, 1))
+    folders = [run.models / "link" / f"seed{seed}" for seed in (0, 1)]
+    for number, folder in enumerate(folders, 1):
+        path = folder / "probabilities_test.safetensors"
+        shard = read_shard(path)
+        write_shard(path, shard.select(shard.names[1:]))
+        if number < len(folders):
+            with pytest.raises(PipelineError, match=r"seed1' was scored on other test videos than"):
+                ranked_timelines(read_artifacts(run))
+    artifacts = read_artifacts(run)
+    assert len(artifacts.names("test")) == len(artifacts.parsed["test"][0].names) + 1
+    assert shard.names[0] not in {timeline.filename for timeline in ranked_timelines(artifacts)}
+    whose = [learned_plots(artifacts), per_class_plots(artifacts), confusion_plots(artifacts)]
+    assert all(plots for plots in whose)
+
+
+def test_methods_are_those_of_the_checkpoints(tmp_path: Path) -> None:
+    run = write_run(tmp_path, methods={"link": 0.2, "valorpp": 0.1}, seeds=(0, 1))
+    (run.models / "link").rename(run.models / "a_name_of_mine")
+    assert list(read_artifacts(run).parsers) == ["valorpp", "link"], "in the registry's order"
+    (run.models / "valorpp" / "seed0").rename(run.models / "a_name_of_mine" / "seed9")
+    parsers = read_artifacts(run).parsers
+    assert [parser.seed for parser in parsers["valorpp"]] == [0, 1]
+
+
+def test_inputs_and_protocol_are_what_the_checkpoint_says(artifacts: Artifacts) -> None:
+    parser = artifacts.headline[0]
+    assert (parser.inputs, parser.protocol) == ("CLAP, CLIP", "gate g, 0.5")
+    options = {"motion": True, "gate": "modality", "segment_threshold": 0.25}
+    other = replace(parser, recipe=recipe_for("link", options), fingerprints={"layout": "han"})
+    assert other.inputs == "VGGish, ResNet-152, R(2+1)D"
+    assert other.protocol == "gates p, 0.5; segments 0.25"
+    gates = set(get_args(Recipe.model_fields["gate"].annotation))
+    assert gates == set(GATES), "every gate has its words"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Model folders as the stages leave them, with predictions made by hand."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ TINY = {"width": 8, "layers": 1, "heads": 2, "feedforward": 8}
 VOCABULARY = make_vocabulary(CLASSES)
 NAMES = tuple(f"{letter * 11}_0_10" for letter in "fdbace")[:VIDEOS]
 SECONDS = 1.5
+FINGERPRINTS = {"clap": "x", "clip": "y"}
 
 Labels = NDArray[np.uint8]
 
@@ -50,14 +52,19 @@ def write_model(
     predicted: Labels,
     method: str = "link",
     names: Sequence[str] = NAMES,
+    made_by: Mapping[str, str] = FINGERPRINTS,
     **options: object,
 ) -> Path:
-    """Write a model folder whose predictions are ``predicted`` [2, N, T, C]."""
+    """Write a model folder whose predictions are ``predicted`` [2, N, T, C].
+
+    The number at the end of the folder's name is the seed, 0 where there is none.
+    """
     recipe = recipe_for(method, {**TINY, **options})
     parser = build_parser(method, DIMENSIONS, recipe)
     weights: dict[str, torch.Tensor] = dict(parser.state_dict())
+    seed = int(re.search(r"\d*$", folder.name)[0] or 0)
     checkpoint = Checkpoint(
-        method, recipe, 0, DIMENSIONS, VOCABULARY.names, 1, 50.0, {"clip": "x"}, weights
+        method, recipe, seed, DIMENSIONS, VOCABULARY.names, 1, 50.0, made_by, weights
     )
     write_checkpoint(folder, checkpoint)
     row = {"epoch": 1, "lr": 1e-3, "loss": 1.0, "video": 1.0}

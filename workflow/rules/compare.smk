@@ -1,5 +1,6 @@
 # All trained parsers in one leaderboard. A target of its own: `snakemake compare`.
-# REQUIRED INPUTS: checkpoint, curve, scores and test predictions of every method and seed.
+# REQUIRED INPUTS: checkpoint, curve, scores and test predictions of every method and seed, and the
+# pseudo-labels.
 # OUTPUTS: results/compare/compare.md, compare.csv
 
 
@@ -7,6 +8,7 @@ rule compare:
     """Rank every configured method, and test its difference to the reference."""
     input:
         models=trained(COMPARED),
+        labels=rules.pseudo_labels.output.labels,
         tables=TABLES,
         vocabulary=VOCABULARY,
         published=from_base("workflow/resources/published.yaml"),
@@ -25,12 +27,13 @@ rule compare:
         runtime=growing(10),
     params:
         models=folders_of("models"),
+        labels=folder_of("labels"),
         out=own_folder(),
         annotations=folder_of("tables"),
         reference=CONFIG.comparison.reference,
         dataset="llp" if DATASET.name == "llp" else "other",
     shell:
         "python -m pipeline compare --models {params.models:q} --reference {params.reference}"
-        " --annotations {params.annotations:q} --vocabulary {input.vocabulary:q}"
-        " --published {input.published:q} --dataset {params.dataset} --out {params.out:q}"
-        " 2>&1 | tee {log:q}"
+        " --annotations {params.annotations:q} --pseudo-labels {params.labels:q}"
+        " --vocabulary {input.vocabulary:q} --published {input.published:q}"
+        " --dataset {params.dataset} --out {params.out:q} 2>&1 | tee {log:q}"

@@ -1,0 +1,217 @@
+"""Trained parsers, as the report and the tables over several of them read their folders."""
+
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from pipeline.annotations import SCORED_SPLITS
+from pipeline.errors import PipelineError
+from pipeline.files import existing_file
+from pipeline.metrics import LEVELS, METRICS
+from pipeline.parsers.recipes import Recipe
+from pipeline.parsers.registry import METHODS, recipe_for
+from pipeline.store import CHECKPOINT_FILE, CHECKPOINT_HEADER
+from pipeline.vocabulary import MODALITIES
+
+Evaluation = dict[str, Any]
+
+# What the report needs of a checkpoint's header.
+HEADER_KEYS = ("method", "recipe", "seed", "fingerprints")
+# What a recipe's gate is called: g is the probability of both modalities together, p of each alone.
+GATES = {"global": "gate g", "modality": "gates p", "mixed": "gates g for A, p for V"}
+
+
+@dataclass(frozen=True)
+class TrainedParser:
+    """One method trained with one seed.
+
+    Attributes
+    ----------
+    display_name
+        As tables and plots show it.
+    method, seed, recipe
+        How it was trained, as its checkpoint says.
+    fingerprints
+        What made the features it was trained on, by encoder.
+    folder
+        Its model folder.
+    evaluations
+        Split to evaluation (see ``pipeline.evaluation``).
+    curve
+        One row per epoch: column to value.
+    """
+
+    display_name: str
+    method: str
+    seed: int
+    recipe: Recipe
+    fingerprints: Mapping[str, str]
+    folder: Path
+    evaluations: Mapping[str, Evaluation]
+    curve: tuple[Mapping[str, float], ...]
+
+    @property
+    def layout(self) -> str:
+        """How its features lay on disk: ``shards``, or a layout of ``.npy`` files."""
+        return self.fingerprints.get("layout", "shards")
+
+    @property
+    def inputs(self) -> str:
+        """What it reads, in the words of published.yaml."""
+        names = ["VGGish", "ResNet-152"] if self.layout == "han" else ["CLAP", "CLIP"]
+        return ", ".join([*names, *(["R(2+1)D"] if self.recipe.motion else [])])
+
+    @property
+    def protocol(self) -> str:
+        """How its probabilities become events, in the words of published.yaml."""
+        gate = GATES[self.recipe.gate]
+        video, segment = self.recipe.video_threshold, self.recipe.segment_threshold
+        return f"{gate}, {video:g}" + ("" if segment == video else f"; segments {segment:g}")
+
+
+def read_parsers(
+    folders: Iterable[Path], are_variants: bool = False
+) -> dict[str, tuple[TrainedParser, ...]]:
+    """Read model folders, grouped by method, each method's sorted by seed.
+
+    Method and seed are what the checkpoint says, whatever its folder is called. Only variants of
+    a method go by their folders' names, ``VARIANT/seed{S}`` or ``VARIANT``.
+
+    Raises
+    ------
+    PipelineError
+        A folder lacks its checkpoint, its curve or its scores, or they are malformed; a training
+        is given twice; or those of a group differ in more than their seeds.
+    """
+    found: dict[str, list[TrainedParser]] = {}
+    for folder in folders:
+        parser = _read_parser(folder, are_variants)
+        group = found.setdefault(parser.display_name if are_variants else parser.method, [])
+        for other in group:
+            _require_other_seed_alone(parser, other)
+        group.append(parser)
+    return {
+        name: tuple(sorted(parsers, key=lambda parser: parser.seed))
+        for name, parsers in found.items()
+    }
+
+
+def read_checkpoint_header(
+    folder: Path, weights: Sequence[str] = ()
+) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Return how a checkpoint was trained, and those of some weights that it has.
+
+    Without torch, which the report's own environment lacks.
+
+    Raises
+    ------
+    PipelineError
+        The checkpoint is missing or broken.
+    """
+    path = existing_file(folder / CHECKPOINT_FILE, "a checkpoint")
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            header = json.loads((file.metadata() or {})[CHECKPOINT_HEADER])
+            known = set(file.keys())
+            found = {name: file.get_tensor(name) for name in weights if name in known}
+        return {key: header[key] for key in HEADER_KEYS}, found
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise PipelineError(f"'{path}' is not a whole checkpoint ({error}); train again.") from None
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of a run.
+
+    Raises
+    ------
+    PipelineError
+        The file is missing or not JSON.
+    """
+    try:
+        return json.loads(existing_file(path, "a result of the run").read_text("utf-8"))
+    except ValueError as error:
+        raise PipelineError(f"'{path}' is not JSON ({error}); run its stage again.") from None
+
+
+def require_splits(value: Any, path: Path) -> None:
+    """Refuse scores that lack a split."""
+    absent = [split for split in SCORED_SPLITS if not isinstance(value, dict) or split not in value]
+    if absent:
+        raise PipelineError(
+            f"'{path}' has no evaluation of '{absent[0]}'; the report needs scored videos of "
+            f"{' and '.join(SCORED_SPLITS)}."
+        )
+
+
+def checked(evaluations: Any, path: Path) -> dict[str, Evaluation]:
+    """Return evaluations by name when each has all that the report shows."""
+    try:
+        for evaluation in evaluations.values():
+            int(evaluation["videos"])
+            for level in LEVELS:
+                for modality in MODALITIES:
+                    dict(evaluation["per_class"][level][modality])
+                for metric in METRICS:
+                    float(evaluation["metrics"][level][metric])
+                    low, high = evaluation["intervals"][level][metric]
+                    float(low), float(high)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise PipelineError(
+            f"'{path}' is not an evaluation ({type(error).__name__}: {error}); evaluate again."
+        ) from None
+    return dict(evaluations)
+
+
+def _read_parser(folder: Path, is_variant: bool) -> TrainedParser:
+    header, _ = read_checkpoint_header(folder)
+    method, seed = header["method"], header["seed"]
+    recipe = recipe_for(method, header["recipe"])
+    whole = folder.absolute()
+    variant = (whole.parent if whole.name == f"seed{seed}" else whole).name
+    evaluations = read_json(folder / "metrics.json")
+    require_splits(evaluations, folder / "metrics.json")
+    return TrainedParser(
+        display_name=variant if is_variant else METHODS[method].display_name,
+        method=method,
+        seed=seed,
+        recipe=recipe,
+        fingerprints=header["fingerprints"],
+        folder=folder,
+        evaluations=checked(evaluations, folder / "metrics.json"),
+        curve=_read_curve(folder / "curve.csv"),
+    )
+
+
+def _read_curve(path: Path) -> tuple[Mapping[str, float], ...]:
+    with existing_file(path, "a training curve").open(encoding="utf-8", newline="") as file:
+        try:
+            return tuple(
+                {key: float(value) for key, value in row.items()} for row in csv.DictReader(file)
+            )
+        except (TypeError, ValueError) as error:
+            raise PipelineError(
+                f"'{path}' is not the training curve of a seed ({error}); train again."
+            ) from None
+
+
+def _require_other_seed_alone(parser: TrainedParser, other: TrainedParser) -> None:
+    """Refuse two trainings whose mean would not be one over seeds."""
+    if parser.seed == other.seed:
+        raise PipelineError(
+            f"'{other.folder}' and '{parser.folder}' are both {parser.display_name} with seed "
+            f"{parser.seed}; give every training once, and variants of a method to ablation."
+        )
+    mine, its = ({"method": one.method} | one.recipe.model_dump() for one in (parser, other))
+    for option in mine | its:
+        if mine.get(option) != its.get(option):
+            raise PipelineError(
+                f"'{other.folder}' is {parser.display_name} with {option}={its.get(option)}, but "
+                f"'{parser.folder}' has {option}={mine.get(option)}; train all seeds alike, or "
+                "give variants of a method to ablation."
+            )
