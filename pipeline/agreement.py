@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import PipelineError
+from pipeline.export import check_ids
 from pipeline.interop import ID_LENGTH, read_npy_folder
 from pipeline.store import read_array
 
@@ -67,20 +68,21 @@ class Agreement:
 
 
 def compare_features(first: Path, second: Path, array: str = "embedding") -> Agreement:
-    """Compare two feature folders, ours or of ``.npy`` files by YouTube id (VALOR's).
+    """Compare two feature folders, ours or of ``.npy`` files by YouTube id (VALOR's, HAN's).
 
     Parameters
     ----------
     first, second
-        Folders of shards, or of ``.npy`` files such as ``CLIP/features``; names are cut to the
-        id where one of them is.
+        Folders of shards, or of ``.npy`` files such as ``CLIP/features`` or ``res152``, see
+        ``interop.read_npy_folder``; names are cut to the id where one of them is.
     array
         Which array of a shard: ``embedding``, or CLAP's ``map``.
 
     Raises
     ------
     PipelineError
-        A folder cannot be read, they share no video, or their shapes differ.
+        A folder cannot be read, they share no video, their shapes differ, or names that are cut to
+        the id would be the same.
     """
     by_id = any(_is_npy(folder) for folder in (first, second))
     ours, theirs = (_read(folder, array, by_id) for folder in (first, second))
@@ -110,5 +112,8 @@ def _read(folder: Path, array: str, by_id: bool) -> dict[str, Array]:
     if _is_npy(folder):
         return read_npy_folder(folder)
     shard = read_array(folder, array)
-    names = [name[:ID_LENGTH] for name in shard.names] if by_id else shard.names
+    names = shard.names
+    if by_id:
+        check_ids(names)
+        names = tuple(name[:ID_LENGTH] for name in names)
     return dict(zip(names, shard[array], strict=True))

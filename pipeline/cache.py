@@ -5,7 +5,7 @@ folders of VALOR's authors (``pipeline.interop``).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,8 +15,15 @@ from numpy.typing import NDArray
 from pipeline.errors import PipelineError
 from pipeline.parsers.interface import Dimensions
 from pipeline.parsers.recipes import Recipe
-from pipeline.store import LABELS_FILE, PROMPTS_FILE, Shard, read_array, read_shard
-from pipeline.vocabulary import Vocabulary
+from pipeline.store import (
+    LABELS_FILE,
+    PROMPTS_FILE,
+    Shard,
+    ShardReader,
+    read_array,
+    read_shard,
+)
+from pipeline.vocabulary import MODALITIES, Vocabulary
 
 Array = NDArray[Any]
 
@@ -33,11 +40,12 @@ class Cache:
         Features [N, T, D]; motion None where it is not asked for.
     labels
         ``audio``, ``visual`` [N, T, C] unmasked, ``audio_masked``, ``visual_masked``, in {0, 1};
-        ``audio_soft``, ``visual_soft`` in [0, 1], not masked; as far as the recipe needs them.
+        ``audio_soft``, ``visual_soft`` in [0, 1], not masked; those of ``label_keys`` alone.
     texts
         ``audio``, ``visual`` class texts [C, D], where the recipe needs them.
     fingerprints
-        What made the features, by encoder; a checkpoint is only for features made alike.
+        What made the features, by encoder, and the prior, ``labels``, where the recipe needs one; a
+        checkpoint is only for inputs made alike.
     """
 
     names: tuple[str, ...]
@@ -58,7 +66,8 @@ class Cache:
         if len(set(segments.values())) > 1:
             counts = ", ".join(f"{key} {count}" for key, count in segments.items())
             raise PipelineError(
-                f"features and labels differ in their segments a video ({counts}); make them alike."
+                f"features and labels differ in their segments a video ({counts}); run features and"
+                " pseudo-labels on the same segments, or give .npy folders of the same length."
             )
 
     def rows(self, names: Sequence[str]) -> NDArray[np.int64]:
@@ -79,11 +88,38 @@ class Cache:
         )
 
 
+def label_keys(recipe: Recipe, for_training: bool) -> tuple[str, ...]:
+    """Return which labels of ``Cache`` a recipe needs.
+
+    Masked and soft ones are for training alone. Masked ones hold weak labels, so those of videos
+    to parse are not even read.
+    """
+    kinds = set()
+    if recipe.uses_prior:
+        kinds.add("_masked" if for_training and recipe.masks_training_prior else "")
+    if for_training and recipe.uses_pseudo_labels:
+        kinds.add("_soft" if recipe.uses_soft_labels else "_masked")
+    return tuple(modality + kind for modality in MODALITIES for kind in sorted(kinds))
+
+
+def different_sizes(one: Dimensions, other: Dimensions) -> tuple[str, str]:
+    """Return those sizes of either that the other has not, in words; empty where all are equal."""
+    both = asdict(one), asdict(other)
+    keys = [key for key in both[0] if both[0][key] != both[1][key]]
+    first, second = (", ".join(f"{key} {sizes[key]}" for key in keys) for sizes in both)
+    return first, second
+
+
 class Source(Protocol):
     """Somewhere that cached features lie."""
 
-    def read(self, names: Sequence[str], recipe: Recipe, vocabulary: Vocabulary) -> Cache:
-        """Return what a recipe needs of those of ``names`` that are there."""
+    def read(
+        self, names: Sequence[str], recipe: Recipe, vocabulary: Vocabulary, for_training: bool
+    ) -> Cache:
+        """Return what a recipe needs of those of ``names`` that are there.
+
+        ``for_training`` says that losses will see them; else no masked or soft label is read.
+        """
 
 
 @dataclass(frozen=True)
@@ -106,7 +142,9 @@ class ShardSource:
     clap: str | None = None
     motion: str | None = None
 
-    def read(self, names: Sequence[str], recipe: Recipe, vocabulary: Vocabulary) -> Cache:
+    def read(
+        self, names: Sequence[str], recipe: Recipe, vocabulary: Vocabulary, for_training: bool
+    ) -> Cache:
         """Return what a recipe needs of those of ``names`` that both encoders kept.
 
         Raises
@@ -114,46 +152,53 @@ class ShardSource:
         PipelineError
             A folder or file is missing or ambiguous, or was made for other classes.
         """
-        clap_folder = encoder_folder(self.features, "clap", self.clap)
-        clip_folder = encoder_folder(self.features, "clip", self.clip)
-        features = {
-            "clap": read_array(clap_folder, recipe.audio_input),
-            "clip": read_array(clip_folder, "embedding"),
-        }
-        if recipe.motion:
-            features["motion"] = read_array(
-                encoder_folder(self.features, "motion", self.motion), "embedding"
-            )
-        fingerprints = {key: shard.meta.get("fingerprint", "") for key, shard in features.items()}
-        shards = dict(features)
-        if recipe.uses_pseudo_labels or recipe.uses_prior:
-            shards["labels"] = self._read_labels(recipe, vocabulary, fingerprints)
+        folders = self._folders(recipe)
+        arrays = {"clap": recipe.audio_input, "clip": "embedding", "motion": "embedding"}
+        shards = {kind: read_array(folder, arrays[kind]) for kind, folder in folders.items()}
+        fingerprints = {key: shard.meta.get("fingerprint", "") for key, shard in shards.items()}
+        if keys := label_keys(recipe, for_training):
+            shards["labels"] = self._read_labels(keys, vocabulary, fingerprints)
+        texts = {}
+        if recipe.uses_prior:
+            for modality, kind in (("audio", "clap"), ("visual", "clip")):
+                texts[modality] = _texts(folders[kind], vocabulary, fingerprints[kind])
+            # An older version's labels have none, and a checkpoint trained on them asks for none.
+            if made := shards["labels"].meta.get("fingerprint"):
+                fingerprints["labels"] = made
         kept = set.intersection(*(set(shard.names) for shard in shards.values()))
         names = [name for name in names if name in kept]
         chosen = {key: shard.select(names) for key, shard in shards.items()}
-        texts = {}
-        if recipe.uses_prior:
-            texts["audio"] = _texts(clap_folder / PROMPTS_FILE, vocabulary)
-            texts["visual"] = _texts(clip_folder / PROMPTS_FILE, vocabulary)
         return Cache(
             names=tuple(names),
             audio=chosen["clap"][recipe.audio_input],
             visual=chosen["clip"]["embedding"],
             motion=chosen["motion"]["embedding"] if recipe.motion else None,
-            labels=chosen["labels"].arrays if "labels" in chosen else {},
+            labels=chosen["labels"].arrays if keys else {},
             texts=texts,
             fingerprints=fingerprints,
         )
 
+    def _folders(self, recipe: Recipe) -> dict[str, Path]:
+        """Return the encoders' folders that a recipe needs."""
+        named = {"clap": self.clap, "clip": self.clip}
+        named |= {"motion": self.motion} if recipe.motion else {}
+        return {kind: encoder_folder(self.features, kind, name) for kind, name in named.items()}
+
     def _read_labels(
-        self, recipe: Recipe, vocabulary: Vocabulary, fingerprints: Mapping[str, str]
+        self, keys: Sequence[str], vocabulary: Vocabulary, fingerprints: Mapping[str, str]
     ) -> Shard:
-        """Read the pseudo-labels, which must be of these classes and these features."""
+        """Read some pseudo-labels, which must be of these classes and these features."""
         path = self.pseudo_labels / LABELS_FILE
-        shard = read_shard(path)
-        if recipe.uses_soft_labels and "audio_soft" not in shard.arrays:
-            raise PipelineError(f"'{path}' has no soft labels; run pseudo-labels again.")
-        classes = shard["audio"].shape[2]
+        if not path.is_file():
+            raise PipelineError(
+                f"this method needs pseudo-labels, but '{path}' is not there; name its folder with "
+                "--pseudo-labels, or make it with the pseudo-labels stage."
+            )
+        with ShardReader(path) as reader:
+            if absent := set(keys) - set(reader.keys):
+                raise PipelineError(f"'{path}' has no {min(absent)}; run pseudo-labels again.")
+            shard = Shard(reader.names, {key: reader.array(key) for key in keys}, reader.meta)
+        classes = shard[keys[0]].shape[2]
         if classes != len(vocabulary):
             raise PipelineError(
                 f"'{path}' is of {classes} classes, the vocabulary has {len(vocabulary)}; "
@@ -181,7 +226,8 @@ def encoder_folder(features: Path, kind: str, name: str | None) -> Path:
     found = sorted(path for path in features.glob(f"{kind}-*") if path.is_dir())
     if not found:
         raise PipelineError(
-            f"'{features}' has no folder {kind}-*; run `snakemake features` or check the path."
+            f"'{features}' has no folder {kind}-*; run `snakemake --cores all features`, or check"
+            " the path."
         )
     if len(found) > 1:
         raise PipelineError(
@@ -191,11 +237,19 @@ def encoder_folder(features: Path, kind: str, name: str | None) -> Path:
     return found[0]
 
 
-def _texts(path: Path, vocabulary: Vocabulary) -> Array:
+def _texts(folder: Path, vocabulary: Vocabulary, fingerprint: str) -> Array:
+    """Read the class texts in a folder of features, which must be of these classes and features."""
+    path = folder / PROMPTS_FILE
     shard = read_shard(path)
     if shard.names != vocabulary.names:
         raise PipelineError(
             f"'{path}' embeds the captions of {len(shard.names)} classes that are not the "
             f"vocabulary's {len(vocabulary)}; run the prompts again."
+        )
+    made = shard.meta.get("fingerprint", fingerprint)
+    if made != fingerprint:
+        raise PipelineError(
+            f"'{path}' belongs to features '{made}', but '{fingerprint}' lie beside it; run the "
+            "prompts again."
         )
     return shard["text"]

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from pipeline.cache import different_sizes
 from pipeline.errors import PipelineError
 from pipeline.files import atomic_path, existing_file
 from pipeline.parsers.interface import Dimensions, Parser
@@ -22,6 +23,11 @@ from pipeline.parsers.registry import build_parser, recipe_for
 from pipeline.store import CHECKPOINT_FILE, CHECKPOINT_HEADER
 
 FILE = CHECKPOINT_FILE
+# What to do about a fingerprint that differs, where it is not plain.
+REMEDIES = {
+    "labels": "run pseudo-labels with its captions, thresholds and encoders, to parse name the"
+    " parsing.json of its run with --setup,"
+}
 
 
 @dataclass(frozen=True)
@@ -59,19 +65,43 @@ class Checkpoint:
         return parser.eval()
 
     def check_features(self, fingerprints: Mapping[str, str]) -> None:
-        """Refuse features that were made in another way than those it was trained on.
+        """Refuse features and labels made in another way than those it was trained on.
+
+        What the checkpoint says nothing of, an older one of its labels, is not compared.
 
         Raises
         ------
         PipelineError
-            A fingerprint differs.
+            A fingerprint differs, or they are of another layout.
         """
+        layout, given = (made.get("layout", "shards") for made in (self.fingerprints, fingerprints))
+        if layout != given:
+            raise PipelineError(
+                f"this checkpoint was trained on features of --layout {layout}, but those of "
+                f"--layout {given} are given; use the same layout or train again."
+            )
         for kind, trained_on in self.fingerprints.items():
-            if fingerprints.get(kind) != trained_on:
+            found = fingerprints.get(kind, "none")
+            if found != trained_on:
                 raise PipelineError(
-                    f"this checkpoint was trained on {kind} '{trained_on}', but '"
-                    f"{fingerprints.get(kind)}' is given; use the same or train again."
+                    f"this checkpoint was trained on {kind} '{trained_on}', but '{found}' is given;"
+                    f" {REMEDIES.get(kind, 'use the same')} or train again."
                 )
+
+    def check_dimensions(self, dimensions: Dimensions) -> None:
+        """Refuse features of other sizes than those it was trained on.
+
+        Raises
+        ------
+        PipelineError
+            A size differs.
+        """
+        ours, theirs = different_sizes(self.dimensions, dimensions)
+        if ours:
+            raise PipelineError(
+                f"this checkpoint was trained on features of {ours}, but those given are of "
+                f"{theirs}; use the same or train again."
+            )
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
@@ -98,7 +128,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     Raises
     ------
     PipelineError
-        It is missing, cut short, or not one of ours.
+        It is missing, cut short, not one of ours, or of a method or option that is no more.
     """
     path = existing_file(folder / FILE, "a checkpoint")
     try:
@@ -107,7 +137,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return Checkpoint(
             method=header["method"],
-            recipe=recipe_for(header["method"], header["recipe"]),
+            recipe=_recipe(path, header["method"], header["recipe"]),
             seed=header["seed"],
             dimensions=Dimensions(**header["dimensions"]),
             classes=tuple(header["classes"]),
@@ -118,3 +148,13 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         )
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise PipelineError(f"'{path}' is not a whole checkpoint ({error}); train again.") from None
+
+
+def _recipe(path: Path, method: str, options: Mapping[str, object]) -> Recipe:
+    try:
+        return recipe_for(method, options)
+    except PipelineError as error:
+        reason = str(error).partition(";")[0]
+        raise PipelineError(
+            f"'{path}' is of another version of the pipeline ({reason}); train again."
+        ) from None

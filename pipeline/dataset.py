@@ -1,7 +1,7 @@
 """Cached features, labels and annotations of a dataset, as tensors that fit in memory once.
 
 Weak labels are read for training videos only. Of validation and test videos the tables give
-nothing but names here, and of their pseudo-labels only the unmasked ones are used, so no weak
+nothing but names here, and of their pseudo-labels only the unmasked ones are read, so no weak
 label of theirs can reach a parser.
 """
 
@@ -29,7 +29,7 @@ from pipeline.annotations import (
     read_weak_labels,
     weak_matrix,
 )
-from pipeline.cache import Cache, Source
+from pipeline.cache import Cache, Source, different_sizes
 from pipeline.errors import PipelineError
 from pipeline.files import fingerprint
 from pipeline.losses import class_balance
@@ -111,20 +111,28 @@ def read_dataset(
     Raises
     ------
     PipelineError
-        Something is missing, or a split has no video left.
+        Something is missing or of several sizes, or a split has no video left.
     """
     names = {split: split_names(annotations, split) for split in SPLIT_TABLES}
-    cache = source.read([name for split in names.values() for name in split], recipe, vocabulary)
-    evaluated = {
-        split: _evaluation_videos(cache, annotations, split, names[split], vocabulary)
-        for split in SCORED_SPLITS
-    }
+    learnt = source.read(names["train"], recipe, vocabulary, for_training=True)
+    others = [name for split in SCORED_SPLITS for name in names[split]]
+    scored = source.read(others, recipe, vocabulary, for_training=False)
+    dimensions = learnt.dimensions(len(vocabulary))
+    ours, theirs = different_sizes(dimensions, scored.dimensions(len(vocabulary)))
+    if ours:
+        raise PipelineError(
+            f"training videos have features of {ours}, those of val and test of {theirs}; make them"
+            " in the same way."
+        )
     return Dataset(
-        train=_training_videos(cache, annotations, names["train"], recipe, vocabulary),
-        evaluated=evaluated,
-        dimensions=cache.dimensions(len(vocabulary)),
+        train=_training_videos(learnt, annotations, names["train"], recipe, vocabulary),
+        evaluated={
+            split: _evaluation_videos(scored, annotations, split, names[split], vocabulary)
+            for split in SCORED_SPLITS
+        },
+        dimensions=dimensions,
         vocabulary=vocabulary,
-        fingerprints=cache.fingerprints,
+        fingerprints=learnt.fingerprints,
     )
 
 
@@ -142,11 +150,18 @@ def split_names(annotations: Path, split: str) -> list[str]:
 
 
 def parser_inputs(
-    cache: Cache, split: str, names: Sequence[str]
+    cache: Cache, split: str, names: Sequence[str], prior: Literal["", "_masked"] = ""
 ) -> tuple[tuple[str, ...], ParserInputs]:
     """Return which of a split's videos are cached, and what a parser sees of them.
 
-    The prior is unmasked.
+    Parameters
+    ----------
+    cache
+        What was read of them.
+    split, names
+        The split, and all its videos.
+    prior
+        Which labels are the prior: the unmasked ones, or, of training videos, the masked ones.
 
     Raises
     ------
@@ -166,7 +181,7 @@ def parser_inputs(
             len(names) - len(rows),
             len(names),
         )
-    return tuple(cache.names[row] for row in rows), _inputs(cache, rows, "")
+    return tuple(cache.names[row] for row in rows), _inputs(cache, rows, prior)
 
 
 def _evaluation_videos(
@@ -190,10 +205,9 @@ def _training_videos(
     recipe: Recipe,
     vocabulary: Vocabulary,
 ) -> TrainingVideos:
-    kept, inputs = parser_inputs(cache, "train", names)
+    prior: Literal["", "_masked"] = "_masked" if recipe.masks_training_prior else ""
+    kept, inputs = parser_inputs(cache, "train", names, prior)
     rows = cache.rows(kept)
-    if recipe.masks_training_prior:
-        inputs = _inputs(cache, rows, "_masked")
     weak = read_weak_labels(annotations / SPLIT_TABLES["train"], vocabulary)
     matrix = torch.from_numpy(weak_matrix(weak, kept, len(vocabulary))).float()
     pseudo = _pseudo_labels(cache, rows, matrix, recipe) if recipe.uses_pseudo_labels else {}
@@ -216,11 +230,11 @@ def _pseudo_labels(
     return targets
 
 
-def _inputs(cache: Cache, rows: NDArray[np.int64], suffix: Literal["", "_masked"]) -> ParserInputs:
+def _inputs(cache: Cache, rows: NDArray[np.int64], prior: str) -> ParserInputs:
     semantics: dict[str, Tensor] = {}
     if cache.texts:
         for modality in MODALITIES:
-            semantics[f"prior_{modality}"] = _tensor(cache.labels[modality + suffix], rows)
+            semantics[f"prior_{modality}"] = _tensor(cache.labels[modality + prior], rows)
             semantics[f"text_{modality}"] = torch.from_numpy(cache.texts[modality]).float()
     return ParserInputs(
         audio=_tensor(cache.audio, rows),

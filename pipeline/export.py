@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ class ExportSource:
     features
         Folder that holds one ``clip-*`` and one ``clap-*`` folder, and perhaps ``motion-*``.
     pseudo_labels
-        Folder of labels.safetensors.
+        Folder of labels.safetensors; None to export features alone.
     clip, clap, motion
         Which folder, where there are several.
     audio_array
@@ -40,7 +40,7 @@ class ExportSource:
     """
 
     features: Path
-    pseudo_labels: Path
+    pseudo_labels: Path | None = None
     clip: str | None = None
     clap: str | None = None
     motion: str | None = None
@@ -66,36 +66,63 @@ def export(source: ExportSource, layout: str, vocabulary: Vocabulary, out: Path)
     Raises
     ------
     PipelineError
-        ``out`` holds something, the labels are of other classes, or two videos share an id, by
-        which the layout names its files.
+        ``out`` holds something, labels are missing or of other classes, or two videos share an id,
+        by which the layout names its files.
     """
     if out.exists() and any(out.iterdir()):
         raise PipelineError(f"'{out}' is not empty; export into a new folder.")
+    labels = _read_labels(source.pseudo_labels, layout, vocabulary)
     folders = source.folders()
     keys = {"audio": source.audio_array, "visual": "embedding", "motion": "embedding"}
     features = {kind: read_array(folder, keys[kind]) for kind, folder in folders.items()}
-    labels = _read_labels(source.pseudo_labels / LABELS_FILE, vocabulary)
-    names = sorted(set(labels.names).intersection(*(shard.names for shard in features.values())))
-    _check_ids(names)
-    places = LAYOUTS[layout]
+    _warn_of_loaders(source, layout, features)
+    shards = [*features.values()] if labels is None else [*features.values(), labels]
+    names = sorted(set.intersection(*(set(shard.names) for shard in shards)))
+    check_ids(names)
+    place = LAYOUTS[layout]
+    places = {"audio": place.audio, "visual": place.visual, "motion": place.motion[0]}
     for kind, shard in features.items():
         rows = shard.select(names)[keys[kind]]
-        rows = rows.repeat(places.frames, axis=1) if kind == "visual" else rows
-        _write_rows(out / getattr(places, kind), names, rows)
-    _write_labels(labels.select(names), vocabulary, out)
-    for modality, file in TEXT_FILES.items():
-        _write(out / file, read_shard(folders[modality] / PROMPTS_FILE)["text"])
+        rows = rows.repeat(place.frames, axis=1) if kind == "visual" else rows
+        _write_rows(out / places[kind], names, rows)
+    if labels is not None:
+        _write_labels(labels.select(names), vocabulary, out)
+        for modality, file in TEXT_FILES.items():
+            _write(out / file, read_shard(folders[modality] / PROMPTS_FILE)["text"])
     return len(names)
 
 
-def _read_labels(path: Path, vocabulary: Vocabulary) -> Shard:
-    labels = read_shard(path)
+def _read_labels(folder: Path | None, layout: str, vocabulary: Vocabulary) -> Shard | None:
+    if folder is None:
+        if layout == "valor":
+            raise PipelineError(
+                "--layout valor holds labels, which VALOR's code reads of every video; give "
+                "--pseudo-labels, the folder of labels.safetensors."
+            )
+        return None
+    labels = read_shard(folder / LABELS_FILE)
     if labels["audio"].shape[2] != len(vocabulary):
         raise PipelineError(
             f"the pseudo-labels are of {labels['audio'].shape[2]} classes, the vocabulary has"
             f" {len(vocabulary)}; give the vocabulary they were made with."
         )
     return labels
+
+
+def _warn_of_loaders(source: ExportSource, layout: str, features: Mapping[str, Shard]) -> None:
+    """Say what the authors' own code will not take."""
+    if "motion" not in features:
+        logger.warning(
+            "'%s' has no motion-* folder, and HAN's and VALOR's own code reads 3-D features of"
+            " every video; configure encoders.motion, or take that input out of their code",
+            source.features,
+        )
+    if layout == "valor" and source.audio_array == "embedding":
+        logger.warning(
+            "VALOR's own code takes CLAP features to have 768 dimensions (input_a_dim), and these"
+            " embeddings have %d; change it there, or export the map",
+            features["audio"]["embedding"].shape[2],
+        )
 
 
 def _write_labels(labels: Shard, vocabulary: Vocabulary, out: Path) -> None:
@@ -106,13 +133,21 @@ def _write_labels(labels: Shard, vocabulary: Vocabulary, out: Path) -> None:
         _write_rows(folder / "segment_pseudo_labels", labels.names, labels[f"{modality}_masked"])
 
 
-def _check_ids(names: Sequence[str]) -> None:
+def check_ids(names: Sequence[str]) -> None:
+    """See that no two videos share an id.
+
+    Raises
+    ------
+    PipelineError
+        Two do.
+    """
     counts = Counter(name[:ID_LENGTH] for name in names)
     shared = [identity for identity, count in counts.items() if count > 1]
     if shared:
         raise PipelineError(
-            f"{len(shared)} ids stand for several videos, the first '{shared[0]}', and this layout"
-            f" names files by the first {ID_LENGTH} characters alone; export them separately."
+            f"{len(shared)} ids stand for several videos, the first '{shared[0]}', and .npy files"
+            f" are named by the first {ID_LENGTH} characters alone; take folders in which an id"
+            " stands for one video."
         )
 
 

@@ -4,7 +4,8 @@ Files are named by the 11 characters of the video's YouTube id. VALOR's authors 
 
     CLIP/features/{id}.npy                10x768, L2-normalised
     CLAP/features/{id}.npy                64x768 (map), 10x768 (map, pooled) or 10x512 (embedding)
-    st/{id}.npy                           10x512, R(2+1)D-18, optional
+    st/{id}.npy, or                       10x512, R(2+1)D-18, optional
+    feats/r2plus1d_18/{id}.npy
 
 HAN's, and everybody who took them from there::
 
@@ -12,7 +13,9 @@ HAN's, and everybody who took them from there::
     res152/{id}.npy                       80x2048, eight frames a second
     r2plus1d_18/{id}.npy                  10x512
 
-and for methods that ask for them either folder has, made by CLIP and CLAP::
+and for methods that ask for them, made by CLIP and CLAP, in that folder, in the one that it lies in
+(VALOR's authors have HAN's folders in ``feats/`` beside ``CLIP/`` and ``CLAP/``) or in one that is
+named::
 
     {CLIP,CLAP}/segment_pseudo_labels/    10xC, masked with weak labels
     {CLIP,CLAP}/segment_logits/           10xC, optional
@@ -22,8 +25,9 @@ PLSIM needs labels that are not masked, and soft labels are not 0 or 1: both com
 or from embeddings and texts of one space, which HAN's features are not.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +35,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.cache import Cache
+from pipeline.cache import Cache, label_keys
 from pipeline.encoders.pooling import pool_seconds
 from pipeline.errors import PipelineError
-from pipeline.files import child_path
+from pipeline.files import child_path, fingerprint, sha256_of
 from pipeline.parsers.recipes import Recipe
+from pipeline.progress import track
 from pipeline.pseudo_labels import soften
-from pipeline.vocabulary import Vocabulary
+from pipeline.vocabulary import MODALITIES, Vocabulary
 
 Array = NDArray[Any]
+# From a file's rows to one a second.
+PerSecond = Callable[[Array], Array]
 
 ID_LENGTH = 11
 ENCODERS = {"audio": "CLAP", "visual": "CLIP"}
@@ -52,8 +59,10 @@ class Layout:
 
     Attributes
     ----------
-    audio, visual, motion
+    audio, visual
         Folders of ``.npy`` files.
+    motion
+        The same; of several the first that is there.
     frames
         Rows of a visual file for each segment; they are averaged, as HAN's network does after its
         first layer, which is linear.
@@ -61,20 +70,22 @@ class Layout:
 
     audio: str
     visual: str
-    motion: str
+    motion: tuple[str, ...]
     frames: int = 1
 
 
 LAYOUTS = {
-    "valor": Layout("CLAP/features", "CLIP/features", "st"),
+    # Source: VALOR's README, where HAN's folders lie in feats/.
+    "valor": Layout("CLAP/features", "CLIP/features", ("st", "feats/r2plus1d_18")),
     # Source: the default folders of HAN's code, and its pooling of 80 frames in eights.
-    "han": Layout("vggish", "res152", "r2plus1d_18", frames=8),
+    "han": Layout("vggish", "res152", ("r2plus1d_18",), frames=8),
 }
+# Rows of a file of HAN's frames, eight for each second of LLP's videos.
+FRAME_ROWS = 80
 # Steps of CLAP's map: 2 frequency rows of 32 steps, index f·32 + t (VALOR's code).
 MAP_SHAPE = (2, 32)
 # exp(logit_scale) of CLIP ViT-L/14 (Radford et al., 2021); CLAP's is in its checkpoint only.
 CLIP_LOGIT_SCALE = 100.0
-POOLED_AT_ONCE = 256
 # What to train with where there are no logits and none can be made.
 WITHOUT_LOGITS = "--option plsim=false (LINK), and hard labels"
 
@@ -91,17 +102,19 @@ class NpySource:
         One of ``LAYOUTS``, by name.
     clap_logit_scale
         CLAP's exp(logit_scale), to make logits of embeddings and texts; None when not known.
+    pseudo_labels
+        Where the folders of labels and logits, and the texts, are; None: in ``folder``, or in the
+        one that it lies in.
     """
 
     folder: Path
     layout: str
     clap_logit_scale: float | None = None
+    pseudo_labels: Path | None = None
 
-    @property
-    def _folders(self) -> Layout:
-        return LAYOUTS[self.layout]
-
-    def read(self, names: Sequence[str], recipe: Recipe, vocabulary: Vocabulary) -> Cache:
+    def read(
+        self, names: Sequence[str], recipe: Recipe, vocabulary: Vocabulary, for_training: bool
+    ) -> Cache:
         """Return what a recipe needs of those of ``names`` that have a file of each kind.
 
         ``audio_input`` has no say: audio features are what the folder has.
@@ -111,77 +124,145 @@ class NpySource:
         PipelineError
             Something that the recipe needs is missing or has another shape.
         """
-        kinds = self._kinds(recipe)
-        kept = [name for name in names if all(self._path(kind, name).is_file() for kind in kinds)]
-        if not kept:
-            raise PipelineError(
-                f"none of the {len(names)} videos has a file in each of {', '.join(kinds)} under "
-                f"'{self.folder}'; check the layout and what is missing there."
-            )
-        audio = _seconds(self._stack(self._folders.audio, kept))
-        visual = _averaged(self._stack(self._folders.visual, kept), self._folders.frames)
-        labels: dict[str, Array] = {}
-        texts: dict[str, Array] = {}
-        for modality, features in (("audio", audio), ("visual", visual)):
-            if recipe.uses_pseudo_labels:
-                kind = f"{ENCODERS[modality]}/segment_pseudo_labels"
-                labels[f"{modality}_masked"] = _of_classes(self._stack(kind, kept), -1, vocabulary)
-            if recipe.uses_prior:
-                texts[modality] = _of_classes(self._texts(modality), 0, vocabulary)
-            if recipe.uses_prior or recipe.uses_soft_labels:
-                logits = _of_classes(self._logits(modality, kept, features), -1, vocabulary)
-                thresholds = np.array(vocabulary.thresholds(modality))
-                labels[modality] = logits > thresholds
-                labels[f"{modality}_soft"] = soften(logits, thresholds)
+        keys = label_keys(recipe, for_training)
+        folders = self._feature_folders(recipe)
+        labels = _Labels(self._labels_folder, self.clap_logit_scale, vocabulary)
+        kept = _in_all(names, [*folders.values(), *labels.folders(keys)])
+        fingerprints, texts = {"layout": self.layout}, {}
+        if recipe.uses_prior:
+            texts = {modality: labels.texts(modality) for modality in MODALITIES}
+            fingerprints["labels"] = labels.fingerprint()
+        features = self._features(folders, kept)
         return Cache(
             names=tuple(kept),
-            audio=audio,
-            visual=visual,
-            motion=self._stack(self._folders.motion, kept) if recipe.motion else None,
-            labels=labels,
+            audio=features["audio"],
+            visual=features["visual"],
+            motion=features.get("motion"),
+            labels=labels.read(keys, kept, features),
             texts=texts,
-            fingerprints={"layout": self.layout},
+            fingerprints=fingerprints,
         )
 
-    def _kinds(self, recipe: Recipe) -> list[str]:
-        """Return the folders in which every video must have a file."""
-        kinds = [self._folders.audio, self._folders.visual]
-        if recipe.uses_pseudo_labels:
-            kinds += [f"{encoder}/segment_pseudo_labels" for encoder in ENCODERS.values()]
-        if recipe.uses_prior or recipe.uses_soft_labels:
-            logits = [f"{encoder}/segment_logits" for encoder in ENCODERS.values()]
-            kinds += [kind for kind in logits if (self.folder / kind).is_dir()]
-        return [*kinds, self._folders.motion] if recipe.motion else kinds
+    def _feature_folders(self, recipe: Recipe) -> dict[str, Path]:
+        layout = LAYOUTS[self.layout]
+        folders = {"audio": self.folder / layout.audio, "visual": self.folder / layout.visual}
+        if recipe.motion:
+            places = [self.folder / place for place in layout.motion]
+            folders["motion"] = next((place for place in places if place.is_dir()), places[0])
+        return folders
 
-    def _path(self, kind: str, name: str) -> Path:
-        return child_path(self.folder / kind, f"{name[:ID_LENGTH]}.npy")
+    def _features(self, folders: Mapping[str, Path], names: Sequence[str]) -> dict[str, Array]:
+        frames = LAYOUTS[self.layout].frames
+        per_second: dict[str, PerSecond] = {
+            "audio": _pooled,
+            "visual": partial(_averaged, frames=frames),
+        }
+        return {
+            kind: _stacked(_files(folder, names), per_second.get(kind))
+            for kind, folder in folders.items()
+        }
 
-    def _stack(self, kind: str, names: Sequence[str]) -> Array:
-        return _stacked([self._path(kind, name) for name in names])
+    @property
+    def _labels_folder(self) -> Path:
+        if self.pseudo_labels is not None:
+            return self.pseudo_labels
+        places = (self.folder, self.folder.absolute().parent)
+        have = (place for place in places for name in ENCODERS.values() if (place / name).is_dir())
+        return next(have, self.folder)
 
-    def _texts(self, modality: str) -> Array:
+
+@dataclass(frozen=True)
+class _Labels:
+    """Labels and class texts of ``.npy`` files.
+
+    Attributes
+    ----------
+    folder
+        Has ``CLIP/``, ``CLAP/`` and the texts.
+    clap_logit_scale
+        See ``NpySource``.
+    vocabulary
+        The classes, and the thresholds of labels that are made of logits.
+    """
+
+    folder: Path
+    clap_logit_scale: float | None
+    vocabulary: Vocabulary
+
+    def folders(self, keys: Sequence[str]) -> list[Path]:
+        """Return the folders in which every video must have a file, for some of ``label_keys``."""
+        folders = []
+        for modality in MODALITIES:
+            if f"{modality}_masked" in keys:
+                folders.append(self._masked(modality))
+            logits = self._logits(modality)
+            if {modality, f"{modality}_soft"} & set(keys) and logits.is_dir():
+                folders.append(logits)
+        return folders
+
+    def read(
+        self, keys: Sequence[str], names: Sequence[str], features: Mapping[str, Array]
+    ) -> dict[str, Array]:
+        """Return labels [N, T, C] by key; ``features`` are for those without logits."""
+        labels: dict[str, Array] = {}
+        for modality in MODALITIES:
+            masked, soft = f"{modality}_masked", f"{modality}_soft"
+            if masked in keys:
+                array = _stacked(_files(self._masked(modality), names))
+                labels[masked] = self._checked(array, -1)
+            if modality not in keys and soft not in keys:
+                continue
+            logits = self._checked(self._read_logits(modality, names, features[modality]), -1)
+            thresholds = np.array(self.vocabulary.thresholds(modality))
+            if modality in keys:
+                labels[modality] = logits > thresholds
+            if soft in keys:
+                labels[soft] = soften(logits, thresholds)
+        return labels
+
+    def texts(self, modality: str) -> Array:
+        """Return a modality's class texts [C, D]."""
         path = self.folder / TEXT_FILES[modality]
-        if not path.is_file():
+        if path.is_file():
+            return self._checked(_load(path), 0)
+        logits = self._logits(modality)
+        if logits.is_dir():
             raise PipelineError(
                 f"the class texts are needed, but '{path}' is missing; add it (one row a class), "
                 f"or train with {WITHOUT_LOGITS}."
             )
-        return _load(path)
+        raise PipelineError(
+            f"'{logits}' is missing, and so is '{path}', of which logits could be made; add the "
+            "logits (10xC a video; PLSIM needs the texts too) or the texts (one row a class), or "
+            f"train with {WITHOUT_LOGITS}."
+        )
 
-    def _logits(self, modality: str, names: Sequence[str], features: Array) -> Array:
+    def fingerprint(self) -> str:
+        """Return a hash of what makes unmasked labels and texts, but for the videos' own files."""
+        made = {}
+        for modality in MODALITIES:
+            has_logits = self._logits(modality).is_dir()
+            made[modality] = {
+                "thresholds": self.vocabulary.thresholds(modality),
+                "scale": None if has_logits else self._scale(modality),
+                "texts": sha256_of(self.folder / TEXT_FILES[modality]),
+            }
+        return fingerprint(made)
+
+    def _read_logits(self, modality: str, names: Sequence[str], features: Array) -> Array:
         """Return logits [N, T, C]: those of the folder, or the scaled cosines."""
-        kind = f"{ENCODERS[modality]}/segment_logits"
-        if (self.folder / kind).is_dir():
-            return self._stack(kind, names)
-        texts = self._texts(modality)
-        missing = f"labels that are not masked need logits, but '{self.folder / kind}' is missing"
+        folder = self._logits(modality)
+        if folder.is_dir():
+            return _stacked(_files(folder, names))
+        texts = self.texts(modality)
+        missing = f"labels that are not masked need logits, but '{folder}' is missing"
         if features.shape[2] != texts.shape[1]:
             raise PipelineError(
                 f"{missing}, and the {modality} features have {features.shape[2]} dimensions and "
                 f"its texts {texts.shape[1]}, so they cannot be compared; add the logits, or train "
                 f"with {WITHOUT_LOGITS}."
             )
-        scale = CLIP_LOGIT_SCALE if modality == "visual" else self.clap_logit_scale
+        scale = self._scale(modality)
         if scale is None:
             raise PipelineError(
                 f"{missing}, and making them of embeddings and texts needs CLAP's logit scale; add "
@@ -189,9 +270,28 @@ class NpySource:
             )
         return scale * (_unit(features) @ _unit(texts).T)
 
+    def _masked(self, modality: str) -> Path:
+        return self.folder / ENCODERS[modality] / "segment_pseudo_labels"
+
+    def _logits(self, modality: str) -> Path:
+        return self.folder / ENCODERS[modality] / "segment_logits"
+
+    def _scale(self, modality: str) -> float | None:
+        return CLIP_LOGIT_SCALE if modality == "visual" else self.clap_logit_scale
+
+    def _checked(self, array: Array, axis: int) -> Array:
+        if array.shape[axis] != len(self.vocabulary):
+            raise PipelineError(
+                f"labels or texts there are of {array.shape[axis]} classes, the vocabulary has "
+                f"{len(self.vocabulary)}; give the vocabulary they were made with."
+            )
+        return array
+
 
 def read_npy_folder(folder: Path) -> dict[str, Array]:
-    """Read a folder of features, one ``.npy`` a video: id to ``[T, D]``; CLAP's maps are pooled.
+    """Read a folder of features, one ``.npy`` a video: id to ``[T, D]``.
+
+    CLAP's maps are pooled, and 80 rows averaged in eights.
 
     Raises
     ------
@@ -199,20 +299,55 @@ def read_npy_folder(folder: Path) -> dict[str, Array]:
         A file is no plain array of two axes, or not all have the same shape.
     """
     paths = sorted(folder.glob("*.npy"))
-    stacked = _seconds(_stacked(paths))
-    return dict(zip((path.stem for path in paths), stacked, strict=True))
+    return dict(zip((path.stem for path in paths), _stacked(paths, _any_seconds), strict=True))
 
 
-def _stacked(paths: Sequence[Path]) -> Array:
-    """Read files of one shape with two axes."""
-    arrays = [_load(path) for path in paths]
-    for path, array in zip(paths, arrays, strict=True):
-        if array.shape != arrays[0].shape or array.ndim != 2:
+def _files(folder: Path, names: Sequence[str]) -> list[Path]:
+    return [child_path(folder, f"{name[:ID_LENGTH]}.npy") for name in names]
+
+
+def _in_all(names: Sequence[str], folders: Sequence[Path]) -> list[str]:
+    """Return those of some videos that have a file in each folder, at least one."""
+    found = [[path.is_file() for path in _files(folder, names)] for folder in folders]
+    kept = [name for name, *each in zip(names, *found, strict=True) if all(each)]
+    if not kept:
+        counts = ", ".join(
+            f"{folder} {sum(each)}" for folder, each in zip(folders, found, strict=True)
+        )
+        raise PipelineError(
+            f"none of the {len(names)} videos has a file in each folder ({counts}); check the "
+            "layout and what is missing there."
+        )
+    return kept
+
+
+def _stacked(paths: Sequence[Path], per_second: PerSecond | None = None) -> Array:
+    """Read files of one shape with two axes, [N, T, D], each brought to seconds as it is read.
+
+    Of LLP, HAN's frames take 7.8 GB and their means 1 GB.
+    """
+    arrays = _alike(paths)
+    rows = map(per_second, arrays) if per_second else arrays
+    first = next(rows)
+    stacked = np.empty((len(paths), *first.shape), dtype=np.float32)
+    stacked[0] = first
+    for index, row in enumerate(rows, start=1):
+        stacked[index] = row
+    return stacked
+
+
+def _alike(paths: Sequence[Path]) -> Iterator[Array]:
+    """Yield each file's array; all have the first one's shape, of two axes."""
+    shape: tuple[int, ...] | None = None
+    for path in track(paths, len(paths), str(paths[0].parent)):
+        array = _load(path)
+        shape = shape or array.shape
+        if array.shape != shape or array.ndim != 2:
             raise PipelineError(
-                f"'{path}' is {array.shape}, the first one {arrays[0].shape}; all files of a"
-                " folder must be alike, with two axes."
+                f"'{path}' is {array.shape}, the first one {shape}; all files of a folder must be "
+                "alike, with two axes."
             )
-    return np.stack(arrays)
+        yield array
 
 
 def _load(path: Path) -> Array:
@@ -225,34 +360,30 @@ def _load(path: Path) -> Array:
     return np.asarray(array, dtype=np.float32)
 
 
-def _seconds(features: Array) -> Array:
-    """Return CLAP features a second: a map of 64 steps is pooled, others pass."""
-    videos, steps, width = features.shape
-    if steps != MAP_SHAPE[0] * MAP_SHAPE[1]:
-        return features
-    maps = torch.from_numpy(features).reshape(videos, *MAP_SHAPE, width).permute(0, 3, 1, 2)
-    return np.concatenate([pool_seconds(some).numpy() for some in maps.split(POOLED_AT_ONCE)])
+def _pooled(steps: Array) -> Array:
+    """Return a video's CLAP features a second: a map of 64 steps is pooled, others pass."""
+    if len(steps) != MAP_SHAPE[0] * MAP_SHAPE[1]:
+        return steps
+    grid = torch.from_numpy(steps.T.reshape(1, -1, *MAP_SHAPE))
+    pooled: Array = pool_seconds(grid)[0].numpy()
+    return pooled
 
 
-def _averaged(features: Array, frames: int) -> Array:
-    """Return visual features a second, of several rows a second."""
-    videos, rows, width = features.shape
-    if rows % frames:
+def _averaged(rows: Array, frames: int) -> Array:
+    """Return a video's visual features a second, of several rows a second."""
+    if len(rows) % frames:
         raise PipelineError(
-            f"visual features have {rows} rows a video, which are not {frames} a second; check the"
-            " folder and --layout."
+            f"visual features have {len(rows)} rows a video, which are not {frames} a second; check"
+            " the folder and --layout."
         )
-    averaged: Array = features.reshape(videos, -1, frames, width).mean(axis=2)
+    averaged: Array = rows.reshape(-1, frames, rows.shape[1]).mean(axis=1)
     return averaged
 
 
-def _of_classes(array: Array, axis: int, vocabulary: Vocabulary) -> Array:
-    if array.shape[axis] != len(vocabulary):
-        raise PipelineError(
-            f"labels or texts there are of {array.shape[axis]} classes, the vocabulary has "
-            f"{len(vocabulary)}; give the vocabulary they were made with."
-        )
-    return array
+def _any_seconds(rows: Array) -> Array:
+    """Return features a second of whatever a layout has."""
+    frames = LAYOUTS["han"].frames if len(rows) == FRAME_ROWS else 1
+    return _averaged(_pooled(rows), frames)
 
 
 def _unit(array: Array) -> Array:

@@ -51,9 +51,10 @@ def parse_videos(parser: Parser, inputs: ParserInputs, recipe: Recipe) -> Probab
         for rows in torch.arange(len(inputs), device=inputs.audio.device).split(BATCH):
             output = parser(inputs.take(rows))
             segments.append(output.logits.sigmoid().cpu())
-            uni_modal = (output.audio_video, output.visual_video)
-            both = (output.video,) * 2 if recipe.gate == "global" else uni_modal
-            gates.append(torch.stack(both, dim=1).cpu())
+            own = (output.audio_video, output.visual_video)
+            of_audio = own[0] if recipe.gate == "modality" else output.video
+            of_visual = output.video if recipe.gate == "global" else own[1]
+            gates.append(torch.stack((of_audio, of_visual), dim=1).cpu())
             if output.audio_attention is not None and output.visual_attention is not None:
                 attention = output.audio_attention, output.visual_attention
                 weights.append(torch.stack(attention, dim=1).cpu())
@@ -134,8 +135,9 @@ def predict(
         )
     names = {split: split_names(annotations, split) for split in splits}
     everyone = [name for listed in names.values() for name in listed]
-    cache = source.read(everyone, checkpoint.recipe, vocabulary)
+    cache = source.read(everyone, checkpoint.recipe, vocabulary, for_training=False)
     checkpoint.check_features(cache.fingerprints)
+    checkpoint.check_dimensions(cache.dimensions(len(vocabulary)))
     parser = checkpoint.build().to(device)
     for split, listed in names.items():
         kept, inputs = parser_inputs(cache, split, listed)

@@ -28,14 +28,14 @@ from pipeline.annotations import (
 )
 from pipeline.errors import PipelineError
 from pipeline.evaluation import evaluate_arrays
-from pipeline.files import write_json, write_tsv
+from pipeline.files import fingerprint, write_json, write_tsv
 from pipeline.store import LABELS_FILE, PROMPTS_FILE, Shard, read_array, read_shard, write_shard
 from pipeline.vocabulary import MODALITIES, Vocabulary
 
 logger = logging.getLogger(__name__)
 
 # Raised whenever the same features may get other labels.
-LABELS_VERSION = 2
+LABELS_VERSION = 3
 
 ThresholdKind = Literal["fixed", "calibrated"]
 
@@ -257,6 +257,25 @@ def soften(logits: NDArray[np.float32], thresholds: NDArray[np.float64]) -> NDAr
     return soft
 
 
+def labels_fingerprint(
+    vocabulary: Vocabulary, thresholds: NDArray[np.float64], encoders: Mapping[str, str]
+) -> str:
+    """Return what names unmasked labels: a hash of all that they are made of.
+
+    They are the vocabulary's captions, the thresholds ``[2, C]``, and the fingerprints of the
+    features of ``clip`` and ``clap``. Hundredths of a threshold count: on another machine the same
+    features move a calibrated one by less.
+    """
+    return fingerprint(
+        {
+            "version": LABELS_VERSION,
+            "captions": [vocabulary.captions(modality) for modality in MODALITIES],
+            "thresholds": (np.round(thresholds, 2) + 0.0).tolist(),  # 0.0 for -0.0
+            "encoders": dict(encoders),
+        }
+    )
+
+
 def make_pseudo_labels(
     clip: Path,
     clap: Path,
@@ -269,9 +288,9 @@ def make_pseudo_labels(
 
     Writes ``labels.safetensors`` (``{modality}_logits`` and ``{modality}_soft`` float32, the
     latter by the thresholds of masked labels but not masked; ``{modality}`` and
-    ``{modality}_masked`` uint8; all ``[N, T, C]``, videos sorted by name), ``thresholds.tsv`` and
-    ``quality.json`` (split to ``unmasked`` and ``masked`` to an evaluation; a split without
-    videos is left out).
+    ``{modality}_masked`` uint8; all ``[N, T, C]``, videos sorted by name; ``fingerprint`` in its
+    meta, see ``labels_fingerprint``), ``thresholds.tsv`` and ``quality.json`` (split to
+    ``unmasked`` and ``masked`` to an evaluation; a split without videos is left out).
 
     Parameters
     ----------
@@ -310,13 +329,10 @@ def make_pseudo_labels(
         thresholds = fixed_thresholds(vocabulary)
     unmasked, masked = label(videos, thresholds)
 
-    meta = {"version": str(LABELS_VERSION), "thresholds": kind}
-    meta |= {key: shard.meta["fingerprint"] for key, shard in shards.items()}
-    arrays: dict[str, NDArray[Any]] = {}
-    for index, modality in enumerate(MODALITIES):
-        arrays[f"{modality}_logits"] = videos.logits[index]
-        arrays[f"{modality}_soft"] = soften(videos.logits[index], thresholds.masked[index])
-        arrays[modality], arrays[f"{modality}_masked"] = unmasked[index], masked[index]
+    encoders = {key: shard.meta["fingerprint"] for key, shard in shards.items()}
+    meta = {"version": str(LABELS_VERSION), "thresholds": kind, **encoders}
+    meta["fingerprint"] = labels_fingerprint(vocabulary, thresholds.unmasked, encoders)
+    arrays = _label_arrays(videos, thresholds, unmasked, masked)
     write_shard(out / LABELS_FILE, Shard(videos.names, arrays, meta))
     write_thresholds(out / "thresholds.tsv", thresholds, vocabulary)
     quality = {
@@ -325,6 +341,17 @@ def make_pseudo_labels(
         if len(videos.rows[split])
     }
     write_json(out / "quality.json", quality)
+
+
+def _label_arrays(
+    videos: Videos, thresholds: Thresholds, unmasked: Labels, masked: Labels
+) -> dict[str, NDArray[Any]]:
+    arrays: dict[str, NDArray[Any]] = {}
+    for index, modality in enumerate(MODALITIES):
+        arrays[f"{modality}_logits"] = videos.logits[index]
+        arrays[f"{modality}_soft"] = soften(videos.logits[index], thresholds.masked[index])
+        arrays[modality], arrays[f"{modality}_masked"] = unmasked[index], masked[index]
+    return arrays
 
 
 def write_thresholds(path: Path, thresholds: Thresholds, vocabulary: Vocabulary) -> None:
@@ -366,10 +393,6 @@ def _quality(
         segment = evaluation["metrics"]["segment"]
         logger.info(
             "%s, %d videos, %s labels: segment Type@AV %.1f, Event@AV %.1f",
-            split,
-            len(names),
-            kind,
-            segment["type"],
-            segment["event"],
+            *(split, len(names), kind, segment["type"], segment["event"]),
         )
     return quality

@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--clip", metavar="NAME", help="which clip-*/ folder, if there are several")
     add("--clap", metavar="NAME", help="which clap-*/ folder, if there are several")
     add("--motion", metavar="NAME", help="which motion-*/ folder, if there are several")
-    add("--pseudo-labels", type=Path, required=True, help="folder of labels.safetensors")
+    add("--pseudo-labels", type=Path, help="folder of labels.safetensors; HAN's code needs none")
     add(
         "--layout",
         choices=("valor", "han"),

@@ -19,7 +19,12 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     add("--clip", metavar="NAME", help="which clip-*/ folder, if there are several")
     add("--clap", metavar="NAME", help="which clap-*/ folder, if there are several")
     add("--motion", metavar="NAME", help="which motion-*/ folder, if there are several")
-    add("--pseudo-labels", help="folder of labels.safetensors (default: beside features)", **folder)
+    add(
+        "--pseudo-labels",
+        help="folder of labels.safetensors (default: beside features), or, with .npy files, of"
+        " CLIP/ and CLAP/ with labels (default: in features or beside it)",
+        **folder,
+    )
     add(
         "--layout",
         choices=("shards", "valor", "han"),
@@ -45,7 +50,12 @@ def source_of(arguments: argparse.Namespace) -> "Source":
     from pipeline.interop import NpySource
 
     if arguments.layout != "shards":
-        return NpySource(arguments.features, arguments.layout, arguments.clap_logit_scale)
+        return NpySource(
+            arguments.features,
+            arguments.layout,
+            arguments.clap_logit_scale,
+            arguments.pseudo_labels,
+        )
     beside = Path(os.path.abspath(arguments.features)).parent / "pseudo_labels"
     return ShardSource(
         arguments.features,

@@ -17,6 +17,7 @@ from pipeline.config import Config, Decode, Encoders
 from pipeline.encoders.spec import EncoderSpec
 from pipeline.errors import PipelineError
 from pipeline.files import REPOSITORY, existing_file, write_text
+from pipeline.pseudo_labels import fixed_thresholds, labels_fingerprint
 from pipeline.segments import Decoding
 from pipeline.vocabulary import MODALITIES, EventClass, Vocabulary
 
@@ -62,10 +63,18 @@ class Setup(BaseModel):
         """Which encoders, by name."""
         return {name: _spec(name, encoder) for name, encoder in _encoders(self.encoders).items()}
 
-    def fingerprints(self) -> dict[str, str]:
+    def feature_fingerprints(self) -> dict[str, str]:
         """Return what names the features that this setup makes, by encoder."""
         decoding = self.decoding.fingerprint()
         return {name: spec.fingerprint(decoding) for name, spec in self.specs.items()}
+
+    def fingerprints(self) -> dict[str, str]:
+        """Return what names the features, by encoder, and the prior made of them, ``labels``."""
+        features = self.feature_fingerprints()
+        vocabulary = self.vocabulary
+        # The classes' thresholds are those of the run's unmasked labels.
+        thresholds = fixed_thresholds(vocabulary).unmasked
+        return features | {"labels": labels_fingerprint(vocabulary, thresholds, features)}
 
 
 def setup_of(config: Config, classes: Sequence[EventClass]) -> Setup:

@@ -66,6 +66,32 @@ def test_valors_files_are_compared_by_id(tmp_path, features):
     assert (agreement.only_first, agreement.only_second) == (1, 0)
 
 
+def test_frames_and_maps_are_brought_to_seconds(tmp_path):
+    random = np.random.default_rng(1)
+    rows = random.standard_normal((10, D)).astype(np.float32)
+    grid = np.repeat(rows[:1], 64, axis=0)  # the same everywhere, so it pools to itself
+    for folder, array, file in (
+        ("res152", np.repeat(rows, 8, axis=0), rows),
+        ("CLAP", grid, np.repeat(rows[:1], 10, axis=0)),
+    ):
+        for place, content in ((tmp_path / folder, array), (tmp_path / f"{folder}-seconds", file)):
+            place.mkdir()
+            np.save(place / f"{NAMES[0][:11]}.npy", content)
+        agreement = compare_features(tmp_path / folder, tmp_path / f"{folder}-seconds")
+        assert agreement.cosines.shape == (1, 10)
+        np.testing.assert_allclose(agreement.cosines, 1, atol=1e-6)
+
+
+def test_names_that_share_an_id_are_not_compared_by_it(tmp_path, features):
+    names = (*NAMES[:5], f"{NAMES[0][:11]}_4_8")
+    first = write(tmp_path / "a", features, names=names)
+    assert len(compare_features(first, first).names) == 6
+    (tmp_path / "released").mkdir()
+    np.save(tmp_path / "released" / f"{NAMES[0][:11]}.npy", features[0])
+    with pytest.raises(PipelineError, match="1 ids stand for several videos, the first 'video"):
+        compare_features(first, tmp_path / "released")
+
+
 def test_what_cannot_be_compared_is_refused(tmp_path, features):
     first = write(tmp_path / "a", features)
     narrow = write(tmp_path / "b", features[:, :, :8])

@@ -9,13 +9,14 @@ import torch
 from simulated import Corpus, make_world, write_corpus
 
 from pipeline.annotations import SPLIT_TABLES, read_weak_labels, weak_matrix
-from pipeline.cache import ShardSource, encoder_folder
+from pipeline.cache import ShardSource, Source, encoder_folder
 from pipeline.dataset import Dataset, read_dataset
 from pipeline.errors import PipelineError
+from pipeline.interop import NpySource
 from pipeline.parsers.interface import ParserInputs
 from pipeline.parsers.registry import recipe_for
-from pipeline.store import Shard, read_shard, write_shard
-from pipeline.vocabulary import read_vocabulary
+from pipeline.store import Shard, read_array, read_shard, write_shard
+from pipeline.vocabulary import MODALITIES, read_vocabulary
 
 WORLD = make_world(classes=5)
 
@@ -25,10 +26,42 @@ def corpus(tmp_path: Path) -> Corpus:
     return write_corpus(tmp_path, WORLD)
 
 
-def read(corpus: Corpus, method: str = "link", **options: object) -> Dataset:
-    source = ShardSource(corpus.features, corpus.labels.parent)
+def read(
+    corpus: Corpus, method: str = "link", source: Source | None = None, **options: object
+) -> Dataset:
+    source = source or ShardSource(corpus.features, corpus.labels.parent)
     vocabulary = read_vocabulary(corpus.vocabulary)
     return read_dataset(source, corpus.annotations, recipe_for(method, options), vocabulary)
+
+
+@pytest.fixture(params=["shards", "npy"])
+def source(corpus: Corpus, request: pytest.FixtureRequest) -> Source:
+    """The corpus in each kind of files."""
+    if request.param == "shards":
+        return ShardSource(corpus.features, corpus.labels.parent)
+    return write_npy(corpus, corpus.folder / "npy")
+
+
+def write_npy(corpus: Corpus, folder: Path) -> NpySource:
+    """Write the corpus as VALOR's files, with logits that give its labels."""
+    labels = read_shard(corpus.labels)
+    for modality, encoder in (("audio", "clap"), ("visual", "clip")):
+        shards = corpus.features / f"{encoder}-0123456789"
+        place = folder / encoder.upper()
+        for name, row in zip(labels.names, labels[modality], strict=True):
+            save(place / "segment_logits", name, row)
+        for name, row in zip(labels.names, labels[f"{modality}_masked"], strict=True):
+            save(place / "segment_pseudo_labels", name, row)
+        features = read_array(shards, "embedding")
+        for name, row in zip(features.names, features["embedding"], strict=True):
+            save(place / "features", name, row)
+        np.save(folder / f"text_{encoder}.npy", read_shard(shards / "prompts.safetensors")["text"])
+    return NpySource(folder, "valor")
+
+
+def save(folder: Path, name: str, array: np.ndarray) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / f"{name[:11]}.npy", array)
 
 
 def change_labels(corpus: Corpus, **arrays: np.ndarray) -> None:
@@ -99,7 +132,7 @@ def test_labels_from_before_there_were_soft_ones_are_refused(corpus: Corpus) -> 
     shard = read_shard(corpus.labels)
     arrays = {key: array for key, array in shard.arrays.items() if not key.endswith("_soft")}
     write_shard(corpus.labels, Shard(shard.names, arrays, shard.meta))
-    with pytest.raises(PipelineError, match="has no soft labels; run pseudo-labels again"):
+    with pytest.raises(PipelineError, match="has no audio_soft; run pseudo-labels again"):
         read(corpus, "valorpp", labels="soft")
     assert read(corpus, "han", labels="soft").train.targets.pseudo_audio is None
 
@@ -112,15 +145,12 @@ def test_only_the_training_prior_can_be_masked(corpus: Corpus) -> None:
         assert_same(videos.inputs, masked.evaluated[split].inputs)
 
 
-def test_weak_labels_of_val_and_test_reach_no_input(corpus: Corpus) -> None:
-    before = read(corpus, train_prior="masked")
-    rows = [row for row, name in enumerate(read_shard(corpus.labels).names) if name[0] != "t"]
-    spoilt = {}
-    for modality in ("audio", "visual"):
-        masked = read_shard(corpus.labels)[f"{modality}_masked"].copy()
-        masked[rows] = 1 - masked[rows]
-        spoilt[f"{modality}_masked"] = masked
-    change_labels(corpus, **spoilt)
+@pytest.mark.parametrize("options", [{"train_prior": "masked"}, {"labels": "soft"}])
+def test_weak_labels_of_val_and_test_reach_no_input(
+    corpus: Corpus, source: Source, options: dict[str, object]
+) -> None:
+    before = read(corpus, source=source, **options)
+    spoil_masked_labels(corpus)
     for split in ("val", "test"):
         path = corpus.annotations / SPLIT_TABLES[split]
         with path.open() as file:
@@ -128,10 +158,74 @@ def test_weak_labels_of_val_and_test_reach_no_input(corpus: Corpus) -> None:
         path.write_text(
             "filename\tevent_labels\n" + "".join(f"{name}\tClass_0\n" for name in names)
         )
-    after = read(corpus, train_prior="masked")
+    after = read(corpus, source=source, **options)
     for split in ("val", "test"):
         assert_same(before.evaluated[split].inputs, after.evaluated[split].inputs)
     assert_same(before.train.inputs, after.train.inputs)
+    assert before.digest == after.digest
+
+
+def spoil_masked_labels(corpus: Corpus) -> None:
+    """Turn the masked and soft labels of val and test around, in both kinds of files."""
+    labels = read_shard(corpus.labels)
+    rows = [row for row, name in enumerate(labels.names) if name[0] != "t"]
+    spoilt = {}
+    for modality, encoder in (("audio", "CLAP"), ("visual", "CLIP")):
+        for kind in ("masked", "soft"):
+            array = labels[f"{modality}_{kind}"].copy()
+            array[rows] = 1 - array[rows]
+            spoilt[f"{modality}_{kind}"] = array
+        for path in (corpus.folder / "npy" / encoder / "segment_pseudo_labels").glob("[!t]*.npy"):
+            np.save(path, 1 - np.load(path))
+    change_labels(corpus, **spoilt)
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "for_training", "for_parsing"),
+    [
+        ("han", {}, set(), set()),
+        ("valorpp", {}, {"_masked"}, set()),
+        ("valorpp", {"labels": "soft"}, {"_soft"}, set()),
+        ("link", {}, {"", "_masked"}, {""}),
+        ("link", {"labels": "soft"}, {"", "_soft"}, {""}),
+        ("link", {"train_prior": "masked"}, {"_masked"}, {""}),
+        ("link", {"plsim": False}, {"_masked"}, set()),
+    ],
+)
+def test_masked_and_soft_labels_are_read_for_training_alone(
+    corpus: Corpus,
+    source: Source,
+    method: str,
+    options: dict[str, object],
+    for_training: set[str],
+    for_parsing: set[str],
+) -> None:
+    names = read_shard(corpus.labels).names
+    vocabulary = read_vocabulary(corpus.vocabulary)
+    for is_training, kinds in ((True, for_training), (False, for_parsing)):
+        cache = source.read(names, recipe_for(method, options), vocabulary, is_training)
+        assert set(cache.labels) == {
+            f"{modality}{kind}" for modality in MODALITIES for kind in kinds
+        }
+
+
+def test_videos_to_score_need_no_file_of_masked_labels(corpus: Corpus) -> None:
+    source = write_npy(corpus, corpus.folder / "npy")
+    for path in source.folder.glob("*/segment_pseudo_labels/[!t]*.npy"):
+        path.unlink()
+    dataset = read(corpus, "link", source)
+    assert {split: len(videos.names) for split, videos in dataset.evaluated.items()} == {
+        "val": 12,
+        "test": 12,
+    }
+
+
+def test_splits_of_other_widths_are_refused(corpus: Corpus) -> None:
+    source = write_npy(corpus, corpus.folder / "npy")
+    for path in (source.folder / "CLAP" / "features").glob("[!t]*.npy"):
+        np.save(path, np.ones((10, 7)))
+    with pytest.raises(PipelineError, match="of audio 32, those of val and test of audio 7; make"):
+        read(corpus, "han", source)
 
 
 def test_what_a_recipe_does_not_need_is_not_read(corpus: Corpus) -> None:
@@ -140,7 +234,10 @@ def test_what_a_recipe_does_not_need_is_not_read(corpus: Corpus) -> None:
     assert dataset.train.inputs.prior_audio is None
     assert dataset.train.targets.pseudo_audio is None
     assert dataset.dimensions.text_audio == 0
-    with pytest.raises(PipelineError, match=r"labels\.safetensors"):
+    message = (
+        r"needs pseudo-labels, but '.*labels\.safetensors' is not there; name .* --pseudo-labels"
+    )
+    with pytest.raises(PipelineError, match=message):
         read(corpus, "valorpp")
 
 
@@ -204,6 +301,25 @@ def test_labels_and_prompts_of_other_classes_are_refused(corpus: Corpus) -> None
     change_labels(corpus, **{key: array[..., :3] for key, array in labels.arrays.items()})
     with pytest.raises(PipelineError, match="is of 3 classes, the vocabulary has 5"):
         read(corpus, "valorpp")
+
+
+def test_prompts_of_other_features_are_refused(corpus: Corpus) -> None:
+    path = corpus.features / "clip-0123456789" / "prompts.safetensors"
+    shard = read_shard(path)
+    write_shard(path, Shard(shard.names, shard.arrays, {"fingerprint": "another"}))
+    with pytest.raises(PipelineError, match="belongs to features 'another', but 'clip-simulated'"):
+        read(corpus)
+    assert read(corpus, "valorpp").train.inputs.text_audio is None
+
+
+def test_a_prior_is_known_by_its_labels_fingerprint(corpus: Corpus) -> None:
+    assert set(read(corpus).fingerprints) == {"clap", "clip"}  # as older files have none
+    shard = read_shard(corpus.labels)
+    meta = {**shard.meta, "fingerprint": "made-so"}
+    write_shard(corpus.labels, Shard(shard.names, shard.arrays, meta))
+    assert read(corpus).fingerprints["labels"] == "made-so"
+    for method, options in (("valorpp", {}), ("link", {"plsim": False})):
+        assert "labels" not in read(corpus, method, **options).fingerprints
 
 
 def test_features_of_another_dataset_are_refused(corpus: Corpus) -> None:

@@ -1,6 +1,7 @@
 """What is exported in VALOR's or HAN's layout is read back the same."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,8 +64,9 @@ def test_an_export_is_read_back_the_same(source, tmp_path, method, layout, motio
     if motion:
         write_motion(source.features)
     assert export(source, layout, VOCABULARY, tmp_path / "out") == N
-    ours = ShardSource(source.features, source.pseudo_labels).read(NAMES, recipe, VOCABULARY)
-    theirs = NpySource(tmp_path / "out", layout).read(NAMES, recipe, VOCABULARY)
+    shards, files = ShardSource(source.features, source.pseudo_labels), tmp_path / "out"
+    ours = shards.read(NAMES, recipe, VOCABULARY, for_training=True)
+    theirs = NpySource(files, layout).read(NAMES, recipe, VOCABULARY, for_training=True)
     assert theirs.names == ours.names
     np.testing.assert_array_equal(theirs.audio, ours.audio)
     np.testing.assert_allclose(theirs.visual, ours.visual, rtol=3e-7)  # a mean of eight equals
@@ -106,6 +108,7 @@ def test_hans_layout_has_eight_frames_a_second(source, tmp_path):
 
 
 def test_labels_of_other_thresholds_are_told(source, tmp_path, caplog):
+    write_motion(source.features)
     shifted = tuple(
         event_class.model_copy(update={"audio_threshold": event_class.audio_threshold + 1})
         for event_class in VOCABULARY.classes
@@ -115,6 +118,37 @@ def test_labels_of_other_thresholds_are_told(source, tmp_path, caplog):
     (record,) = caplog.records
     assert record.getMessage().startswith("audio:")
     assert "other thresholds" in record.getMessage()
+
+
+def warnings_of(source, layout, tmp_path, caplog) -> list[str]:
+    with caplog.at_level(logging.WARNING):
+        export(source, layout, VOCABULARY, tmp_path / "out")
+    return caplog.messages
+
+
+@pytest.mark.parametrize("layout", ["valor", "han"])
+def test_an_export_without_3d_features_says_that_the_authors_code_reads_them(
+    source, tmp_path, caplog, layout
+):
+    (message,) = warnings_of(source, layout, tmp_path, caplog)
+    assert "has no motion-* folder, and HAN's and VALOR's own code reads 3-D" in message
+
+
+def test_embeddings_are_no_input_of_valors_code(source, tmp_path, caplog):
+    write_motion(source.features)
+    embeddings = replace(source, audio_array="embedding")
+    (message,) = warnings_of(embeddings, "valor", tmp_path, caplog)
+    assert f"(input_a_dim), and these embeddings have {AUDIO};" in message
+
+
+def test_hans_layout_needs_no_labels(source, tmp_path):
+    write_motion(source.features)
+    bare = replace(source, pseudo_labels=None)
+    assert export(bare, "han", VOCABULARY, tmp_path / "out") == N
+    kinds = {path.name for path in (tmp_path / "out").iterdir()}
+    assert kinds == {"vggish", "res152", "r2plus1d_18"}
+    with pytest.raises(PipelineError, match=r"--layout valor holds labels.*--pseudo-labels"):
+        export(bare, "valor", VOCABULARY, tmp_path / "valor")
 
 
 def test_ids_that_stand_for_two_videos_are_refused(source, tmp_path):

@@ -1,15 +1,17 @@
 """Folders of .npy files: what they give, and what is said when something is missing."""
 
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from simulated import make_world, write_corpus
+from simulated import Corpus, make_world, write_corpus
 from torch.nn import functional
 
 from pipeline.cache import Cache
+from pipeline.checkpoint import read_checkpoint
 from pipeline.cli import main
 from pipeline.errors import PipelineError
 from pipeline.interop import NpySource
@@ -52,10 +54,15 @@ def save(folder: Path, kind: str, name: str, array: np.ndarray) -> None:
 
 
 def read(
-    folder: Path, method: str = "link", scale: float | None = None, **options: object
+    folder: Path,
+    method: str = "link",
+    scale: float | None = None,
+    layout: str = "valor",
+    labels: Path | None = None,
+    **options: object,
 ) -> Cache:
-    recipe = recipe_for(method, options)
-    return NpySource(folder, "valor", scale).read(NAMES, recipe, VOCABULARY)
+    source = NpySource(folder, layout, scale, labels)
+    return source.read(NAMES, recipe_for(method, options), VOCABULARY, for_training=True)
 
 
 def test_everything_is_read_by_id(folder: Path) -> None:
@@ -120,8 +127,16 @@ def test_a_method_asks_only_for_what_it_needs(folder: Path) -> None:
     [
         (["text_clap.npy"], r"the class texts are needed, but '.*text_clap\.npy' is missing"),
         (["CLAP/segment_logits"], "give --clap-logit-scale"),
-        (["CLAP/segment_pseudo_labels"], "none of the 4 videos has a file in each of CLAP/feat"),
-        (["CLIP"], "none of the 4 videos has a file in each of"),
+        (
+            ["text_clap.npy", "CLAP/segment_logits"],
+            r"CLAP/segment_logits' is missing, and so is '.*text_clap\.npy'.* or the texts",
+        ),
+        (
+            ["CLAP/segment_pseudo_labels"],
+            r"none of the 4 videos has a file in each folder \(.*/CLAP/features 4, "
+            r".*/CLAP/segment_pseudo_labels 0,",
+        ),
+        (["CLIP"], r"none of the 4 videos .*/CLAP/features 4, .*/CLIP/features 0, "),
     ],
 )
 def test_what_is_missing_is_named(folder: Path, missing: list[str], message: str) -> None:
@@ -168,33 +183,112 @@ def test_other_number_of_classes_is_refused(folder: Path, kind: str) -> None:
         read(folder)
 
 
-def test_train_runs_on_the_layout(tmp_path: Path) -> None:
-    world = make_world(classes=CLASSES)
-    corpus = write_corpus(tmp_path / "corpus", world)
+def write_files(corpus: Corpus, folder: Path, shapes: dict[str, tuple[int, int]]) -> None:
+    """Write random files of some kinds for every video of a corpus; labels are of 0 and 1."""
     random = np.random.default_rng(2)
-    valor = tmp_path / "valor"
     for table in corpus.annotations.glob("AVVP_*"):
         for line in table.read_text().splitlines()[1:]:
-            name = line.split("\t")[0]
-            for encoder, width in (("CLIP", CLIP), ("CLAP", CLAP)):
-                save(valor, f"{encoder}/features", name, random.standard_normal((10, width)))
-                labels = (random.random((10, CLASSES)) < 0.3).astype(np.float32)
-                save(valor, f"{encoder}/segment_pseudo_labels", name, labels)
-                save(valor, f"{encoder}/segment_logits", name, labels)
-    np.save(valor / "text_clip.npy", random.standard_normal((CLASSES, CLIP)))
-    np.save(valor / "text_clap.npy", random.standard_normal((CLASSES, CLAP)))
-    out = tmp_path / "model"
-    common = ["--layout", "valor", *corpus.words(), "--features", str(valor)]
-    words = ["train", "--method", "link", *common, "--out", str(out)]
-    for option in ("epochs=2", "width=16", "heads=2", "layers=1", "feedforward=16"):
+            for kind, shape in shapes.items():
+                is_label = "segment_" in kind
+                array = random.random(shape) < 0.3 if is_label else random.standard_normal(shape)
+                save(folder, kind, line.split("\t")[0], array)
+    np.save(folder / "text_clip.npy", random.standard_normal((CLASSES, CLIP)))
+    np.save(folder / "text_clap.npy", random.standard_normal((CLASSES, CLAP)))
+
+
+LABELS = {
+    f"{encoder}/segment_{kind}": (10, CLASSES)
+    for encoder in ("CLIP", "CLAP")
+    for kind in ("pseudo_labels", "logits")
+}
+HAN_FILES = {"vggish": (10, 5), "res152": (80, 6), "r2plus1d_18": (10, 7)}
+VALOR_FILES = {"CLIP/features": (10, CLIP), "CLAP/features": (10, CLAP)}
+
+
+@pytest.mark.parametrize(
+    ("layout", "method", "files", "features", "widths"),
+    [
+        ("valor", "link", VALOR_FILES | LABELS, ".", (CLAP, CLIP, 0)),
+        ("han", "han", HAN_FILES, ".", (5, 6, 7)),
+        (
+            *("han", "valor"),
+            {f"feats/{kind}": shape for kind, shape in HAN_FILES.items()} | LABELS,
+            *("feats", (5, 6, 7)),
+        ),
+        (
+            *("valor", "valorpp"),
+            VALOR_FILES | LABELS | {"feats/r2plus1d_18": (10, 7)},
+            *(".", (CLAP, CLIP, 7)),
+        ),
+    ],
+)
+def test_train_and_predict_run_on_the_layouts(
+    tmp_path: Path,
+    layout: str,
+    method: str,
+    files: dict[str, tuple[int, int]],
+    features: str,
+    widths: tuple[int, int, int],
+) -> None:
+    corpus = write_corpus(tmp_path / "corpus", make_world(classes=CLASSES))
+    write_files(corpus, tmp_path / "data", files)
+    out, again = tmp_path / "model", tmp_path / "again"
+    common = ["--layout", layout, *corpus.words(), "--features", str(tmp_path / "data" / features)]
+    words = ["train", "--method", method, *common, "--out", str(out)]
+    options = ["epochs=2", "width=16", "heads=2", "layers=1", "feedforward=16"]
+    for option in [*options, f"motion={widths[2] > 0}"]:
         words += ["--option", option]
     assert main(words) == 0
     assert (out / "metrics.json").is_file()
-    again = tmp_path / "again"
+    dimensions = read_checkpoint(out).dimensions
+    assert (dimensions.audio, dimensions.visual, dimensions.motion) == widths
     words = ["predict", "--checkpoint", str(out), "--split", "val", *common, "--out", str(again)]
     assert main(words) == 0
     file = "predicted_val_audio.csv"
     assert (out / file).read_bytes() == (again / file).read_bytes()
+
+
+def test_st_comes_before_the_motion_of_valors_own_tree(folder: Path) -> None:
+    for name in NAMES:
+        save(folder, "feats/r2plus1d_18", name, np.ones((10, 7)))
+    for width in (5, 7):
+        motion = read(folder, motion=True).motion
+        assert motion is not None
+        assert motion.shape[2] == width
+        shutil.rmtree(folder / "st", ignore_errors=True)
+
+
+def test_labels_lie_with_the_features_or_above_or_where_they_are_said_to(folder: Path) -> None:
+    feats = folder / "feats"
+    for name in NAMES:
+        save(feats, "vggish", name, np.ones((10, 5)))
+        save(feats, "res152", name, np.ones((80, 6)))
+    above = read(feats, "valor", layout="han")
+    row = np.load(folder / "CLAP" / "segment_pseudo_labels" / f"{NAMES[1][:11]}.npy")
+    np.testing.assert_array_equal(above.labels["audio_masked"][1], row)
+    ones = folder / "elsewhere"
+    for place, value in ((ones, 1), (feats, 0)):
+        for encoder in ("CLIP", "CLAP"):
+            for name in NAMES:
+                labels = np.full((10, CLASSES), value)
+                save(place, f"{encoder}/segment_pseudo_labels", name, labels)
+    assert read(feats, "valor", layout="han", labels=ones).labels["audio_masked"].all()
+    assert not read(feats, "valor", layout="han").labels["audio_masked"].any()
+
+
+def test_the_fingerprint_of_a_prior_is_of_thresholds_and_texts(folder: Path) -> None:
+    assert "labels" not in read(folder, "valorpp").fingerprints
+    found = [read(folder).fingerprints["labels"], read(folder, scale=20.0).fingerprints["labels"]]
+    assert found[0] == found[1]  # logits are there, so the scale makes nothing
+    higher = VOCABULARY.classes[0].model_copy(update={"audio_threshold": 3.0})
+    vocabulary = Vocabulary((higher, *VOCABULARY.classes[1:]))
+    cache = NpySource(folder, "valor").read(NAMES, recipe_for("link", {}), vocabulary, False)
+    found.append(cache.fingerprints["labels"])
+    np.save(folder / "text_clap.npy", np.ones((CLASSES, CLAP)))
+    found.append(read(folder).fingerprints["labels"])
+    shutil.rmtree(folder / "CLAP" / "segment_logits")
+    found += [read(folder, scale=scale).fingerprints["labels"] for scale in (20.0, 21.0)]
+    assert len(set(found)) == 5
 
 
 @pytest.fixture
@@ -209,18 +303,16 @@ def han_folder(tmp_path: Path) -> Path:
 
 
 def test_hans_features_are_read_and_its_network_is_as_large_as_published(han_folder: Path) -> None:
-    recipe = recipe_for("han", {"motion": True})
-    cache = NpySource(han_folder, "han").read(NAMES, recipe, VOCABULARY)
+    cache = read(han_folder, "han", layout="han", motion=True)
     assert (cache.audio.shape, cache.visual.shape) == ((4, 10, 128), (4, 10, 2048))
     frames = np.load(han_folder / "res152" / f"{NAMES[2][:11]}.npy")
     np.testing.assert_allclose(cache.visual[2, 3], frames[24:32].mean(axis=0), atol=1e-6)
-    parser = build_parser("han", cache.dimensions(25), recipe)
+    parser = build_parser("han", cache.dimensions(25), recipe_for("han", {"motion": True}))
     assert parser.parameter_count() == 4_569_675  # 4.57 M that learn, in HAN's code
 
 
 def test_pooling_hans_frames_first_is_what_its_network_computes(han_folder: Path) -> None:
-    recipe = recipe_for("han", {})
-    cache = NpySource(han_folder, "han").read(NAMES, recipe, VOCABULARY)
+    cache = read(han_folder, "han", layout="han")
     layer = torch.nn.Linear(2048, 16).double()
     frames = torch.from_numpy(np.load(han_folder / "res152" / f"{NAMES[0][:11]}.npy"))
     theirs = layer(frames).view(10, 8, 16).mean(dim=1)
@@ -228,11 +320,26 @@ def test_pooling_hans_frames_first_is_what_its_network_computes(han_folder: Path
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
 
 
+def test_frames_are_averaged_file_by_file(tmp_path: Path) -> None:
+    names = [f"-_abc{row:06d}_0_10" for row in range(40)]
+    for name in names:
+        save(tmp_path, "vggish", name, np.ones((10, 4), np.float32))
+        save(tmp_path, "res152", name, np.ones((80, 512), np.float32))
+    source = NpySource(tmp_path, "han")
+    tracemalloc.start()
+    try:
+        visual = source.read(names, recipe_for("han", {}), VOCABULARY, True).visual
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * visual.nbytes  # all files would be eight times as much, stacked sixteen
+
+
 def test_frames_that_are_not_eight_a_second_are_refused(han_folder: Path) -> None:
     for name in NAMES:
         save(han_folder, "res152", name, np.ones((82, 2048)))
     with pytest.raises(PipelineError, match="82 rows a video, which are not 8 a second"):
-        NpySource(han_folder, "han").read(NAMES, recipe_for("han", {}), VOCABULARY)
+        read(han_folder, "han", layout="han")
 
 
 def test_hans_features_have_no_space_in_common_with_texts(han_folder: Path) -> None:
@@ -241,16 +348,21 @@ def test_hans_features_have_no_space_in_common_with_texts(han_folder: Path) -> N
             save(han_folder, f"{encoder}/segment_pseudo_labels", name, np.ones((10, CLASSES)))
     np.save(han_folder / "text_clip.npy", np.ones((CLASSES, CLIP)))
     np.save(han_folder / "text_clap.npy", np.ones((CLASSES, CLAP)))
-    assert NpySource(han_folder, "han").read(NAMES, recipe_for("valor", {}), VOCABULARY).labels
+    assert read(han_folder, "valor", layout="han").labels
     with pytest.raises(PipelineError, match="have 128 dimensions and its texts 8"):
-        NpySource(han_folder, "han").read(NAMES, recipe_for("link", {}), VOCABULARY)
+        read(han_folder, layout="han")
+
+
+def read_soft(folder: Path) -> Cache:
+    recipe = recipe_for("valorpp", {"labels": "soft"})
+    return NpySource(folder, "valor").read(NAMES, recipe, VOCABULARY, for_training=True)
 
 
 def test_soft_labels_come_from_logits(folder: Path) -> None:
-    cache = read(folder, "valorpp", labels="soft")
+    cache = read_soft(folder)
     logits = np.load(folder / "CLAP" / "segment_logits" / "-_abc000001.npy")
     expected = 1 / (1 + np.exp(2.0 - logits))
     np.testing.assert_allclose(cache.labels["audio_soft"][1], expected, rtol=1e-5, atol=1e-7)
     shutil.rmtree(folder / "CLAP" / "segment_logits")
     with pytest.raises(PipelineError, match=r"need logits, but .* hard labels"):
-        read(folder, "valorpp", labels="soft")
+        read_soft(folder)

@@ -6,10 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from simulated import Corpus, make_vocabulary, make_world, write_corpus
 
 from pipeline.annotations import (
@@ -19,9 +21,14 @@ from pipeline.annotations import (
     read_events,
     read_names,
 )
+from pipeline.checkpoint import read_checkpoint, write_checkpoint
 from pipeline.cli import main
-from pipeline.parsers.recipes import Recipe
-from pipeline.prediction import Probabilities, decide, write_predictions
+from pipeline.errors import PipelineError
+from pipeline.parsers import registry
+from pipeline.parsers.interface import Dimensions, ParserInputs
+from pipeline.parsers.recipes import LinkRecipe, Recipe
+from pipeline.parsers.registry import build_parser, recipe_for
+from pipeline.prediction import Probabilities, decide, parse_videos, write_predictions
 from pipeline.store import Shard, read_shard, write_shard
 
 WORLD = make_world(classes=5)
@@ -46,6 +53,29 @@ def test_thresholds_are_the_recipes() -> None:
     audio, visual = decide(probabilities(), Recipe(segment_threshold=0.55, video_threshold=0.6))
     assert not audio.any()
     assert not visual.any()
+
+
+@pytest.mark.parametrize("gate", ["global", "modality", "mixed"])
+def test_the_gate_is_the_videos_or_each_modalitys_own(gate: str) -> None:
+    recipe = recipe_for("valorpp", {"width": 8, "layers": 1, "heads": 2, "gate": gate})
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        parser = build_parser("valorpp", Dimensions(5, 6, 0, 0, 0, 4, 3), recipe).eval()
+        inputs = ParserInputs(10 * torch.randn(7, 4, 5), 10 * torch.randn(7, 4, 6))
+    with torch.inference_mode():
+        output = parser(inputs)
+    own = (output.audio_video, output.visual_video)
+    both = {"global": (output.video,) * 2, "modality": own, "mixed": (output.video, own[1])}
+    gates = np.stack(both[gate], axis=1)
+    threshold = float(np.median(gates))
+    assert ((own[0] >= threshold) != (own[1] >= threshold)).any(), "the modalities must differ"
+    found = parse_videos(parser, inputs, recipe)
+    np.testing.assert_array_equal(found.gate, gates)
+    # Every segment counts, so the gates alone decide.
+    recipe = recipe.model_copy(update={"segment_threshold": 0.0, "video_threshold": threshold})
+    for index, labels in enumerate(decide(found, recipe)):
+        expected = np.broadcast_to(gates[:, index, None] >= threshold, labels.shape)
+        np.testing.assert_array_equal(labels, expected)
 
 
 def test_written_tables_read_back_as_the_labels(tmp_path: Path) -> None:
@@ -172,6 +202,74 @@ def test_checkpoint_is_only_for_its_features_and_classes(
     other = write_corpus(tmp_path / "other", make_world(classes=4))
     assert main(predict_words(other, out, out)) == 2
     assert "trained on 5 classes" in capsys.readouterr().err
+
+
+def test_predict_of_a_method_without_a_prior_needs_no_labels(
+    corpus: Corpus, tmp_path: Path
+) -> None:
+    out, again = tmp_path / "model", tmp_path / "again"
+    assert main(train_words(corpus, out, method="valorpp")) == 0
+    corpus.labels.unlink()
+    assert main(predict_words(corpus, out, again)) == 0
+    file = "probabilities_test.safetensors"
+    assert (out / file).read_bytes() == (again / file).read_bytes()
+
+
+def change_meta(path: Path, **changes: str) -> None:
+    shard = read_shard(path)
+    write_shard(path, Shard(shard.names, shard.arrays, {**shard.meta, **changes}))
+
+
+def test_a_prior_made_in_another_way_is_refused(
+    corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    assert main([*train_words(corpus, old), "--fit-only"]) == 0
+    change_meta(corpus.labels, fingerprint="0123456789")
+    assert main([*train_words(corpus, new), "--fit-only"]) == 0
+    assert main(predict_words(corpus, new, new)) == 0
+    change_meta(corpus.labels, fingerprint="9876543210")
+    assert main(predict_words(corpus, new, new)) == 2
+    error = capsys.readouterr().err
+    assert "trained on labels '0123456789', but '9876543210' is given; run pseudo-labels" in error
+    assert main(predict_words(corpus, old, old)) == 0  # it says nothing of its labels
+
+
+def test_features_of_another_width_or_layout_are_one_sentence(
+    corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "model"
+    assert main([*train_words(corpus, out, method="valorpp"), "--fit-only"]) == 0
+    narrow = tmp_path / "narrow"
+    checkpoint = read_checkpoint(out)
+    dimensions = replace(checkpoint.dimensions, audio=512, visual=7)
+    write_checkpoint(narrow, replace(checkpoint, dimensions=dimensions))
+    assert main(predict_words(corpus, narrow, out)) == 2
+    message = (
+        "trained on features of audio 512, visual 7, but those given are of audio 32, visual 40;"
+    )
+    assert message in capsys.readouterr().err
+    write_checkpoint(narrow, replace(checkpoint, fingerprints={"layout": "han"}))
+    assert main(predict_words(corpus, narrow, out)) == 2
+    message = "trained on features of --layout han, but those of --layout shards are given;"
+    assert message in capsys.readouterr().err
+
+
+def test_checkpoint_with_an_option_that_is_no_more_is_named(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Older(LinkRecipe):
+        forgotten: int = 0
+
+    with monkeypatch.context() as patch:
+        method = replace(registry.METHODS["link"], recipe=Older)
+        patch.setitem(registry.METHODS, "link", method)
+        assert main([*train_words(corpus, tmp_path), "--fit-only"]) == 0
+    message = (
+        r"checkpoint\.safetensors' is .* \('forgotten' is not an option of link\); train again"
+    )
+    with pytest.raises(PipelineError, match=message):
+        read_checkpoint(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,16 @@ from hypothesis import strategies as st
 
 from pipeline.annotations import EVENT_TABLES, SPLIT_TABLES, segments_to_events, write_events
 from pipeline.cli import main
+from pipeline.config import read_config
 from pipeline.errors import PipelineError
+from pipeline.files import REPOSITORY
+from pipeline.parse.setup import Setup, read_setup, setup_of, write_setup
 from pipeline.pseudo_labels import (
     best_threshold,
     calibrated_thresholds,
     fixed_thresholds,
     gather_videos,
+    labels_fingerprint,
     read_logits,
     soften,
 )
@@ -183,6 +187,44 @@ def test_masked_labels_never_leave_the_weak_label(make_corpus: Callable[[int], C
             assert (labels[f"{modality}_masked"] <= weak).all()
             if kind == "fixed":
                 assert (labels[f"{modality}_masked"] <= labels[modality]).all()
+
+
+def test_the_fingerprint_is_of_all_that_makes_unmasked_labels(
+    make_corpus: Callable[[int], Corpus],
+) -> None:
+    thresholds = fixed_thresholds(VOCABULARY).unmasked
+    encoders = {"clip": "7", "clap": "7"}
+    corpus = make_corpus(1)
+    assert corpus.label("--thresholds=fixed") == 0
+    made = read_shard(corpus.out / "labels.safetensors").meta["fingerprint"]
+    assert made == labels_fingerprint(VOCABULARY, thresholds, encoders)
+    first = VOCABULARY.classes[0].model_copy(update={"audio_caption": "in other words"})
+    others = [
+        labels_fingerprint(Vocabulary((first, *VOCABULARY.classes[1:])), thresholds, encoders),
+        labels_fingerprint(VOCABULARY, thresholds + np.eye(2, C) / 50, encoders),
+        labels_fingerprint(VOCABULARY, thresholds, encoders | {"clap": "8"}),
+        labels_fingerprint(VOCABULARY, thresholds[::-1], encoders),
+    ]
+    assert len({made, *others}) == 5
+    for noise in (-1e-6, 1e-6):  # another machine's sums
+        assert labels_fingerprint(VOCABULARY, thresholds + noise, encoders) == made
+
+
+def test_parse_names_a_runs_labels_as_the_run_does(
+    make_corpus: Callable[[int], Corpus], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From thresholds.tsv through parsing.json to what a checkpoint is compared with."""
+    corpus = make_corpus(1)
+    config = read_config(REPOSITORY / "config.yaml")
+    path = corpus.out / "parsing.json"
+    monkeypatch.setattr(Setup, "feature_fingerprints", lambda self: {"clip": "7", "clap": "7"})
+    made = []
+    for kind in ("fixed", "calibrated"):
+        assert corpus.label(f"--thresholds={kind}") == 0
+        write_setup(path, setup_of(config, ()), VOCABULARY, corpus.out / "thresholds.tsv")
+        made.append(read_shard(corpus.out / "labels.safetensors").meta["fingerprint"])
+        assert read_setup(path).fingerprints() == {"clip": "7", "clap": "7", "labels": made[-1]}
+    assert made[0] != made[1]
 
 
 def f1_above(threshold: float, logits: np.ndarray, truth: np.ndarray) -> float:

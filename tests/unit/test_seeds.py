@@ -177,7 +177,9 @@ class Deadly:
 
     mark: Path
 
-    def read(self, names: Sequence[str], recipe: Recipe, vocabulary: Vocabulary) -> Cache:
+    def read(
+        self, names: Sequence[str], recipe: Recipe, vocabulary: Vocabulary, for_training: bool
+    ) -> Cache:
         try:
             self.mark.touch(exist_ok=False)
         except FileExistsError:
