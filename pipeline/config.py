@@ -34,6 +34,8 @@ from pipeline.videos.pace import Politeness
 SCHEMA_PATH = REPOSITORY / "workflow" / "schemas" / "config.schema.json"
 
 Count = Annotated[int, Field(ge=1)]
+# Above none and at most a day, as on the command line: alarms and sockets know no endless time.
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 VariantName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 Policy = Literal["pad", "drop", "fail"]
@@ -93,7 +95,7 @@ class Dataset(_Section):
 
 
 class Download(_Section):
-    """How `snakemake videos` gets the videos that the folder lacks."""
+    """How the target `videos` gets the videos that the folder lacks."""
 
     url: Annotated[str, Field(pattern=r"^https?://.*\{id\}")] = YOUTUBE
     height: Count = 360
@@ -102,7 +104,7 @@ class Download(_Section):
     attempts: Count = Politeness.attempts
     backoff_seconds: Annotated[float, Field(ge=0)] = Politeness.backoff_seconds
     stop_after: Count = Politeness.stop_after
-    timeout_seconds: Annotated[float, Field(gt=0)] = 30.0
+    timeout_seconds: Seconds = 30.0
     retry: Retry = "transient"
 
 
@@ -118,7 +120,7 @@ class Decode(_Section):
     missing_video: Policy = "drop"
     short: Policy = "pad"
     decoder: Literal["pyav", "decord"] = "pyav"
-    timeout_seconds: Annotated[float, Field(gt=0)] = 60.0
+    timeout_seconds: Seconds = 60.0
 
     @model_validator(mode="after")
     def _check_sampling(self) -> Self:
@@ -211,7 +213,7 @@ class Training(_Section):
 
 
 class Comparison(_Section):
-    """The method that `snakemake compare` measures every other against."""
+    """The method that the target `compare` measures every other against."""
 
     reference: str = "link"
 
@@ -231,7 +233,7 @@ class Ablation(_Section):
 
 
 class Parse(_Section):
-    """What `snakemake parse` parses, and with which trained parser."""
+    """What the target `parse` parses, and with which trained parser."""
 
     videos: str | None = None
     method: str = "link"
@@ -279,7 +281,7 @@ class Config(_Section):
 
     @property
     def parse_model(self) -> str:
-        """The folder of the checkpoint that `snakemake parse` takes, under ``results/``."""
+        """The folder of the checkpoint that the target `parse` takes, under ``results/``."""
         seed = self.training.seeds[0] if self.parse.seed is None else self.parse.seed
         return f"models/{self.parse.method}/seed{seed}"
 
@@ -358,9 +360,9 @@ def parse_config(values: Mapping[str, Any]) -> Config:
 
 def read_config(path: Path) -> Config:
     """Read and check a configuration file (YAML)."""
-    text = existing_file(path, "the configuration").read_text(encoding="utf-8")
+    content = existing_file(path, "the configuration").read_bytes()
     try:
-        values = yaml.safe_load(text)
+        values = yaml.safe_load(content)  # bytes, so that it says itself what is not UTF-8
     except yaml.YAMLError as error:
         raise PipelineError(f"'{path}' is not YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(values, Mapping):

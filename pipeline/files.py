@@ -23,6 +23,8 @@ RESOURCES = REPOSITORY / "workflow" / "resources"
 
 # Why nothing can be written, and what a person does about it.
 FULL, CLOSED = "free some space there", "make its folder writable, or choose another"
+FILE_ABOVE = "a file lies where its folder would, so choose another path"
+FOLDER = "name a file in this folder"
 UNWRITABLE = {
     errno.ENOSPC: FULL,
     errno.EDQUOT: FULL,
@@ -30,6 +32,11 @@ UNWRITABLE = {
     errno.EROFS: CLOSED,
     errno.EACCES: CLOSED,
     errno.EPERM: CLOSED,
+    errno.EEXIST: FILE_ABOVE,
+    errno.ENOTDIR: FILE_ABOVE,
+    errno.EISDIR: FOLDER,
+    errno.EBUSY: FOLDER,  # what `.` and `..` are
+    errno.ENAMETOOLONG: "choose a shorter name",
 }
 
 
@@ -43,9 +50,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises
     ------
     PipelineError
-        The disk is full, or the folder cannot be written to.
+        The disk is full, the folder cannot be written to, or the path cannot be a file's.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

@@ -6,6 +6,25 @@ from pathlib import Path
 from pipeline.files import RESOURCES
 from pipeline.vocabulary import DEFAULT_PATH
 
+# Longer than anything here takes; alarms and sockets know no endless time.
+DAY = 86_400
+
+
+def count(text: str) -> int:
+    """Read how many of something there are, 1 or more; argparse says what was given else."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is given; allowed is 1 or more")
+    return value
+
+
+def seconds(text: str) -> float:
+    """Read how long something may take, above 0 and at most a day."""
+    value = float(text)
+    if not 0 < value <= DAY:
+        raise argparse.ArgumentTypeError(f"{text} is given; allowed is above 0, to {DAY}, a day")
+    return value
+
 
 def add_annotations(parser: argparse.ArgumentParser) -> None:
     """Declare where the annotation tables are."""

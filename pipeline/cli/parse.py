@@ -1,10 +1,11 @@
 """``parse``: what is heard and seen in videos that nobody annotated."""
 
 import argparse
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.cli.arguments import add_gpus
+from pipeline.cli.arguments import add_gpus, count, seconds
 from pipeline.errors import PipelineError
 from pipeline.files import REPOSITORY
 from pipeline.vocabulary import DEFAULT_PATH, read_vocabulary
@@ -40,15 +41,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--threshold", type=float, metavar="P", help="of events (default: the method's own)")
     add(
         "--embed-mb",
-        type=float,
+        type=_megabytes,
         default=24.0,
         metavar="MB",
         help="up to this the page holds the video itself (default: %(default)g)",
     )
-    add("--workers", type=int, default=1, help="decode processes at a time (default: 1)")
-    add("--timeout-seconds", type=float, default=60.0, help="for one window (default: 60)")
+    add("--workers", type=count, default=1, help="decode processes at a time (default: 1)")
+    add("--timeout-seconds", type=seconds, default=60.0, help="for one window (default: 60)")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:INDEX (default: auto)")
-    add("--threads", type=int, metavar="N", help="CPU threads (default: OMP_NUM_THREADS, or all)")
+    add("--threads", type=count, metavar="N", help="CPU threads (default: OMP_NUM_THREADS, or all)")
     add_gpus(parser)
 
 
@@ -89,6 +90,14 @@ def run(arguments: argparse.Namespace) -> None:
     parsed = parse_files(arguments.videos, reader, setup, encoders, options, arguments.out)
     page = arguments.out / "index.html" if len(parsed) > 1 else None
     print(page or arguments.out / parsed[0].name / "index.html")
+
+
+def _megabytes(text: str) -> float:
+    """Read a size that has an end."""
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is given; allowed is 0 or more, and no inf")
+    return value
 
 
 def _setup(arguments: argparse.Namespace) -> "Setup":

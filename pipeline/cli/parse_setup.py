@@ -3,7 +3,10 @@
 import argparse
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from pipeline.cli.arguments import add_vocabulary
+from pipeline.errors import PipelineError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,10 +26,17 @@ def run(arguments: argparse.Namespace) -> None:
     from pipeline.parse.setup import Setup, setup_of, write_setup
     from pipeline.vocabulary import read_vocabulary
 
-    setup = (
-        setup_of(read_config(arguments.config), ())
-        if arguments.config
-        else Setup.model_validate_json(arguments.settings)
-    )
+    if arguments.config:
+        setup = setup_of(read_config(arguments.config), ())
+    else:
+        try:
+            setup = Setup.model_validate_json(arguments.settings)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = ".".join(str(part) for part in first["loc"]) or "its form"
+            raise PipelineError(
+                f"--settings is not what the workflow says of a run ({place}: {first['msg']});"
+                " name the run's configuration with --config in its place."
+            ) from None
     vocabulary = read_vocabulary(arguments.vocabulary)
     write_setup(arguments.out, setup, vocabulary, arguments.thresholds)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from pipeline.cli.arguments import add_annotations, add_videos
+from pipeline.cli.arguments import add_annotations, add_videos, count, seconds
 
 POLICIES = ("pad", "drop", "fail")
 
@@ -33,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=["frames", "audio"],
         help="what is written (default: both); motion needs frames alone",
     )
-    parser.add_argument("--timeout-seconds", type=float, default=60.0, help="for one video")
-    parser.add_argument("--workers", type=int, default=1, help="decode processes at a time")
+    parser.add_argument("--timeout-seconds", type=seconds, default=60.0, help="for one video")
+    parser.add_argument("--workers", type=count, default=1, help="decode processes at a time")
     parser.add_argument("--out", type=Path, required=True, help="the shard to write (.safetensors)")
     parser.add_argument("--status", type=Path, required=True, help="its status table (.tsv)")
 

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
-from pipeline.cli.arguments import add_annotations, add_videos
+from pipeline.cli.arguments import add_annotations, add_videos, seconds
 from pipeline.videos import YOUTUBE
 from pipeline.videos.ledger import Retry
 from pipeline.videos.pace import Politeness
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--url", default=YOUTUBE, help="a video's address, {id} for its id (default: YouTube's)")
     add("--height", type=int, default=360, metavar="PIXELS", help="of the pictures (default: 360)")
     add("--cookies", type=Path, metavar="FILE", help="cookie file in Netscape's format")
-    add("--timeout-seconds", type=float, default=30.0, help="longest silence (default: 30)")
+    add("--timeout-seconds", type=seconds, default=30.0, help="longest silence (default: 30)")
     for option, meaning in {
         "sleep_seconds": "mean pause between two videos",
         "attempts": "how often to ask while a trouble may pass",

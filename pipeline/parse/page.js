@@ -12,6 +12,11 @@
   const STEPS = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600];
   const NARROW = 38; // pixels that a bar needs to show its confidence
   const MARK = 52; // pixels that a time on the scale needs
+  const NUDGE = 0.05; // how far a key moves the threshold
+  const written = new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFractionDigits: 20 });
+
+  let threshold = data.threshold; // not the slider's value, which is rounded to its steps
+  let position = 0; // seconds, where there is no media to ask
 
   // ---- events from scores
 
@@ -35,22 +40,22 @@
   }
 
   /** Events of each track, and the table's, in which every second has one modality. */
-  function eventsAt(threshold) {
-    const limit = Math.round(threshold * data.scale);
+  function eventsNow() {
+    const counts = (score) => score / data.scale >= threshold;
     const bars = [[], []], rows = [];
     data.classes.forEach((name, index) => {
       const [audio, visual] = data.scores.map((track) => track[index]);
       [audio, visual].forEach((values, track) => {
-        for (const run of runs(data.seconds, (t) => values[t] >= limit)) {
+        for (const run of runs(data.seconds, (t) => counts(values[t]))) {
           const confidence = mean(run.onset, run.offset, (t) => values[t]);
           bars[track].push({ ...run, index, name, confidence });
         }
       });
       const smaller = (t) => Math.min(audio[t], visual[t]);
       const kinds = [
-        ["audible", (t) => audio[t] >= limit && visual[t] < limit, (t) => audio[t]],
-        ["visible", (t) => visual[t] >= limit && audio[t] < limit, (t) => visual[t]],
-        ["both", (t) => smaller(t) >= limit, smaller],
+        ["audible", (t) => counts(audio[t]) && !counts(visual[t]), (t) => audio[t]],
+        ["visible", (t) => counts(visual[t]) && !counts(audio[t]), (t) => visual[t]],
+        ["both", (t) => counts(smaller(t)), smaller],
       ];
       for (const [modality, isActive, value] of kinds) {
         for (const run of runs(data.seconds, isActive)) {
@@ -99,7 +104,7 @@
     tracks.style.setProperty("--parts", data.seconds / step);
   }
 
-  function trace(values, threshold) {
+  function trace(values) {
     const space = "http://www.w3.org/2000/svg";
     const svg = document.createElementNS(space, "svg");
     svg.setAttribute("class", "trace");
@@ -116,6 +121,9 @@
     return svg;
   }
 
+  // The event of each button that is drawn, with the kind of it: a track, or a modality.
+  const eventOf = new WeakMap();
+
   function bar(event, track) {
     const made = element("button", "bar", event.confidence.toFixed(2));
     made.type = "button";
@@ -125,11 +133,11 @@
     const words = `${event.name}, ${STYLES[track]}, ${span}, confidence ${event.confidence.toFixed(2)}`;
     made.setAttribute("aria-label", words);
     made.title = words;
-    made.dataset.onset = event.onset;
+    eventOf.set(made, { ...event, kind: track });
     return made;
   }
 
-  function trackRows(track, bars, threshold) {
+  function trackRows(track, bars) {
     const head = row(`head ${STYLES[track]}`, TITLES[track]);
     const made = [head];
     if (!bars.length) {
@@ -140,7 +148,7 @@
       const line = row(STYLES[track], data.classes[index]);
       line.dataset.track = track;
       line.dataset.index = index;
-      line.lastChild.append(trace(data.scores[track][index], threshold));
+      line.lastChild.append(trace(data.scores[track][index]));
       for (const event of bars) if (event.index === index) line.lastChild.append(bar(event, track));
       made.push(line);
     }
@@ -151,7 +159,7 @@
     const made = element("tr");
     const jump = element("button", "", clock(event.onset));
     jump.type = "button";
-    jump.dataset.onset = event.onset;
+    eventOf.set(jump, { ...event, kind: event.modality });
     jump.setAttribute("aria-label", `Go to ${clock(event.onset)}, ${event.name}`);
     const name = element("th", "text", event.name);
     name.scope = "row";
@@ -178,39 +186,60 @@
   let shown = { bars: [[], []], rows: [] };
 
   function draw() {
-    const threshold = Number(slider.value);
-    shown = eventsAt(threshold);
-    byId("value").textContent = threshold.toFixed(2);
-    slider.setAttribute("aria-valuetext", threshold.toFixed(2));
+    const held = document.activeElement, region = held.closest("#timeline, .events");
+    drawTracks();
+    drawTable();
+    if (!held.isConnected) (sameEvent(held, region) || region).focus({ preventScroll: true });
+  }
+
+  function drawTracks() {
+    shown = eventsNow();
+    byId("value").textContent = written.format(threshold);
+    slider.setAttribute("aria-valuetext", written.format(threshold));
     const [heard, seen] = shown.bars.map((bars) => bars.length);
     byId("summary").textContent = `Events at this threshold: ${heard} heard, ${seen} seen.`;
     tracks.replaceChildren(
       row("scale", ""),
-      ...trackRows(HEARD, shown.bars[HEARD], threshold),
-      ...trackRows(SEEN, shown.bars[SEEN], threshold),
+      ...trackRows(HEARD, shown.bars[HEARD]),
+      ...trackRows(SEEN, shown.bars[SEEN]),
     );
-    byId("rows").replaceChildren(...(shown.rows.length ? shown.rows.map(tableRow) : [noRow()]));
     fit();
     follow();
   }
 
+  function drawTable() {
+    byId("rows").replaceChildren(...(shown.rows.length ? shown.rows.map(tableRow) : [noRow()]));
+  }
+
+  /** The button that stands now for the event of one that is gone; an event may grow or shrink. */
+  function sameEvent(gone, region) {
+    const was = eventOf.get(gone);
+    return [...region.querySelectorAll("button")].find((made) => {
+      const is = eventOf.get(made);
+      const isSame = is.kind === was.kind && is.index === was.index;
+      return isSame && is.onset < was.offset && was.onset < is.offset;
+    });
+  }
+
   function fit() {
     mark();
-    for (const made of tracks.querySelectorAll(".bar")) {
-      made.classList.toggle("is-narrow", made.getBoundingClientRect().width < NARROW);
-    }
+    const bars = [...tracks.querySelectorAll(".bar")];
+    // All are read before one is changed: a width that is read after a change lays out the page anew.
+    const widths = bars.map((made) => made.getBoundingClientRect().width);
+    bars.forEach((made, place) => made.classList.toggle("is-narrow", widths[place] < NARROW));
   }
 
   // ---- time
 
   function now() {
-    return media ? Math.min(media.currentTime, data.seconds) : 0;
+    return Math.min(media ? media.currentTime : position, data.seconds);
   }
 
   function seek(seconds) {
-    if (!media) return;
-    media.currentTime = Math.max(0, Math.min(seconds, media.duration || data.seconds));
+    position = Math.max(0, Math.min(seconds, media?.duration || data.seconds));
+    if (media) media.currentTime = position;
     follow();
+    keepInSight(now());
   }
 
   function follow() {
@@ -245,8 +274,8 @@
   // ---- what people do
 
   document.addEventListener("click", (event) => {
-    const jump = event.target.closest("[data-onset]");
-    if (jump) return seek(Number(jump.dataset.onset));
+    const jump = eventOf.get(event.target);
+    if (jump) return seek(jump.onset);
     const lane = event.target.closest(".lane");
     if (!lane) return;
     const box = lane.getBoundingClientRect();
@@ -254,18 +283,25 @@
   });
 
   function setThreshold(value) {
-    slider.value = value;
+    threshold = Math.max(Number(slider.min), Math.min(value, Number(slider.max)));
+    slider.value = threshold;
     draw();
   }
 
-  // Up, down and Home still scroll the page.
+  function nudge(by) {
+    setThreshold(Math.round((threshold + by) * data.scale) / data.scale);
+  }
+
+  // Up, down and Home still scroll the page, and where nothing plays the other arrows and space do.
   const KEYS = {
-    " ": () => media && (media.paused ? media.play() : media.pause()),
-    ArrowLeft: (event) => seek(now() - (event.shiftKey ? 10 : 1)),
-    ArrowRight: (event) => seek(now() + (event.shiftKey ? 10 : 1)),
     0: () => seek(0),
-    "[": () => setThreshold(Number(slider.value) - 0.05),
-    "]": () => setThreshold(Number(slider.value) + 0.05),
+    "[": () => nudge(-NUDGE),
+    "]": () => nudge(NUDGE),
+    ...(media && {
+      " ": () => (media.paused ? media.play() : media.pause()),
+      ArrowLeft: (event) => seek(now() - (event.shiftKey ? 10 : 1)),
+      ArrowRight: (event) => seek(now() + (event.shiftKey ? 10 : 1)),
+    }),
   };
 
   document.addEventListener("keydown", (event) => {
@@ -278,7 +314,11 @@
     KEYS[event.key](event);
   }, true);
 
-  slider.addEventListener("input", draw);
+  slider.addEventListener("input", () => {
+    threshold = Number(slider.value);
+    drawTracks();
+  });
+  slider.addEventListener("change", drawTable); // let go: thousands of rows are too slow to draw in between
   byId("reset").addEventListener("click", () => setThreshold(data.threshold));
   addEventListener("resize", fit);
 

@@ -28,7 +28,8 @@ HERE = Path(__file__).parent
 BASE_STYLE = HERE.parent / "report" / "page.css"
 STYLE = HERE / "page.css"
 PAGE_FILE = "index.html"
-# The slider's range; a class that never reaches its lower end is not in the page.
+# The slider's range, wider where the threshold in use lies outside; a class that never reaches its
+# lower end is not in the page.
 LOWEST, HIGHEST = 0.05, 0.95
 
 FILES = {
@@ -56,8 +57,10 @@ def write_page(folder: Path, parsed: Parsed, playback: Playback | None) -> None:
     """
     script, script_hash = pages.script_and_hash(HERE / "page.js")
     embedded = playback is not None and playback.is_embedded
+    chosen = parsed.thresholds.chosen
     context = {
         "parsed": parsed,
+        "chosen": np.format_float_positional(chosen, min_digits=2),
         "facts": _facts(parsed),
         "files": FILES,
         "events": parsed.events(),
@@ -67,8 +70,8 @@ def write_page(folder: Path, parsed: Parsed, playback: Playback | None) -> None:
         "data": pages.as_json(page_data(parsed)),
         "script": script,
         "script_hash": script_hash,
-        "lowest": LOWEST,
-        "highest": HIGHEST,
+        "lowest": min(LOWEST, chosen),
+        "highest": max(HIGHEST, chosen),
     }
     write_text(folder / PAGE_FILE, _render("page.html.j2", context))
 
@@ -91,7 +94,8 @@ def page_data(parsed: Parsed) -> dict[str, Any]:
     """Return what the script draws: scores as whole numbers, ``[modality][class][second]``."""
     scale = 10**DECIMALS
     scores = np.rint(parsed.scores * scale).astype(np.int64)
-    reached = np.flatnonzero((scores >= LOWEST * scale).any(axis=(0, 1)))
+    lowest = min(LOWEST, parsed.thresholds.chosen)
+    reached = np.flatnonzero((scores / scale >= lowest).any(axis=(0, 1)))
     return {
         "seconds": parsed.length,
         "scale": scale,

@@ -134,7 +134,7 @@ def read_setup(path: Path) -> Setup:
         place = ".".join(str(part) for part in first["loc"]) or "the file"
         raise PipelineError(
             f"'{path}' is not a parsing setup ({place}: {first['msg']}); "
-            "run `snakemake parse_setup` in the folder of the run."
+            "run `snakemake --cores 1 parse_setup` in the folder of the run."
         ) from None
 
 
@@ -152,8 +152,8 @@ def find_setup(checkpoint: Path) -> Path:
             return place / SETUP_FILE
     raise PipelineError(
         f"no {SETUP_FILE} lies in '{checkpoint}' or the {LEVELS_ABOVE} folders above it, and a"
-        " checkpoint cannot be used without; run `snakemake parse_setup` in the folder of its run,"
-        " or name the file with --setup."
+        " checkpoint cannot be used without; run `snakemake --cores 1 parse_setup` in the folder of"
+        " its run, or name the file with --setup."
     )
 
 

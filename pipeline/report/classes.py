@@ -14,6 +14,7 @@ from pipeline.report.drawing import (
     MODALITY_TITLES,
     PARSER_MARK,
     ROW_INCHES,
+    SPAN,
     Plot,
     finish_rows,
     legend_above,
@@ -91,7 +92,7 @@ def _mean_of_known(values: Sequence[float | None]) -> float | None:
 def _draw_row(axes: Axes, place: int, row: Row, colour: str) -> None:
     _, labels_f1, parser_f1, low, high = row
     if low is not None and high is not None:
-        axes.plot([low, high], [place, place], color=colour, linewidth=1.6, alpha=0.45)
+        axes.plot([low, high], [place, place], color=colour, **SPAN)
     if labels_f1 is not None:
         axes.plot(labels_f1, place, color=colour, **LABELS_MARK)
     if parser_f1 is not None:

@@ -34,6 +34,8 @@ UNCALIBRATED_MARK: dict[str, Any] = {"marker": "x", "markersize": 6}
 LABELS_MARK: dict[str, Any] = {"marker": "o", "markersize": 7.5, "markerfacecolor": "none"}
 ORACLE_MARK: dict[str, Any] = {"marker": "|", "markersize": 10, "markeredgewidth": 1.6}
 PARSER_MARK: dict[str, Any] = {"marker": "o", "markersize": 4.5}
+# From one value to another: thin, so that marks stand out, and opaque, to be 3:1 against the page.
+SPAN: dict[str, Any] = {"linewidth": 0.9}
 
 ROW_INCHES = 0.23
 WIDTH = 4.9  # inches; 470 px, so that two figures stand side by side and one fills a phone

@@ -17,6 +17,7 @@ from pipeline.report.drawing import (
     ORACLE_MARK,
     PARSER_MARK,
     ROW_INCHES,
+    SPAN,
     UNCALIBRATED_MARK,
     Plot,
     finish_rows,
@@ -164,7 +165,7 @@ def _draw_quality(
 ) -> None:
     """Mark the F1 of the pseudo-labels and of the parser, and draw what lies between."""
     labels, _, _, oracle, parser = values
-    axes.plot([labels, parser], [place, place], color=colour, linewidth=1.6, alpha=0.45)
+    axes.plot([labels, parser], [place, place], color=colour, **SPAN)
     marks = (LABELS_MARK, ORACLE_MARK, PARSER_MARK)
     for value, mark in zip((labels, oracle, parser), marks, strict=True):
         axes.plot(value, place, color=colour, **mark)

@@ -16,7 +16,7 @@ webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not in
 SECONDS = 12
 CLASSES = ("Dog", "Speech", "<img/src=x/onerror=hacked=1>")
 TITLE = "</script><script>hacked=1</script>.mp4"
-DESKTOP, PHONE = (1100, 900), (390, 844)
+DESKTOP, PHONE = (1280, 900), (390, 844)
 FLAGS = (
     "--headless=new",
     "--no-sandbox",  # as root, in containers
@@ -25,6 +25,49 @@ FLAGS = (
     "--hide-scrollbars",
     "--autoplay-policy=no-user-gesture-required",
 )
+
+# What is fainter, against what is behind it, than WCAG 2.2 asks for at level AA: text below 4.5,
+# marks below 3. Behind text in a figure is taken to be the page.
+FAINT = """
+const numbers = (colour) => {
+  const [r, g, b, a = 1] = colour.match(/[\\d.]+/g).map(Number);
+  return [r, g, b, a];
+};
+const over = ([r, g, b, a], under) => [r, g, b].map((x, i) => a * x + (1 - a) * under[i]);
+const light = (colour) => colour
+  .map((x) => x / 255)
+  .map((x) => (x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4))
+  .reduce((sum, x, i) => sum + x * [0.2126, 0.7152, 0.0722][i], 0);
+const lineage = (e) => (e ? [...lineage(e.parentElement), e] : []);
+const behind = (elements) => elements.reduce(
+  (under, e) => over(numbers(getComputedStyle(e).backgroundColor), under), [255, 255, 255]);
+const ratio = (e, key, ground) => {
+  const style = getComputedStyle(e), [r, g, b, a] = numbers(style[key]);
+  const own = key === "stroke" ? a * style.strokeOpacity : a;
+  const opacity = lineage(e).reduce((all, one) => all * getComputedStyle(one).opacity, own);
+  const [high, low] = [over([r, g, b, opacity], ground), ground].map(light).sort((x, y) => y - x);
+  return (high + 0.05) / (low + 0.05);
+};
+const faint = [];
+const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+while (walker.nextNode()) {
+  const text = walker.currentNode.data.trim(), e = walker.currentNode.parentElement;
+  const isHidden = !e.checkVisibility() || getComputedStyle(e).color === "rgba(0, 0, 0, 0)";
+  if (!text || isHidden || e.closest("script, style, select")) continue;
+  const found = ratio(e, e.closest("svg") ? "fill" : "color", behind(lineage(e)));
+  if (found < 4.5) faint.push([text, found]);
+}
+for (const [marks, key] of [
+  [".bar", "backgroundColor"], [".trace path", "stroke"], [".trace line", "stroke"],
+  ["figure path[style*='stroke: #']", "stroke"], // a modality's; of the others are faint grids
+]) {
+  for (const e of document.querySelectorAll(marks)) {
+    const found = ratio(e, key, behind(lineage(e.parentElement)));
+    if (found < 3) faint.push([marks, found]);
+  }
+}
+return faint;
+"""
 
 
 def program(*names: str) -> str:
@@ -93,6 +136,28 @@ class Browser:
             if event["method"] == "Network.requestWillBeSent"
         ]
         return [url for url in urls if not url.startswith(("data:", "blob:"))]
+
+    def slide(self, threshold: float) -> None:
+        """Move the slider and let go of it."""
+        self.run(
+            "const s = document.getElementById('threshold'); s.value = arguments[0];"
+            "s.dispatchEvent(new Event('input')); s.dispatchEvent(new Event('change'))",
+            threshold,
+        )
+
+    def text(self, identity: str) -> str:
+        return str(self.run("return document.getElementById(arguments[0]).textContent", identity))
+
+    def focus(self, label: str = "") -> str:
+        """Give the keyboard to what a label begins with; return the label of what has it."""
+        return str(
+            self.run(
+                "if (arguments[0])"
+                " document.querySelector(`[aria-label^='${arguments[0]}']`).focus();"
+                "return document.activeElement.ariaLabel",
+                label,
+            )
+        )
 
     def bars(self) -> list[str]:
         return list(self.run("return [...document.querySelectorAll('.bar')].map(b => b.ariaLabel)"))

@@ -4,8 +4,9 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-from conftest import PHONE, SECONDS, TITLE
+from conftest import FAINT, PHONE, SECONDS, TITLE
 
 from pipeline.annotations import runs
 from pipeline.media.audio import executable
@@ -35,8 +36,12 @@ def page(tmp_path, parsed, clip) -> Path:
     return folder / "index.html"
 
 
+def with_threshold(parsed: Parsed, threshold: float) -> Parsed:
+    return replace(parsed, thresholds=replace(parsed.thresholds, chosen=threshold))
+
+
 def expected_bars(parsed: Parsed, threshold: float) -> list[str]:
-    at = replace(parsed, thresholds=replace(parsed.thresholds, chosen=threshold))
+    at = with_threshold(parsed, threshold)
     found = runs(at.labels())
     rows = zip(found.video, found.class_index, found.onset, found.offset, strict=True)
     return [
@@ -65,13 +70,9 @@ def test_names_are_text_and_not_markup(browser, page):
 @pytest.mark.parametrize("threshold", [0.05, 0.4, 0.5, 0.6, 0.75, 0.95])
 def test_the_slider_draws_what_the_tables_would_say(browser, page, parsed, threshold):
     browser.open(page)
-    browser.run(
-        "const s = document.getElementById('threshold'); s.value = arguments[0];"
-        "s.dispatchEvent(new Event('input'))",
-        threshold,
-    )
+    browser.slide(threshold)
     assert browser.bars() == expected_bars(parsed, threshold)
-    at = replace(parsed, thresholds=replace(parsed.thresholds, chosen=threshold))
+    at = with_threshold(parsed, threshold)
     rows = browser.run(
         "return [...document.querySelectorAll('#rows tr')]"
         ".map(row => [...row.children].map(cell => cell.textContent))"
@@ -88,7 +89,7 @@ def test_a_click_on_a_bar_or_on_the_lane_goes_there(browser, page):
     browser.driver.find_element("css selector", "[aria-label^='Dog, seen']").click()
     browser.wait("return !document.getElementById('media').seeking")
     assert browser.time() == pytest.approx(3, abs=0.05)
-    assert browser.run("return document.getElementById('now-seen').textContent") == "Dog"
+    assert browser.text("now-seen") == "Dog"
     lane = browser.run("return document.querySelector('[data-track=\"1\"] .lane')")
     from selenium.webdriver import ActionChains
 
@@ -116,7 +117,7 @@ def test_keys_play_seek_and_move_the_threshold(browser, page, parsed):
     browser.press(Keys.ARROW_LEFT, with_shift=True)
     assert browser.time() == pytest.approx(2, abs=0.05)
     browser.press("[", "[")
-    assert browser.run("return document.getElementById('value').textContent") == "0.40"
+    assert browser.text("value") == "0.40"
     assert browser.bars() == expected_bars(parsed, 0.4)
     browser.press("]", "]", "]", "]")
     assert browser.bars() == expected_bars(parsed, 0.6)
@@ -132,7 +133,7 @@ def test_tab_walks_through_the_bars_and_enter_goes_there(browser, page):
     labels = []
     for _ in browser.bars():
         browser.press(Keys.TAB)
-        labels.append(browser.run("return document.activeElement.ariaLabel"))
+        labels.append(browser.focus())
     assert labels == browser.bars()
     browser.press(Keys.ENTER)
     browser.wait("return !document.getElementById('media').seeking")
@@ -165,12 +166,165 @@ def test_a_video_beside_the_page_plays(browser, tmp_path, parsed, clip):
     assert {Path(url).name for url in browser.requests()} == {"index.html", "media.mp4"}
 
 
-def test_a_video_that_nothing_plays_still_has_its_timeline(browser, tmp_path, parsed):
-    write_page(tmp_path, replace(parsed, has_pictures=False), None)
+# Outside the slider's usual range, off its steps, and between two scores.
+@pytest.mark.parametrize(
+    ("chosen", "written"),
+    [
+        (0.03, "0.03"),
+        (0.97, "0.97"),
+        (0.5, "0.50"),
+        (0.555, "0.555"),
+        (0.55004, "0.55004"),
+        (0.0051, "0.0051"),
+    ],
+)
+def test_the_tables_threshold_is_kept_to_the_last_digit(browser, tmp_path, parsed, chosen, written):
+    write_page(tmp_path, with_threshold(parsed, chosen), None)
     browser.open(tmp_path / "index.html")
-    assert browser.bars()
-    browser.press(" ", "]")
+    assert browser.text("value") == written
+    assert f"at the threshold {written}." in browser.run("return document.body.innerText")
+    assert browser.bars() == expected_bars(parsed, chosen)
+    browser.slide(0.8)
+    assert float(browser.text("value")) == pytest.approx(0.8, abs=0.006)
+    browser.run("document.getElementById('reset').click()")
+    assert browser.text("value") == written
+    assert browser.bars() == expected_bars(parsed, chosen)
+    browser.press(*"[" * 20)
+    assert float(browser.text("value")) == min(0.05, chosen)
+    browser.press(*"]" * 20)
+    assert float(browser.text("value")) == max(0.95, chosen)
+
+
+def test_the_table_waits_until_the_slider_is_let_go(browser, page, parsed):
+    browser.open(page)
+    rows = "return document.getElementById('rows').textContent"
+    before = browser.run(rows)
+    move = (
+        "const s = document.getElementById('threshold'); s.value = 0.95;"
+        "s.dispatchEvent(new Event(arguments[0]))"
+    )
+    browser.run(move, "input")
+    assert browser.bars() == []
+    assert browser.run(rows) == before
+    browser.run(move, "change")
+    assert browser.run(rows) == "No event at this threshold."
+
+
+def test_the_keyboard_stays_on_an_event_while_the_threshold_moves(browser, tmp_path, parsed):
+    probabilities = parsed.probabilities.copy()
+    probabilities[0, 2, 0] = 0.6  # so that the event of seconds 2 to 5 shrinks
+    write_page(tmp_path, replace(parsed, probabilities=probabilities), None)
+    browser.open(tmp_path / "index.html")
+    browser.focus("Dog, heard, 0:02")
+    browser.press("[", "]", "]", "]", "]")
+    assert browser.focus().startswith("Dog, heard, 0:03 to 0:05")
+    browser.press("[", "[", "[")
+    assert browser.focus().startswith("Dog, heard, 0:02 to 0:05")
+    browser.press(*"]" * 9)
+    assert browser.bars() == []
+    assert browser.focus() == "Timeline"
+    browser.run("document.getElementById('reset').click()")
+    browser.focus("Go to 0:05, Dog")  # visible alone, with 0.75
+    browser.press("[", "]", "]")
+    assert browser.focus() == "Go to 0:05, Dog"
+    browser.press(*"]" * 5)
+    assert browser.run("return document.activeElement.className") == "scroll events"
+
+
+def test_a_video_that_nothing_plays_still_has_its_timeline(browser, tmp_path, parsed):
+    from selenium.webdriver.common.keys import Keys
+
+    write_page(tmp_path, parsed, None)
+    browser.open(tmp_path / "index.html")
+    browser.driver.find_element("css selector", "[aria-label^='Dog, seen']").click()
+    assert browser.text("time") == "0:03 of 0:12"
+    assert browser.text("now-seen") == "Dog"
+    browser.press(Keys.ARROW_RIGHT, " ")  # for scrolling, where nothing plays
+    assert browser.text("time") == "0:03 of 0:12"
+    browser.press("0", "]")
+    assert browser.text("time") == "0:00 of 0:12"
+    assert "play" not in browser.run("return document.querySelector('.keys').textContent")
     assert browser.messages() == []
+
+
+# ---- a video whose timeline is wider than the window
+
+MINUTES = 10
+
+
+@pytest.fixture(scope="session")
+def long_sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sound") / "long.m4a"
+    words = ["-f", "lavfi", "-i", f"anullsrc=r=8000:d={MINUTES * 60}", "-c:a", "aac", str(path)]
+    subprocess.run([executable(), "-v", "error", *words], check=True)
+    return path
+
+
+@pytest.fixture
+def long(parsed: Parsed) -> Parsed:
+    """The short one again and again, some hundred events."""
+    times = (1, MINUTES * 60 // SECONDS, 1)
+    probabilities, gates = (np.tile(a, times) for a in (parsed.probabilities, parsed.gates))
+    return replace(parsed, probabilities=probabilities, gates=gates)
+
+
+# Where something lies of the part of the timeline that shows: 0 at the names, 1 at the right end.
+PLACE = """
+const names = document.querySelector('[data-track] .name').getBoundingClientRect().right;
+const right = document.getElementById('timeline').getBoundingClientRect().right;
+const lane = document.querySelector('[data-track] .lane').getBoundingClientRect();
+const now = Number(document.getElementById('tracks').style.getPropertyValue('--now'));
+const at = arguments[0] ? arguments[0].getBoundingClientRect().left : lane.left + now * lane.width;
+return (at - names) / (right - names);
+"""
+
+
+def test_a_long_timeline_follows_the_keyboard(browser, tmp_path, long, long_sound):
+    from selenium.webdriver.common.keys import Keys
+
+    write_page(tmp_path, long, make_playable(long_sound, inspect(long_sound), tmp_path, BIG))
+    browser.open(tmp_path / "index.html")
+    browser.wait_for_media()
+    browser.focus("Timeline")
+    for key, seconds in ((Keys.ARROW_RIGHT, 400), (Keys.ARROW_LEFT, 100)):
+        for _ in range(abs(seconds - round(browser.time())) // 10):
+            browser.press(key, with_shift=True)
+        assert browser.time() == pytest.approx(seconds, abs=0.05)
+        assert 0 <= browser.run(PLACE) <= 1
+
+
+def test_a_long_timeline_scrolls_where_nothing_plays(browser, tmp_path, long):
+    from selenium.webdriver.common.keys import Keys
+
+    write_page(tmp_path, long, None)
+    browser.open(tmp_path / "index.html")
+    browser.focus("Go to 9:50, Dog")
+    browser.press(Keys.ENTER)
+    assert browser.text("time") == "9:50 of 10:00"
+    assert 0 <= browser.run(PLACE) <= 1
+    left = "return document.getElementById('timeline').scrollLeft"
+    before = browser.run(left)
+    browser.focus("Timeline")
+    browser.press(Keys.ARROW_LEFT)
+    browser.wait(f"{left} < {before}")
+    first = browser.run("return document.querySelector('.bar')")
+    browser.run("arguments[0].focus()", first)  # as Tab does; not under the names
+    assert 0 <= browser.run(PLACE, first) <= 1
+
+
+def test_a_step_of_the_slider_lays_the_page_out_once(browser, tmp_path, long):
+    write_page(tmp_path, long, None)
+    browser.open(tmp_path / "index.html")
+    assert len(browser.bars()) > 100
+    browser.driver.execute_cdp_cmd("Performance.enable", {})
+
+    def layouts() -> float:
+        metrics = browser.driver.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]
+        return {row["name"]: row["value"] for row in metrics}["LayoutCount"]
+
+    before = layouts()
+    browser.slide(0.6)
+    assert layouts() - before < 10
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -183,6 +337,7 @@ def test_it_fits_a_phone(browser, page, screenshot, scheme):
         ".map(e => e.getBoundingClientRect().height))"
     )
     assert smallest >= 24  # WCAG 2.2, target size (minimum)
+    assert browser.run(FAINT) == []
     assert screenshot(f"parse_phone_{scheme}").stat().st_size > 10_000
 
 

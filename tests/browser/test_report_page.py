@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from conftest import DESKTOP, PHONE
+from conftest import DESKTOP, FAINT, PHONE
 from report_artifacts import write_run
 
 from pipeline.errors import ItemError, Status
@@ -28,6 +28,7 @@ def test_the_report_loads_with_no_message_and_asks_for_nothing(
     assert browser.messages() == []
     assert browser.requests() == [report.as_uri()]
     assert browser.run(NO_OVERFLOW)
+    assert browser.run(FAINT) == []
     assert screenshot(f"report_{size[0]}_{scheme}").stat().st_size > 10_000
 
 

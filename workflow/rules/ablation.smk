@@ -1,4 +1,4 @@
-# What each component of a method is worth. A target of its own: `snakemake ablation`.
+# What each component of a method is worth. A target of its own.
 # REQUIRED INPUTS: checkpoint, curve, scores and test predictions of every variant and seed.
 # OUTPUTS: results/ablation/ablation.md, ablation.csv
 

@@ -1,4 +1,4 @@
-# All trained parsers in one leaderboard. A target of its own: `snakemake compare`.
+# All trained parsers in one leaderboard. A target of its own.
 # REQUIRED INPUTS: checkpoint, curve, scores and test predictions of every method and seed, and the
 # pseudo-labels.
 # OUTPUTS: results/compare/compare.md, compare.csv

@@ -1,0 +1,85 @@
+"""Commands that documents, configuration and error sentences tell people to type."""
+
+import argparse
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli import STAGES
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DOCUMENTS = sorted(
+    path
+    for pattern in ("*.md", "*.yaml", "Makefile", "docs/*.md", "pipeline/**/*.py", "workflow/**/*")
+    for path in REPOSITORY.glob(pattern)
+    if path.suffix in {"", ".md", ".yaml", ".py", ".smk", ".json"} and path.is_file()
+)
+# Between backticks, over lines too, or a line of its own, which a comment's mark may begin.
+COMMAND = r"`({0}\s[^`]+)`|^[#\s]*({0}\s(?:.*\\\n)*.+)$"
+# Snakemake runs nothing on this machine without being told how many cores it may have.
+SAYS_WHERE = {"--cores", "--workflow-profile", "--dry-run", "--unlock"}
+
+
+def commands(text: str, program: str) -> list[list[str]]:
+    """Return the words of each command of a program, without comments."""
+    found = re.findall(COMMAND.format(re.escape(program)), text, re.MULTILINE)
+    lines = (re.sub(r"\\?\n\s*#?", " ", one or other) for one, other in found)
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+def all_commands(program: str) -> list[tuple[str, list[str]]]:
+    return [
+        (str(path.relative_to(REPOSITORY)), words)
+        for path in DOCUMENTS
+        for words in commands(path.read_text(encoding="utf-8"), program)
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "run `snakemake parse_setup` in",
+        "    snakemake parse_setup   # --cores 1",
+        "# as `snakemake\n# parse_setup` does",
+    ],
+)
+def test_a_command_is_found_wherever_it_stands(text: str) -> None:
+    assert commands(text, "snakemake") == [["snakemake", "parse_setup"]]
+
+
+def test_snakemake_is_told_how_many_cores() -> None:
+    found = all_commands("snakemake")
+    assert len(found) > 20
+    assert [each for each in found if not SAYS_WHERE & set(each[1])] == []
+
+
+def test_what_snakemake_is_asked_for_is_a_rule() -> None:
+    from snakemake.cli import get_argument_parser
+
+    parser = get_argument_parser()
+    text = "".join(path.read_text() for path in (REPOSITORY / "workflow/rules").glob("*.smk"))
+    text += (REPOSITORY / "Snakefile").read_text()
+    rules = set(re.findall(r"^(?:use rule \w+ as|rule) (\w+)", text, re.MULTILINE))
+    asked = set()
+    for _, words in all_commands("snakemake"):
+        given = parser.parse_args(["1" if word == "N" else word for word in words[1:]])
+        asked |= {*given.targets, *given.forcerun}
+    assert {"videos", "parse_setup", "pseudo_labels"} <= asked
+    assert asked - {"TARGET", "RULE"} <= rules
+
+
+def test_every_stage_has_the_options_that_are_named() -> None:
+    found = [(path, words[3:]) for path, words in all_commands("python -m pipeline")]
+    assert len(found) > 10
+    for path, (stage, *words) in found:
+        if stage == "STAGE":
+            continue
+        assert stage in STAGES, path
+        parser = argparse.ArgumentParser()
+        module = importlib.import_module(f"pipeline.cli.{stage.replace('-', '_')}")
+        module.add_arguments(parser)
+        known = set(re.findall(r"--[\w-]+", parser.format_help()))
+        assert {word for word in words if word.startswith("--")} <= known, path

@@ -1,0 +1,97 @@
+"""What people mistype on the command line: one sentence and exit code 2, never a traceback."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli import main
+from pipeline.errors import PipelineError
+from pipeline.files import write_text
+
+
+def said(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """Run a command that must fail, and return the last line it says."""
+    try:
+        code = main(words)
+    except SystemExit as error:  # argparse says so itself
+        code = error.code
+    assert code == 2
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("file/x.tsv", r"file/x\.tsv' cannot be written .*a file lies where its folder would"),
+        ("file/below/x.tsv", r"cannot be written .*a file lies where its folder would"),
+        ("folder", r"folder' cannot be written .*name a file in this folder"),
+        (".", r"'\.' cannot be written .*name a file in this folder"),
+        ("..", r"'\.\.' cannot be written .*name a file in this folder"),
+        ("x" * 300, r"cannot be written .*choose a shorter name"),
+    ],
+)
+def test_a_path_that_cannot_be_a_files(
+    path: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path / "folder" if path.startswith(".") else tmp_path)
+    with pytest.raises(PipelineError, match=sentence):
+        write_text(Path(path), "x")
+    left = {each.relative_to(tmp_path).as_posix() for each in tmp_path.rglob("*")}
+    assert left == {"file", "folder"}
+
+
+def test_a_configuration_in_another_encoding(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_bytes("dataset: {name: über}".encode("latin-1"))
+    assert f"'{path}' is not YAML" in said(["config", "--file", str(path)], capsys)
+
+
+@pytest.mark.parametrize(
+    ("settings", "place"), [("{}", r"(segments: Field required)"), ("nothing", "(its form: ")]
+)
+def test_settings_that_are_no_run(
+    settings: str, place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["parse-setup", "--settings", settings, "--thresholds", "t", "--out", "o"]
+    assert place in said(words, capsys)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "allowed"),
+    [
+        ("--embed-mb", "inf", "allowed is 0 or more"),
+        ("--embed-mb", "nan", "allowed is 0 or more"),
+        ("--embed-mb", "-1", "allowed is 0 or more"),
+        ("--timeout-seconds", "inf", "allowed is above 0, to 86400"),
+        ("--timeout-seconds", "nan", "allowed is above 0, to 86400"),
+        ("--timeout-seconds", "0", "allowed is above 0, to 86400"),
+        ("--timeout-seconds", "soon", "invalid"),
+        ("--workers", "0", "allowed is 1 or more"),
+        ("--threads", "-1", "allowed is 1 or more"),
+        ("--threshold", "nan", "allowed is 0 to 1"),
+    ],
+)
+def test_numbers_of_parse(
+    option: str, value: str, allowed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sentence = said(["parse", "v", "--classes", "a", "--out", "o", option, value], capsys)
+    assert value in sentence
+    assert allowed in sentence
+
+
+@pytest.mark.parametrize("stage", ["segments", "videos", "parse"])
+def test_a_time_that_never_ends(stage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "allowed is above 0" in said([stage, "--timeout-seconds", "inf"], capsys)
+
+
+@pytest.mark.parametrize("section", ["decode", "download"])
+def test_a_time_that_never_ends_in_the_configuration(
+    section: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(f"{section}: {{timeout_seconds: .inf}}")
+    assert f"'{section}.timeout_seconds' is inf" in said(["config", "--file", str(path)], capsys)
