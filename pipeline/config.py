@@ -302,6 +302,11 @@ class Config(_Section):
                 f"method is '{parse.method}', which is not trained; configured are"
                 f" {', '.join(methods)}"
             )
+        if parse.videos and Run(parse.method, methods[parse.method]).uses_motion:
+            raise ValueError(f"method '{parse.method}' has motion on; name one with motion: false")
+        dataset = info.data.get("dataset")
+        if dataset and (parse.overlap or 0) >= dataset.segments:
+            raise ValueError(f"overlap is {parse.overlap}; allowed is 0 to {dataset.segments - 1}")
         training = info.data.get("training")
         if training and parse.seed is not None and parse.seed not in training.seeds:
             raise ValueError(f"seed is {parse.seed}; training.seeds are {training.seeds}")

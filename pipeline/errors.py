@@ -20,6 +20,7 @@ class Status(StrEnum):
     NO_VIDEO_STREAM = "no_video_stream"
     NO_AUDIO_STREAM = "no_audio_stream"
     TOO_SHORT = "too_short"
+    TOO_LONG = "too_long"
     DECODE_ERROR = "decode_error"
     TIMEOUT = "timeout"
     CRASHED = "crashed"

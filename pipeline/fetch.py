@@ -1,6 +1,5 @@
 """Downloads: one file, resumed where it was cut off, and kept only with the right checksum."""
 
-import errno
 import http.client
 import logging
 import os
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.errors import PipelineError
-from pipeline.files import sha256_of
+from pipeline.files import UNWRITABLE, sha256_of
 from pipeline.progress import track
 
 logger = logging.getLogger(__name__)
@@ -56,15 +55,30 @@ def fetch(url: str, path: Path, sha256: str) -> None:
     Raises
     ------
     PipelineError
-        The scheme is another, the server does not serve the file, or the checksum differs.
+        The scheme is another, the server does not serve the file, the disk is full or may not be
+        written, or the checksum differs.
     """
     if (scheme := urllib.parse.urlsplit(url).scheme) not in SCHEMES:
         raise PipelineError(f"'{url}' has scheme '{scheme}'; allowed are {', '.join(SCHEMES)}.")
     if path.is_file() and sha256_of(path) == sha256:
         logger.info("%s is there already, checksum as expected", path)
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _download_checked(url, part, sha256)
+        part.replace(path)
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        raise PipelineError(
+            f"'{path}' cannot be written ({error.strerror}); {UNWRITABLE[error.errno]}, and run"
+            " again: what has arrived is kept."
+        ) from None
+
+
+def _download_checked(url: str, part: Path, sha256: str) -> None:
+    """Fill ``part``; start over once where it was begun earlier and its checksum is another."""
     was_begun = part.is_file()
     _download(url, part)
     if was_begun and sha256_of(part) != sha256:
@@ -77,19 +91,28 @@ def fetch(url: str, path: Path, sha256: str) -> None:
             f"'{url}' has sha256 {seen}, but {sha256} is asked for; the file there has changed or"
             " the checksum is another file's."
         )
-    part.replace(path)
 
 
 def _download(url: str, part: Path) -> None:
-    """Fill ``part``, carrying on with what is there, in a few attempts."""
+    """Fill ``part``, carrying on with what is there, in a few attempts.
+
+    Raises
+    ------
+    PipelineError
+        The server does not serve it.
+    OSError
+        It cannot be written, which no attempt changes.
+    """
     for wait in (*BACKOFF_SECONDS, None):
         try:
             _attempt(url, part)
             return
         except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+            # The server's own refusals come as a URLError, which has no number.
+            if getattr(error, "errno", None) in UNWRITABLE:
+                raise
             code = getattr(error, "code", None)
             lasting = url.startswith("file:") or (code and code not in TRANSIENT_CODES)
-            lasting = lasting or getattr(error, "errno", None) == errno.ENOSPC
             if wait is None or lasting:
                 raise PipelineError(
                     f"'{url}' could not be downloaded ({error}); check the address and the"

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import socket
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -52,7 +53,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     PipelineError
         The disk is full, the folder cannot be written to, or the path cannot be a file's.
     """
-    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
+    # Of this process alone: other machines that see the folder have processes of the same number.
+    temporary = path.parent / f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

@@ -3,6 +3,10 @@
 Snakemake marks a folder as its own by files in ``.snakemake/locks``, and a run that was killed
 cannot remove them. Beside them every run holds a lock of the kernel's, which ends with its process
 however that ends: where nobody holds one, the files are nobody's.
+
+Jobs of a killed run may live on. Those on the same machine do no harm to the next run's, which may
+make the same again: what either writes is whole and the same. Those of a cluster wait in its queue,
+and a person must cancel them; so a run that submits its jobs says so, and its lock is left.
 """
 
 import fcntl
@@ -18,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 RUNNING_FILE = "running"
 LOCKS_FOLDER = "locks"
+# What follows the machine's name where a run submits its jobs.
+SUBMITS = "submits its jobs"
 
 
 def hold(folder: Path) -> int:
@@ -25,7 +31,7 @@ def hold(folder: Path) -> int:
 
     The lock lasts until the process ends; any number of processes may hold it. Locks of files are
     seen by other machines only on some file systems, so the files of a run on another machine are
-    left: its name is in ``running``.
+    left: its name is in ``running``. So are those of a run that submitted its jobs.
 
     Parameters
     ----------
@@ -60,12 +66,33 @@ def hold(folder: Path) -> int:
     return descriptor
 
 
+def note_submission(descriptor: int) -> None:
+    """Say that this run's jobs are submitted, for the next run to find if this one is killed.
+
+    Parameters
+    ----------
+    descriptor
+        What `hold` returned.
+    """
+    _write(descriptor, f"{socket.gethostname()} {SUBMITS}")
+
+
 def _remove_stale(locks: Path, descriptor: int) -> None:
-    host = socket.gethostname().encode()
     is_locked = locks.is_dir() and any(locks.iterdir())
-    if is_locked and os.pread(descriptor, 1024, 0) == host:
+    host, _, submits = os.pread(descriptor, 1024, 0).decode(errors="replace").partition(" ")
+    if not is_locked:
+        _write(descriptor, socket.gethostname())
+    elif submits:
+        logger.warning(
+            "the run before, on %s, was killed, and its jobs may still be queued or running: cancel"
+            " them, then add --unlock to this command once",
+            host,
+        )
+    elif host == socket.gethostname():
         logger.warning("the run before was killed; its lock is removed")
         shutil.rmtree(locks)
-    elif not is_locked:
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, host, 0)
+
+
+def _write(descriptor: int, text: str) -> None:
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, text.encode(), 0)

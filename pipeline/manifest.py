@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
+from functools import cache, lru_cache
 from operator import attrgetter
 from pathlib import Path
 
@@ -64,12 +65,14 @@ def plan(annotations: Path, videos: Path, shards: int, untrimmed: bool = False) 
     ------
     PipelineError
         A table or the folder is missing, a name is not of the form ``{id}_{start}_{end}`` or
-        stands in two splits, or ``shards`` is below 1.
+        stands in two splits, a clip named by its id could be that of two names, or ``shards`` is
+        below 1.
     """
     if shards < 1:
         raise PipelineError(f"shards is {shards}; allowed is 1 or more.")
     files = _list_videos(videos)
     rows: dict[str, Row] = {}
+    owners: dict[str, str] = {}
     for split, table in SPLIT_TABLES.items():
         for name in read_names(annotations / table):
             if name in rows:
@@ -78,6 +81,11 @@ def plan(annotations: Path, videos: Path, shards: int, untrimmed: bool = False) 
                     f"remove it from one table in '{annotations}'."
                 )
             path, start, end = _locate(name, files, untrimmed)
+            if path and not untrimmed and (owner := owners.setdefault(path, name)) != name:
+                raise PipelineError(
+                    f"'{path}' is one clip, but '{owner}' and '{name}' are two; name each clip by "
+                    "its whole name, or set untrimmed: true if the file is the full video."
+                )
             rows[name] = Row(name, split, shard_of(name, shards), path, start, end)
     return list(rows.values())
 
@@ -119,15 +127,69 @@ def rows_of_shard(rows: Iterable[Row], shard: int, shards: int) -> list[Row]:
 
 
 def shard_digest(rows: Iterable[Row], shard: int) -> str:
-    """Return 16 hex digits that change when a row of the shard or the size of its file changes.
+    """Return 16 hex digits that change when what the shard's decoding reads changes.
 
-    Rows of other shards are skipped. A file's time stamp does not count: copying a folder keeps
-    its digests.
+    That is its names, and of each the window and the name and size of its file. Rows of other
+    shards are skipped. Neither the folder, nor a file's time stamp, nor a video's split counts:
+    moving or copying a folder keeps its digests.
     """
     digest = hashlib.sha256()
     for row in sorted((row for row in rows if row.shard == shard), key=lambda row: row.filename):
-        digest.update(repr((as_columns(row), _size(row.path))).encode())
+        file = os.path.basename(row.path)
+        digest.update(repr((row.filename, file, row.start, row.end, _size(row.path))).encode())
     return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where tables and videos are; what stands for them changes when they do.
+
+    They are listed once for each state of the tables: a workflow that asks before it has fetched
+    them asks again when they are there.
+
+    Attributes
+    ----------
+    annotations, videos, shards, untrimmed
+        As `plan` takes them.
+    """
+
+    annotations: Path
+    videos: Path
+    shards: int
+    untrimmed: bool = False
+
+    def shard_digest(self, shard: int) -> str:
+        """Return a shard's digest; empty while a table or the folder is not there."""
+        stamps = self._stamps()
+        return _shard_digest(self, stamps, shard) if stamps else ""
+
+    def digest(self) -> str:
+        """Return what changes when the manifest does; empty while it cannot be written."""
+        if not (stamps := self._stamps()):
+            return ""
+        digest = hashlib.sha256()
+        for rows in _rows_by_shard(self, stamps).values():
+            digest.update(repr([*map(as_columns, rows)]).encode())
+        return digest.hexdigest()[:16]
+
+    def _stamps(self) -> tuple[int, ...]:
+        tables = [self.annotations / table for table in SPLIT_TABLES.values()]
+        if not self.videos.is_dir() or not all(table.is_file() for table in tables):
+            return ()
+        return tuple(table.stat().st_mtime_ns for table in tables)
+
+
+@lru_cache(maxsize=1)
+def _rows_by_shard(sources: Sources, _stamps: tuple[int, ...]) -> dict[int, list[Row]]:
+    shards: dict[int, list[Row]] = {}
+    for row in plan(sources.annotations, sources.videos, sources.shards, sources.untrimmed):
+        shards.setdefault(row.shard, []).append(row)
+    return shards
+
+
+@cache
+def _shard_digest(sources: Sources, stamps: tuple[int, ...], shard: int) -> str:
+    return shard_digest(_rows_by_shard(sources, stamps).get(shard, []), shard)
 
 
 def write_manifest(path: Path, rows: Iterable[Row]) -> None:

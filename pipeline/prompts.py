@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pipeline.encoders.base import CaptionEncoder, prove_captions
 from pipeline.encoders.spec import FEATURES_VERSION
+from pipeline.files import sha256_of
 from pipeline.store import Shard, write_shard
 from pipeline.vocabulary import Vocabulary
 
@@ -21,7 +22,7 @@ def write_prompts(
         The C classes.
     path
         The shard: names are the classes, ``text [C, D]`` L2-normalised, meta ``logit_scale`` is
-        the factor on cosines (already exponentiated).
+        the factor on cosines (already exponentiated), and the tokenizer's files have their sha256.
     fingerprint
         That of the features which the prompts belong to.
 
@@ -31,10 +32,12 @@ def write_prompts(
         Two captions cannot be told apart.
     """
     captions = vocabulary.captions(encoder.spec.modality)
+    tokenizer = {path.name: sha256_of(path) for path in encoder.spec.tokenizer_files}
     meta = {
         **encoder.notes,
         "encoder": encoder.spec.encoder,
         "weights": encoder.spec.weights_identity,
+        **tokenizer,
         "version": str(FEATURES_VERSION),
         "logit_scale": repr(encoder.logit_scale),
         "fingerprint": fingerprint,

@@ -6,8 +6,8 @@ import functools
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ItemError, PipelineError, Status
-from pipeline.files import fingerprint
 from pipeline.manifest import Row
+from pipeline.media import SAMPLE_RATE
+from pipeline.media.decoding import Decoding as Decoding
+from pipeline.media.decoding import decoding_fingerprint as decoding_fingerprint
 from pipeline.progress import track
 from pipeline.store import Shard, StatusRow, write_shard, write_status
 
@@ -25,106 +27,15 @@ if TYPE_CHECKING:  # the workflow imports this module where no decoder is instal
 
 logger = logging.getLogger(__name__)
 
-# Raise it whenever the numbers of a shard may change.
-SEGMENTS_VERSION = 3
-
-SAMPLE_RATE = 48_000
 # A window that lacks less than half a segment is not called short: cutters end on frame borders.
 SHORT_SECONDS = 0.5
 # Padding below a frame's length is not worth a word.
 NOTED_SECONDS = 0.1
-
+# Nor is what a clip has after its window, as long as it may be a cutter's carelessness.
+SURPLUS_SECONDS = 1.0
 
 # What a shard holds; the motion encoder's hold no sound.
 ARRAYS = ("frames", "audio")
-
-# What may be done with a video that lacks something, and the parameter that says so.
-POLICIES = ("pad", "drop", "fail")
-POLICY_OF = {
-    Status.NO_VIDEO_STREAM: "missing_video",
-    Status.NO_AUDIO_STREAM: "missing_audio",
-    Status.TOO_SHORT: "short",
-}
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """Everything that decides a segment shard's numbers and which videos it keeps.
-
-    Attributes
-    ----------
-    segments
-        T, segments of one second from the window's start.
-    sampling
-        ``center``: the frames on the screen in the middle of K equal parts of each segment;
-        ``valor``: VALOR's T frames, stretched over the window (methods.md 6.1), K = 1.
-    frames_per_segment
-        K.
-    frame_size
-        Side of the square frames, in pixels.
-    frame_transform
-        ``clip`` (short side, bicubic, middle square) or ``valor`` (squash, bilinear).
-    missing_audio, missing_video, short
-        ``pad`` (silence, black frames, the last frame held), ``drop`` or ``fail`` (the shard is
-        not written), for videos without a stream and for those that lack half a second of the
-        window or more.
-    untrimmed
-        Whether files named by the id are full videos.
-    decoder
-        Which library is asked first for frames, ``pyav`` or ``decord``.
-    audio_slicing
-        ``exact``: second t of the window is segment t's sound; ``valor``: sound that ends before
-        its window is stretched over the T segments (methods.md 6.2).
-    """
-
-    segments: int = 10
-    sampling: str = "center"
-    frames_per_segment: int = 1
-    frame_size: int = 224
-    frame_transform: str = "clip"
-    missing_audio: str = "pad"
-    missing_video: str = "drop"
-    short: str = "pad"
-    untrimmed: bool = False
-    decoder: str = "pyav"
-    audio_slicing: str = "exact"
-
-    def __post_init__(self) -> None:
-        if self.sampling == "valor" and self.frames_per_segment != 1:
-            raise PipelineError(
-                f"sampling 'valor' takes 1 frame a segment, not {self.frames_per_segment}; "
-                "set frames_per_segment to 1 or sampling to 'center'."
-            )
-        for name in POLICY_OF.values():
-            if getattr(self, name) not in POLICIES:
-                raise PipelineError(
-                    f"{name} is '{getattr(self, name)}'; allowed are {', '.join(POLICIES)}."
-                )
-        for name in ("segments", "frames_per_segment", "frame_size"):
-            if getattr(self, name) < 1:
-                raise PipelineError(f"{name} is {getattr(self, name)}; allowed is 1 or more.")
-
-    def policy(self, status: Status) -> str:
-        """Return what to do with a video of this status; others than the policies' are dropped."""
-        return str(getattr(self, POLICY_OF[status])) if status in POLICY_OF else "drop"
-
-    def meta(self) -> dict[str, str]:
-        """Return the header of a shard made this way."""
-        values = {key: str(value) for key, value in asdict(self).items()}
-        return values | {
-            "sample_rate": str(SAMPLE_RATE),
-            "version": str(SEGMENTS_VERSION),
-            "fingerprint": self.fingerprint(),
-        }
-
-    def fingerprint(self) -> str:
-        """Return 10 hex digits that name these numbers."""
-        return fingerprint([asdict(self), SAMPLE_RATE, SEGMENTS_VERSION])
-
-
-def decoding_fingerprint(**parameters: Any) -> str:
-    """Return the fingerprint of ``Decoding(**parameters)``; nothing is decoded or looked for."""
-    return Decoding(**parameters).fingerprint()
 
 
 @dataclass(frozen=True)
@@ -141,18 +52,25 @@ class Decoded:
         Its status row.
     seconds
         How long decoding took.
+    surplus
+        How long the file goes on after the window, in seconds, by its header.
     """
 
     frames: NDArray[np.uint8]
     audio: NDArray[np.int16]
     row: StatusRow
     seconds: float
+    surplus: float
 
 
 @dataclass(frozen=True)
 class _Stream:
-    """One stream's part of a video: its array, length in seconds and what was wrong with it."""
+    """One stream's part of a video: its array, length in seconds and what was wrong with it.
 
+    ``missing`` names the policy for when there is nothing of it.
+    """
+
+    missing: str
     array: NDArray[Any]
     seconds: float
     status: Status = Status.OK
@@ -163,37 +81,76 @@ class _Stream:
 def decode_video(row: Row, decoding: Decoding) -> Decoded:
     """Decode one video's window; meant for a worker process (``media.worker``).
 
+    A stream that cannot be decoded is as good as missing, and so is what the file has after the
+    window's end.
+
     Raises
     ------
     ItemError
         The video cannot be used, or a policy does not say to pad it.
+    PipelineError
+        A policy says that this stops the shard.
     """
     from pipeline.media.probe import describe, open_media
     from pipeline.media.window import read_window
 
     began = time.perf_counter()
-    path = Path(row.path)
+    path, length = Path(row.path), round(row.end - row.start, 6)
     with open_media(path) as container:
         media = describe(container, path)
-        window = read_window(container, media, row.start, decoding.segments)
+        window = read_window(container, media, row.start, decoding.segments, length)
         pictures, sound = _pictures(window, decoding), _sound(window, decoding)
     for stream in (pictures, sound):
-        if stream.status != Status.OK and decoding.policy(stream.status) != "pad":
-            raise ItemError(stream.status, stream.detail)
+        _apply_policy(row.filename, stream, decoding)
     if not pictures.seconds and not sound.seconds:
-        detail = f"the file has neither pictures nor sound from {row.start:g} s on"
-        raise ItemError(Status.TOO_SHORT, detail)
+        raise _nothing(pictures, sound, row.start)
+    return Decoded(
+        pictures.array,
+        sound.array,
+        _status_row(row.filename, pictures, sound, _odd_length(length, decoding.segments)),
+        time.perf_counter() - began,
+        surplus=max(media.seconds - row.start - window.seconds, 0.0),
+    )
+
+
+def _apply_policy(name: str, stream: _Stream, decoding: Decoding) -> None:
+    key = "short" if stream.status == Status.TOO_SHORT else stream.missing
+    policy = getattr(decoding, key)
+    if stream.status == Status.OK or policy == "pad":
+        return
+    if policy == "fail":
+        raise PipelineError(
+            f"'{name}' is {stream.status} ({stream.detail}) and decode.{key} is 'fail'; mend or"
+            " remove the video, or set pad or drop."
+        )
+    raise ItemError(stream.status, stream.detail)
+
+
+def _nothing(pictures: _Stream, sound: _Stream, start: float) -> ItemError:
+    """Return why there is nothing: what cannot be decoded, else that the window is empty."""
+    for stream in (pictures, sound):
+        if stream.status in {Status.DECODE_ERROR, Status.NOT_FINITE}:
+            return ItemError(stream.status, stream.detail)
+    detail = f"the file has neither pictures nor sound from {start:g} s on"
+    return ItemError(Status.TOO_SHORT, detail)
+
+
+def _odd_length(length: float, segments: int) -> str:
+    is_odd = abs(length - segments) > NOTED_SECONDS
+    return f"its window is {length:g} s, not {segments}" if is_odd else ""
+
+
+def _status_row(name: str, pictures: _Stream, sound: _Stream, note: str) -> StatusRow:
     troubles = [stream.status for stream in (pictures, sound) if stream.status != Status.OK]
-    status_row = StatusRow(
-        row.filename,
+    return StatusRow(
+        name,
         kept=True,
         status=troubles[0] if troubles else Status.OK,
-        detail="; ".join(stream.detail for stream in (pictures, sound) if stream.detail),
+        detail="; ".join(filter(None, (note, pictures.detail, sound.detail))),
         backend=pictures.backend,
         video_seconds=pictures.seconds,
         audio_seconds=sound.seconds,
     )
-    return Decoded(pictures.array, sound.array, status_row, time.perf_counter() - began)
 
 
 def _pictures(window: Window, decoding: Decoding) -> _Stream:
@@ -206,34 +163,38 @@ def _pictures(window: Window, decoding: Decoding) -> _Stream:
         decoding.frames_per_segment,
         decoding.frame_size,
     )
-    if window.video is None:
-        black = np.zeros((segments, per_segment, size, size, 3), dtype=np.uint8)
-        return _Stream(black, 0.0, Status.NO_VIDEO_STREAM, "the file has no pictures")
+    shape = (segments, per_segment, size, size, 3)
     transform = TRANSFORMS[decoding.frame_transform]
-    frames = read_frames(
-        window,
-        per_segment,
-        sampler=SAMPLERS[decoding.sampling],
-        shape=lambda picture: transform(picture, size),
-        decoder=decoding.decoder,
-    )
-    array = frames.pictures.reshape(segments, per_segment, size, size, 3)
+    try:
+        frames = read_frames(
+            window,
+            per_segment,
+            sampler=SAMPLERS[decoding.sampling],
+            shape=lambda picture: transform(picture, size),
+            decoder=decoding.decoder,
+        )
+    except ItemError as error:
+        black = np.zeros(shape, dtype=np.uint8)
+        return _Stream("missing_video", black, 0.0, error.status, error.detail)
     status, detail = _faults("pictures", frames.first, frames.end, segments, frames.damaged)
     seconds = max(min(frames.end, segments) - max(frames.first, 0.0), 0.0)
-    return _Stream(array, seconds, status, detail, frames.backend)
+    array = frames.pictures.reshape(shape)
+    return _Stream("missing_video", array, seconds, status, detail, frames.backend)
 
 
 def _sound(window: Window, decoding: Decoding) -> _Stream:
     from pipeline.media.audio import read_audio
 
     silence = np.zeros(decoding.segments * SAMPLE_RATE, dtype=np.int16)
-    if window.audio is None:
-        return _Stream(silence, 0.0, Status.NO_AUDIO_STREAM, "the file has no sound")
-    sound = read_audio(window, decoding.audio_slicing)
+    missing = functools.partial(_Stream, "missing_audio", silence, 0.0)
+    try:
+        sound = read_audio(window, decoding.audio_slicing)
+    except ItemError as error:
+        return missing(error.status, error.detail)
     if not sound.end:
-        return _Stream(silence, 0.0, Status.NO_AUDIO_STREAM, "its sound has no samples here")
+        return missing(Status.NO_AUDIO_STREAM, "its sound has no samples here")
     faults = _faults("sound", 0.0, sound.end, decoding.segments, sound.damaged)
-    return _Stream(sound.samples, sound.end, *faults)
+    return _Stream("missing_audio", sound.samples, sound.end, *faults)
 
 
 def _faults(what: str, first: float, end: float, segments: int, damaged: int) -> tuple[Status, str]:
@@ -286,41 +247,57 @@ def run_shard(
 
     began = time.perf_counter()
     present = sorted((row for row in rows if row.path), key=lambda row: row.filename)
-    statuses = [
+    names = [row.filename for row in present]
+    arrays = _allocate(len(present), decoding, kinds)
+    decode = functools.partial(decode_video, decoding=decoding)
+    outcomes = run_isolated(decode, present, workers, timeout_seconds)
+    tracked = track(outcomes, len(present), "segments")
+    statuses, decode_seconds = _collect(tracked, names, arrays, decoding.untrimmed)
+    kept = [place for place, row in enumerate(statuses) if row.kept]
+    statuses += [
         StatusRow(row.filename, False, Status.MISSING, "no file has this name or its id")
         for row in rows
         if not row.path
     ]
-    arrays = _allocate(len(present), decoding, kinds)
-    kept: list[int] = []
-    decode_seconds = 0.0
-    decode = functools.partial(decode_video, decoding=decoding)
-    outcomes = run_isolated(decode, present, workers, timeout_seconds)
-    for place, outcome in track(outcomes, len(present), "segments"):
+    writing = time.perf_counter()
+    kept_names = tuple(names[place] for place in kept)
+    write_shard(out, Shard(kept_names, _compact(arrays, kept), decoding.meta()))
+    write_status(status, statuses)
+    done = time.perf_counter()
+    _report(statuses, decode_seconds, done - writing, done - began)
+
+
+def _collect(
+    outcomes: Iterable[tuple[int, Decoded | ItemError]],
+    names: Sequence[str],
+    arrays: dict[str, NDArray[Any]],
+    untrimmed: bool,
+) -> tuple[list[StatusRow], float]:
+    """Put every decoded video into its row of the arrays.
+
+    Returns
+    -------
+    A status row for every name, in order, and the seconds of decoding, of all workers together.
+    """
+    statuses: dict[int, StatusRow] = {}
+    seconds = 0.0
+    for place, outcome in outcomes:
         if isinstance(outcome, ItemError):
-            name = present[place].filename
-            _stop_on_policy(name, outcome, decoding)
-            statuses.append(StatusRow(name, False, outcome.status, outcome.detail))
+            statuses[place] = StatusRow(names[place], False, outcome.status, outcome.detail)
             continue
-        kept.append(place)
-        statuses.append(outcome.row)
-        decode_seconds += outcome.seconds
+        statuses[place] = outcome.row if untrimmed else _with_surplus(outcome)
+        seconds += outcome.seconds
         for kind, array in arrays.items():
             array[place] = getattr(outcome, kind)
-    kept.sort()
-    names = tuple(present[place].filename for place in kept)
-    write_shard(out, Shard(names, _compact(arrays, kept), decoding.meta()))
-    write_status(status, statuses)
-    _report(statuses, decode_seconds, time.perf_counter() - began)
+    return [statuses[place] for place in sorted(statuses)], seconds
 
 
-def _stop_on_policy(name: str, error: ItemError, decoding: Decoding) -> None:
-    if decoding.policy(error.status) == "fail":
-        key = POLICY_OF[error.status]
-        raise PipelineError(
-            f"'{name}' is {error.status} ({error.detail}) and decode.{key} is 'fail'; mend or"
-            " remove the video, or set pad or drop."
-        )
+def _with_surplus(clip: Decoded) -> StatusRow:
+    """Return a clip's row, which says so where the file is more than the window."""
+    if clip.surplus <= SURPLUS_SECONDS:
+        return clip.row
+    note = f"the file is {clip.surplus:.1f} s longer than its window"
+    return replace(clip.row, detail="; ".join(filter(None, (clip.row.detail, note))))
 
 
 def _allocate(count: int, decoding: Decoding, kinds: Sequence[str]) -> dict[str, NDArray[Any]]:
@@ -343,16 +320,20 @@ def _compact(arrays: dict[str, NDArray[Any]], kept: Sequence[int]) -> dict[str, 
     return {key: array[: len(kept)] for key, array in arrays.items()}
 
 
-def _report(statuses: Sequence[StatusRow], decode_seconds: float, seconds: float) -> None:
+def _report(
+    statuses: Sequence[StatusRow], decode_seconds: float, write_seconds: float, seconds: float
+) -> None:
     kept = Counter(str(row.status) for row in statuses if row.kept)
     left_out = Counter(str(row.status) for row in statuses if not row.kept)
     logger.info(
-        "segments: %d of %d videos kept (%s), left out: %s; decode %.1f s, %.1f videos/s",
+        "segments: %d of %d videos kept (%s), left out: %s; decode %.1f s, write %.1f s,"
+        " %.1f videos/s",
         kept.total(),
         len(statuses),
         _counts(kept),
         _counts(left_out),
         decode_seconds,
+        write_seconds,
         len(statuses) / max(seconds, 1e-9),
     )
 

@@ -8,10 +8,11 @@ with a row for every video of the shard, kept or not.
 
 import csv
 import hashlib
+import io
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -118,13 +119,12 @@ class ShardReader:
             self._file = safe_open(str(path), framework="numpy")
             header = json.loads((self._file.metadata() or {})[HEADER])
             self.names: tuple[str, ...] = tuple(header["names"])
-            self.meta: dict[str, str] = header["meta"]
+            self.meta: dict[str, str] = dict(header["meta"])
             # None in a file that was written before there were checksums.
-            self._checksums: dict[str, str] | None = header.get("checksums")
-        except (SafetensorError, KeyError, ValueError) as error:
-            raise PipelineError(
-                f"'{path}' is not a whole shard file ({error}); delete it and run again."
-            ) from None
+            told = header.get("checksums")
+            self._checksums: dict[str, str] | None = None if told is None else dict(told)
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise self._broken(error) from None
 
     def __enter__(self) -> Self:
         return self
@@ -136,6 +136,11 @@ class ShardReader:
         trace: TracebackType | None,
     ) -> None:
         del self._file
+
+    def _broken(self, why: object) -> PipelineError:
+        return PipelineError(
+            f"'{self.path}' is not a whole shard file ({why}); delete it and run again."
+        )
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -172,8 +177,22 @@ class ShardReader:
         return array
 
     def read(self) -> Shard:
-        """Return the whole shard; every array is checked as in ``array``."""
-        return Shard(self.names, {key: self.array(key) for key in self.keys}, self.meta)
+        """Return the whole shard; see ``shard``."""
+        return self.shard(self.keys)
+
+    def shard(self, keys: Iterable[str]) -> Shard:
+        """Return a shard of some arrays; each is checked as in ``array``.
+
+        Raises
+        ------
+        PipelineError
+            An array is not as it was written, or is not of the videos that the header names.
+        """
+        arrays = {key: self.array(key) for key in keys}
+        try:
+            return Shard(self.names, arrays, self.meta)
+        except ValueError as error:
+            raise self._broken(error) from None
 
 
 def read_shard(path: Path) -> Shard:
@@ -226,8 +245,9 @@ def read_array(folder: Path, key: str) -> Shard:
     shards = []
     for path in shard_paths(folder):
         with ShardReader(path) as reader:
-            rows = reader.array(key).astype(np.float32, copy=False)
-            shards.append(Shard(reader.names, {key: rows}, reader.meta))
+            stored = reader.shard([key])
+            rows = stored[key].astype(np.float32, copy=False)
+            shards.append(replace(stored, arrays={key: rows}))
     return join_shards(shards)
 
 
@@ -280,11 +300,14 @@ class StatusRow:
     audio_seconds: float = 0.0
 
 
+STATUS_COLUMNS = [column.name for column in fields(StatusRow)]
+KEPT = {"yes": True, "no": False}
+
+
 def write_status(path: Path, rows: Iterable[StatusRow]) -> None:
     """Write a status table (tab-separated, sorted by filename), atomically."""
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        columns = [column.name for column in fields(StatusRow)]
-        writer = csv.DictWriter(file, columns, delimiter="\t", lineterminator="\n")
+        writer = csv.DictWriter(file, STATUS_COLUMNS, delimiter="\t", lineterminator="\n")
         writer.writeheader()
         for row in sorted(rows, key=lambda row: row.filename):
             values = asdict(row) | {"kept": "yes" if row.kept else "no"}
@@ -293,17 +316,43 @@ def write_status(path: Path, rows: Iterable[StatusRow]) -> None:
 
 
 def read_status(path: Path) -> list[StatusRow]:
-    """Read a status table."""
-    with existing_file(path, "a status table").open(encoding="utf-8", newline="") as file:
-        return [
-            StatusRow(
-                filename=row["filename"],
-                kept=row["kept"] == "yes",
-                status=Status(row["status"]),
-                detail=row["detail"],
-                backend=row["backend"],
-                video_seconds=float(row["video_seconds"]),
-                audio_seconds=float(row["audio_seconds"]),
-            )
-            for row in csv.DictReader(file, delimiter="\t")
-        ]
+    """Read a status table.
+
+    Raises
+    ------
+    PipelineError
+        There is none, or it is cut or was not written by ``write_status``.
+    """
+    text = existing_file(path, "a status table").read_bytes().decode("utf-8", "replace")
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter="\t")
+    try:
+        if next(lines, None) != STATUS_COLUMNS:
+            raise ValueError(f"the columns are not {', '.join(STATUS_COLUMNS)}")
+        rows = [_status_row(values) for values in lines]
+        if not text.endswith("\n"):
+            raise ValueError("it has no end")
+    except (csv.Error, ValueError) as error:
+        raise PipelineError(
+            f"'{path}', line {lines.line_num}, is not as a status table is written ({error});"
+            " delete it and its shard, and run again."
+        ) from None
+    return rows
+
+
+def _status_row(values: Sequence[str]) -> StatusRow:
+    """Return the row that was written as ``values``.
+
+    Raises
+    ------
+    ValueError
+        There are more of them or fewer, or one is such as is never written there.
+    """
+    if len(values) != len(STATUS_COLUMNS):
+        raise ValueError(f"{len(values)} of {len(STATUS_COLUMNS)} columns")
+    filename, kept, status, detail, backend, *seconds = values
+    if kept not in KEPT:
+        raise ValueError(f"kept is '{kept}', not {' or '.join(KEPT)}")
+    video_seconds, audio_seconds = map(float, seconds)
+    return StatusRow(
+        filename, KEPT[kept], Status(status), detail, backend, video_seconds, audio_seconds
+    )

@@ -94,7 +94,10 @@ def verify_features(folder: Path) -> Verified:
 def _check_folder_name(folder: Path, fingerprint: str) -> None:
     match = FOLDER_NAME.match(folder.resolve().name)
     if match and match["fingerprint"] != fingerprint:
-        raise _broken(folder, f"holds features with fingerprint {fingerprint}")
+        raise PipelineError(
+            f"'{folder}' holds features with fingerprint {fingerprint}, which its name does not"
+            " say; give it the name that it was made with, or run it again."
+        )
 
 
 def _check_names(path: Path, names: tuple[str, ...], count: int, seen: dict[str, str]) -> None:
@@ -153,14 +156,15 @@ def _check_prompts(path: Path, fingerprint: str, shapes: dict[str, tuple[int, ..
         return
     prompts = read_shard(path)
     if prompts.meta.get("fingerprint") != fingerprint:
-        raise _broken(path, "belongs to features with another fingerprint")
+        raise _broken(path, "belongs to features with another fingerprint", "that file")
     if prompts["text"].shape[1:] != shapes["embedding"][1:]:
-        raise _broken(path, f"has texts {prompts['text'].shape} for {shapes['embedding']}")
+        what = f"has texts {prompts['text'].shape} for {shapes['embedding']}"
+        raise _broken(path, what, "that file")
 
 
 def _first(shard: Shard, rows: NDArray[Any]) -> str:
     return f"'{shard.names[int(np.argmax(rows))]}' ({int(rows.sum())} in all)"
 
 
-def _broken(path: Path, what: str) -> PipelineError:
-    return PipelineError(f"'{path}' {what}; delete that shard and its table and run it again.")
+def _broken(path: Path, what: str, culprit: str = "that shard and its table") -> PipelineError:
+    return PipelineError(f"'{path}' {what}; delete {culprit} and run it again.")

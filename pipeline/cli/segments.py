@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 
 from pipeline.cli.arguments import add_annotations, add_videos, count, seconds
-
-POLICIES = ("pad", "drop", "fail")
+from pipeline.media.decoding import POLICIES
+from pipeline.segments import ARRAYS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--arrays",
         nargs="+",
-        choices=("frames", "audio"),
-        default=["frames", "audio"],
+        choices=ARRAYS,
+        default=ARRAYS,
         help="what is written (default: both); motion needs frames alone",
     )
     parser.add_argument("--timeout-seconds", type=seconds, default=60.0, help="for one video")
@@ -42,7 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Decode the shard."""
     from pipeline.manifest import plan, rows_of_shard
-    from pipeline.segments import Decoding, run_shard
+    from pipeline.media.decoding import Decoding
+    from pipeline.segments import run_shard
 
     rows = plan(arguments.annotations, arguments.videos, arguments.shards, arguments.untrimmed)
     decoding = Decoding(

@@ -1,5 +1,6 @@
 """What every encoder offers, how it is loaded, and how it proves itself."""
 
+import re
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, Protocol, runtime_checkable
@@ -19,6 +20,7 @@ CPU_BATCH = 32
 # Two captions whose unit embeddings are nearer than this are taken for the same input: a lost
 # vocabulary gives 0, while even the weakest random text tower leaves 1e-3.
 NEAREST_CAPTIONS = 1e-4
+DEVICE = re.compile(r"cpu|cuda(:(?P<index>[0-9]+))?")
 
 
 class Encoder(Protocol):
@@ -80,10 +82,10 @@ def choose_device(name: str) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    kind, _, index = name.partition(":")
-    if kind not in {"cpu", "cuda"} or (index and not index.isdigit()):
+    match = DEVICE.fullmatch(name)
+    if match is None:
         raise PipelineError(f"device is '{name}'; allowed are auto, cpu, cuda and cuda:INDEX.")
-    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
+    if name != "cpu" and int(match["index"] or 0) >= torch.cuda.device_count():
         raise PipelineError(
             f"device is '{name}', but {torch.cuda.device_count()} GPUs are visible; use auto or"
             " cpu."

@@ -5,7 +5,6 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -153,13 +152,7 @@ def _tokenizer(spec: EncoderSpec, config: Any) -> tuple[CaptionTokenizer, dict[s
     if spec.random_seed is not None:
         logger.warning("random weights: tokenizer stand-in, single bytes of %d entries", size)
         return stand_in_tokenizer(size, positions), {"tokenizer": "stand-in of single bytes"}
-    folder = spec.tokenizer or (spec.model if Path(spec.model).is_dir() else None)
-    if folder is None:
-        raise PipelineError(
-            "CLAP's captions need roberta-base's vocab.json and merges.txt; set `tokenizer` to"
-            " their folder."
-        )
-    return read_tokenizer(Path(folder), size, positions), {}
+    return read_tokenizer(spec.tokenizer_folder, size, positions), {}
 
 
 def _transformers_model(spec: EncoderSpec) -> ClapModel:

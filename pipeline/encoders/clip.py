@@ -22,6 +22,13 @@ from pipeline.errors import PipelineError
 
 logger = logging.getLogger(__name__)
 
+# How CLIP's pixels are made: mean and std of 0 to 1, and the resize that decode's `clip` does.
+PIXELS: dict[str, Any] = {
+    "mean": open_clip.OPENAI_DATASET_MEAN,
+    "std": open_clip.OPENAI_DATASET_STD,
+    "interpolation": "bicubic",
+    "resize_mode": "shortest",
+}
 # CLIP's byte-level BPE (49,408 entries, lower case), which is part of open_clip: its ids of a text.
 GOLDEN_TEXT, GOLDEN_IDS = "a photo of a cat", [49406, 320, 1125, 539, 320, 2368, 49407]
 
@@ -143,7 +150,6 @@ def load(spec: EncoderSpec, runner: Runner) -> ClipEncoder:
 def _open_clip_model(spec: EncoderSpec) -> ClipModel:
     name = _open_clip_name(spec)
     model = build(spec, lambda: open_clip.create_model(name, pretrained=None))
-    preprocessing = open_clip.get_model_preprocess_cfg(model)
     size = model.visual.image_size
     return ClipModel(
         module=model,
@@ -151,8 +157,8 @@ def _open_clip_model(spec: EncoderSpec) -> ClipModel:
         encode_images=model.encode_image,
         encode_tokens=model.encode_text,
         image_size=size if isinstance(size, int) else size[0],
-        mean=preprocessing["mean"],
-        std=preprocessing["std"],
+        mean=PIXELS["mean"],
+        std=PIXELS["std"],
         dimension=open_clip.get_model_config(name)["embed_dim"],
         vocabulary_size=model.vocab_size,
         context_length=model.context_length,
@@ -182,7 +188,38 @@ def _open_clip_name(spec: EncoderSpec) -> str:
             spec.model,
             spec.model,
         )
+    if spec.random_seed is None:
+        _check_pixels(spec.model)
     return spec.model
+
+
+def _check_pixels(model: str) -> None:
+    """See that weights of an architecture were trained with the pixels that they get here.
+
+    A weights' file does not say how its pixels were made; open_clip knows it of those it lists.
+    """
+    settings = {
+        tag: PIXELS | {key: value for key, value in known.items() if key in PIXELS}
+        for tag in open_clip.list_pretrained_tags_by_model(model)
+        if (known := open_clip.get_pretrained_cfg(model, tag))
+    }
+    others = {tag: pixels for tag, pixels in settings.items() if pixels != PIXELS}
+    if not others:
+        return
+    tag, pixels = next(iter(others.items()))
+    differing = ", ".join(f"{key} {pixels[key]}" for key in PIXELS if pixels[key] != PIXELS[key])
+    if len(others) == len(settings):
+        raise PipelineError(
+            f"{model}'s weights were trained with other pixels ({tag}: {differing}) than CLIP's"
+            " own, which it would get here; take another model, or a transformers CLIP, whose"
+            " preprocessor_config.json is followed in mean and standard deviation."
+        )
+    logger.warning(
+        "%s's weights %s were trained with other pixels (%s) than it gets here; others fit",
+        model,
+        ", ".join(others),
+        differing,
+    )
 
 
 def _transformers_model(spec: EncoderSpec) -> ClipModel:
@@ -201,16 +238,15 @@ def _transformers_model(spec: EncoderSpec) -> ClipModel:
         vocabulary_size=config.text_config.vocab_size,
         context_length=config.text_config.max_position_embeddings,
         logit_scale=float(model.logit_scale.exp()),
-        **_pixel_statistics(folder),
+        **_pixel_statistics(spec.pixels_path),
     )
 
 
-def _pixel_statistics(folder: Path) -> dict[str, Any]:
-    path = folder / "preprocessor_config.json"
-    saved = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+def _pixel_statistics(path: Path | None) -> dict[str, Any]:
+    saved = json.loads(path.read_text(encoding="utf-8")) if path else {}
     return {
-        "mean": saved.get("image_mean", open_clip.OPENAI_DATASET_MEAN),
-        "std": saved.get("image_std", open_clip.OPENAI_DATASET_STD),
+        "mean": saved.get("image_mean", PIXELS["mean"]),
+        "std": saved.get("image_std", PIXELS["std"]),
     }
 
 

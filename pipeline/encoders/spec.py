@@ -108,6 +108,38 @@ class EncoderSpec:
             return existing_file(path / "config.json", f"the model configuration of {self.encoder}")
         return None
 
+    @property
+    def pixels_path(self) -> Path | None:
+        """The file of how a transformers CLIP normalises pixels; None where there is none."""
+        if (self.encoder, self.backend) != ("clip", "transformers"):
+            return None
+        path = Path(self.model) / "preprocessor_config.json"
+        return path if path.is_file() else None
+
+    @property
+    def tokenizer_folder(self) -> Path:
+        """The folder of CLAP's tokenizer.
+
+        Raises
+        ------
+        PipelineError
+            None is named, and the model is no folder.
+        """
+        folder = self.tokenizer or (self.model if Path(self.model).is_dir() else None)
+        if folder is None:
+            raise PipelineError(
+                "CLAP's captions need roberta-base's vocab.json and merges.txt; set `tokenizer` to"
+                " their folder."
+            )
+        return Path(folder)
+
+    @property
+    def tokenizer_files(self) -> list[Path]:
+        """The files that captions are read with; CLIP's are its library's, random weights' none."""
+        if self.encoder != "clap" or self.random_seed is not None:
+            return []
+        return tokenizer_files(self.tokenizer_folder)
+
     @cached_property
     def weights_identity(self) -> str:
         """The weights' SHA-256 (computed where none was given), or ``random:SEED``."""
@@ -120,6 +152,12 @@ class EncoderSpec:
     def rounding(self) -> dict[str, str]:
         """How the cache rounds; nothing for float32, so that caches older than this keep theirs."""
         return {} if self.storage == STORAGES[0] else {"storage": self.storage}
+
+    @property
+    def _pixels(self) -> dict[str, str]:
+        """What names `pixels_path`'s content; nothing without, so that such caches keep theirs."""
+        path = self.pixels_path
+        return {"pixels": sha256_of(path)} if path else {}
 
     def fingerprint(self, decoding: str) -> str:
         """Return the 10 hex digits that name the feature folder.
@@ -144,8 +182,24 @@ class EncoderSpec:
                 "version": FEATURES_VERSION,
                 "segments": decoding,
                 **self.rounding,
+                **self._pixels,
             }
         )
+
+
+def tokenizer_files(folder: Path) -> list[Path]:
+    """Return a folder's ``tokenizer.json``, or else its ``vocab.json`` and ``merges.txt``.
+
+    Raises
+    ------
+    PipelineError
+        They are not there.
+    """
+    whole = folder / "tokenizer.json"
+    if whole.is_file():
+        return [whole]
+    names = ("vocab.json", "merges.txt")
+    return [existing_file(folder / name, "CLAP's tokenizer") for name in names]
 
 
 def _allow(what: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
+from pipeline.encoders.spec import tokenizer_files
 from pipeline.errors import PipelineError
-from pipeline.files import existing_file
 
 PAD, START, END, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
 # Indices 0 to 3 of every RoBERTa vocabulary.
@@ -60,12 +60,10 @@ def read_tokenizer(folder: Path, size: int, positions: int) -> CaptionTokenizer:
     PipelineError
         Files are missing, or the vocabulary is not the one the model was trained with.
     """
-    whole = folder / "tokenizer.json"
-    if whole.is_file():
-        tokenizer = Tokenizer.from_file(str(whole))
+    files = [str(path) for path in tokenizer_files(folder)]
+    if len(files) == 1:
+        tokenizer = Tokenizer.from_file(*files)
     else:
-        names = ("vocab.json", "merges.txt")
-        files = [str(existing_file(folder / name, "CLAP's tokenizer")) for name in names]
         tokenizer = _byte_level(models.BPE.from_file(*files, unk_token=UNKNOWN))
     checked = _prepared(tokenizer, positions)
     if checked.size != size:

@@ -15,21 +15,16 @@ from av.audio.stream import AudioStream as PyavStream
 from numpy.typing import NDArray
 
 from pipeline.errors import ItemError, Status
+from pipeline.media import FULL_SCALE, SAMPLE_RATE
 from pipeline.media.probe import FORMATS, PROTOCOLS, AudioStream
 from pipeline.media.window import MARGIN_SECONDS, Track, Window
-
-# CLAP's rate (laion_clap).
-SAMPLE_RATE = 48_000
 
 # Times may jitter in their container; a lost AAC frame (21 ms) is a gap to be filled with silence.
 GAP_SECONDS = 0.02
 
-# int16 is what laion_clap makes of a waveform, truncating towards zero.
-FULL_SCALE = 32767
-
 Waveform = NDArray[np.float32]
 
-# What the samples of ffmpeg's formats are in memory.
+# What the samples of ffmpeg's formats are in memory, as far as numpy gets them from PyAV.
 PLANE_TYPES = {"u8": np.uint8, "s16": np.int16, "s32": np.int32, "flt": np.float32, "dbl": float}
 
 
@@ -46,7 +41,8 @@ class Sound:
         When the stream's sound ends, in seconds from the window's start; T at most, 0 when it
         has none in the window.
     damaged
-        Packets that could not be decoded, as far as decoding went.
+        Packets that could not be decoded and blocks that the decoder had to mend, as far as
+        decoding went.
     """
 
     samples: NDArray[np.int16]
@@ -76,7 +72,7 @@ def read_audio(window: Window, slicing: str = "exact") -> Sound:
     audio, track = window.media.audio, window.audio
     if audio is None or track is None:
         raise ItemError(Status.NO_AUDIO_STREAM, "the file has no sound")
-    line = _Line(audio.rate, window.segments)
+    line = _Line(audio.rate, window.seconds)
     damaged = _decode(track, window.zero, line)
     heard = line.heard if damaged is not None else _decode_with_program(window, audio)
     if not np.isfinite(heard).all():
@@ -129,9 +125,9 @@ SLICINGS = {"exact": exact_slices, "valor": valor_slices}
 class _Line:
     """A window's mono samples in the making, each block put where its time says."""
 
-    def __init__(self, rate: int, segments: int) -> None:
+    def __init__(self, rate: int, seconds: float) -> None:
         self.rate = rate
-        self._samples = np.zeros(round(segments * rate), dtype=np.float32)
+        self._samples = np.zeros(round(seconds * rate), dtype=np.float32)
         self._next: int | None = None
 
     @property
@@ -164,7 +160,8 @@ class _Line:
 def _decode(track: Track, zero: float, line: _Line) -> int | None:
     """Put a track's sound on the line, and return how many packets are damaged.
 
-    None where a block has no time or another rate than the header says.
+    None where a block has no time, another rate than the header says, or samples of a format that
+    is not known here.
 
     Raises
     ------
@@ -184,8 +181,10 @@ def _decode(track: Track, zero: float, line: _Line) -> int | None:
             continue
         decoded += len(frames)
         for frame in frames:
-            if frame.pts is None or frame.sample_rate != line.rate:
+            is_known = frame.format.packed.name in PLANE_TYPES
+            if frame.pts is None or frame.sample_rate != line.rate or not is_known:
                 return None
+            damaged += frame.is_corrupt
             line.add(_mono(frame), frame.pts * tick - zero)
         if line.is_full:
             break
@@ -223,13 +222,13 @@ def _decode_with_program(window: Window, audio: AudioStream) -> Waveform:
     aresample with ``first_pts`` drops what comes before that sample and puts silence where the
     stream begins later; with ``async`` it fills holes in the stream's times.
     """
-    zero, segments = window.zero, window.segments
+    zero, seconds = window.zero, window.seconds
     seek: dict[str, object] = {}
     if zero > MARGIN_SECONDS:
         seek = {"ss": zero - MARGIN_SECONDS, "seek_timestamp": 1, "noaccurate_seek": None}
     align = (
         f"aresample={audio.rate}:async=1:min_comp=0.000001:min_hard_comp={GAP_SECONDS}"
-        f":first_pts={round(zero * audio.rate)},atrim=end={zero + segments + 1:.6f}"
+        f":first_pts={round(zero * audio.rate)},atrim=end={zero + seconds + 1:.6f}"
     )
     source = ffmpeg.input(
         str(window.media.path),
@@ -252,7 +251,7 @@ def _decode_with_program(window: Window, audio: AudioStream) -> Waveform:
             Status.DECODE_ERROR, f"ffmpeg cannot decode the sound: {lines[-1]}"
         ) from None
     samples = np.frombuffer(raw, dtype="<f4").reshape(-1, audio.channels)
-    heard: Waveform = samples[: round(segments * audio.rate)].mean(axis=1, dtype=np.float32)
+    heard: Waveform = samples[: round(seconds * audio.rate)].mean(axis=1, dtype=np.float32)
     return heard
 
 

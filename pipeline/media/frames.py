@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import av
@@ -18,6 +21,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import ItemError, Status
 from pipeline.media.entries import is_entry
+from pipeline.media.probe import open_media
 from pipeline.media.sampling import Sampler, Timeline
 from pipeline.media.window import Track, Window
 
@@ -47,7 +51,8 @@ class Frames:
     backend
         ``decord`` or ``pyav``.
     damaged
-        Packets that could not be decoded, as far as decoding went.
+        Packets that could not be decoded and frames that the decoder had to mend, as far as
+        decoding went. VP8's and VP9's decode whatever they are given, and decord says nothing.
     """
 
     pictures: Picture
@@ -85,7 +90,40 @@ def read_frames(
     """
     if window.video is None:
         raise ItemError(Status.NO_VIDEO_STREAM, "the file has no pictures")
-    reader = _Reader(window.video, window.zero)
+    read = functools.partial(_read, window, per_segment, sampler, shape, decoder)
+    if window.video.stream.codec_context.codec.canonical_name == "hevc":
+        return _read_strictly(window.media.path, window.video, read)
+    return read(window.video)
+
+
+def _read_strictly(path: Path, track: Track, read: Callable[[Track], Frames]) -> Frames:
+    """Read frames by a decoder that stops at damage, and where there is some, by one that does not.
+
+    HEVC's alone says nothing of damage that it may pass over: of 40 clips with two wrong bytes it
+    told of none, and of 22 when it had to stop, at no cost where all is well. But a packet that it
+    stops at loses what follows there, and files that others play may have oddities of that kind.
+    """
+    track.stream.codec_context.options = {"err_detect": "explode"}
+    damaged = 1
+    with suppress(ItemError):
+        frames = read(track)
+        if not frames.damaged:
+            return frames
+        damaged = frames.damaged
+    with open_media(path) as again:  # a decoder reads its options once
+        lenient = read(replace(track, stream=again.streams[track.stream.index]))
+    return replace(lenient, damaged=max(damaged, lenient.damaged))
+
+
+def _read(
+    window: Window,
+    per_segment: int,
+    sampler: Sampler,
+    shape: Shape,
+    decoder: str,
+    track: Track,
+) -> Frames:
+    reader = _Reader(track, window)
     timeline, backend = reader.timeline(), "pyav"
     pictures: dict[int, Picture] = {}
     if timeline is not None:
@@ -117,13 +155,13 @@ class _Reader:
     is shown, so that places in the timeline are decord's frame numbers.
     """
 
-    def __init__(self, track: Track, zero: float) -> None:
+    def __init__(self, track: Track, window: Window) -> None:
         if not isinstance(track.stream, VideoStream):
             raise ItemError(Status.NO_VIDEO_STREAM, "the file has no pictures")
         self._track = track
         self._stream = track.stream
         self._packets = track.packets
-        self._zero = zero
+        self._window = window
         self._tick = float(track.stream.time_base or 0)
         # Videos are decoded side by side in processes; threads within one only add copies.
         track.stream.codec_context.thread_count = 1
@@ -218,9 +256,13 @@ class _Reader:
                     is_needed = wanted is None or packet.pts in wanted
                     context.skip_frame = "DEFAULT" if is_needed else "NONREF"
                 try:
-                    yield from context.decode(packet)
+                    frames = context.decode(packet)
                 except av.FFmpegError:
                     self.damaged += 1
+                    continue
+                for frame in frames:
+                    self.damaged += frame.is_corrupt
+                    yield frame
 
     def _timeline_of(self, ticks: dict[int, int]) -> Timeline:
         pts = np.array(sorted(ticks), dtype=np.int64)
@@ -230,7 +272,9 @@ class _Reader:
         last = own[-1] or (np.median(gaps) if len(gaps) else 0)
         durations = np.append(gaps, last) * self._tick
         rounding = min(self._tick, COARSEST_CLOCK_SECONDS) / 2
-        return Timeline(pts, pts * self._tick - self._zero, durations, rounding)
+        timeline = Timeline(pts, pts * self._tick - self._window.zero, durations, rounding)
+        is_whole = self._window.seconds == self._window.segments
+        return timeline if is_whole else timeline.until(self._window.seconds)
 
 
 def _decord_pictures(

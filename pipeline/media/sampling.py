@@ -1,5 +1,7 @@
 """Which frames stand for the segments, given when each frame is shown."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -36,6 +38,13 @@ class Timeline:
     def end(self) -> float:
         """When the last frame leaves the screen."""
         return float(self.seconds[-1] + self.durations[-1])
+
+    def until(self, stop: float) -> Timeline:
+        """Return what is shown before ``stop``, in seconds; the first frame in any case."""
+        count = max(int(np.searchsorted(self.seconds + self.rounding, stop)), 1)
+        seconds = self.seconds[:count]
+        durations = np.minimum(self.durations[:count], np.maximum(stop - seconds, 0))
+        return Timeline(self.pts[:count], seconds, durations, self.rounding)
 
 
 Sampler = Callable[[Timeline, int, int], NDArray[np.int64]]

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import av
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Stream
+from av.video.stream import VideoStream
 
+from pipeline.media.entries import is_turning_point
 from pipeline.media.probe import Media
 
 # How much earlier than a window to begin, and how much later to end: index entries are in decoding
 # order, a frame is shown up to the reorder depth (16 frames) after its place in it, and a sound
 # decoder has to run in.
 MARGIN_SECONDS = 2.0
+
+# How far one stream may run ahead of another in a file: ffmpeg's muxers wait no longer for one that
+# says nothing (max_interleave_delta). One that is further behind has ended.
+INTERLEAVING_SECONDS = 10.0
+# Formats of which a stream's last packet is known to be whole only when the file ends.
+OPEN_ENDED = {"mpegts", "mpeg"}
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,9 @@ class Window:
     zero
         The window's start on the container's timeline, in seconds.
     segments
-        T; the window is T seconds.
+        T, of one second each.
+    seconds
+        How long the window is, T at most: what the file has after that is not there.
     video, audio
         The tracks that the file has, else None.
     """
@@ -55,11 +66,18 @@ class Window:
     media: Media
     zero: float
     segments: int
+    seconds: float
     video: Track | None
     audio: Track | None
 
 
-def read_window(container: InputContainer, media: Media, start: float, segments: int) -> Window:
+def read_window(
+    container: InputContainer,
+    media: Media,
+    start: float,
+    segments: int,
+    seconds: float | None = None,
+) -> Window:
     """Read a window's packets; nothing is decoded.
 
     One pass over the file gives both streams where the window lies at its start. For a later one
@@ -75,49 +93,98 @@ def read_window(container: InputContainer, media: Media, start: float, segments:
         The window's start on the clock, in seconds.
     segments
         T segments of one second.
+    seconds
+        How long the window is, if it is shorter than T.
     """
+    seconds = min(segments, seconds or segments)
     zero = media.origin + start
-    stop = zero + segments + MARGIN_SECONDS
+    stop = zero + seconds + MARGIN_SECONDS
     indices = (media.video, media.audio.index if media.audio else None)
     streams = {index: container.streams[index] for index in indices if index is not None}
-    if zero <= MARGIN_SECONDS:
-        packets = _read(container, list(streams.values()), stop)
+    used = list(streams.values())
+    if start <= MARGIN_SECONDS:
+        packets = _read(container, used, used, stop)
         tracks = {index: Track(streams[index], packets[index], True) for index in streams}
     else:
-        tracks = {index: _sought(container, streams[index], zero, stop) for index in streams}
+        tracks = {i: _sought(container, used, streams[i], zero, start, stop) for i in streams}
     video, audio = (None if index is None else tracks[index] for index in indices)
-    return Window(media, zero, segments, video, audio)
+    return Window(media, zero, segments, seconds, video, audio)
 
 
-def _sought(container: InputContainer, stream: Stream, zero: float, stop: float) -> Track:
-    tick = float(stream.time_base or 1)
-    target = int((zero - MARGIN_SECONDS) / tick)
-    packets = _read(container, [stream], stop, target)[stream.index]
-    times = [packet.pts for packet in packets if packet.pts is not None]
-    if times and min(times) * tick <= zero:
-        return Track(stream, packets, from_start=False)
-    # The index is wrong: read from the file's start.
-    return Track(stream, _read(container, [stream], stop, 0)[stream.index], from_start=True)
+def _sought(
+    container: InputContainer,
+    used: list[Stream],
+    stream: Stream,
+    zero: float,
+    start: float,
+    stop: float,
+) -> Track:
+    """Return a stream's packets from where a decoder can begin, at ``zero`` or before it.
+
+    A seek lands where an index or, in transport streams, a guess says, which need be no such
+    place: then it is tried ever earlier, and in the end the file is read from its start.
+    """
+    margin = MARGIN_SECONDS
+    while True:
+        is_whole = margin >= start
+        target = 0.0 if is_whole else zero - margin
+        packets = _read(container, [stream], used, stop, target)[stream.index]
+        place = _place_to_begin(stream, packets, zero)
+        if place is not None or is_whole:
+            return Track(stream, packets[place or 0 :], from_start=is_whole and not place)
+        margin *= 2
+
+
+def _place_to_begin(stream: Stream, packets: list[Packet[Stream]], zero: float) -> int | None:
+    """Return the place from which packets give all from ``zero`` on, or None.
+
+    For pictures it is the last such place: what comes before it need not be decoded.
+    """
+    tick = float(stream.time_base or 0)
+    early = [
+        p
+        for p, packet in enumerate(packets)
+        if packet.pts is not None and packet.pts * tick <= zero
+    ]
+    if not isinstance(stream, VideoStream):
+        return 0 if early else None
+    return next((p for p in reversed(early) if is_turning_point(stream, packets[p])), None)
 
 
 def _read(
-    container: InputContainer, streams: list[Stream], stop: float, target: int | None = None
+    container: InputContainer,
+    wanted: list[Stream],
+    used: list[Stream],
+    stop: float,
+    target: float | None = None,
 ) -> dict[int, list[Packet[Stream]]]:
-    """Return each stream's packets, by its index, from a tick of the first stream's to ``stop``."""
-    packets: dict[int, list[Packet[Stream]]] = {stream.index: [] for stream in streams}
-    ticks = {stream.index: float(stream.time_base or 0) for stream in streams}
+    """Return each wanted stream's packets, by its index, from around a time to ``stop``.
+
+    The other streams in use tell how far the file has been read, so that it is not read to its end
+    for a stream that has ended.
+    """
+    packets: dict[int, list[Packet[Stream]]] = {stream.index: [] for stream in wanted}
     unfinished = set(packets)
+    patience = math.inf if container.format.name in OPEN_ENDED else INTERLEAVING_SECONDS
     try:
         if target is not None:
-            container.seek(target, stream=streams[0])
-        for packet in container.demux(streams):
+            tick = float(wanted[0].time_base or 1)
+            container.seek(int(target / tick), stream=wanted[0])
+        for packet in container.demux(used):
             index = packet.stream_index
-            if packet.dts is not None and packet.dts * ticks[index] > stop:
+            beyond = _seconds(packet) - stop
+            if beyond > 0:
                 unfinished.discard(index)
-                if not unfinished:
+                if not unfinished or beyond > patience:
                     break
             elif packet.size and index in unfinished:
                 packets[index].append(packet)
     except av.FFmpegError:
         pass  # a file cut in the middle gives what it has
     return packets
+
+
+def _seconds(packet: Packet[Stream]) -> float:
+    """Return a packet's time in decoding order; minus infinity where it does not say."""
+    ticks = packet.dts if packet.dts is not None else packet.pts
+    return -math.inf if ticks is None else ticks * float(packet.time_base or 0)

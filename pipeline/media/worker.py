@@ -25,9 +25,13 @@ Result = TypeVar("Result")
 
 RECYCLE_AFTER = 200
 # RLIMIT_DATA counts what a process has made its own; RLIMIT_AS would also count the libraries'
-# mappings and every thread's reserved stack and arena, several GB that are never touched.
-MEMORY_BYTES = 4 << 30
+# mappings and every thread's reserved stack and arena, several GB that are never touched. 8K H.264
+# and 10-bit HEVC took 1.2 GB; 16 reference frames of 8K in 10 bits, the most that a level allows,
+# are 1.6 GB alone. With a shard's arrays it stays below what the workflow asks for a decode job.
+MEMORY_BYTES = 5 << 29
 STARTUP_SECONDS = 120.0
+# A worker that does not start may be one that the kernel killed; so many in a row are no chance.
+FAILED_STARTS = 3
 # A worker whose parent was killed ends itself this long after its item's time.
 ORPHAN_SECONDS = 10
 
@@ -62,12 +66,13 @@ def run_isolated(
     Raises
     ------
     PipelineError
-        A worker cannot even start, ``workers`` is below 1, or ``function`` raised it.
+        Workers cannot even start, ``workers`` is below 1, or ``function`` raised it.
     """
     if workers < 1:
         raise PipelineError(f"workers is {workers}; allowed is 1 or more.")
     todo = list(enumerate(items))[::-1]
     tried_again: set[int] = set()
+    failed_starts = 0
     pool = [_Worker(function, memory_bytes) for _ in range(min(workers, len(items)))]
     try:
         while todo or any(worker.place is not None for worker in pool):
@@ -87,6 +92,12 @@ def run_isolated(
                         todo.append((place, items[place]))
                     else:
                         yield place, result
+                failed_starts = 0 if worker.is_ready else failed_starts + worker.is_gone
+                if failed_starts == FAILED_STARTS:
+                    raise PipelineError(
+                        f"{failed_starts} decode workers in a row did not start ({worker.ending});"
+                        " see the messages above it."
+                    )
                 if worker.is_gone:
                     worker.stop()
                     pool[number] = _Worker(function, memory_bytes)
@@ -118,6 +129,7 @@ class _Worker(Generic[Item, Result]):
     is_gone: bool = False
     timeout_seconds: float = STARTUP_SECONDS
     deadline: float = 0.0
+    ending: str = ""
     connection: Connection = field(init=False)
 
     def __post_init__(self) -> None:
@@ -162,11 +174,7 @@ class _Worker(Generic[Item, Result]):
         self, result: Result | ItemError | PipelineError
     ) -> tuple[int, Result | ItemError] | None:
         if not self.is_ready:
-            if self.is_gone:
-                raise PipelineError(
-                    f"a decode worker did not start ({result}); see the messages above it."
-                )
-            self.is_ready = True
+            self.is_ready, self.ending = not self.is_gone, str(result)
             return None
         if self.place is None:
             return None

@@ -37,26 +37,16 @@ def elan_document(parsed: Parsed, path: Path, folder: Path) -> str:
     folder
         Where the document will lie.
     """
-    root = ElementTree.Element(
-        "ANNOTATION_DOCUMENT",
-        {
-            "AUTHOR": "",
-            "DATE": datetime.fromtimestamp(int(path.stat().st_mtime), UTC).isoformat(),
-            "FORMAT": "3.0",
-            "VERSION": "3.0",
-            "xmlns:xsi": INSTANCE,
-            "xsi:noNamespaceSchemaLocation": SCHEMA,
-        },
-    )
-    header = ElementTree.SubElement(root, "HEADER", MEDIA_FILE="", TIME_UNITS="milliseconds")
-    absolute = Path(os.path.abspath(path))
-    ElementTree.SubElement(
-        header,
-        "MEDIA_DESCRIPTOR",
-        MEDIA_URL=absolute.as_uri(),
-        RELATIVE_MEDIA_URL=quote(Path(os.path.relpath(absolute, folder)).as_posix()),
-        MIME_TYPE=MIME_TYPES.get(path.suffix.lower(), "unknown"),
-    )
+    attributes = {
+        "AUTHOR": "",
+        "DATE": datetime.fromtimestamp(int(path.stat().st_mtime), UTC).isoformat(),
+        "FORMAT": "3.0",
+        "VERSION": "3.0",
+        "xmlns:xsi": INSTANCE,
+        "xsi:noNamespaceSchemaLocation": SCHEMA,
+    }
+    root = ElementTree.Element("ANNOTATION_DOCUMENT", attributes)
+    _add_header(root, Path(os.path.abspath(path)), folder)
     order = ElementTree.SubElement(root, "TIME_ORDER")
     _add_tiers(root, order, parsed)
     ElementTree.SubElement(
@@ -69,6 +59,19 @@ def elan_document(parsed: Parsed, path: Path, folder: Path) -> str:
     ElementTree.indent(root)
     body = ElementTree.tostring(root, encoding="unicode")
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{body}\n'
+
+
+def _add_header(root: ElementTree.Element, path: Path, folder: Path) -> None:
+    """Add where the video lies: absolutely, and from the document's folder on."""
+    header = ElementTree.SubElement(root, "HEADER", MEDIA_FILE="", TIME_UNITS="milliseconds")
+    ElementTree.SubElement(
+        header,
+        "MEDIA_DESCRIPTOR",
+        MEDIA_URL=path.as_uri(),
+        # A name need not be UTF-8.
+        RELATIVE_MEDIA_URL=quote(os.fsencode(os.path.relpath(path, folder))),
+        MIME_TYPE=MIME_TYPES.get(path.suffix.lower(), "unknown"),
+    )
 
 
 def _add_tiers(root: ElementTree.Element, order: ElementTree.Element, parsed: Parsed) -> None:

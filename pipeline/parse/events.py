@@ -1,5 +1,6 @@
 """A parsed video: probabilities a second, and the events that a threshold makes of them."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -77,7 +78,7 @@ class Parsed:
     probabilities : ``[2, L, C]``
         Of every second; audio, then visual; in [0, 1].
     gates : ``[2, L, C]``
-        Video-level probabilities that let a class count, mean over the windows of a second.
+        Video-level probabilities that let a class count, mean over the windows that have a second.
     thresholds
         What makes events of these.
     has_sound, has_pictures
@@ -109,10 +110,13 @@ class Parsed:
         """One number for both decisions, ``[2, L, C]``: min(P, gate - θ_vid + θ_seg).
 
         It reaches θ_seg exactly where P reaches θ_seg and the gate θ_vid, so one threshold stands
-        for both, and another than θ_seg moves both.
+        for both, and another than θ_seg moves both. It has four decimals, as P and the gate have:
+        rounding takes away what floats add to a difference, and the page's whole numbers are it.
         """
-        gates = self.gates - self.thresholds.video + self.thresholds.segment
-        return np.clip(np.minimum(self.probabilities, gates), 0, 1)
+        lift = raised(self.thresholds.segment) - raised(self.thresholds.video)
+        gates = self.gates + lift
+        rounded: NDArray[np.float64] = np.minimum(self.probabilities, gates).round(DECIMALS)
+        return np.clip(rounded, 0, 1)
 
     def labels(self) -> Labels:
         """Return the seconds that count, ``[2, L, C]`` of 0 and 1."""
@@ -144,3 +148,10 @@ def cut(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     scale = 10**DECIMALS
     whole: NDArray[np.float64] = np.floor(probabilities * scale) / scale
     return whole
+
+
+def raised(threshold: float) -> float:
+    """Return the next number of four decimals: what is cut reaches both it and this, or neither."""
+    scale: int = 10**DECIMALS
+    # Rounded first, as 0.0007 times the scale is a little more than 7.
+    return math.ceil(round(threshold * scale, DECIMALS)) / scale

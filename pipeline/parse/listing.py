@@ -1,6 +1,7 @@
 """Which files a person gives, and their names in tables and folders; no decoder is needed."""
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from pipeline.files import fingerprint
 from pipeline.manifest import EXTENSIONS
 
 SOUND_EXTENSIONS = ("m4a", "mp3", "wav", "flac", "ogg", "opus", "aac", "weba", "wma")
+# What a run writes beside the videos' folders.
+PAGE_FILE = "index.html"
+STATUS_FILE = "status.tsv"
 # A folder's and, in tables, a video's name; file systems allow 255 bytes.
 NAME_BYTES = 120
 
@@ -37,8 +41,11 @@ def list_files(given: Iterable[Path]) -> list[Path]:
 
 
 def safe_names(paths: Sequence[Path]) -> list[str]:
-    """Return a name for each file: its stem with odd characters as ``_``, numbered if taken."""
-    taken: set[str] = set()
+    """Return a name for each file: its stem with odd characters as ``_``, numbered if taken.
+
+    The run's own files are taken: of ``index.html.mp4`` the folder is ``index.html-2``.
+    """
+    taken = {PAGE_FILE, STATUS_FILE}
     names = []
     for path in paths:
         stem = re.sub(r"[^\w.()+-]", "_", path.stem).lstrip(".") or "video"
@@ -50,6 +57,12 @@ def safe_names(paths: Sequence[Path]) -> list[str]:
         taken.add(name.casefold())
         names.append(name)
     return names
+
+
+def printable(text: str) -> str:
+    """Return a file's name or path for people, in which bytes of no encoding and controls are �."""
+    hidden = {"Cc", "Cs"}
+    return "".join("�" if unicodedata.category(mark) in hidden else mark for mark in text)
 
 
 def folder_digest(folder: Path) -> str:

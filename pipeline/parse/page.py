@@ -13,6 +13,7 @@ from pipeline import pages
 from pipeline.errors import ItemError
 from pipeline.files import write_text
 from pipeline.parse.events import DECIMALS, Parsed
+from pipeline.parse.listing import PAGE_FILE
 from pipeline.parse.playback import Playback
 from pipeline.parse.tables import (
     CAPTIONS_FILE,
@@ -27,7 +28,6 @@ HERE = Path(__file__).parent
 # The report's own: both pages have the same type, colours of text and tables.
 BASE_STYLE = HERE.parent / "report" / "page.css"
 STYLE = HERE / "page.css"
-PAGE_FILE = "index.html"
 # The slider's range, wider where the threshold in use lies outside; a class that never reaches its
 # lower end is not in the page.
 LOWEST, HIGHEST = 0.05, 0.95
@@ -77,7 +77,7 @@ def write_page(folder: Path, parsed: Parsed, playback: Playback | None) -> None:
 
 
 def write_index(out: Path, parsed: Sequence[Parsed], failures: Mapping[str, ItemError]) -> None:
-    """Write the page that lists several videos, and those that could not be parsed."""
+    """Write the page that lists a run's videos, and those that could not be parsed."""
     rows = [
         {
             "video": video,

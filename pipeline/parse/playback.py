@@ -25,6 +25,18 @@ PLAYABLE_PIXELS = {"yuv420p", "yuvj420p"}
 # A proxy is to be looked at, not kept: 480 lines, and the quality that libx264 calls 28.
 PROXY_LINES = 480
 PROXY_QUALITY = 28
+# What browsers call a file that lies beside its page: some look at its name alone.
+SUFFIXES = {
+    "video/mp4": ".mp4",
+    "audio/mp4": ".m4a",
+    "video/webm": ".webm",
+    "audio/webm": ".weba",
+    "audio/mpeg": ".mp3",
+    "audio/wav": ".wav",
+    "audio/flac": ".flac",
+}
+# Browsers count from their container's zero, pages from the first picture or sound.
+MOST_ORIGIN_SECONDS = 0.05
 # Transcoding is given this many times a video's length, and no less than a minute.
 PATIENCE = 4.0
 
@@ -49,7 +61,12 @@ class Playback:
 
 
 def playable_type(facts: Facts) -> str | None:
-    """Return the type under which browsers play a file as it is; None where some do not."""
+    """Return the type under which browsers play a file as it is.
+
+    None where some do not, or where their clock would be another than the page's.
+    """
+    if facts.origin > MOST_ORIGIN_SECONDS:
+        return None
     with_pictures, sound_alone, codecs = PLAYABLE.get(facts.container, ("", "", set()))
     streams = [stream for stream in (facts.pictures, facts.sound) if stream]
     if not {stream.codec for stream in streams} <= codecs:
@@ -68,19 +85,36 @@ def make_playable(path: Path, facts: Facts, folder: Path, embed_bytes: int) -> P
     Raises
     ------
     ItemError
-        ffmpeg cannot make the copy.
+        ffmpeg cannot make the copy, or it would take the file's own place.
     """
     mime_type = playable_type(facts)
     if mime_type and path.stat().st_size <= embed_bytes:
         return Playback(path, mime_type, True)
     if mime_type:
-        beside = folder / f"media{path.suffix.lower()}"
+        beside = _beside(folder, mime_type)
         _link_or_copy(path, beside)
         return Playback(beside, mime_type, False)
-    proxy = folder / ("media.mp4" if facts.pictures else "media.m4a")
+    mime_type = "video/mp4" if facts.pictures else "audio/mp4"
+    proxy = _beside(folder, mime_type)
+    if proxy.resolve() == path.resolve():
+        raise ItemError(Status.DECODE_ERROR, "its copy would take its own place; move it elsewhere")
     _transcode(path, facts, proxy)
-    small = proxy.stat().st_size <= embed_bytes
-    return Playback(proxy, "video/mp4" if facts.pictures else "audio/mp4", small)
+    return Playback(proxy, mime_type, proxy.stat().st_size <= embed_bytes)
+
+
+def remove_others(folder: Path, path: Path, playback: Playback | None) -> None:
+    """Remove what an earlier page played, or this one now holds; never the video's own file."""
+    needed = {path.resolve()}
+    if playback and not playback.is_embedded:
+        needed.add(playback.path.resolve())
+    for mime_type in SUFFIXES:
+        media = _beside(folder, mime_type)
+        if media.resolve() not in needed:
+            media.unlink(missing_ok=True)
+
+
+def _beside(folder: Path, mime_type: str) -> Path:
+    return folder / f"media{SUFFIXES[mime_type]}"
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
@@ -98,6 +132,8 @@ def _link_or_copy(source: Path, target: Path) -> None:
 def _transcode(path: Path, facts: Facts, target: Path) -> None:
     words = [executable(), "-nostdin", "-v", "error", "-y"]
     words += ["-protocol_whitelist", PROTOCOLS, "-format_whitelist", FORMATS]
+    # Left alone it would count from the first stream, though that be one that is not parsed.
+    words += ["-copyts"]
     words += ["-i", str(path.absolute())]
     if facts.pictures:
         words += ["-map", f"0:{facts.pictures.index}", *_picture_words(facts)]
@@ -105,6 +141,7 @@ def _transcode(path: Path, facts: Facts, target: Path) -> None:
         keeps = facts.sound.codec == "aac"
         words += ["-map", f"0:{facts.sound.index}"]
         words += ["-c:a", "copy"] if keeps else ["-c:a", "aac", "-b:a", "96k", "-ac", "2"]
+    words += ["-output_ts_offset", f"{-facts.origin:.6f}"]
     words += ["-map_metadata", "-1", "-movflags", "+faststart", "-f", "mp4"]
     with atomic_path(target) as temporary:
         try:

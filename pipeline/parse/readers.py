@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.checkpoint import FILE, read_checkpoint
 from pipeline.encoders.base import CaptionEncoder, load_encoder
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, Status
 from pipeline.files import sha256_of
 from pipeline.parse.events import Thresholds
 from pipeline.parse.setup import Setup
@@ -38,13 +38,16 @@ class Window:
     ----------
     features
         Encoder to its arrays ``[1, T, D]``.
-    heard, seen
-        Whether it has any sound, and any pictures.
+    present : ``[2, T]``
+        Which seconds it has of a modality, audio first; the others are padding.
+    status, detail
+        What was wrong with it besides padding; ``ok`` where only packets are damaged.
     """
 
     features: Mapping[str, Mapping[str, Array]]
-    heard: bool
-    seen: bool
+    present: NDArray[np.bool_]
+    status: Status = Status.OK
+    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,12 +58,12 @@ class Windows:
     ----------
     features
         Encoder to its arrays ``[W, T, D]``.
-    present
-        Modality to whether a window has any of it, ``[W]``.
+    present : ``[W, 2, T]``
+        Which seconds each has of a modality, audio first.
     """
 
     features: Mapping[str, Mapping[str, Array]]
-    present: Mapping[str, NDArray[np.bool_]]
+    present: NDArray[np.bool_]
 
     @classmethod
     def of(cls, windows: Sequence[Window]) -> "Windows":
@@ -72,12 +75,10 @@ class Windows:
             }
             for name, arrays in windows[0].features.items()
         }
-        heard = np.array([window.heard for window in windows])
-        seen = np.array([window.seen for window in windows])
-        return cls(features, {"audio": heard, "visual": seen})
+        return cls(features, np.stack([window.present for window in windows]))
 
     def __len__(self) -> int:
-        return len(self.present["audio"])
+        return len(self.present)
 
 
 class Reader(Protocol):
@@ -157,7 +158,8 @@ class TrainedReader:
         text = encoder.logit_scale * self._texts[modality].T
         logits = windows.features[ENCODER_OF[modality]]["embedding"] @ text
         above = logits > np.array(self._vocabulary.thresholds(modality))
-        prior: Array = (above & windows.present[modality][:, None, None]).astype(np.float32)
+        has_any = windows.present[:, MODALITIES.index(modality)].any(axis=1)
+        prior: Array = (above & has_any[:, None, None]).astype(np.float32)
         return prior
 
 

@@ -1,33 +1,53 @@
 """The videos that a person gives: what their files hold, and their decoded windows."""
 
 import functools
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import av
+import numpy as np
 from av.container import InputContainer
+from numpy.typing import NDArray
 
 from pipeline.errors import ItemError, Status
 from pipeline.manifest import Row
-from pipeline.media.probe import open_media, probe
+from pipeline.media.probe import Media, open_media, probe
 from pipeline.media.worker import run_isolated
-from pipeline.parse.listing import safe_names
 from pipeline.parse.windows import window_starts
 from pipeline.progress import track
-from pipeline.segments import Decoded, Decoding, decode_video
+from pipeline.segments import SHORT_SECONDS, Decoded, Decoding, decode_video
+from pipeline.vocabulary import MODALITIES
 
-# A header can claim any length; each hour costs 720 windows of 10 seconds.
+# Times in a file can claim any length; each hour costs 720 windows of 10 seconds.
 MOST_HOURS = 12
+# To see how long a video is, all of its file is read: a slow disk or network does 10 MB/s.
+READ_BYTES_A_SECOND = 10 << 20
 
 
 @dataclass(frozen=True)
 class Stream:
-    """A picture or sound stream: its index in the file, codec, and pixel format (or none)."""
+    """A picture or sound stream.
+
+    Attributes
+    ----------
+    index
+        Its place in the file.
+    codec
+        By ffmpeg's name.
+    pixels
+        Pixel format, or nothing.
+    begin, end
+        When its first packet begins and its last one ends, in seconds on the file's clock; all
+        the time where packets do not say.
+    """
 
     index: int
     codec: str
     pixels: str = ""
+    begin: float = 0.0
+    end: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -42,17 +62,44 @@ class Facts:
         ffmpeg's names of its format, joined by commas.
     pictures, sound
         The streams that are parsed.
+    origin
+        Time of the clock's zero on the container's timeline, in seconds.
+    unknown
+        Modalities of which there are streams, but none of a codec that is known.
     """
 
     seconds: float
     container: str
     pictures: Stream | None
     sound: Stream | None
+    origin: float = 0.0
+    unknown: frozenset[str] = frozenset()
 
     @property
     def length(self) -> int:
         """L, seconds to parse: a last half second or more counts as one."""
-        return max(1, int(self.seconds + 0.5))
+        return max(1, int(self.seconds + SHORT_SECONDS))
+
+    @property
+    def streams(self) -> Mapping[str, Stream | None]:
+        """The streams by modality."""
+        return dict(zip(MODALITIES, (self.sound, self.pictures), strict=True))
+
+    @property
+    def coverage(self) -> NDArray[np.float64]:
+        """How much of each second the streams last, ``[2, L]`` in [0, 1]; audio, then visual."""
+        seconds = np.arange(self.length)
+        covered = np.zeros((len(MODALITIES), self.length))
+        for row, stream in zip(covered, self.streams.values(), strict=True):
+            if stream:
+                row[:] = np.minimum(stream.end, seconds + 1) - np.maximum(stream.begin, seconds)
+        return np.clip(covered, 0, 1)
+
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        """Which seconds the streams have, ``[2, L]``: those of which they last half or more."""
+        coverage = self.coverage
+        return (coverage > 0) & (coverage >= SHORT_SECONDS * min(1, self.seconds))
 
 
 @dataclass(frozen=True)
@@ -83,55 +130,86 @@ def inspect(path: Path) -> Facts:
     Raises
     ------
     ItemError
-        It cannot be opened, holds nothing, or claims to be longer than half a day.
+        It cannot be opened, holds nothing, or is longer than half a day.
     """
     media = probe(path)
     sound = media.audio.index if media.audio else None
     with open_media(path) as container:
-        used = [index for index in (media.video, sound) if index is not None]
-        seconds = _end_of(container, used) - media.origin
+        spans = _spans(container, [index for index in (media.video, sound) if index is not None])
+        seconds = max((end for _, end in spans.values()), default=0.0) - media.origin
         if seconds <= 0:
             seconds = media.seconds
         if seconds > MOST_HOURS * 3600:
             raise ItemError(
-                Status.NOT_MEDIA, f"it claims {seconds / 3600:.0f} hours; {MOST_HOURS} are allowed"
+                Status.TOO_LONG,
+                f"it lasts {seconds / 3600:.1f} hours, and at most {MOST_HOURS} are parsed; cut it"
+                " into parts",
             )
         return Facts(
             seconds=seconds,
             container=container.format.name,
-            pictures=_stream(container, media.video),
-            sound=_stream(container, sound),
+            pictures=_stream(container, media, media.video, spans),
+            sound=_stream(container, media, sound, spans),
+            origin=media.origin,
+            unknown=_unknown(container),
         )
 
 
-def _end_of(container: InputContainer, indices: Sequence[int]) -> float:
-    """Return when the last packet of some streams ends, in seconds; headers lie about it."""
-    end = 0.0
+def _spans(container: InputContainer, indices: Sequence[int]) -> dict[int, tuple[float, float]]:
+    """Return when streams begin and end on the container's timeline; headers lie about it."""
+    spans: dict[int, tuple[float, float]] = {}
     try:
         for packet in container.demux([container.streams[index] for index in indices]):
             time = packet.pts if packet.pts is not None else packet.dts
-            if time is not None and packet.time_base is not None:
-                end = max(end, float((time + (packet.duration or 0)) * packet.time_base))
+            if time is None or packet.time_base is None or packet.is_discard:
+                continue
+            begin = float(time * packet.time_base)
+            end = begin + float((packet.duration or 0) * packet.time_base)
+            first, last = spans.get(packet.stream_index, (begin, end))
+            spans[packet.stream_index] = min(first, begin), max(last, end)
     except av.FFmpegError:
         pass  # a file cut in the middle gives what it has
-    return end
+    return spans
 
 
-def _stream(container: InputContainer, index: int | None) -> Stream | None:
+def _stream(
+    container: InputContainer,
+    media: Media,
+    index: int | None,
+    spans: Mapping[int, tuple[float, float]],
+) -> Stream | None:
     if index is None:
         return None
     context = container.streams[index].codec_context
-    return Stream(index, context.codec.canonical_name, getattr(context, "pix_fmt", None) or "")
+    begin, end = spans.get(index, (media.origin, math.inf))
+    return Stream(
+        index,
+        context.codec.canonical_name,
+        getattr(context, "pix_fmt", None) or "",
+        begin - media.origin,
+        end - media.origin,
+    )
+
+
+def _unknown(container: InputContainer) -> frozenset[str]:
+    streams = {"audio": container.streams.audio, "visual": container.streams.video}
+    return frozenset(
+        modality
+        for modality, found in streams.items()
+        if found and not any(stream.codec_context for stream in found)
+    )
 
 
 def inspect_videos(
-    paths: Sequence[Path], segments: int, overlap: int, workers: int, timeout_seconds: float
+    named: Mapping[str, Path], segments: int, overlap: int, workers: int, timeout_seconds: float
 ) -> tuple[list[Video], dict[str, ItemError]]:
     """Return the videos that can be opened, and why the others, by name, cannot."""
-    names = safe_names(paths)
+    names, paths = list(named), list(named.values())
+    largest = max((path.stat().st_size for path in paths if path.is_file()), default=0)
+    patience = timeout_seconds + largest / READ_BYTES_A_SECOND
     videos: dict[int, Video] = {}
     failures: dict[str, ItemError] = {}
-    for place, facts in run_isolated(inspect, paths, workers, timeout_seconds):
+    for place, facts in run_isolated(inspect, paths, workers, patience):
         if isinstance(facts, ItemError):
             failures[names[place]] = facts
             continue
@@ -145,7 +223,7 @@ def decode_windows(
 ) -> Iterator[tuple[Video, int, Decoded | ItemError]]:
     """Decode every window of every video as a video of its own; yield them as they are done.
 
-    A stream that is missing or over is padded, whatever the run's policies: see ``Decoding``.
+    What a stream lacks or cannot decode is padded, whatever the run's policies: see ``Decoding``.
 
     Yields
     ------

@@ -38,8 +38,10 @@ def window_starts(length: int, segments: int, overlap: int) -> tuple[int, ...]:
     return (*range(0, last, segments - overlap), last)
 
 
-def merge(windows: NDArray[Any], starts: Sequence[int], length: int) -> NDArray[np.float64]:
-    """Return the mean over windows of every second of a video.
+def merge(
+    windows: NDArray[Any], starts: Sequence[int], length: int, present: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Return, for every second of a video, the mean over the windows that have it.
 
     Parameters
     ----------
@@ -49,17 +51,19 @@ def merge(windows: NDArray[Any], starts: Sequence[int], length: int) -> NDArray[
         Their first seconds.
     length
         L, seconds of the video; what windows say of later seconds is padding and left out.
+    present : ``[W, T]``
+        Which seconds windows have; what they say of others is padding too.
 
     Returns
     -------
-    ``[L, ...]``; 0 where no window lies.
+    ``[L, ...]``; 0 where no window has a second.
     """
+    trailing = (1,) * (windows.ndim - 2)
     total = np.zeros((length, *windows.shape[2:]))
-    count = np.zeros(length)
-    for start, values in zip(starts, windows, strict=True):
-        inside = values[: length - start]
-        total[start : start + len(inside)] += inside
-        count[start : start + len(inside)] += 1
-    shape = (length, *(1,) * (total.ndim - 1))
-    mean: NDArray[np.float64] = total / np.maximum(count, 1).reshape(shape)
+    count = np.zeros((length, *trailing))
+    for start, values, has in zip(starts, windows, present, strict=True):
+        inside = has[: length - start].reshape(-1, *trailing)
+        total[start : start + len(inside)] += values[: len(inside)] * inside
+        count[start : start + len(inside)] += inside
+    mean: NDArray[np.float64] = total / np.maximum(count, 1)
     return mean

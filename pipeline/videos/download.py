@@ -48,13 +48,14 @@ def download_missing(
         yt-dlp is not installed, the folder cannot be written to, another run fills it, the site
         blocks, or so much fails that going on makes no sense.
     """
-    ledger = Ledger(videos / LEDGER_NAME)
-    due = [row.filename for row in rows if not row.path and ledger.is_due(row.filename, retry)]
-    if not due:
+    if not _due(rows, videos, Ledger(videos / LEDGER_NAME), retry):
         logger.info("videos: nothing to ask for")
         return
     pace, counts = Pace(politeness), Counter[str]()
     with _alone_in(videos), tools(), _fresh(videos / WORK_NAME) as work:
+        # Read again: until the lock was this run's, another one may have been at work.
+        ledger = Ledger(videos / LEDGER_NAME)
+        due = _due(rows, videos, ledger, retry)
         for place, name in enumerate(track(due, len(due), "videos")):
             if place:
                 pace.pause()
@@ -66,6 +67,16 @@ def download_missing(
                 raise PipelineError(f"stopped at '{name}', {place + 1} of {len(due)}: {reason}")
     summary = ", ".join(f"{status} {count}" for status, count in counts.most_common())
     logger.info("videos: %d asked for: %s", len(due), summary)
+
+
+def _due(rows: Sequence[Row], videos: Path, ledger: Ledger, retry: Retry) -> list[str]:
+    """Return the names that have no file, by now, and are to be asked for."""
+    missing = (row.filename for row in rows if not row.path)
+    return [
+        name
+        for name in missing
+        if ledger.is_due(name, retry) and not (videos / f"{name}.mp4").is_file()
+    ]
 
 
 @contextmanager

@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 # So many videos in a row that fail for no reason of their own are an outage, or an old yt-dlp.
 OUTAGE = 10
-# The longest wait that a site may ask for; whoever wants more wants us to stop.
+# The longest wait that a site may ask for; whoever wants more is not asked again in this run.
 LONGEST_WAIT_SECONDS = 3600.0
 
 
@@ -68,13 +68,13 @@ class Pace:
         for attempt in range(1, self.politeness.attempts + 1):
             answer = request()
             self._blocks += answer.status is Status.RATE_LIMITED
-            is_last = attempt == self.politeness.attempts or self._is_blocked
-            if answer.status not in PASSING or is_last:
+            self._last = answer
+            is_last = attempt == self.politeness.attempts
+            if answer.status not in PASSING or is_last or self._is_blocked or self._is_put_off:
                 break
             self._back_off(attempt, answer)
         is_failure = answer.status is not Status.OK and answer.status not in PERMANENT
         self._failures = self._failures + 1 if is_failure else 0
-        self._last = answer
         return answer, attempt
 
     def pause(self) -> None:
@@ -88,6 +88,11 @@ class Pace:
                 f"the site has had enough ({self._last.detail}); wait some hours, ask more slowly"
                 " (download.sleep_seconds), then run the same command again."
             )
+        if self._is_put_off:
+            return (
+                f"the site asks for a wait of {self._last.wait_seconds / 3600:.1f} hours"
+                f" ({self._last.detail}); run the same command again after that."
+            )
         if self._failures >= OUTAGE:
             return (
                 f"the last {OUTAGE} videos all failed, this one as {self._last.status}"
@@ -100,9 +105,13 @@ class Pace:
     def _is_blocked(self) -> bool:
         return self._blocks >= self.politeness.stop_after
 
+    @property
+    def _is_put_off(self) -> bool:
+        return self._last.wait_seconds > LONGEST_WAIT_SECONDS
+
     def _back_off(self, attempt: int, answer: Answer) -> None:
         wait = self._jittered(self.politeness.backoff_seconds * 2 ** (attempt - 1))
-        wait = min(max(wait, answer.wait_seconds), LONGEST_WAIT_SECONDS)
+        wait = max(min(wait, LONGEST_WAIT_SECONDS), answer.wait_seconds)
         logger.warning("%s (%s); next attempt in %.0f s", answer.status, answer.detail, wait)
         time.sleep(wait)
 

@@ -19,7 +19,9 @@ import numpy as np
 from mutations import mutate, write_seeds
 
 from pipeline.manifest import Row
-from pipeline.segments import SAMPLE_RATE, Decoding, run_shard
+from pipeline.media import SAMPLE_RATE
+from pipeline.media.decoding import Decoding
+from pipeline.segments import run_shard
 from pipeline.store import read_shard, read_status
 
 T, SIZE = 2, 32

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -128,6 +129,30 @@ def test_cluster_generic_profile_gives_the_local_runs_bytes(cluster, local, tmp_
 
 def job_name(job: dict[str, str]) -> str:
     return job["JobName"]
+
+
+def test_the_profiles_lines_for_gres_give_a_gpu(cluster, tmp_path):
+    """The lines as they stand in the profile, without their #, on a rule that asks for a GPU."""
+    profile = tmp_path / "profile"
+    shutil.copytree(PROFILES / "slurm", profile)
+    text = (profile / "profile.yaml").read_text()
+    block = re.search(r"^# set-resources:\n(#   \w+: .*\n)+", text, re.MULTILINE)
+    lines = re.sub(r"^# ", "", block[0], flags=re.MULTILINE)
+    (profile / "profile.yaml").write_text(text.replace(block[0], lines))
+    assert set(yaml.safe_load(lines)["set-resources"]) >= GPU_RULES
+    (tmp_path / "Snakefile").write_text(
+        "rule train_parser:\n    output: 'gpus'\n"
+        "    resources: runtime=5, mem_mb=200, gpu=1\n"
+        "    shell: 'echo $CUDA_VISIBLE_DEVICES > {output}'\n"
+    )
+    checks = ("--slurm-init-seconds-before-status-checks", "3")
+    words = ("--workflow-profile", str(profile), "--profile", str(SITE), *QUICKLY, *checks)
+    done = snakemake(tmp_path, *words, environment=cluster.environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    job = cluster.jobs()[-1]
+    assert (job["Partition"], job["JOB_GRES"], job["JobState"]) == ("gpu", "gpu:1", "COMPLETED")
+    assert job["TresPerNode"] == "gres:gpu:1", "by --gres, not by --gpus"
+    assert (tmp_path / "gpus").read_text().strip() in {"0", "1"}
 
 
 def submit(cluster: Cluster, command: str, *words: str) -> str:

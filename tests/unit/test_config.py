@@ -84,6 +84,17 @@ def test_combinations_that_cannot_be(values: dict[str, Any]) -> None:
         parse_config(changed(values, "decode", {"sampling": "valor", "frames_per_segment": 3}))
 
 
+def test_what_parse_cannot_do_is_refused_before_training(values: dict[str, Any]) -> None:
+    parse_config(changed(values, "parse.overlap", 9))
+    with pytest.raises(PipelineError, match=r"'parse': overlap is 10; allowed is 0 to 9\."):
+        parse_config(changed(values, "parse.overlap", 10))
+    moving = changed(values, "methods.link", {"motion": True})
+    moving["encoders"]["motion"] = {"weights": "random:1"}
+    parse_config(moving)
+    with pytest.raises(PipelineError, match=r"method 'link' has motion on; name one with motion"):
+        parse_config(changed(moving, "parse.videos", "clips"))
+
+
 def test_missing_section_is_named(values: dict[str, Any]) -> None:
     del values["encoders"]
     with pytest.raises(PipelineError, match="'encoders' is missing"):

@@ -5,10 +5,13 @@ import sys
 import time
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from pipeline import devices
 from pipeline.devices import VISIBLE, claimed_gpus, lock_folder, visible_gpus
+from pipeline.errors import PipelineError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # Claims GPUs, says which on one line, and holds them for a while or until its input ends.
@@ -28,6 +31,24 @@ def _four_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VISIBLE, "0,1,2,3")
     for name in ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(devices, "_uuids", dict)
+
+
+@pytest.fixture
+def nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver's tool that knows two GPUs, and a slice of the second."""
+    monkeypatch.undo()
+    tool = tmp_path / "bin" / "nvidia-smi"
+    tool.parent.mkdir()
+    tool.write_text(
+        '#!/bin/sh\n[ "$1" = -L ] && cat <<END\n'
+        "GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-aaaa1111-0000-0000-0000-000000000000)\n"
+        "GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-bbbb2222-0000-0000-0000-000000000000)\n"
+        "  MIG 1g.5gb      Device  0: (UUID: MIG-cccc3333-0000-0000-0000-000000000000)\n"
+        "END\n"
+    )
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tool.parent), prepend=os.pathsep)
 
 
 def holder(wanted: int, folder: Path, *seconds: str) -> subprocess.Popen[str]:
@@ -89,6 +110,53 @@ def test_who_wants_more_than_there_are_gets_all_and_no_gpu_is_no_claim(tmp_path,
     assert os.environ[VISIBLE] == ""
 
 
+@pytest.mark.parametrize(
+    ("named", "seen"),
+    [
+        ("-1", []),
+        ("NoDevFiles", []),
+        ("1,-1,0", ["1"]),
+        ("1,,0", ["1"]),
+        (" GPU-aa, MIG-bb", ["GPU-aa", "MIG-bb"]),
+    ],
+)
+def test_names_count_up_to_the_first_that_is_no_gpu(monkeypatch, named, seen):
+    monkeypatch.setenv(VISIBLE, named)
+    assert visible_gpus() == seen
+
+
+@pytest.mark.usefixtures("nvidia_smi")
+@pytest.mark.parametrize(
+    ("first", "second", "free"),
+    [
+        ("0", "GPU-aaaa1111-0000-0000-0000-000000000000", False),
+        ("GPU-bbbb", "1", False),
+        ("0", "GPU-bbbb2222-0000-0000-0000-000000000000", True),
+        ("1", "MIG-cccc3333-0000-0000-0000-000000000000", True),
+    ],
+)
+def test_a_gpu_is_one_however_it_is_called(monkeypatch, tmp_path, first, second, free):
+    waiting = SimpleNamespace(sleep=lambda _seconds: pytest.fail("it waits"))
+    monkeypatch.setattr(devices, "time", waiting)
+    monkeypatch.setenv(VISIBLE, first)
+    with claimed_gpus(1, tmp_path) as claimed:
+        assert claimed == [first]
+        monkeypatch.setenv(VISIBLE, second)
+        if free:
+            with claimed_gpus(1, tmp_path) as other:
+                assert other == [second]
+        else:
+            with pytest.raises(pytest.fail.Exception, match="it waits"), claimed_gpus(1, tmp_path):
+                pass
+
+
+@pytest.mark.usefixtures("nvidia_smi")
+def test_a_gpu_that_is_named_twice_is_claimed_once(monkeypatch, tmp_path):
+    monkeypatch.setenv(VISIBLE, "0,GPU-aaaa1111,0")
+    with claimed_gpus(2, tmp_path) as claimed:
+        assert claimed == ["0"]
+
+
 def test_all_of_the_machine_are_visible_unless_some_are_named(monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
     assert visible_gpus() == ["0", "1", "2", "3"]
@@ -96,6 +164,22 @@ def test_all_of_the_machine_are_visible_unless_some_are_named(monkeypatch):
     assert visible_gpus() == ["GPU-aa", "GPU-bb"]
     monkeypatch.delenv(VISIBLE)
     assert visible_gpus() == ["0", "1", "2"]
+
+
+def test_locks_lie_in_one_place_whatever_the_temporary_folder(monkeypatch, tmp_path):
+    before = lock_folder()
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    assert lock_folder() == before
+    assert before.parent.is_dir()
+
+
+def test_a_folder_of_locks_that_is_not_ones_own_is_a_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(PipelineError, match=r"file', which cannot be written .*remove that folder"),
+        claimed_gpus(1, tmp_path / "file"),
+    ):
+        pass
 
 
 def test_an_allocation_has_locks_of_its_own(monkeypatch):

@@ -43,6 +43,36 @@ def test_fingerprint_is_of_the_files_contents(tmp_path):
     assert given.fingerprint("d") != before
 
 
+def test_fingerprint_is_of_the_pixels_too_where_they_are_said(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    clip = EncoderSpec("clip", "transformers", str(tmp_path), "random")
+    clap = EncoderSpec("clap", "transformers", str(tmp_path), "random")
+    prints = [clip.fingerprint("d")]
+    assert prints == ["a430f4027b"], "a cache that was made before pixels counted keeps its name"
+    before = clap.fingerprint("d")
+    for mean in (0, 0.5):
+        said = {"image_mean": [mean] * 3, "image_std": [1] * 3}
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps(said))
+        prints.append(clip.fingerprint("d"))
+    assert len(set(prints)) == 3
+    assert clap.fingerprint("d") == before, "it normalises no pixels"
+
+
+def test_tokenizer_files_are_those_that_captions_are_read_with(tmp_path):
+    clap = EncoderSpec("clap", "laion_clap", "HTSAT-tiny", "w.pt", SHA, str(tmp_path))
+    with pytest.raises(PipelineError, match=r"CLAP's tokenizer.*vocab\.json"):
+        _ = clap.tokenizer_files
+    for name in ("vocab.json", "merges.txt"):
+        (tmp_path / name).write_text("{}")
+    assert [path.name for path in clap.tokenizer_files] == ["vocab.json", "merges.txt"]
+    (tmp_path / "tokenizer.json").write_text("{}")
+    assert [path.name for path in clap.tokenizer_files] == ["tokenizer.json"]
+    assert dataclasses.replace(clap, weights="random", sha256=None).tokenizer_files == []
+    assert CLIP.tokenizer_files == []
+    with pytest.raises(PipelineError, match="set `tokenizer` to their folder"):
+        _ = dataclasses.replace(clap, tokenizer=None).tokenizer_files
+
+
 def test_fingerprint_needs_no_heavy_library():
     code = (
         "import sys; from pipeline.encoders.spec import EncoderSpec;"

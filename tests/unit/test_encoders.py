@@ -209,6 +209,45 @@ def test_clip_model_names_and_configurations_are_checked(tmp_path, clip_spec):
         load_encoder(dataclasses.replace(clip_spec, model=str(path)), "cpu")
 
 
+@pytest.mark.parametrize(
+    ("model", "differing"),
+    [
+        ("MobileCLIP-S1", r"datacompdr: mean \(0\.0, 0\.0, 0\.0\), std .*, interpolation bilinear"),
+        ("ViT-H-14-378-quickgelu", "dfn5b: resize_mode squash"),
+    ],
+)
+def test_clip_models_that_were_trained_with_other_pixels_are_refused(tmp_path, model, differing):
+    weights = tmp_path / "weights.safetensors"
+    with pytest.raises(PipelineError, match=f"^{model}'s .*other pixels \\({differing}"):
+        load_encoder(EncoderSpec("clip", "open_clip", model, str(weights)), "cpu")
+
+
+def test_clip_models_of_which_some_weights_need_other_pixels_are_warned_of(tmp_path, caplog):
+    weights = str(tmp_path / "absent.safetensors")
+    for model in ("ViT-L-14-quickgelu", "ViT-L-14"):
+        with pytest.raises(PipelineError, match="no file is there"):
+            load_encoder(EncoderSpec("clip", "open_clip", model, weights), "cpu")
+    warnings = [record.message for record in caplog.records if "pixels" in record.message]
+    assert len(warnings) == 1
+    assert warnings[0].startswith("ViT-L-14's weights laion2b_s32b_b82k were trained with other")
+
+
+def test_clip_of_transformers_normalises_as_its_folder_says(frames, tmp_path):
+    from transformers import CLIPConfig
+
+    tower = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1}
+    tower |= {"num_attention_heads": 2, "projection_dim": DIMENSION}
+    vision = tower | {"image_size": IMAGE_SIZE, "patch_size": 8}
+    config = CLIPConfig(text_config=tower, vision_config=vision, projection_dim=DIMENSION)
+    config.save_pretrained(tmp_path)
+    spec = EncoderSpec("clip", "transformers", str(tmp_path), "random")
+    said = {"image_mean": [0.0] * 3, "image_std": [1.0] * 3}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(said))
+    pixels = load_encoder(spec, "cpu").transform(torch.from_numpy(frames[0]))
+    expected = torch.from_numpy(frames[0]).flatten(0, 1).permute(0, 3, 1, 2) / 255
+    assert torch.allclose(pixels, expected, atol=1e-6)
+
+
 def test_clip_with_another_vocabulary_is_refused(tmp_path):
     config = clip_config()
     config["text_cfg"] |= {"vocab_size": 1000}
@@ -347,7 +386,7 @@ def test_a_text_tower_that_cannot_be_right_is_refused(clip, monkeypatch, text, w
         prove_captions(clip, ["one", "two", "three"])
 
 
-@pytest.mark.parametrize("name", ["gpu", "cuda:99", "cuda:x", ""])
+@pytest.mark.parametrize("name", ["gpu", "cuda:99", "cuda:x", "cuda:", "cuda:²", "cpu:0", ""])
 def test_devices_that_are_not_there_are_refused(name):
     with pytest.raises(PipelineError, match="device is"):
         choose_device(name)

@@ -6,13 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from small_encoders import DIMENSION, IMAGE_SIZE, write_clip
+from small_encoders import DIMENSION, IMAGE_SIZE, write_clip, write_tokenizer
 
 from pipeline.cli import main
 from pipeline.encoders.runner import Runner
 from pipeline.encoders.spec import EncoderSpec
 from pipeline.errors import PipelineError, Status
 from pipeline.features import encode_shard
+from pipeline.files import sha256_of
 from pipeline.prompts import write_prompts
 from pipeline.store import (
     Shard,
@@ -199,6 +200,18 @@ def test_prompts_are_the_captions_of_the_encoders_modality(tmp_path):
     assert np.array_equal(shard["text"], np.eye(2))
     assert float(shard.meta["logit_scale"]) == 2.5
     assert shard.meta["fingerprint"] == "abcdefabcd"
+
+
+def test_prompts_say_which_tokenizer_read_the_captions(tmp_path):
+    write_tokenizer(tmp_path)
+    encoder = Doubler()
+    weights = ("weights.pt", "a" * 64, str(tmp_path))
+    encoder.spec = EncoderSpec("clap", "laion_clap", "HTSAT-tiny", *weights)
+    vocabulary = read_vocabulary()
+    two = type(vocabulary)(vocabulary.classes[:2])
+    meta = write_prompts(encoder, two, tmp_path / "prompts.safetensors", "abcdefabcd").meta
+    for name in ("vocab.json", "merges.txt"):
+        assert meta[name] == sha256_of(tmp_path / name)
 
 
 def test_both_stages_from_the_command_line(tmp_path, segments, capsys):

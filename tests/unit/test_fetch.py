@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import os
 import subprocess
@@ -13,6 +14,7 @@ from pipeline import fetch as fetch_module
 from pipeline.cli import main
 from pipeline.errors import PipelineError
 from pipeline.fetch import fetch
+from pipeline.files import UNWRITABLE
 
 CONTENT = bytes(range(256)) * 12_000
 SHA = hashlib.sha256(CONTENT).hexdigest()
@@ -139,9 +141,32 @@ def test_a_killed_download_is_resumed_by_the_next(server, tmp_path):
 
 def test_a_full_disk_is_not_tried_again(server, tmp_path):
     (tmp_path / "weights.pt.part").symlink_to("/dev/full")
-    with pytest.raises(PipelineError, match="No space left"):
+    with pytest.raises(PipelineError, match=r"No space left on device\); free some space"):
         fetch(server.url, tmp_path / "weights.pt", SHA)
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("number", sorted(UNWRITABLE))
+def test_a_place_that_cannot_be_written_is_not_tried_again(server, tmp_path, monkeypatch, number):
+    def refused(*_arguments):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fetch_module, "_copy", refused)
+    with pytest.raises(PipelineError, match=r"weights\.pt' cannot be written \(") as caught:
+        fetch(server.url, tmp_path / "weights.pt", SHA)
+    assert UNWRITABLE[number] in str(caught.value)
+    assert "network" not in str(caught.value)
+    assert len(server.requests) == 1
+
+
+def test_a_folder_that_cannot_be_made_is_a_sentence(server, tmp_path, monkeypatch):
+    def refused(*_arguments, **_options):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    with pytest.raises(PipelineError, match="Read-only file system"):
+        fetch(server.url, tmp_path / "deep" / "weights.pt", SHA)
+    assert server.requests == []
 
 
 def test_what_was_fetched_needs_no_network(server, tmp_path):
@@ -209,5 +234,16 @@ def test_local_files_from_the_command_line(tmp_path, capsys):
     assert main([*words, source.as_uri()]) == 0
     assert (tmp_path / "copy").read_bytes() == CONTENT
     (tmp_path / "copy").unlink()
+    assert main([*words[:4], SHA.upper(), "--url", source.as_uri()]) == 0
+    assert (tmp_path / "copy").read_bytes() == CONTENT
+    (tmp_path / "copy").unlink()
     assert main([*words, (tmp_path / "absent").as_uri()]) == 2
     assert "absent" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("checksum", ["", "abc", SHA[:-1] + "g", SHA + "0"])
+def test_what_is_no_checksum_is_refused_before_anything_is_asked(tmp_path, capsys, checksum):
+    words = ["fetch", "--url", "http://127.0.0.1:9/x", "--out", str(tmp_path / "x")]
+    with pytest.raises(SystemExit):
+        main([*words, "--sha256", checksum])
+    assert "is not the 64 hex digits" in capsys.readouterr().err

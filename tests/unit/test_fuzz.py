@@ -8,7 +8,9 @@ from mutations import mutate, write_seeds
 
 from pipeline.errors import Status
 from pipeline.manifest import Row
-from pipeline.segments import SAMPLE_RATE, Decoding, run_shard
+from pipeline.media import SAMPLE_RATE
+from pipeline.media.decoding import Decoding
+from pipeline.segments import run_shard
 from pipeline.store import read_shard, read_status
 
 COUNT, T, SIZE = 200, 2, 32

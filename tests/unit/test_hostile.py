@@ -2,17 +2,22 @@
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from clips import number_in, write_clip
 from mutations import atoms_of
 
-from pipeline.errors import ItemError, Status
+from pipeline.errors import ItemError, PipelineError, Status
 from pipeline.manifest import Row
-from pipeline.media import audio
-from pipeline.segments import Decoded, Decoding, decode_video
+from pipeline.media import audio, frames
+from pipeline.media.decoding import Decoding
+from pipeline.media.probe import open_media
+from pipeline.media.transforms import valor
+from pipeline.segments import Decoded, decode_video
 
 T = 3
 DECODING = Decoding(segments=T, frame_size=96, frame_transform="valor", missing_video="pad")
@@ -109,6 +114,106 @@ def test_damage_in_the_middle_is_told(tmp_path):
     outcome = decode(path)
     assert isinstance(outcome, Decoded)
     assert "damaged packets of pictures: " in outcome.row.detail
+
+
+NOISY = {"preset": "veryfast", "g": "50", "crf": "30"}
+HEVC = {
+    "video_codec": "libx265",
+    "video_options": {"preset": "veryfast", "x265-params": "keyint=50:log-level=none:pools=1"},
+}
+
+
+def packets_of(path: Path) -> list[tuple[int, int]]:
+    """Return where each picture's packet lies in the file, and its size, as they are shown."""
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    return [(packet.pos, packet.size) for packet in sorted(packets, key=lambda p: p.pts)]
+
+
+def flipped(content: bytes, packets: list[tuple[int, int]], random: np.random.Generator) -> bytes:
+    """Change two bytes of the packets, where they are likelier the longer a packet is."""
+    changed = bytearray(content)
+    sizes = np.array([size for _, size in packets])
+    for place in random.choice(len(packets), 2, p=sizes / sizes.sum()):
+        position, size = packets[place]
+        changed[position + random.integers(size // 4, size)] ^= random.integers(1, 256)
+    return bytes(changed)
+
+
+def test_pictures_that_the_decoder_mends_are_damage(tmp_path):
+    """Two wrong bytes raise no error in H.264, but make other frames than were shown."""
+    random = np.random.default_rng(0)
+    whole = write_clip(
+        tmp_path / "whole.mp4", seconds=T, audio_codec=None, grain=random, video_options=NOISY
+    )
+    clean, content, packets = decode(whole), whole.read_bytes(), packets_of(whole)
+    assert clean.row.detail == "the file has no sound"
+    told = []
+    for number in range(30):
+        path = tmp_path / f"{number}.mp4"
+        path.write_bytes(flipped(content, packets, random))
+        outcome = decode(path)
+        assert isinstance(outcome, Decoded)
+        difference = np.abs(outcome.frames.astype(int) - clean.frames).mean(axis=(1, 2, 3, 4))
+        if difference.max() > 5:
+            told.append("damaged packets of pictures: " in outcome.row.detail)
+    assert len(told) > 10
+    assert np.mean(told) > 0.8, "what happens to be a valid code says nothing"
+
+
+def test_damage_that_hevc_passes_over_is_told_and_changes_no_frame(tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(frames, "open_media", lambda path: opened.append(path) or open_media(path))
+    random = np.random.default_rng(1)
+    path = write_clip(tmp_path / "a.mp4", seconds=T, audio_codec=None, grain=random, **HEVC)
+    assert "damaged" not in decode(path).row.detail
+    assert not opened, "what is whole is decoded once"
+    content = bytearray(path.read_bytes())
+    position, size = packets_of(path)[MIDDLES[1]]
+    content[position + size // 2 : position + size] = b"\xff" * (size - size // 2)
+    path.write_bytes(content)
+    outcome = decode(path)
+    assert "damaged packets of pictures: 1" in outcome.row.detail
+    assert len(opened) == 1
+    with av.open(str(path)) as container:
+        shown = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    expected = [valor(shown[middle], DECODING.frame_size) for middle in MIDDLES]
+    np.testing.assert_array_equal(outcome.frames[:, 0], expected)
+
+
+def test_hevc_of_which_a_strict_decoder_gives_nothing_is_had(tmp_path, monkeypatch):
+    path = write_clip(tmp_path / "a.mp4", seconds=T, audio_codec=None, **HEVC)
+    read, asked = frames._read, []
+
+    def strict(*arguments):
+        asked.append(arguments[-1].stream.codec_context.options)
+        if len(asked) == 1:
+            raise ItemError(Status.DECODE_ERROR, "not one frame")
+        return read(*arguments)
+
+    monkeypatch.setattr(frames, "_read", strict)
+    outcome = decode(path)
+    assert [number_in(picture) for picture in outcome.frames[:, 0]] == MIDDLES
+    assert "damaged packets of pictures: 1" in outcome.row.detail
+    assert asked == [{"err_detect": "explode"}, {}]
+
+
+def test_pictures_that_cannot_be_decoded_are_as_good_as_missing(tmp_path):
+    path = write_clip(tmp_path / "a.mp4", seconds=T)
+    content = bytearray(path.read_bytes())
+    for position, size in packets_of(path):
+        content[position : position + size] = b"\xff" * size
+    path.write_bytes(content)
+    outcome = decode(path)
+    assert not outcome.frames.any()
+    assert outcome.audio.reshape(T, -1).any(axis=1).all()
+    assert (outcome.row.kept, outcome.row.status) == (True, Status.DECODE_ERROR)
+    assert (outcome.row.video_seconds, outcome.row.audio_seconds) == (0.0, T)
+    row = Row("a_0_3", "train", 1, str(path), 0.0, float(T))
+    with pytest.raises(ItemError, match="decode_error: not one frame of the window"):
+        decode_video(row, replace(DECODING, missing_video="drop"))
+    with pytest.raises(PipelineError, match=r"'a_0_3' is decode_error .*missing_video is 'fail'"):
+        decode_video(row, replace(DECODING, missing_video="fail"))
 
 
 def test_av1_is_served(tmp_path):

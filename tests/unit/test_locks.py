@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import PipelineError
-from pipeline.locks import LOCKS_FOLDER, RUNNING_FILE, hold
+from pipeline.locks import LOCKS_FOLDER, RUNNING_FILE, hold, note_submission
 
 HOLD = (
     "import sys, pathlib; from pipeline.locks import hold; hold(pathlib.Path(sys.argv[1]));"
@@ -78,6 +78,29 @@ def test_a_run_of_another_machine_keeps_it(folder: Path) -> None:
     os.close(hold(folder))
     os.close(hold(folder))
     assert is_locked(folder)
+
+
+def test_a_run_that_submitted_its_jobs_keeps_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    killed = hold(tmp_path)
+    lock(tmp_path)
+    note_submission(killed)
+    os.close(killed)
+    for _ in range(2):
+        os.close(hold(tmp_path))
+        assert is_locked(tmp_path)
+    assert "cancel them, then add --unlock to this command once" in caplog.text
+
+
+def test_a_run_after_one_that_submitted_its_jobs_is_like_any_other(tmp_path: Path) -> None:
+    submitting = hold(tmp_path)
+    note_submission(submitting)
+    os.close(submitting)
+    os.close(hold(tmp_path))
+    lock(tmp_path)
+    os.close(hold(tmp_path))
+    assert not is_locked(tmp_path)
 
 
 def test_a_lock_from_before_is_left(tmp_path: Path) -> None:

@@ -1,15 +1,17 @@
 import os
 import time
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline import manifest
 from pipeline.errors import PipelineError
 from pipeline.manifest import (
     Row,
+    Sources,
     as_columns,
     plan,
     rows_of_shard,
@@ -87,6 +89,20 @@ def test_windows_of_clips_start_at_zero_and_of_full_videos_at_the_name(annotatio
         111.8,
     )
     assert full["-abcdefghij_20_30"].start == 0.0, "a file with the window in its name is the clip"
+
+
+def test_a_clip_that_could_be_two_names_is_refused(tmp_path, videos):
+    two = {"train": ["aaaaaaaaaaa_0_10"], "val": [], "test": ["aaaaaaaaaaa_30_40"]}
+    tables = write_tables(tmp_path / "annotations", two)
+    (videos / "aaaaaaaaaaa.mp4").touch()
+    expected = r"aaaaaaaaaaa\.mp4' is one clip, but 'aaaaaaaaaaa_0_10' and 'aaaaaaaaaaa_30_40'"
+    with pytest.raises(PipelineError, match=expected):
+        plan(tables, videos, shards=1)
+    rows = by_name(plan(tables, videos, 1, untrimmed=True))
+    assert [rows[name].start for names in two.values() for name in names] == [0.0, 30.0]
+    (videos / "aaaaaaaaaaa_30_40.mp4").touch()
+    rows = by_name(plan(tables, videos, shards=1))
+    assert [Path(row.path).stem for row in rows.values()] == ["aaaaaaaaaaa", "aaaaaaaaaaa_30_40"]
 
 
 def test_links_that_leave_the_folder_are_not_followed(annotations, videos, tmp_path):
@@ -169,6 +185,54 @@ def test_digest_changes_with_the_shards_own_rows_and_sizes_only(annotations, vid
     file.unlink()
     assert shard_digest(rows, 1) not in {before, grown}
     assert shard_digest(rows[1:], 1) != shard_digest(rows, 1)
+
+
+def test_digest_stays_when_the_folder_moves_and_when_a_split_changes(annotations, videos, tmp_path):
+    (videos / "BjCEufrlXm4.mp4").write_bytes(b"1")
+    rows = plan(annotations, videos, shards=1)
+    moved = videos.rename(tmp_path / "elsewhere")
+    rows_there = plan(annotations, moved, shards=1)
+    assert [row.path for row in rows_there] != [row.path for row in rows]
+    other_split = [replace(row, split="val") for row in rows_there]
+    digests = {shard_digest(some, 1) for some in (rows_there, other_split)}
+    (moved / "BjCEufrlXm4.mp4").rename(moved / "BjCEufrlXm4.mkv")
+    digests.add(shard_digest(plan(annotations, moved, shards=1), 1))
+    assert len(digests) == 2, "another file name may be another container"
+    moved.joinpath("BjCEufrlXm4.mkv").rename(moved / "BjCEufrlXm4.mp4")
+    moved.rename(videos)
+    assert shard_digest(rows, 1) in digests
+
+
+def test_sources_are_listed_once_they_are_there_and_again_when_a_table_changes(
+    annotations, videos, tmp_path, monkeypatch
+):
+    calls = []
+    monkeypatch.setattr(manifest, "plan", lambda *words: calls.append(words) or plan(*words))
+    sources = Sources(tmp_path / "fetched", videos, 2)
+    assert (sources.shard_digest(1), sources.digest()) == ("", "")
+    annotations.rename(tmp_path / "fetched")
+    before = [sources.shard_digest(1), sources.shard_digest(2), sources.digest()]
+    assert before[:2] == [shard_digest(plan(tmp_path / "fetched", videos, 2), k) for k in (1, 2)]
+    assert "" not in before
+    assert len(calls) == 1
+    table = tmp_path / "fetched" / "AVVP_train.csv"
+    table.write_text(table.read_text() + "BjCEufrlXm4_20_30\tDog\n")
+    os.utime(table, (0, 0))
+    after = [sources.shard_digest(1), sources.shard_digest(2), sources.digest()]
+    place = shard_of("BjCEufrlXm4_20_30", 2)
+    assert [a != b for a, b in zip(before, after, strict=True)] == [place == 1, place == 2, True]
+
+
+def test_the_manifests_digest_knows_splits_and_paths(annotations, videos, tmp_path):
+    before = Sources(annotations, videos, 2).digest()
+    swapped = NAMES | {"val": NAMES["test"], "test": NAMES["val"]}
+    tables = write_tables(tmp_path / "swapped", swapped)
+    assert Sources(tables, videos, 2).digest() != before
+    (videos / "BjCEufrlXm4.mp4").touch()
+    digests = {before, Sources(annotations, videos, 2, untrimmed=True).digest()}
+    moved = videos.rename(tmp_path / "elsewhere")
+    digests.add(Sources(annotations, moved, 2, untrimmed=True).digest())
+    assert len(digests) == 3
 
 
 def test_ten_videos_more_of_ten_thousand_touch_at_most_ten_shards(tmp_path, videos):

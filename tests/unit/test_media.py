@@ -448,9 +448,33 @@ class _CannotBeLoaded:
         return {"some": 1}
 
 
-def test_a_worker_that_cannot_start_is_an_error_not_a_loop():
-    with pytest.raises(PipelineError, match="did not start"):
+def test_workers_that_cannot_start_are_an_error_not_a_loop():
+    sentence = "3 decode workers in a row did not start .*exit code 1"
+    with pytest.raises(PipelineError, match=sentence):
         list(worker.run_isolated(_CannotBeLoaded(), ["a"], 1, 5.0))
+
+
+class _DiesOnLoading:
+    """Kills the processes that load it, until so many have died."""
+
+    def __init__(self, folder: Path, deaths: int) -> None:
+        self.folder, self.deaths = folder, deaths
+
+    def __call__(self, item: str) -> str:
+        return item
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        if len(died := list(self.folder.iterdir())) < self.deaths:
+            (self.folder / str(len(died))).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_is_killed_while_it_starts_is_started_again(tmp_path):
+    deaths = worker.FAILED_STARTS - 1
+    outcomes = worker.run_isolated(_DiesOnLoading(tmp_path, deaths), ["a", "b"], 1, 5.0)
+    assert sorted(outcomes) == [(0, "a"), (1, "b")]
+    assert len(list(tmp_path.iterdir())) == deaths
 
 
 # The real clip

@@ -4,6 +4,7 @@ import csv
 import io
 import itertools
 import json
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +17,10 @@ from simulated import make_vocabulary
 from pipeline.annotations import read_events
 from pipeline.errors import ItemError, PipelineError, Status
 from pipeline.parse.elan import elan_document
-from pipeline.parse.events import Event, Parsed, Thresholds, cut
-from pipeline.parse.listing import folder_digest, list_files, safe_names
+from pipeline.parse.events import Event, Parsed, Thresholds, cut, raised
+from pipeline.parse.listing import folder_digest, list_files, printable, safe_names
 from pipeline.parse.page import page_data, write_index, write_page
-from pipeline.parse.playback import Playback, make_playable, playable_type
+from pipeline.parse.playback import Playback, make_playable, playable_type, remove_others
 from pipeline.parse.readers import classes_of
 from pipeline.parse.tables import audacity_labels, json_text, web_captions, write_tables
 from pipeline.parse.videos import Facts, Stream
@@ -86,9 +87,40 @@ def test_an_overlap_that_is_no_overlap_is_refused(overlap):
 
 def test_shared_seconds_are_averaged_and_padding_is_left_out():
     windows = np.stack([np.full((4, 1), 0.2), np.full((4, 1), 0.6)])
-    assert merge(windows, (0, 2), 6)[:, 0].tolist() == pytest.approx([0.2, 0.2, 0.4, 0.4, 0.6, 0.6])
-    assert merge(windows[:1], (0,), 3).shape == (3, 1)
-    assert merge(windows[1:], (2,), 6)[:2].tolist() == [[0], [0]]
+    whole = np.ones((2, 4), bool)
+    merged = merge(windows, (0, 2), 6, whole)
+    assert merged[:, 0].tolist() == pytest.approx([0.2, 0.2, 0.4, 0.4, 0.6, 0.6])
+    assert merge(windows[:1], (0,), 3, whole[:1]).shape == (3, 1)
+    assert merge(windows[1:], (2,), 6, whole[1:])[:2].tolist() == [[0], [0]]
+
+
+def test_a_second_is_the_mean_over_the_windows_that_have_it():
+    windows = np.stack([np.full((4, 1), 0.2), np.full((4, 1), 0.6)])
+    present = np.array([[True, True, True, False], [True, True, False, False]])
+    merged = merge(windows, (0, 2), 6, present)
+    assert merged[:, 0].tolist() == pytest.approx([0.2, 0.2, 0.4, 0.6, 0, 0])
+
+
+# ---- which seconds a file has
+
+
+@pytest.mark.parametrize(
+    ("seconds", "span", "expected"),
+    [
+        (4.0, (0, 4.0), [1, 1, 1, 1]),
+        (4.0, (0, 2.0 + 1e-9), [1, 1, 0, 0]),
+        (4.0, (0, 2.5), [1, 1, 1, 0]),
+        (4.0, (1.6, 4.0), [0, 0, 1, 1]),
+        (4.0, (1.5, 4.0), [0, 1, 1, 1]),
+        (2.5, (-0.02, 2.5), [1, 1, 1]),
+        (0.3, (0, 0.3), [1]),
+        (0.3, (0, 0.1), [0]),
+        (2.0, (0, float("inf")), [1, 1]),
+    ],
+)
+def test_a_second_is_there_when_a_stream_has_half_of_it(seconds, span, expected):
+    facts = Facts(seconds, MP4, None, Stream(1, "aac", "", *span))
+    assert facts.present.tolist() == [[bool(one) for one in expected], [False] * len(expected)]
 
 
 # ---- events
@@ -103,18 +135,28 @@ def test_events_have_one_modality_at_a_time():
     ]
 
 
-def test_the_gate_decides_with_the_probability_as_predict_does():
+@pytest.mark.parametrize("segment", [0.4, 0.4567, 0.45672])
+@pytest.mark.parametrize("video", [0.7, 0.7001, 0.70013])
+def test_the_gate_decides_with_the_probability_as_predict_does(segment, video):
+    """Finer thresholds than of four decimals count as the next of four."""
     from pipeline.parsers.registry import recipe_for
     from pipeline.prediction import Probabilities, decide
 
     random = np.random.default_rng(0)
     audio, visual = random.random((2, 1, 10, 3), np.float32)
     gate = random.random((1, 2, 3), np.float32) * 2
-    recipe = recipe_for("link", {"segment_threshold": 0.4, "video_threshold": 0.7})
-    expected = np.stack(decide(Probabilities(audio, visual, gate), recipe))[:, 0]
+    # Values just below and above the thresholds, too.
+    near = np.float32([-2e-5, 1e-5, 2e-5])
+    limits = raised(segment), raised(video)
+    audio[0, 0], gate[0, 0] = limits[0] + near, limits[1] + near[::-1]
+    recipe, coarse = (
+        recipe_for("link", {"segment_threshold": of_segment, "video_threshold": of_video})
+        for of_segment, of_video in [(segment, video), limits]
+    )
+    expected = np.stack(decide(Probabilities(audio, visual, gate), coarse))[:, 0]
     parsed = make_parsed(
-        np.stack([audio[0], visual[0]]),
-        np.repeat(gate[0][:, None], 10, axis=1),
+        cut(np.stack([audio[0], visual[0]]).astype(float)),
+        cut(np.repeat(gate[0][:, None], 10, axis=1).astype(float)),
         Thresholds.of(recipe, None),
     )
     assert expected.any()
@@ -128,6 +170,25 @@ def test_another_threshold_moves_the_gates_too():
     lower = replace(parsed, thresholds=Thresholds(0.5, 0.5, 0.4))
     assert lower.labels()[:, 0, 0].tolist() == [1, 1]
     assert [event.modality for event in lower.events()] == ["both"]
+
+
+@pytest.mark.parametrize("video", np.arange(0.1, 1, 0.1))
+@pytest.mark.parametrize("segment", np.arange(0.1, 1, 0.1))
+def test_the_page_and_the_tables_agree_at_every_threshold(segment, video):
+    grid = cut(np.arange(0, 1, 0.005) + 1e-9)[:, None]
+    parsed = make_parsed(np.stack([np.ones_like(grid), grid[::-1]]), np.stack([grid, grid]))
+    for chosen in [*np.arange(0.05, 0.951, 0.01), 0.123456]:
+        at = replace(parsed, thresholds=Thresholds(segment, video, chosen))
+        data = page_data(at)
+        drawn = np.array(data["scores"])[:, 0] / data["scale"] >= data["threshold"]
+        assert (at.labels()[:, :, 0] == drawn).all()
+
+
+def test_raising_keeps_what_has_four_decimals():
+    assert [raised(number / 10_000) for number in range(10_001)] == [
+        number / 10_000 for number in range(10_001)
+    ]
+    assert raised(0.45671) == raised(0.4568) == 0.4568
 
 
 def test_cutting_lifts_nothing_over_a_threshold():
@@ -232,6 +293,17 @@ def test_names_are_safe_and_told_apart():
         assert len(name.encode()) < 200
 
 
+def test_no_video_takes_the_place_of_the_runs_own_files():
+    paths = [Path("status.tsv.mp4"), Path("a/Index.html.mp4"), Path("b/index.html-2.mp4")]
+    assert safe_names(paths) == ["status.tsv-2", "Index.html-2", "index.html-2-2"]
+
+
+def test_what_no_encoding_has_is_printable():
+    name = os.fsdecode(b"caf\xe9\n\x1b[31m\xf0\x9f\x91\xa9.mp4")
+    assert printable(name) == "caf���[31m👩.mp4"
+    assert printable("é👩‍👧.mp4") == "é👩‍👧.mp4"
+
+
 def test_a_folder_stands_for_its_media(tmp_path):
     for name in ("b.MP4", "a.wav", "notes.txt"):
         (tmp_path / name).touch()
@@ -269,6 +341,40 @@ MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
 def test_what_browsers_play_is_left_as_it_is(container, pictures, sound, expected):
     stream = Stream(0, *pictures) if pictures else None
     assert playable_type(Facts(1.0, container, stream, Stream(1, sound))) == expected
+
+
+def test_a_file_whose_clock_is_not_the_browsers_is_copied():
+    streams = Stream(0, "h264", "yuv420p"), Stream(1, "aac")
+    assert playable_type(Facts(1.0, MP4, *streams, origin=0.02)) == "video/mp4"
+    assert playable_type(Facts(1.0, MP4, *streams, origin=0.06)) is None
+
+
+def test_what_lies_beside_a_page_is_named_by_its_type(tmp_path):
+    video = tmp_path / os.fsdecode(b"v.\xe9")
+    video.write_bytes(b"12")
+    facts = Facts(1.0, "matroska,webm", Stream(0, "vp9", "yuv420p"), None)
+    beside = make_playable(video, facts, tmp_path / "out", 1)
+    assert beside == Playback(tmp_path / "out" / "media.webm", "video/webm", False)
+
+
+def test_a_copy_never_takes_the_place_of_its_video(tmp_path):
+    video = tmp_path / "media.mp4"
+    video.write_bytes(b"12")
+    with pytest.raises(ItemError, match="its own place"):
+        make_playable(video, Facts(1.0, MP4, Stream(0, "hevc", "yuv420p"), None), tmp_path, 1)
+    remove_others(tmp_path, video, None)
+    assert video.read_bytes() == b"12"
+
+
+def test_what_an_earlier_page_played_goes_and_nothing_else(tmp_path):
+    names = ["media.mp4", "media.txt", "media.webm", "mine.mp4"]
+    for name in names:
+        (tmp_path / name).touch()
+    video = tmp_path / "mine.mp4"
+    remove_others(tmp_path, video, Playback(tmp_path / "media.webm", "video/webm", False))
+    assert sorted(path.name for path in tmp_path.iterdir()) == names[1:]
+    remove_others(tmp_path, video, Playback(video, "video/mp4", True))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["media.txt", "mine.mp4"]
 
 
 def test_a_large_video_is_linked_beside_the_page_and_left_as_it_was(tmp_path):

@@ -114,7 +114,7 @@ def test_a_video_becomes_tables_and_a_page(tmp_path, parser):
     }
     assert parsed.length == 7
     assert read_json(folder)["provenance"]["windows"] == "4 s, 2 s shared"
-    assert not (tmp_path / "out" / "index.html").exists()
+    assert "1 parsed" in (tmp_path / "out" / "index.html").read_text()
     again = parse(parser, tmp_path / "again", clip)
     assert (again[0].probabilities == parsed.probabilities).all()
     for path in folder.iterdir():
@@ -204,6 +204,32 @@ def test_the_command_finds_the_setup_above_the_checkpoint(tmp_path, run_folder, 
     assert read_json(tmp_path / "out/clip")["thresholds"]["chosen"] == 0.05
 
 
+def test_the_command_takes_an_overlap(tmp_path, run_folder, capsys):
+    clip = write_clip(tmp_path / "clip.mp4", seconds=2 * T)
+    checkpoint = run_folder / "results/models/link/seed0"
+    words = ["parse", str(clip), "--checkpoint", str(checkpoint), "--out", str(tmp_path / "out")]
+    for given, shared in (["--overlap", "0"], "0 s shared"), ([], "2 s shared"):
+        assert main([*words, "--device", "cpu", *given]) == 0
+        assert read_json(tmp_path / "out/clip")["provenance"]["windows"] == f"4 s, {shared}"
+    assert main([*words, "--device", "cpu", "--overlap", "4"]) == 2
+    assert "overlap is 4 seconds; allowed is 0 to 3" in capsys.readouterr().err
+
+
+def test_a_broken_file_alone_is_one_sentence(tmp_path, run_folder, capsys):
+    broken = tmp_path / "my broken.mp4"
+    broken.write_bytes(b"not a video" * 100)
+    words = ["parse", str(broken), "--classes", "rain", "--out", str(tmp_path / "out")]
+    assert main([*words, "--config", str(run_folder / "config.yaml"), "--device", "cpu"]) == 2
+    error = capsys.readouterr().err.splitlines()
+    assert [line for line in error if line.startswith("error: ")] == [
+        f"error: '{broken}' cannot be parsed (not_media: no known container opens it"
+        " (Invalid data found when processing input)); docs/troubleshooting.md says what to do."
+    ]
+    assert not any("Traceback" in line for line in error)
+    assert "my_broken\tno\tnot_media" in (tmp_path / "out/status.tsv").read_text()
+    assert "0 parsed, 1 left out" in (tmp_path / "out/index.html").read_text()
+
+
 def test_classes_in_words_need_no_training(tmp_path, run_folder):
     clip = write_clip(tmp_path / "clip.mp4", seconds=T)
     words = ["parse", str(clip), "--classes", "a bell, rain", "--out", str(tmp_path / "out")]
@@ -224,7 +250,8 @@ def test_zero_shot_is_a_softmax_over_classes_references_and_background(tmp_path,
     named = classes_of("rain, a big dog")
     reader = ZeroShotReader(named, VOCABULARY, encoders, None)
     random = np.random.default_rng(0).standard_normal((1, T, DIMENSION)).astype(np.float32)
-    window = Window({"clip": {"embedding": random}, "clap": {"embedding": random}}, True, True)
+    features = {"clip": {"embedding": random}, "clap": {"embedding": random}}
+    window = Window(features, np.ones((2, T), bool))
     found = reader.read(Windows.of([window, window]))
     captions = ["A photo of rain.", "A photo of a big dog.", "A photo of a Speech."]
     text = encoders["clip"].embed_captions([*captions, BACKGROUND["visual"]])
@@ -259,7 +286,7 @@ def test_no_setup_and_a_foolish_threshold_are_one_sentence(tmp_path, run_folder,
     checkpoint.mkdir(parents=True)
     words = ["parse", "x.mp4", "--checkpoint", str(checkpoint), "--out", str(tmp_path)]
     assert main(words) == 2
-    assert "snakemake parse_setup" in capsys.readouterr().err
+    assert "parse_setup` in the folder of its run" in capsys.readouterr().err
     assert main([*words, "--threshold", "1.5"]) == 2
     assert "threshold is 1.5" in capsys.readouterr().err
 

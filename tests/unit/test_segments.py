@@ -1,3 +1,5 @@
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -5,9 +7,10 @@ import pytest
 from clips import number_in, tone, write_clip
 
 from pipeline.cli import main
-from pipeline.errors import PipelineError, Status
+from pipeline.errors import ItemError, PipelineError, Status
 from pipeline.manifest import Row
-from pipeline.segments import Decoding, decoding_fingerprint, run_shard
+from pipeline.media.decoding import Decoding, decoding_fingerprint
+from pipeline.segments import decode_video, run_shard
 from pipeline.store import StatusRow, read_shard, read_status
 
 T = 3
@@ -72,6 +75,7 @@ def test_every_video_has_a_status_and_every_kept_one_its_arrays(corpus, tmp_path
     assert shard["audio"].dtype == np.int16
     assert "5 of 9 videos kept" in caplog.text
     assert "not_media 2" in caplog.text
+    assert re.search(r"decode \d+\.\d s, write \d+\.\d s, \d+\.\d videos/s", caplog.text)
 
 
 def test_rows_are_the_right_videos_segments(corpus, tmp_path):
@@ -120,6 +124,46 @@ def test_policy_fail_stops_the_shard_and_names_the_video(corpus, tmp_path, polic
 def test_a_policy_that_is_none_is_refused():
     with pytest.raises(PipelineError, match="short is 'crop'; allowed are pad, drop, fail"):
         Decoding(short="crop")
+
+
+def test_what_a_file_has_after_its_window_is_short_not_content(tmp_path):
+    path = write_clip(tmp_path / "a.mp4", seconds=12)
+    decoding = Decoding(**(SMALL | {"segments": 5, "untrimmed": True}))
+    row = Row("a_4_6", "train", 1, str(path), 4.0, 6.0)
+    outcome = decode_video(row, decoding)
+    assert [number_in(frame) for frame in outcome.frames[:, 0]] == [135, 165, 179, 179, 179]
+    assert not outcome.audio[round(2.01 * 48_000) :].any()
+    assert (outcome.row.status, outcome.row.video_seconds, outcome.row.audio_seconds) == (
+        Status.TOO_SHORT, pytest.approx(2), pytest.approx(2),
+    )  # fmt: skip
+    assert outcome.row.detail == (
+        "its window is 2 s, not 5; pictures end at 2.00 of 5 s; sound end at 2.00 of 5 s"
+    )
+    with pytest.raises(ItemError, match="too_short"):
+        decode_video(row, replace(decoding, short="drop"))
+    stretched = replace(decoding, sampling="valor", audio_slicing="valor")
+    shown = [number_in(frame) for frame in decode_video(row, stretched).frames[:, 0]]
+    assert shown[0] == 120
+    assert shown[-1] in range(170, 180)
+
+
+def test_a_window_longer_than_its_segments_is_told(tmp_path):
+    path = write_clip(tmp_path / "a.mp4", seconds=T + 2)
+    outcome = decode_video(Row("a_0_5", "train", 1, str(path), 0.0, 5.0), Decoding(**SMALL))
+    assert [number_in(frame) for frame in outcome.frames[:, 0]] == MIDDLES
+    assert (outcome.row.status, outcome.row.detail) == (Status.OK, "its window is 5 s, not 3")
+
+
+@pytest.mark.parametrize(("untrimmed", "notes"), [(False, 1), (True, 0)])
+def test_a_clip_that_is_longer_than_its_window_is_told(tmp_path, untrimmed, notes):
+    (tmp_path / "clips").mkdir()
+    write_clip(tmp_path / "clips" / "long.mp4", seconds=T + 2)
+    write_clip(tmp_path / "clips" / "usual.mp4", seconds=T + 0.5)
+    _, statuses = decode(tmp_path / "clips", tmp_path, untrimmed=untrimmed)
+    assert statuses["usual_0_3"].detail == ""
+    note = "the file is 2.0 s longer than its window"
+    assert statuses["long_0_3"].detail == note * notes
+    assert statuses["long_0_3"].status == Status.OK
 
 
 def test_two_runs_write_the_same_bytes(corpus, tmp_path):

@@ -8,10 +8,10 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from clips import sound, write_clip
+from clips import number_in, sound, write_clip
 from decoded import T, frames_of, numbers, sound_of, tones
 
-from pipeline.errors import ItemError, Status
+from pipeline.errors import ItemError, PipelineError, Status
 from pipeline.manifest import Row
 from pipeline.media import audio, probe
 from pipeline.segments import Decoded, Decoding, decode_video
@@ -124,13 +124,53 @@ def test_damaged_packets_of_sound_are_counted_and_the_rest_stays_in_place(tmp_pa
     assert "of pictures" not in outcome.row.detail
 
 
-def test_sound_of_which_no_packet_can_be_decoded_is_one_row(tmp_path):
+def test_sound_of_which_no_packet_can_be_decoded_is_as_good_as_missing(tmp_path):
     path = write_clip(tmp_path / "clip.mp4", seconds=T)
     sound_damaged(path, every=1)
-    with pytest.raises(ItemError) as caught:
-        decode(path)
-    assert caught.value.status == Status.DECODE_ERROR
-    assert "not one packet of its sound" in caught.value.detail
+    outcome = decode(path, frame_transform="valor")
+    assert [number_in(picture) for picture in outcome.frames[:, 0]] == [15, 45, 75, 105]
+    assert not outcome.audio.any()
+    assert (outcome.row.status, outcome.row.audio_seconds) == (Status.DECODE_ERROR, 0.0)
+    assert outcome.row.detail == "not one packet of its sound can be decoded"
+    with pytest.raises(ItemError, match="decode_error: not one packet of its sound"):
+        decode(path, missing_audio="drop")
+    with pytest.raises(PipelineError, match=r"'a_0_4' is decode_error \(not one.*missing_audio is"):
+        decode(path, missing_audio="fail")
+
+
+def test_sound_that_is_not_numbers_is_as_good_as_missing(tmp_path):
+    wave = sound(T, 48_000)[None]
+    wave[0, 1000] = np.nan
+    options = {"audio_codec": "pcm_f32le", "rate": 48_000, "layout": "mono"}
+    path = write_clip(tmp_path / "clip.mkv", seconds=T, audio=wave, **options)
+    outcome = decode(path)
+    assert (outcome.row.kept, outcome.row.status) == (True, Status.NOT_FINITE)
+    assert not outcome.audio.any()
+
+
+def test_samples_that_pyav_does_not_hand_out_are_had_by_the_program(tmp_path):
+    options = {"video_codec": None, "rate": 48_000, "layout": "mono"}
+    path = write_clip(tmp_path / "a.wav", seconds=T, audio_codec="pcm_s64le", **options)
+    with av.open(str(path)) as container:
+        assert next(container.decode(audio=0)).format.name == "s64"
+    heard = sound_of(path)
+    expected = sound(T, 48_000) * audio.FULL_SCALE
+    assert np.abs(heard.samples - expected).max() <= 2
+    assert heard.end == T
+
+
+def test_blocks_that_the_decoder_mends_are_damage(tmp_path):
+    """AC-3 has a checksum of each packet; what does not fit it is mended without an error."""
+    path = write_clip(tmp_path / "clip.mkv", seconds=T, audio_codec="ac3", video_codec=None)
+    assert sound_of(path).damaged == 0
+    content = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        packet = list(container.demux(audio=0))[20]
+    content[packet.pos + packet.size // 3 : packet.pos + packet.size - 8] = b"\x5a" * (
+        packet.size - 8 - packet.size // 3
+    )
+    path.write_bytes(content)
+    assert sound_of(path).damaged >= 1
 
 
 # Slicing

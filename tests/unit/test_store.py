@@ -1,11 +1,25 @@
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
-from pipeline.errors import PipelineError
-from pipeline.store import Shard, ShardReader, join_shards, read_shard, read_shards, write_shard
+from pipeline.errors import PipelineError, Status
+from pipeline.store import (
+    HEADER,
+    Shard,
+    ShardReader,
+    StatusRow,
+    join_shards,
+    read_array,
+    read_shard,
+    read_shards,
+    read_status,
+    write_shard,
+    write_status,
+)
 
 
 def shard(*names: str, **meta: str) -> Shard:
@@ -53,3 +67,82 @@ def test_a_cut_file_is_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(PipelineError, match="not a whole shard file"):
         read_shard(path)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "[]",
+        "null",
+        '"names"',
+        "{}",
+        '{"names": 3, "meta": {}}',
+        '{"names": ["a", "b"]}',
+        '{"names": ["a", "b"], "meta": 7}',
+        '{"names": ["a", "b"], "meta": {}, "checksums": [1]}',
+    ],
+)
+def test_a_header_of_another_form_is_one_sentence(tmp_path: Path, header: str) -> None:
+    path = tmp_path / "1-of-1.safetensors"
+    save_file({"embedding": np.zeros((2, 3), np.float32)}, path, metadata={HEADER: header})
+    with pytest.raises(PipelineError, match=r"1-of-1.safetensors' is not a whole shard file"):
+        read_shard(path)
+
+
+@pytest.mark.parametrize(
+    ("names", "why"), [(["a"], "has 2 rows for 1 videos"), (["a", "a"], "holds every video once")]
+)
+def test_arrays_of_other_videos_are_one_sentence(
+    tmp_path: Path, names: list[str], why: str
+) -> None:
+    path = tmp_path / "1-of-1.safetensors"
+    header = json.dumps({"names": names, "meta": {}})
+    save_file({"embedding": np.zeros((2, 3), np.float32)}, path, metadata={HEADER: header})
+    for read in (read_shard, lambda path: read_array(path.parent, "embedding")):
+        with pytest.raises(PipelineError, match=f"not a whole shard file.*{why}"):
+            read(path)
+
+
+ROWS = [
+    StatusRow("-a_0_10", True, Status.OK, "", "pyav", 10.0, 9.98),
+    StatusRow('b "quoted"\n名_0_10', False, Status.MISSING, "no file; none"),
+]
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    write_status(tmp_path / "1-of-1.status.tsv", ROWS)
+    return tmp_path / "1-of-1.status.tsv"
+
+
+def test_a_status_table_is_read_back(table: Path) -> None:
+    assert read_status(table) == ROWS
+
+
+def test_a_status_table_cut_anywhere_is_told_or_lacks_whole_rows(table: Path) -> None:
+    content = table.read_bytes()
+    head = content.index(b"\n") + 1
+    first = content.index(b"\n", head) + 1
+    for size in set(range(len(content))) - {head, first}:
+        table.write_bytes(content[:size])
+        with pytest.raises(PipelineError, match=r"', line \d, .*delete it and its shard, and run"):
+            read_status(table)
+    for count, size in enumerate((head, first)):
+        table.write_bytes(content[:size])
+        assert read_status(table) == ROWS[:count]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ("\tyes\t", "\ttrue\t", "line 2, .*kept is 'true', not yes or no"),
+        ("\tok\t", "\tfine\t", "line 2, .*'fine' is not a valid Status"),
+        ("\t10.0\t", "\t\t", "line 2, .*could not convert string to float"),
+        ("\t10.0\t", "\t", "line 2, .*6 of 7 columns"),
+        ("\tbackend\t", "\tlibrary\t", "line 1, .*the columns are not filename, kept"),
+    ],
+)
+def test_a_status_table_that_was_changed_is_one_sentence(table, old, new, why) -> None:
+    table.write_text(table.read_text().replace(old, new, 1))
+    with pytest.raises(PipelineError, match=why):
+        read_status(table)

@@ -119,12 +119,17 @@ def other_prompts(folder: Path) -> None:
     )
 
 
+def cut_table(folder: Path) -> None:
+    path = status_path(folder, 2)
+    path.write_text(path.read_text()[:-5])
+
+
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
         (with_value(np.nan), r"embedding that is not finite for 'video\d+_0_3' \(1 in all\)"),
         (with_value(5.0), r"length is not 1 for 'video"),
-        (changed(without_first), "status.tsv' keeps 'video"),
+        (changed(without_first), "status.tsv' keeps 'video.*; delete that shard and its table"),
         (changed(renamed), "whose place is shard 2"),
         (changed(narrowed), r"2-of-2.* has arrays .*\(3, 8\)"),
         (changed(halved), "has embedding in float16, where float32 is due"),
@@ -132,7 +137,8 @@ def other_prompts(folder: Path) -> None:
         (cut, "2-of-2.* is not a whole shard file"),
         (copied, "which is in 1-of-2.safetensors too"),
         (unkept, "does not keep 'video"),
-        (other_prompts, "prompts.* another fingerprint"),
+        (other_prompts, "prompts.* another fingerprint; delete that file and run it again"),
+        (cut_table, "2-of-2.status.tsv', line "),
         (lambda folder: shard_path(folder, 2).unlink(), "1 of 2 shards"),
         (lambda folder: status_path(folder, 2).unlink(), "2-of-2.status.tsv', but no file"),
     ],
@@ -152,3 +158,10 @@ def test_float16_and_motion_of_any_length_are_whole(folder):
         meta = {**shard.meta, "encoder": "motion", "storage": "float16"}
         write_shard(shard_path(folder, index), Shard(shard.names, arrays, meta))
     assert verify_features(folder).encoder == "motion"
+
+
+def test_a_folder_of_another_name_is_not_to_be_deleted(folder):
+    other = folder.rename(folder.with_name("clip-ffffffffff"))
+    with pytest.raises(PipelineError, match=r"fingerprint 0123456789.*give it the name") as caught:
+        verify_features(other)
+    assert "delete" not in str(caught.value)

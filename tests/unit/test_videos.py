@@ -272,13 +272,23 @@ def test_other_troubles_are_not_asked_about_twice(status: Status, waits: list[fl
     assert waits == []
 
 
-@pytest.mark.parametrize(("asked", "waited"), [(120.0, 120.0), (1e9, 3600.0)])
-def test_the_wait_a_site_asks_for_is_kept_within_reason(
-    asked: float, waited: float, waits: list[float]
-) -> None:
-    answers = [Answer(Status.RATE_LIMITED, "", asked), Answer(Status.OK)]
-    Pace(Politeness(stop_after=2)).ask(lambda: answers.pop(0))
-    assert waits == [waited]
+def test_the_wait_a_site_asks_for_is_kept(waits: list[float]) -> None:
+    answers = [Answer(Status.RATE_LIMITED, "", 120.0), Answer(Status.OK)]
+    pace = Pace(Politeness(stop_after=2))
+    pace.ask(lambda: answers.pop(0))
+    assert waits == [120.0]
+    assert not pace.reason_to_stop()
+
+
+def test_a_wait_beyond_reason_ends_the_run(waits: list[float]) -> None:
+    pace = Pace(Politeness(attempts=3, stop_after=2))
+    answer = Answer(Status.NETWORK_ERROR, "HTTP Error 503", 86_400.0)
+    assert pace.ask(lambda: answer) == (answer, 1), "it is not asked again"
+    assert waits == []
+    assert pace.reason_to_stop() == (
+        "the site asks for a wait of 24.0 hours (HTTP Error 503); run the same command again"
+        " after that."
+    )
 
 
 @pytest.mark.parametrize("stop_after", [1, 3])

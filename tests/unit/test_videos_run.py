@@ -20,6 +20,7 @@ from pipeline.cli import main
 from pipeline.config import Download
 from pipeline.errors import Status
 from pipeline.manifest import plan
+from pipeline.videos import download
 from pipeline.videos.answers import PASSING, PERMANENT
 from pipeline.videos.download import LOCK_NAME
 
@@ -129,6 +130,26 @@ def test_two_runs_do_not_fill_one_folder(
     assert "another run is downloading into" in capsys.readouterr().err
     assert not server.asked
     assert folder.run() == 0
+
+
+def test_what_another_run_got_meanwhile_is_not_asked_for(
+    server: VideoSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other run ends right before this one, which has made its plan, gets the lock."""
+    names = names_of(4)
+    server.moods[names[1][:11]] = "private"
+    folder = Folder(tmp_path, names, server)
+    alone_in, words = download._alone_in, [*folder.words(), "--retry", "none"]
+
+    def late(videos: Path) -> contextlib.AbstractContextManager[None]:
+        monkeypatch.setattr(download, "_alone_in", alone_in)
+        assert main(folder.words()) == 0
+        return alone_in(videos)
+
+    monkeypatch.setattr(download, "_alone_in", late)
+    assert main(words) == 0
+    assert set(server.asked.values()) == {1}
+    assert folder.statuses == dict.fromkeys(names, "ok") | {names[1]: "private"}
 
 
 def test_a_folder_that_cannot_be_filled_is_a_sentence(

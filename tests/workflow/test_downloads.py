@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,11 +13,14 @@ import yaml
 from clips import write_clip
 from video_site import Folder, VideoSite, names_of
 
+from pipeline.annotations import SPLIT_TABLES
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.workflow
 
 WEIGHTS = "resources/weights/clip/weights.bin"
 CONTENT = bytes(range(256)) * 100
+TARGETS = ("manifest", "features")
 
 
 @pytest.fixture
@@ -88,6 +92,50 @@ def test_tables_weights_and_videos_are_fetched_once(site: VideoSite, tmp_path: P
     assert done.returncode == 0, "from here on there is no network"
     manifest = (tmp_path / "results/manifest.tsv").read_text().splitlines()[1:]
     assert [bool(line.split("\t")[3]) for line in manifest] == [True, False, True, True, True]
+
+
+def test_a_run_that_fetches_its_tables_leaves_the_next_one_nothing_to_do(
+    site: VideoSite, tmp_path: Path
+) -> None:
+    """One command does all; where another table is asked for, one does all of that, too."""
+    names = names_of(5)
+    Folder(tmp_path, names, site)
+    configure(tmp_path, site)
+    (tmp_path / "videos").mkdir()
+    for name in names:
+        write_clip(tmp_path / f"videos/{name}.mp4", seconds=2, fps=5)
+    values = yaml.safe_load((tmp_path / "my.yaml").read_text())
+    values["dataset"] |= {"segments": 2, "shards": 1}
+    demo = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
+    values["encoders"]["clip"] = demo["encoders"]["clip"]
+    (tmp_path / "my.yaml").write_text(yaml.safe_dump(values))
+    assert planned(tmp_path)["fetch_annotations"] == len(SPLIT_TABLES)
+    assert not (tmp_path / "resources").exists(), "a dry run fetches nothing"
+    done = snakemake(tmp_path, *TARGETS)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert planned(tmp_path) == {}
+
+    table = site.files["AVVP_train.csv"] + b"abcdefghijk_0_2\tSpeech\n"
+    site.files["AVVP_train.csv"] = table
+    tables = values["dataset"]["tables"]
+    tables["AVVP_train.csv"]["sha256"] = hashlib.sha256(table).hexdigest()
+    (tmp_path / "my.yaml").write_text(yaml.safe_dump(values))
+    assert planned(tmp_path).keys() >= {"fetch_annotations", "segments", "clip_features"}
+    assert snakemake(tmp_path, *TARGETS).returncode == 0
+    status = next((tmp_path / "results/features").glob("clip-*/1-of-1.status.tsv")).read_text()
+    assert "abcdefghijk_0_2\tno\tmissing" in status
+    site.stop()
+    assert planned(tmp_path) == {}
+
+
+def planned(folder: Path) -> dict[str, int]:
+    """Return how many jobs of each rule a dry run plans."""
+    done = snakemake(folder, "--dry-run", *TARGETS)
+    assert done.returncode == 0, done.stdout + done.stderr
+    if "Nothing to be done" in done.stdout + done.stderr:
+        return {}
+    table = (done.stdout + done.stderr).split("job ", 1)[1].split("total", 1)[0]
+    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
 
 
 def test_the_demo_downloads_nothing(tmp_path: Path) -> None:

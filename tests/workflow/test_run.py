@@ -190,6 +190,22 @@ def test_changed_thresholds_rerun_labels_and_after(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("kept_config")
+def test_how_a_stage_runs_is_no_reason_to_run_it_again(run: Run) -> None:
+    values = yaml.safe_load((run.folder / "my.yaml").read_text())
+    running = {"batch_size": 7, "channels_last": True, "compiled": True}
+    run.change(
+        decode={"timeout_seconds": 77},
+        encoders={name: values["encoders"][name] | running for name in ("clip", "clap")},
+    )
+    assert run.planned() == {}
+    commands = run.snakemake("--dry-run", "--forceall", "--printshellcmds")
+    assert commands.count("--batch-size 7 --channels-last --compiled") == 2 * 2 + 2
+    assert commands.count("--timeout-seconds 77") == 2
+    run.change(encoders={"clip": values["encoders"]["clip"] | {"precision": "bf16"}})
+    assert run.planned()["clip_features"] == 2
+
+
+@pytest.mark.usefixtures("kept_config")
 def test_changed_sampling_is_another_cache(run: Run) -> None:
     run.change(decode={"sampling": "valor"})
     planned = run.planned()

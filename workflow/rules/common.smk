@@ -5,7 +5,6 @@ import os
 import shlex
 import sys
 from dataclasses import asdict
-from functools import lru_cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -18,8 +17,8 @@ from pipeline.config import parse_config
 from pipeline.demo import CORPUS_VERSION
 from pipeline.encoders.spec import MOTION_DECODING, EncoderSpec
 from pipeline.errors import PipelineError
-from pipeline.locks import hold
-from pipeline.manifest import plan, shard_digest
+from pipeline.locks import hold, note_submission
+from pipeline.manifest import Sources
 from pipeline.parse.listing import folder_digest
 from pipeline.parse.setup import setup_of
 from pipeline.parsers.registry import PARSERS_VERSION, recipe_for
@@ -49,9 +48,15 @@ def from_base(path):
     return os.path.relpath(BASE / path) if path.startswith("workflow/") else path
 
 
-# Until this process ends; a run that was killed needs no --unlock.
+# Until this process ends; a run that was killed needs no --unlock, unless it submits its jobs.
 if workflow.is_main_process:
-    LOCK = hold(Path(".snakemake"))
+    LOCK = demanded(hold, Path(".snakemake"))
+
+
+onstart:
+    if workflow.non_local_exec:
+        note_submission(LOCK)
+
 
 CONFIG = demanded(parse_config, config)
 DATASET, DECODE = CONFIG.dataset, CONFIG.decode
@@ -60,15 +65,18 @@ VOCABULARY = from_base(DATASET.vocabulary)
 
 # Sources. A folder of the user's is a leaf of the DAG and `ancient`: what counts is not its time
 # stamp but the digest of each shard's own rows, so a new video touches its own shard and no other.
+# What a rule makes (the demo, tables that are fetched) is an input like any other.
 ANNOTATIONS = (
     "resources/demo/annotations"
     if IS_DEMO
     else DATASET.annotations or "resources/annotations"
 )
 VIDEOS = "resources/demo/videos" if IS_DEMO else DATASET.videos
-TABLES = [
-    f"{ANNOTATIONS}/{name}" for name in (*SPLIT_TABLES.values(), *EVENT_TABLES.values())
-]
+SPLITS = [f"{ANNOTATIONS}/{name}" for name in SPLIT_TABLES.values()]
+TABLES = SPLITS + [f"{ANNOTATIONS}/{name}" for name in EVENT_TABLES.values()]
+LISTED = ancient(SPLITS) if DATASET.annotations else SPLITS
+CLIPS = VIDEOS if IS_DEMO else ancient(VIDEOS)
+SOURCES = Sources(Path(ANNOTATIONS), Path(VIDEOS), DATASET.shards, DATASET.untrimmed)
 
 
 def growing(amount):
@@ -93,20 +101,9 @@ def own_folder(levels=1):
     return lambda wildcards, output: str(Path(output[0]).parents[levels - 1])
 
 
-def sources(paths):
-    """Return sources as inputs; see above why the user's own are ancient."""
-    return paths if IS_DEMO else ancient(paths)
-
-
-@lru_cache(maxsize=1)
-def rows_by_shard():
-    """Return each shard's rows of the manifest; they are listed once a parse."""
-    shards = {}
-    for row in demanded(
-        plan, Path(ANNOTATIONS), Path(VIDEOS), DATASET.shards, DATASET.untrimmed
-    ):
-        shards.setdefault(row.shard, []).append(row)
-    return shards
+def unrecorded(value):
+    """Return a param that may change with nothing made again: Snakemake keeps none of `threads`."""
+    return lambda wildcards, threads: value
 
 
 def shard_index(wildcards):
@@ -114,26 +111,18 @@ def shard_index(wildcards):
     return int(wildcards.scatteritem.split("-of-")[0])
 
 
-@lru_cache(maxsize=None)
-def rows_digest(shard):
+def shard_rows(wildcards):
     """Return what stands for a shard's videos: empty while the sources are not there.
 
-    The demo's are made by a rule and are inputs like any other; a digest, which is empty before they
-    are made, would differ after it, and the second run would do all of it again.
+    Where tables are fetched first, Snakemake asks again before the job, and records that answer. Of
+    the demo, which a rule makes, nothing else needs to stand for it.
     """
-    if IS_DEMO or not all(Path(path).exists() for path in [*TABLES, VIDEOS]):
-        return ""
-    return shard_digest(rows_by_shard().get(shard, []), shard)
-
-
-def shard_rows(wildcards):
-    """Return the digest that a shard's features depend on."""
-    return rows_digest(shard_index(wildcards))
+    return "" if IS_DEMO else demanded(SOURCES.shard_digest, shard_index(wildcards))
 
 
 def all_rows(wildcards):
-    """Return every shard's digest, in order."""
-    return " ".join(rows_digest(shard + 1) for shard in range(DATASET.shards))
+    """Return what stands for the manifest."""
+    return "" if IS_DEMO else demanded(SOURCES.digest)
 
 
 def table_url(wildcards):
@@ -232,6 +221,7 @@ def command_words(values):
     return shlex.join(options)
 
 
+RUNNING_OPTIONS = {"batch_size", "channels_last", "compiled"}
 ENCODERS = ["clip", "clap", *(["motion"] if CONFIG.encoders.motion else [])]
 SPECS = {name: encoder_spec(name) for name in ENCODERS}
 DECODINGS = {name: decoding_fingerprint(**decoding_of(name)) for name in ENCODERS}
@@ -263,16 +253,35 @@ def weights_of(name):
     return [spec.weights] if spec.random_seed is None else []
 
 
+def tokenizer_of(name):
+    """Return a function of input: the files of an encoder's tokenizer."""
+    return lambda wildcards: [
+        str(path) for path in demanded(lambda: SPECS[name].tokenizer_files)
+    ]
+
+
 def encoder_arguments(name):
-    """Return an encoder's part of the command line."""
+    """Return what decides an encoder's numbers, for the command line."""
+    return command_words(asdict(SPECS[name]))
+
+
+def running_arguments(name):
+    """Return how an encoder runs, for the command line; its numbers are the same."""
     encoder = getattr(CONFIG.encoders, name)
-    options = ("batch_size", "channels_last", "compiled")
-    running = {option: getattr(encoder, option) for option in options}
-    return command_words(asdict(SPECS[name]) | running)
+    return unrecorded(command_words(encoder.model_dump(include=RUNNING_OPTIONS)))
 
 
-def run_settings():
-    """Return what provenance.json says of the configuration, the recipes and the weights."""
+def deciding(settings):
+    """Return a configuration's or a setup's values, without those that only say how a job runs."""
+    encoders = dict.fromkeys(ENCODERS, RUNNING_OPTIONS)
+    return settings.model_dump(
+        mode="json",
+        exclude={"decode": {"timeout_seconds"}, "encoders": encoders},
+    )
+
+
+def run_settings(configuration):
+    """Return what provenance.json says of configuration, recipes and weights, as JSON."""
     weights = {
         name: {"file": spec.weights, "sha256": demanded(lambda: spec.weights_identity)}
         for name, spec in SPECS.items()
@@ -282,7 +291,6 @@ def run_settings():
         for name, run in CONFIG.runs.items()
         if name.startswith("models/")
     }
-    configuration = CONFIG.model_dump(mode="json")
     return json.dumps(
         {"configuration": configuration, "recipes": recipes, "weights": weights}
     )

@@ -25,11 +25,12 @@ rule clip_features:
         gpu=1,
     params:
         encoder=encoder_arguments("clip"),
+        running=running_arguments("clip"),
         fingerprint=FINGERPRINTS["clip"],
         rows=shard_rows,
     shell:
-        "python -m pipeline features {params.encoder} --segments {input.segments:q}"
-        " --status-in {input.status:q}"
+        "python -m pipeline features {params.encoder} {params.running}"
+        " --segments {input.segments:q} --status-in {input.status:q}"
         " --fingerprint {params.fingerprint} --gpus 1"
         " --out {output.shard:q} --status {output.status:q}"
         " 2>&1 | tee {log:q}"
@@ -49,5 +50,6 @@ use rule clip_features as clap_features with:
         f"benchmarks/clap_features/{SHARD}.tsv"
     params:
         encoder=encoder_arguments("clap"),
+        running=running_arguments("clap"),
         fingerprint=FINGERPRINTS["clap"],
         rows=shard_rows,

@@ -34,6 +34,8 @@ rule fetch_weights:
         "logs/fetch_weights/{encoder}/{file}.log",
     benchmark:
         "benchmarks/fetch_weights/{encoder}/{file}.tsv"
+    wildcard_constraints:
+        encoder="|".join(ENCODERS),
     localrule: True
     conda:
         "../../envs/media.yaml"

@@ -6,8 +6,8 @@
 rule manifest:
     """List every video of the tables with its split, file and shard."""
     input:
-        tables=sources(TABLES),
-        videos=sources(VIDEOS),
+        tables=LISTED,
+        videos=CLIPS,
     output:
         "results/manifest.tsv",
     log:

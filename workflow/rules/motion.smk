@@ -19,7 +19,7 @@ use rule segments as motion_segments with:
         rows=shard_rows,
         decoding=decoding_arguments("motion"),
         arrays="frames",
-        timeout_seconds=DECODE.timeout_seconds,
+        timeout_seconds=unrecorded(DECODE.timeout_seconds),
 
 
 use rule clip_features as motion_features with:
@@ -36,5 +36,6 @@ use rule clip_features as motion_features with:
         f"benchmarks/motion_features/{SHARD}.tsv"
     params:
         encoder=encoder_arguments("motion"),
+        running=running_arguments("motion"),
         fingerprint=FINGERPRINTS["motion"],
         rows=shard_rows,

@@ -1,6 +1,7 @@
 # Videos that nobody annotated, with a parser of this run.
 # REQUIRED INPUTS: a checkpoint, the thresholds of the pseudo-labels, the encoders' weights, a folder.
 # OUTPUTS: results/parsing.json, results/parsed/{video}/ (tables and a page), results/parsed/status.tsv
+#          and index.html, which lists them
 
 
 rule parse_setup:
@@ -21,7 +22,8 @@ rule parse_setup:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        settings=setup_of(CONFIG, ()).model_dump_json(),
+        made_by=deciding(setup_of(CONFIG, ())),
+        settings=unrecorded(setup_of(CONFIG, ()).model_dump_json()),
     shell:
         "python -m pipeline parse-setup --settings {params.settings:q}"
         " --vocabulary {input.vocabulary:q} --thresholds {input.thresholds:q} --out {output:q}"
@@ -51,11 +53,10 @@ rule parse:
     params:
         files=parse_digest,
         checkpoint=folder_of("checkpoint"),
-        options=command_words(
-            CONFIG.parse.model_dump(include={"overlap", "threshold"})
-            | {"timeout_seconds": DECODE.timeout_seconds}
-        ),
+        options=command_words(CONFIG.parse.model_dump(include={"overlap", "threshold"})),
+        timeout_seconds=unrecorded(DECODE.timeout_seconds),
     shell:
         "python -m pipeline parse {input.videos:q} --checkpoint {params.checkpoint:q}"
-        " --setup {input.setup:q} {params.options} --workers {threads} --gpus 1"
+        " --setup {input.setup:q} {params.options} --timeout-seconds {params.timeout_seconds}"
+        " --workers {threads} --gpus 1"
         " --out results/parsed 2>&1 | tee {log:q}"

@@ -1,5 +1,5 @@
 # The class captions through the encoders' text towers.
-# REQUIRED INPUTS: the vocabulary, the encoders' weights.
+# REQUIRED INPUTS: the vocabulary, the encoders' weights and tokenizers.
 # OUTPUTS: results/features/{encoder}-{fingerprint}/prompts.safetensors
 
 
@@ -8,6 +8,7 @@ rule clip_prompts:
     input:
         vocabulary=VOCABULARY,
         weights=weights_of("clip"),
+        tokenizer=tokenizer_of("clip"),
     output:
         f"{FOLDERS['clip']}/prompts.safetensors",
     log:
@@ -22,16 +23,19 @@ rule clip_prompts:
         runtime=growing(30),
     params:
         encoder=encoder_arguments("clip"),
+        running=running_arguments("clip"),
         fingerprint=FINGERPRINTS["clip"],
     shell:
-        "python -m pipeline prompts {params.encoder} --vocabulary {input.vocabulary:q}"
-        " --fingerprint {params.fingerprint} --device cpu --out {output:q} 2>&1 | tee {log:q}"
+        "python -m pipeline prompts {params.encoder} {params.running}"
+        " --vocabulary {input.vocabulary:q} --fingerprint {params.fingerprint} --device cpu"
+        " --out {output:q} 2>&1 | tee {log:q}"
 
 
 use rule clip_prompts as clap_prompts with:
     input:
         vocabulary=VOCABULARY,
         weights=weights_of("clap"),
+        tokenizer=tokenizer_of("clap"),
     output:
         f"{FOLDERS['clap']}/prompts.safetensors",
     log:
@@ -40,4 +44,5 @@ use rule clip_prompts as clap_prompts with:
         "benchmarks/clap_prompts.tsv"
     params:
         encoder=encoder_arguments("clap"),
+        running=running_arguments("clap"),
         fingerprint=FINGERPRINTS["clap"],

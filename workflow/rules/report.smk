@@ -44,7 +44,8 @@ rule report:
         annotations=folder_of("tables"),
         out=own_folder(),
         dataset="llp" if DATASET.name == "llp" else "other",
-        settings=lambda wildcards: run_settings(),
+        made_by=lambda wildcards: run_settings(deciding(CONFIG)),
+        settings=lambda wildcards, threads: run_settings(CONFIG.model_dump(mode="json")),
     shell:
         "python -m pipeline report --models {params.models:q} --pseudo-labels {params.labels:q}"
         " --annotations {params.annotations:q} --statuses {input.statuses:q} --check {input.check:q}"

@@ -6,8 +6,8 @@
 rule segments:
     """Decode the videos of one shard."""
     input:
-        tables=sources(TABLES),
-        videos=sources(VIDEOS),
+        tables=LISTED,
+        videos=CLIPS,
     output:
         shard=temp(f"{SEGMENTS}.safetensors"),
         status=f"{SEGMENTS}.status.tsv",
@@ -28,7 +28,7 @@ rule segments:
         rows=shard_rows,
         decoding=decoding_arguments("clip"),
         arrays="frames audio",
-        timeout_seconds=DECODE.timeout_seconds,
+        timeout_seconds=unrecorded(DECODE.timeout_seconds),
     shell:
         "python -m pipeline segments --annotations {params.annotations:q}"
         " --videos {input.videos:q} --shard {params.shard} --shards {params.shards}"
