@@ -25,6 +25,7 @@ from pydantic import (
 from pipeline.encoders.spec import RANDOM_WEIGHTS
 from pipeline.errors import PipelineError
 from pipeline.files import REPOSITORY, existing_file
+from pipeline.media.decoding import Policy
 from pipeline.parsers.components import link_variants
 from pipeline.parsers.registry import method_named, recipe_for
 from pipeline.videos import YOUTUBE
@@ -38,7 +39,6 @@ Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 VariantName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
-Policy = Literal["pad", "drop", "fail"]
 
 
 class _Section(BaseModel):

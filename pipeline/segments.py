@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from pipeline.errors import ItemError, PipelineError, Status
 from pipeline.manifest import Row
 from pipeline.media import SAMPLE_RATE
-from pipeline.media.decoding import Decoding as Decoding
-from pipeline.media.decoding import decoding_fingerprint as decoding_fingerprint
+from pipeline.media.decoding import Decoding
 from pipeline.progress import track
 from pipeline.store import Shard, StatusRow, write_shard, write_status
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline.demo.scenes import CLASS_INDEX, FRAME_RATE, Conditions, draw_frames, mix_sound
 from pipeline.demo.scripts import ScriptedEvent, VideoScript
 from pipeline.demo.synthesis import RATE
-from pipeline.encoders.mel import FULL_SCALE, SAMPLE_RATE
+from pipeline.media import FULL_SCALE, SAMPLE_RATE
 from pipeline.media.transforms import clip
 
 TRAINING = Conditions(

@@ -13,13 +13,14 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.encoders.base import normalised
-from pipeline.encoders.mel import SAMPLE_RATE, WINDOW_SECONDS, LogMel
+from pipeline.encoders.mel import WINDOW_SECONDS, LogMel
 from pipeline.encoders.pooling import pool_seconds
 from pipeline.encoders.runner import Runner
 from pipeline.encoders.spec import EncoderSpec
 from pipeline.encoders.tokenizer import CaptionTokenizer, read_tokenizer, stand_in_tokenizer
 from pipeline.encoders.weights import build
 from pipeline.errors import PipelineError
+from pipeline.media import SAMPLE_RATE
 
 logger = logging.getLogger(__name__)
 

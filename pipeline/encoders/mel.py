@@ -7,14 +7,13 @@ repeats are transformed and the frames of the other eight are copies.
 import torch
 import torchaudio
 
-SAMPLE_RATE = 48_000
+from pipeline.media import FULL_SCALE, SAMPLE_RATE
+
 # laion_clap 1.1.7: clips of 10 s, model_configs/HTSAT-tiny.json, training/data.py get_mel.
 WINDOW_SECONDS = 10
 WINDOW_SAMPLES = WINDOW_SECONDS * SAMPLE_RATE
 FFT_SIZE, HOP, BANDS = 1024, 480, 64
 LOWEST_HZ, HIGHEST_HZ = 50.0, 14_000.0
-# int16 full scale that laion_clap quantises with.
-FULL_SCALE = 32_767.0
 
 SECOND_FRAMES = SAMPLE_RATE // HOP
 WINDOW_FRAMES = WINDOW_SAMPLES // HOP + 1

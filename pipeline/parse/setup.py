@@ -17,8 +17,8 @@ from pipeline.config import Config, Decode, Encoders
 from pipeline.encoders.spec import EncoderSpec
 from pipeline.errors import PipelineError
 from pipeline.files import REPOSITORY, existing_file, write_text
+from pipeline.media.decoding import Decoding
 from pipeline.pseudo_labels import fixed_thresholds, labels_fingerprint
-from pipeline.segments import Decoding
 from pipeline.vocabulary import MODALITIES, EventClass, Vocabulary
 
 SETUP_FILE = "parsing.json"

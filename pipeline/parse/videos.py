@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from pipeline.errors import ItemError, Status
 from pipeline.manifest import Row
+from pipeline.media.decoding import Decoding
 from pipeline.media.probe import Media, open_media, probe
 from pipeline.media.worker import run_isolated
 from pipeline.parse.windows import window_starts
 from pipeline.progress import track
-from pipeline.segments import SHORT_SECONDS, Decoded, Decoding, decode_video
+from pipeline.segments import SHORT_SECONDS, Decoded, decode_video
 from pipeline.vocabulary import MODALITIES
 
 # Times in a file can claim any length; each hour costs 720 windows of 10 seconds.

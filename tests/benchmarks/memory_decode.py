@@ -17,7 +17,8 @@ from clips import write_clip
 
 from pipeline.manifest import Row
 from pipeline.media import worker
-from pipeline.segments import Decoding, decode_video
+from pipeline.media.decoding import Decoding
+from pipeline.segments import decode_video
 
 DECODING = Decoding(segments=2, frame_size=32)
 

@@ -18,8 +18,9 @@ from pipeline.demo.corpus import make_corpus
 from pipeline.errors import ItemError, PipelineError, Status
 from pipeline.files import atomic_path, write_text
 from pipeline.manifest import Row
+from pipeline.media.decoding import Decoding
 from pipeline.media.worker import run_isolated
-from pipeline.segments import Decoding, run_shard
+from pipeline.segments import run_shard
 from pipeline.store import Shard, read_shard, read_status, write_shard
 
 

@@ -16,9 +16,10 @@ from small_encoders import write_tokenizer
 
 from pipeline.encoders import clap as clap_module
 from pipeline.encoders.base import load_encoder
-from pipeline.encoders.mel import SAMPLE_RATE, LogMel
+from pipeline.encoders.mel import LogMel
 from pipeline.encoders.spec import EncoderSpec
 from pipeline.errors import PipelineError
+from pipeline.media import SAMPLE_RATE
 from pipeline.vocabulary import read_vocabulary
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")

@@ -11,10 +11,11 @@ from small_encoders import DIMENSION, IMAGE_SIZE, MAP_DIMENSION, clip_config, wr
 from torch.nn import functional
 
 from pipeline.encoders.base import choose_device, load_encoder, prove_captions
-from pipeline.encoders.mel import BANDS, SAMPLE_RATE, WINDOW_FRAMES, LogMel
+from pipeline.encoders.mel import BANDS, WINDOW_FRAMES, LogMel
 from pipeline.encoders.pooling import pool_seconds, pooling_matrix
 from pipeline.encoders.spec import EncoderSpec
 from pipeline.errors import PipelineError
+from pipeline.media import SAMPLE_RATE
 from pipeline.vocabulary import read_vocabulary
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")

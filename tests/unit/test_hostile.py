@@ -16,7 +16,6 @@ from pipeline.manifest import Row
 from pipeline.media import audio, frames
 from pipeline.media.decoding import Decoding
 from pipeline.media.probe import open_media
-from pipeline.media.transforms import valor
 from pipeline.segments import Decoded, decode_video
 
 T = 3
@@ -161,12 +160,13 @@ def test_pictures_that_the_decoder_mends_are_damage(tmp_path):
     assert np.mean(told) > 0.8, "what happens to be a valid code says nothing"
 
 
-def test_damage_that_hevc_passes_over_is_told_and_changes_no_frame(tmp_path, monkeypatch):
+def test_damage_that_hevc_passes_over_is_told_and_costs_no_frame(tmp_path, monkeypatch):
     opened = []
     monkeypatch.setattr(frames, "open_media", lambda path: opened.append(path) or open_media(path))
     random = np.random.default_rng(1)
     path = write_clip(tmp_path / "a.mp4", seconds=T, audio_codec=None, grain=random, **HEVC)
-    assert "damaged" not in decode(path).row.detail
+    clean = decode(path)
+    assert "damaged" not in clean.row.detail
     assert not opened, "what is whole is decoded once"
     content = bytearray(path.read_bytes())
     position, size = packets_of(path)[MIDDLES[1]]
@@ -175,10 +175,9 @@ def test_damage_that_hevc_passes_over_is_told_and_changes_no_frame(tmp_path, mon
     outcome = decode(path)
     assert "damaged packets of pictures: 1" in outcome.row.detail
     assert len(opened) == 1
-    with av.open(str(path)) as container:
-        shown = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    expected = [valor(shown[middle], DECODING.frame_size) for middle in MIDDLES]
-    np.testing.assert_array_equal(outcome.frames[:, 0], expected)
+    differs = (outcome.frames != clean.frames).any(axis=(1, 2, 3, 4))
+    assert differs.tolist() == [False, True, False]
+    assert number_in(outcome.frames[0, 0]) == MIDDLES[0]
 
 
 def test_hevc_of_which_a_strict_decoder_gives_nothing_is_had(tmp_path, monkeypatch):

@@ -14,7 +14,8 @@ from decoded import T, frames_of, numbers, sound_of, tones
 from pipeline.errors import ItemError, PipelineError, Status
 from pipeline.manifest import Row
 from pipeline.media import audio, probe
-from pipeline.segments import Decoded, Decoding, decode_video
+from pipeline.media.decoding import Decoding
+from pipeline.segments import Decoded, decode_video
 
 
 def decode(path: Path, **changes) -> Decoded:

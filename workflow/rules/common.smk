@@ -19,11 +19,11 @@ from pipeline.encoders.spec import MOTION_DECODING, EncoderSpec
 from pipeline.errors import PipelineError
 from pipeline.locks import hold, note_submission
 from pipeline.manifest import Sources
+from pipeline.media.decoding import decoding_fingerprint
 from pipeline.parse.listing import folder_digest
 from pipeline.parse.setup import setup_of
 from pipeline.parsers.registry import PARSERS_VERSION, recipe_for
 from pipeline.pseudo_labels import LABELS_VERSION
-from pipeline.segments import decoding_fingerprint
 
 # Rules run `python -m pipeline`: with this Snakemake's own Python (where a rule's conda environment
 # is activated, that one comes first) and on this checkout, whatever the working directory.
