@@ -13,7 +13,7 @@ demo: $(READY)  ## the embedded demo, from nothing to the result table
 	@sed '/^## Validation/,$$d' results/report/results.md && echo "report: results/report/index.html"
 
 test: $(READY)  ## the whole test suite, static checks included
-	pytest -n 2 --dist loadfile
+	pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(READY)  ## the static checks alone
 	pytest tests/test_style.py
