@@ -164,15 +164,16 @@ def _read(
     for a stream that has ended.
     """
     packets: dict[int, list[Packet[Stream]]] = {stream.index: [] for stream in wanted}
+    ticks = {stream.index: float(stream.time_base or 0) for stream in used}  # a packet's are slow
     unfinished = set(packets)
     patience = math.inf if container.format.name in OPEN_ENDED else INTERLEAVING_SECONDS
     try:
         if target is not None:
-            tick = float(wanted[0].time_base or 1)
-            container.seek(int(target / tick), stream=wanted[0])
+            container.seek(int(target / (ticks[wanted[0].index] or 1)), stream=wanted[0])
         for packet in container.demux(used):
             index = packet.stream_index
-            beyond = _seconds(packet) - stop
+            time = packet.dts if packet.dts is not None else packet.pts
+            beyond = -math.inf if time is None else time * ticks[index] - stop
             if beyond > 0:
                 unfinished.discard(index)
                 if not unfinished or beyond > patience:
@@ -182,9 +183,3 @@ def _read(
     except av.FFmpegError:
         pass  # a file cut in the middle gives what it has
     return packets
-
-
-def _seconds(packet: Packet[Stream]) -> float:
-    """Return a packet's time in decoding order; minus infinity where it does not say."""
-    ticks = packet.dts if packet.dts is not None else packet.pts
-    return -math.inf if ticks is None else ticks * float(packet.time_base or 0)

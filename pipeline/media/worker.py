@@ -185,7 +185,7 @@ class _Worker(Generic[Item, Result]):
         return place, result
 
     def _ending(self) -> str:
-        self._process.join(timeout=1.0)
+        self._process.join(timeout=10.0)  # it is on its way out, slowly where a machine is busy
         code = self._process.exitcode
         if code is not None and code < 0:
             return signal.Signals(-code).name

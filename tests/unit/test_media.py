@@ -414,7 +414,7 @@ def test_a_hang_costs_one_item_and_leaves_no_process():
     results = outcomes_of(["hang", "a", "b"], workers=1, timeout_seconds=1.0)
     assert results[0].status == Status.TIMEOUT
     assert [result.split()[0] for result in results[1:]] == ["a", "b"]
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 120  # processes start slowly where a machine is busy
     assert not [p for p in Path("/proc").glob("[0-9]*/cmdline") if b"sleep\x00600" in _read(p)]
 
 
