@@ -19,7 +19,7 @@ from pipeline.errors import PipelineError
 from pipeline.files import atomic_path, existing_file
 from pipeline.parsers.interface import Dimensions, Parser
 from pipeline.parsers.recipes import Recipe
-from pipeline.parsers.registry import build_parser, recipe_for
+from pipeline.parsers.registry import build_parser, saved_recipe
 from pipeline.store import CHECKPOINT_FILE, CHECKPOINT_HEADER
 
 FILE = CHECKPOINT_FILE
@@ -137,7 +137,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return Checkpoint(
             method=header["method"],
-            recipe=_recipe(path, header["method"], header["recipe"]),
+            recipe=saved_recipe(path, header["method"], header["recipe"]),
             seed=header["seed"],
             dimensions=Dimensions(**header["dimensions"]),
             classes=tuple(header["classes"]),
@@ -148,13 +148,3 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         )
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise PipelineError(f"'{path}' is not a whole checkpoint ({error}); train again.") from None
-
-
-def _recipe(path: Path, method: str, options: Mapping[str, object]) -> Recipe:
-    try:
-        return recipe_for(method, options)
-    except PipelineError as error:
-        reason = str(error).partition(";")[0]
-        raise PipelineError(
-            f"'{path}' is of another version of the pipeline ({reason}); train again."
-        ) from None

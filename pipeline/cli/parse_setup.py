@@ -3,10 +3,7 @@
 import argparse
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from pipeline.cli.arguments import add_vocabulary
-from pipeline.errors import PipelineError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,20 +20,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Write the setup."""
     from pipeline.config import read_config
-    from pipeline.parse.setup import Setup, setup_of, write_setup
+    from pipeline.parse.setup import setup_from_json, setup_of, write_setup
     from pipeline.vocabulary import read_vocabulary
 
     if arguments.config:
         setup = setup_of(read_config(arguments.config), ())
     else:
-        try:
-            setup = Setup.model_validate_json(arguments.settings)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            place = ".".join(str(part) for part in first["loc"]) or "its form"
-            raise PipelineError(
-                f"--settings is not what the workflow says of a run ({place}: {first['msg']});"
-                " name the run's configuration with --config in its place."
-            ) from None
+        setup = setup_from_json(
+            arguments.settings,
+            "--settings is not what the workflow says of a run",
+            "name the run's configuration with --config in its place",
+        )
     vocabulary = read_vocabulary(arguments.vocabulary)
     write_setup(arguments.out, setup, vocabulary, arguments.thresholds)

@@ -127,15 +127,27 @@ def read_setup(path: Path) -> Setup:
     PipelineError
         It is missing or not one of ours.
     """
+    return setup_from_json(
+        existing_file(path, "a parsing setup").read_bytes(),
+        f"'{path}' is not a parsing setup",
+        "run `snakemake --cores 1 parse_setup` in the folder of the run",
+    )
+
+
+def setup_from_json(text: str | bytes, complaint: str, remedy: str) -> Setup:
+    """Return the setup that a JSON value is.
+
+    Raises
+    ------
+    PipelineError
+        It is none: the complaint, the first thing that is wrong, and the remedy.
+    """
     try:
-        return Setup.model_validate_json(existing_file(path, "a parsing setup").read_bytes())
+        return Setup.model_validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise PipelineError(
-            f"'{path}' is not a parsing setup ({place}: {first['msg']}); "
-            "run `snakemake --cores 1 parse_setup` in the folder of the run."
-        ) from None
+        place = ".".join(str(part) for part in first["loc"]) or "its form"
+        raise PipelineError(f"{complaint} ({place}: {first['msg']}); {remedy}.") from None
 
 
 def find_setup(checkpoint: Path) -> Path:

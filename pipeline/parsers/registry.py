@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
@@ -92,6 +93,23 @@ def recipe_for(name: str, options: Mapping[str, object]) -> Recipe:
             option = ".".join(str(part) for part in first["loc"])
             message = f"{option} is {first['input']!r}, but {message[0].lower()}{message[1:]}"
         raise PipelineError(f"{name}: {message}; change the option.") from None
+
+
+def saved_recipe(path: Path, name: str, options: Mapping[str, object]) -> Recipe:
+    """Return the recipe that a checkpoint's header names.
+
+    Raises
+    ------
+    PipelineError
+        Its method or an option is no more, or a value is no longer allowed.
+    """
+    try:
+        return recipe_for(name, options)
+    except PipelineError as error:
+        reason = str(error).partition(";")[0]
+        raise PipelineError(
+            f"'{path}' is of another version of the pipeline ({reason}); train again."
+        ) from None
 
 
 def build_parser(name: str, dimensions: "Dimensions", recipe: Recipe) -> "Parser":

@@ -15,7 +15,7 @@ from pipeline.errors import PipelineError
 from pipeline.files import existing_file
 from pipeline.metrics import LEVELS, METRICS
 from pipeline.parsers.recipes import Recipe
-from pipeline.parsers.registry import METHODS, recipe_for
+from pipeline.parsers.registry import METHODS, saved_recipe
 from pipeline.store import CHECKPOINT_FILE, CHECKPOINT_HEADER
 from pipeline.vocabulary import MODALITIES
 
@@ -171,7 +171,7 @@ def checked(evaluations: Any, path: Path) -> dict[str, Evaluation]:
 def _read_parser(folder: Path, is_variant: bool) -> TrainedParser:
     header, _ = read_checkpoint_header(folder)
     method, seed = header["method"], header["seed"]
-    recipe = recipe_for(method, header["recipe"])
+    recipe = saved_recipe(folder / CHECKPOINT_FILE, method, header["recipe"])
     whole = folder.absolute()
     variant = (whole.parent if whole.name == f"seed{seed}" else whole).name
     evaluations = read_json(folder / "metrics.json")

@@ -29,6 +29,7 @@ from pipeline.parsers.interface import Dimensions, ParserInputs
 from pipeline.parsers.recipes import LinkRecipe, Recipe
 from pipeline.parsers.registry import build_parser, recipe_for
 from pipeline.prediction import Probabilities, decide, parse_videos, write_predictions
+from pipeline.report.trained import read_parsers
 from pipeline.store import Shard, read_shard, write_shard
 
 WORLD = make_world(classes=5)
@@ -270,6 +271,8 @@ def test_checkpoint_with_an_option_that_is_no_more_is_named(
     )
     with pytest.raises(PipelineError, match=message):
         read_checkpoint(tmp_path)
+    with pytest.raises(PipelineError, match=message):
+        read_parsers([tmp_path])
 
 
 @pytest.mark.parametrize(
