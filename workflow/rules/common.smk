@@ -86,7 +86,13 @@ def growing(amount):
 
 def folder_of(name, levels=1):
     """Return a function of params: the folder, so many levels up, of an input's first file."""
-    return lambda wildcards, input: str(Path(input.get(name)[0]).parents[levels - 1])
+
+    def folder(wildcards, input):
+        files = input.get(name)
+        first = files if isinstance(files, str) else files[0]
+        return str(Path(first).parents[levels - 1])
+
+    return folder
 
 
 def folders_of(name):

@@ -34,7 +34,7 @@ rule parse:
     """Say what is heard and seen in a folder of videos."""
     input:
         videos=parse_videos,
-        checkpoint=[f"results/{CONFIG.parse_model}/checkpoint.safetensors"],
+        checkpoint=f"results/{CONFIG.parse_model}/checkpoint.safetensors",
         setup=rules.parse_setup.output,
         weights=weights_of("clip") + weights_of("clap"),
     output:
