@@ -20,13 +20,15 @@ check: $(READY)  ## the static checks alone
 
 env: $(READY)
 
-# Hashes are checked for every package, the installer's own included.
+# Hashes are checked for every package, the installer's own included. Byte code is compiled here, where
+# images that set PYTHONDONTWRITEBYTECODE would have every job compile what it imports.
 $(READY): envs/requirements.txt envs/installer.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
 	  { echo "error: $(PYTHON) is not Python 3.11; call make PYTHON=/path/to/python3.11"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes -r envs/installer.txt
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r envs/requirements.txt
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes \
+	  -r envs/requirements.txt
 	@touch $@
 
 lock: $(READY)  ## compile the lock anew from envs/*.in

@@ -33,6 +33,9 @@ NOTED_SECONDS = 0.1
 # Nor is what a clip has after its window, as long as it may be a cutter's carelessness.
 SURPLUS_SECONDS = 1.0
 
+# What makes a stream more than padded: it is there and cannot be used.
+UNUSABLE = {Status.DECODE_ERROR, Status.NOT_FINITE}
+
 # What a shard holds; the motion encoder's hold no sound.
 ARRAYS = ("frames", "audio")
 
@@ -53,6 +56,8 @@ class Decoded:
         How long decoding took.
     surplus
         How long the file goes on after the window, in seconds, by its header.
+    status, damage
+        What was wrong with it besides padding; ``ok`` where only packets are damaged.
     """
 
     frames: NDArray[np.uint8]
@@ -60,21 +65,30 @@ class Decoded:
     row: StatusRow
     seconds: float
     surplus: float
+    status: Status
+    damage: str
 
 
 @dataclass(frozen=True)
 class _Stream:
     """One stream's part of a video: its array, length in seconds and what was wrong with it.
 
-    ``missing`` names the policy for when there is nothing of it.
+    ``missing`` names the policy for when there is nothing of it; ``padding`` says what it lacks of
+    the window, ``damage`` what is there and is not as it should be.
     """
 
     missing: str
     array: NDArray[Any]
     seconds: float
     status: Status = Status.OK
-    detail: str = ""
+    padding: str = ""
+    damage: str = ""
     backend: str = ""
+
+    @property
+    def detail(self) -> str:
+        """All that was wrong."""
+        return _joined(self.padding, self.damage)
 
 
 def decode_video(row: Row, decoding: Decoding) -> Decoded:
@@ -103,12 +117,15 @@ def decode_video(row: Row, decoding: Decoding) -> Decoded:
         _apply_policy(row.filename, stream, decoding)
     if not pictures.seconds and not sound.seconds:
         raise _nothing(pictures, sound, row.start)
+    unusable = (one.status for one in (pictures, sound) if one.status in UNUSABLE)
     return Decoded(
         pictures.array,
         sound.array,
         _status_row(row.filename, pictures, sound, _odd_length(length, decoding.segments)),
         time.perf_counter() - began,
         surplus=max(media.seconds - row.start - window.seconds, 0.0),
+        status=next(unusable, Status.OK),
+        damage=_joined(pictures.damage, sound.damage),
     )
 
 
@@ -128,7 +145,7 @@ def _apply_policy(name: str, stream: _Stream, decoding: Decoding) -> None:
 def _nothing(pictures: _Stream, sound: _Stream, start: float) -> ItemError:
     """Return why there is nothing: what cannot be decoded, else that the window is empty."""
     for stream in (pictures, sound):
-        if stream.status in {Status.DECODE_ERROR, Status.NOT_FINITE}:
+        if stream.status in UNUSABLE:
             return ItemError(stream.status, stream.detail)
     detail = f"the file has neither pictures nor sound from {start:g} s on"
     return ItemError(Status.TOO_SHORT, detail)
@@ -145,7 +162,7 @@ def _status_row(name: str, pictures: _Stream, sound: _Stream, note: str) -> Stat
         name,
         kept=True,
         status=troubles[0] if troubles else Status.OK,
-        detail="; ".join(filter(None, (note, pictures.detail, sound.detail))),
+        detail=_joined(note, pictures.detail, sound.detail),
         backend=pictures.backend,
         video_seconds=pictures.seconds,
         audio_seconds=sound.seconds,
@@ -174,11 +191,12 @@ def _pictures(window: Window, decoding: Decoding) -> _Stream:
         )
     except ItemError as error:
         black = np.zeros(shape, dtype=np.uint8)
-        return _Stream("missing_video", black, 0.0, error.status, error.detail)
-    status, detail = _faults("pictures", frames.first, frames.end, segments, frames.damaged)
+        return _Stream("missing_video", black, 0.0, error.status, **_error_words(error))
+    status, padding = _lacking("pictures", frames.first, frames.end, segments)
     seconds = max(min(frames.end, segments) - max(frames.first, 0.0), 0.0)
     array = frames.pictures.reshape(shape)
-    return _Stream("missing_video", array, seconds, status, detail, frames.backend)
+    damage = _damaged("pictures", frames.damaged)
+    return _Stream("missing_video", array, seconds, status, padding, damage, frames.backend)
 
 
 def _sound(window: Window, decoding: Decoding) -> _Stream:
@@ -189,24 +207,36 @@ def _sound(window: Window, decoding: Decoding) -> _Stream:
     try:
         sound = read_audio(window, decoding.audio_slicing)
     except ItemError as error:
-        return missing(error.status, error.detail)
+        return missing(error.status, **_error_words(error))
     if not sound.end:
         return missing(Status.NO_AUDIO_STREAM, "its sound has no samples here")
-    faults = _faults("sound", 0.0, sound.end, decoding.segments, sound.damaged)
-    return _Stream("missing_audio", sound.samples, sound.end, *faults)
+    status, padding = _lacking("sound", 0.0, sound.end, decoding.segments)
+    damage = _damaged("sound", sound.damaged)
+    return _Stream("missing_audio", sound.samples, sound.end, status, padding, damage)
 
 
-def _faults(what: str, first: float, end: float, segments: int, damaged: int) -> tuple[Status, str]:
-    """Return whether what a stream lacks of the window makes it short, and its faults in words."""
+def _error_words(error: ItemError) -> dict[str, str]:
+    """Return what a stream that gave nothing lacks: it is broken, or not there."""
+    return {"damage" if error.status in UNUSABLE else "padding": error.detail}
+
+
+def _damaged(what: str, packets: int) -> str:
+    return f"damaged packets of {what}: {packets}" if packets else ""
+
+
+def _lacking(what: str, first: float, end: float, segments: int) -> tuple[Status, str]:
+    """Return whether what a stream lacks of the window makes it short, and that in words."""
     missing = max(first, 0.0) + max(segments - end, 0.0)
     notes = []
     if first > NOTED_SECONDS:
         notes.append(f"{what} begin at {first:.2f} s")
     if segments - end > NOTED_SECONDS:
         notes.append(f"{what} end at {end:.2f} of {segments} s")
-    if damaged:
-        notes.append(f"damaged packets of {what}: {damaged}")
-    return Status.TOO_SHORT if missing >= SHORT_SECONDS else Status.OK, "; ".join(notes)
+    return Status.TOO_SHORT if missing >= SHORT_SECONDS else Status.OK, _joined(*notes)
+
+
+def _joined(*details: str) -> str:
+    return "; ".join(filter(None, details))
 
 
 def run_shard(
@@ -296,7 +326,7 @@ def _with_surplus(clip: Decoded) -> StatusRow:
     if clip.surplus <= SURPLUS_SECONDS:
         return clip.row
     note = f"the file is {clip.surplus:.1f} s longer than its window"
-    return replace(clip.row, detail="; ".join(filter(None, (clip.row.detail, note))))
+    return replace(clip.row, detail=_joined(clip.row.detail, note))
 
 
 def _allocate(count: int, decoding: Decoding, kinds: Sequence[str]) -> dict[str, NDArray[Any]]:

@@ -229,11 +229,6 @@ def shard_paths(folder: Path) -> list[Path]:
     return [path for _, path in sorted(found.items())]
 
 
-def read_shards(paths: Iterable[Path]) -> Shard:
-    """Read whole shard files and join them; see ``join_shards``."""
-    return join_shards([read_shard(path) for path in paths])
-
-
 def read_array(folder: Path, key: str) -> Shard:
     """Join one array of a folder's shards, as float32; CLAP's hold two, of which one is needed.
 

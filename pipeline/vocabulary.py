@@ -75,6 +75,11 @@ class Vocabulary:
             ) from None
 
 
+def shown(class_name: str) -> str:
+    """Return a class name for people."""
+    return class_name.replace("_", " ")
+
+
 def read_vocabulary(path: Path = DEFAULT_PATH) -> Vocabulary:
     """Read a vocabulary file (YAML, see workflow/resources/vocabulary.yaml).
 
@@ -83,9 +88,9 @@ def read_vocabulary(path: Path = DEFAULT_PATH) -> Vocabulary:
     PipelineError
         The file is missing, is not of this form, or names a class twice.
     """
-    text = existing_file(path, "the vocabulary").read_text(encoding="utf-8")
+    content = existing_file(path, "the vocabulary").read_bytes()
     try:
-        classes = tuple(_VocabularyFile.model_validate(yaml.safe_load(text)).classes)
+        classes = tuple(_VocabularyFile.model_validate(yaml.safe_load(content)).classes)
     except (ValidationError, yaml.YAMLError) as error:
         raise PipelineError(
             f"the vocabulary '{path}' is not of the expected form: {error}"

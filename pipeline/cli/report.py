@@ -15,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_annotations(parser)
     add("--statuses", type=Path, nargs="+", required=True, help="status tables of all shards")
     add("--check", type=Path, help="the annotations' check table")
+    add("--videos", type=Path, help="folder of the video files, to say why some are missing")
     add("--benchmarks", type=Path, help="folder of Snakemake's benchmark files")
     add(
         "--settings",
@@ -41,6 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
         vocabulary=arguments.vocabulary,
         published=arguments.published,
         check=arguments.check,
+        videos=arguments.videos,
         benchmarks=arguments.benchmarks,
         settings=arguments.settings,
         is_llp=arguments.dataset == "llp",

@@ -1,13 +1,11 @@
 """The demo corpus on disk: mp4 files, annotation tables in LLP's formats, and the whole truth."""
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 import av
-import numpy as np
 
 from pipeline.annotations import EVENT_TABLES, FULL_TABLE, SPLIT_TABLES, Event, write_events
 from pipeline.demo import CORPUS_VERSION
@@ -97,27 +95,6 @@ def write_tables(folder: Path, scripts: Sequence[VideoScript], vocabulary: Vocab
             for onset, offset in event.runs(modality)
         ]
         write_events(folder / name, events, vocabulary)
-
-
-def summary(scripts: Iterable[VideoScript]) -> dict[str, float]:
-    """Return what can be held against LLP's own statistics.
-
-    Returns
-    -------
-    dict
-        ``heard`` and ``seen``: shares of the weak labels; ``only_seen``: share that is not heard;
-        ``labels``: mean number a video; ``speech_seen``: share of Speech labels that are seen.
-    """
-    scripts = list(scripts)
-    events = [event for script in scripts for event in script.events]
-    speech = Counter(bool(event.visible) for event in events if event.label == "Speech")
-    return {
-        "heard": float(np.mean([bool(event.audible) for event in events])),
-        "seen": float(np.mean([bool(event.visible) for event in events])),
-        "only_seen": float(np.mean([not event.audible for event in events])),
-        "labels": len(events) / len(scripts),
-        "speech_seen": speech[True] / max(speech.total(), 1),
-    }
 
 
 def _encode(container: av.container.OutputContainer, script: VideoScript) -> None:

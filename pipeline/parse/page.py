@@ -15,14 +15,8 @@ from pipeline.files import write_text
 from pipeline.parse.events import DECIMALS, Parsed
 from pipeline.parse.listing import PAGE_FILE
 from pipeline.parse.playback import Playback
-from pipeline.parse.tables import (
-    CAPTIONS_FILE,
-    ELAN_FILE,
-    EVENTS_FILE,
-    JSON_FILE,
-    LABELS_FILE,
-    shown,
-)
+from pipeline.parse.tables import CAPTIONS_FILE, ELAN_FILE, EVENTS_FILE, JSON_FILE, LABELS_FILE
+from pipeline.vocabulary import shown
 
 HERE = Path(__file__).parent
 # The report's own: both pages have the same type, colours of text and tables.

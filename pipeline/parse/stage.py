@@ -20,7 +20,7 @@ from pipeline.parse.playback import make_playable, remove_others
 from pipeline.parse.readers import Reader, Window, Windows
 from pipeline.parse.setup import Setup
 from pipeline.parse.tables import write_tables
-from pipeline.parse.troubles import Outcomes, fault_of, status_row, troubles
+from pipeline.parse.troubles import Outcomes, status_row, troubles
 from pipeline.parse.videos import Video, decode_windows, inspect_videos
 from pipeline.parse.windows import merge
 from pipeline.segments import Decoded
@@ -230,7 +230,7 @@ def _embed(
             key: array.astype(encoder.spec.storage).astype(np.float32)
             for key, array in embedded.items()
         }
-    return Window(features, present, *fault_of(window.row))
+    return Window(features, present, window.status, window.damage)
 
 
 def _write_page(folder: Path, parsed: Parsed, video: Video, options: Options) -> Parsed:

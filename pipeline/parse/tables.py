@@ -9,7 +9,7 @@ from pipeline.annotations import EVENT_COLUMNS, segments_to_events, write_events
 from pipeline.files import write_text
 from pipeline.parse.elan import elan_document
 from pipeline.parse.events import BOTH, DECIMALS, Event, Parsed
-from pipeline.vocabulary import MODALITIES, Vocabulary
+from pipeline.vocabulary import MODALITIES, Vocabulary, shown
 
 EVENTS_FILE = "events.csv"
 JSON_FILE = "parsed.json"
@@ -49,11 +49,6 @@ def write_tables(folder: Path, parsed: Parsed, path: Path, vocabulary: Vocabular
     write_text(folder / CAPTIONS_FILE, web_captions(events))
     write_text(folder / LABELS_FILE, audacity_labels(events))
     write_text(folder / ELAN_FILE, elan_document(parsed, path, folder))
-
-
-def shown(class_name: str) -> str:
-    """Return a class name for people."""
-    return class_name.replace("_", " ")
 
 
 def events_table(name: str, events: Sequence[Event]) -> str:

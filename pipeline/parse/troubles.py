@@ -1,6 +1,5 @@
 """What is wrong with a video that is parsed all the same: sentences, and a row of the table."""
 
-import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -19,18 +18,8 @@ WORDS = {
     "audio": ("sound", "heard", Status.NO_AUDIO_STREAM),
     "visual": ("pictures", "seen", Status.NO_VIDEO_STREAM),
 }
-# What makes a window more than padded: one of its streams cannot be used.
-UNUSABLE = {Status.DECODE_ERROR, Status.NOT_FINITE}
-# What a window says of a stream that is missing or over; it is said of the whole video instead.
-PADDING = re.compile(r"(pictures|sound) (begin|end) at |the file has no |its sound has no samples")
 
 Outcomes = Sequence[Window | ItemError]
-
-
-def fault_of(row: StatusRow) -> tuple[Status, str]:
-    """Return a decoded window's status and detail without what they say of padding."""
-    parts = [part for part in row.detail.split("; ") if not PADDING.match(part)]
-    return row.status if row.status in UNUSABLE else Status.OK, "; ".join(parts)
 
 
 def status_row(video: Video, outcomes: Outcomes, parsed: Parsed) -> StatusRow:

@@ -48,6 +48,8 @@ class Sources:
         Status tables of all shards; a video may stand in several.
     check
         The annotations' check table, or None.
+    videos
+        Folder of the video files, whose status table of downloads says why one is missing, or None.
     benchmarks
         Folder of Snakemake's benchmark files, or None.
     vocabulary, published
@@ -66,6 +68,7 @@ class Sources:
     vocabulary: Path
     published: Path
     check: Path | None = None
+    videos: Path | None = None
     benchmarks: Path | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     is_llp: bool = False

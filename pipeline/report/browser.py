@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.report.drawing import shown
 from pipeline.report.tables import write_csv
 from pipeline.report.timelines import KINDS, Timeline
-from pipeline.vocabulary import MODALITIES
+from pipeline.vocabulary import MODALITIES, shown
 
 VIDEOS_FILE = "videos.csv"
 EVENTS_FILE = "videos_events.csv"

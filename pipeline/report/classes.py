@@ -21,12 +21,11 @@ from pipeline.report.drawing import (
     mark_keys,
     new_figure,
     seeds,
-    shown,
     style,
     to_svg,
 )
 from pipeline.report.tables import cell
-from pipeline.vocabulary import MODALITIES
+from pipeline.vocabulary import MODALITIES, shown
 
 Row = tuple[str, float | None, float | None, float | None, float | None]
 

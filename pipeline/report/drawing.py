@@ -143,11 +143,6 @@ def seeds(count: int) -> str:
     return "one seed" if count == 1 else f"the mean of {count} seeds"
 
 
-def shown(class_name: str) -> str:
-    """Return a class name for people."""
-    return class_name.replace("_", " ")
-
-
 def to_svg(figure: Figure, name: str, description: str) -> str:
     """Return a figure as one SVG element, the same bytes for the same numbers.
 

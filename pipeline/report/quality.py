@@ -1,13 +1,15 @@
 """Data quality: what became of every video, and what is odd in the annotation tables."""
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.errors import Status
 from pipeline.report.artifacts import Artifacts, read_tsv
 from pipeline.store import StatusRow, read_status
+from pipeline.videos.coverage import why_missing
+from pipeline.videos.ledger import LEDGER_NAME, Ledger
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class DataQuality:
 def data_quality(artifacts: Artifacts) -> DataQuality:
     """Count every video once, by its worst row over all status tables."""
     rows = worst_rows(row for path in artifacts.sources.statuses for row in read_status(path))
+    rows = with_downloads(rows, artifacts.sources.videos)
     split_of = {name: split for split, names in artifacts.split_names.items() for name in names}
     kept, left_out = (
         Counter(row.status for row in rows if row.kept is wanted) for wanted in (True, False)
@@ -104,6 +107,19 @@ def worst_rows(rows: Iterable[StatusRow]) -> list[StatusRow]:
         if known is None or _severity(row) > _severity(known):
             worst[row.filename] = row
     return [worst[name] for name in sorted(worst)]
+
+
+def with_downloads(rows: Sequence[StatusRow], videos: Path | None) -> list[StatusRow]:
+    """Return the rows, of a missing video with what its download met."""
+    if videos is None or not (ledger := Ledger(videos / LEDGER_NAME)).records:
+        return list(rows)
+    explained = []
+    for row in rows:
+        if row.status is Status.MISSING:
+            status, detail = why_missing(row.filename, ledger)
+            row = replace(row, status=status, detail=detail)
+        explained.append(row)
+    return explained
 
 
 def _severity(row: StatusRow) -> tuple[bool, bool]:

@@ -19,11 +19,10 @@ from pipeline.report.drawing import (
     MUTED,
     WIDTH,
     legend_above,
-    shown,
     style,
     write_png,
 )
-from pipeline.vocabulary import MODALITIES
+from pipeline.vocabulary import MODALITIES, shown
 
 KINDS = ("truth", "predicted")
 TRACK_TITLES = {"audio": "Heard", "visual": "Seen"}

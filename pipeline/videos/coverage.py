@@ -94,10 +94,16 @@ def list_missing(rows: Sequence[Row], ledger: Ledger) -> list[Missing]:
     """Return the videos without a file in table order, each with what is known of it."""
     missing = []
     for row in (row for row in rows if not row.path):
-        record = ledger.records.get(row.filename)
-        if record is None or record.status is Status.OK:
-            status, detail = Status.MISSING, NEVER_ASKED if record is None else GONE
-        else:
-            status, detail = record.status, record.detail
+        status, detail = why_missing(row.filename, ledger)
         missing.append(Missing(row.filename, row.split, status, detail))
     return missing
+
+
+def why_missing(filename: str, ledger: Ledger) -> tuple[Status, str]:
+    """Return what is known of a video without a file: ``missing``, or what its download met."""
+    record = ledger.records.get(filename)
+    if record is None:
+        return Status.MISSING, NEVER_ASKED
+    if record.status is Status.OK:
+        return Status.MISSING, GONE
+    return record.status, record.detail

@@ -1,6 +1,7 @@
 """How fast a site is asked, how long troubles are waited out, and when to stop asking."""
 
 import logging
+import math
 import random
 import time
 from collections.abc import Callable
@@ -49,8 +50,8 @@ class Politeness:
     def __post_init__(self) -> None:
         least = {"sleep_seconds": 0, "attempts": 1, "backoff_seconds": 0, "stop_after": 1}
         for name, limit in least.items():
-            if (value := getattr(self, name)) < limit:
-                raise PipelineError(f"{name} is {value}; allowed is {limit} or more.")
+            if not limit <= (value := getattr(self, name)) < math.inf:
+                raise PipelineError(f"{name} is {value}; allowed is a number, {limit} or more.")
 
 
 class Pace:

@@ -121,12 +121,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--videos", type=int, help="by default 64 for small models, 2 for large")
+    parser.add_argument("--videos", type=int, help="by default 200 for small models, 2 for large")
     parser.add_argument("names", nargs="*", default=list(SPECS))
     arguments = parser.parse_args()
     print("encoder", "stage segments/s", "bare segments/s", "stage over bare", sep="\t")
     for name in arguments.names:
-        videos = arguments.videos or (64 if name.startswith("demo") else 2)
+        videos = arguments.videos or (200 if name.startswith("demo") else 2)
         measure(name, videos, arguments.repeats, arguments.device)
 
 

@@ -1,6 +1,8 @@
 """The demo: the same seed gives the same corpus, its tables are LLP's, its files tell the truth."""
 
 import json
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from pipeline.annotations import (
 )
 from pipeline.demo import statistics
 from pipeline.demo.canvas import Canvas
-from pipeline.demo.corpus import make_corpus, render_video, summary
+from pipeline.demo.corpus import make_corpus, render_video
 from pipeline.demo.pictures import PICTURES
 from pipeline.demo.scenes import CORPUS, FRAME_RATE, SIDE, draw_frames, mix_sound
 from pipeline.demo.scripts import SEGMENTS, ScriptedEvent, VideoScript, write_scripts
@@ -75,6 +77,27 @@ def test_scripts_repeat_and_differ_by_seed() -> None:
     first, again, other = (write_scripts(seed, SMALL_COUNTS) for seed in (0, 0, 1))
     assert first == again
     assert first != other
+
+
+def summary(scripts: Iterable[VideoScript]) -> dict[str, float]:
+    """Return what can be held against LLP's own statistics.
+
+    Returns
+    -------
+    dict
+        ``heard`` and ``seen``: shares of the weak labels; ``only_seen``: share that is not heard;
+        ``labels``: mean number a video; ``speech_seen``: share of Speech labels that are seen.
+    """
+    scripts = list(scripts)
+    events = [event for script in scripts for event in script.events]
+    speech = Counter(bool(event.visible) for event in events if event.label == "Speech")
+    return {
+        "heard": float(np.mean([bool(event.audible) for event in events])),
+        "seen": float(np.mean([bool(event.visible) for event in events])),
+        "only_seen": float(np.mean([not event.audible for event in events])),
+        "labels": len(events) / len(scripts),
+        "speech_seen": speech[True] / max(speech.total(), 1),
+    }
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -40,6 +40,7 @@ from pipeline.report.timelines import (
 )
 from pipeline.report.trained import GATES
 from pipeline.store import LABELS_FILE, StatusRow, read_shard, write_shard
+from pipeline.videos.ledger import LEDGER_NAME, Ledger, Record
 
 BEFORE_AND_AFTER = ("before_calibration", "pseudo_labels")
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -246,7 +247,7 @@ def test_the_page_is_well_built(page: Page) -> None:
     assert len(set(ids)) == len(ids)
     for attributes in page.all("a"):
         href = attributes["href"] or ""
-        assert href[1:] in ids or href.endswith(".csv")
+        assert href[1:] in ids or href.endswith((".csv", ".json"))
     for _, attributes in page.elements:
         assert attributes.get("aria-labelledby", ids[0]) in ids
     assert all(attributes.get("scope") for attributes in page.all("th"))
@@ -268,6 +269,12 @@ def test_every_figure_has_its_numbers_beside_it(out: Path) -> None:
             widths = {len(row) for row in csv.reader(file)}
         assert len(widths) == 1
     assert (out / "timeline.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_table_of_the_report_is_linked_from_its_page(page: Page, out: Path) -> None:
+    links = {attributes["href"] for attributes in page.all("a")}
+    tables = {path.name for path in out.iterdir() if path.suffix in {".csv", ".json"}}
+    assert {link for link in links if link and not link.startswith(("#", "http"))} == tables
 
 
 def test_the_same_run_gives_the_same_bytes(sources: Sources, out: Path, tmp_path: Path) -> None:
@@ -471,6 +478,22 @@ def test_data_quality_counts_every_video(artifacts: Artifacts) -> None:
     assert ("missing", 0, 1) in quality.counts
     assert quality.by_split == tuple((split, size - 1, size) for split, size in SIZES.items())
     assert [video.split for video in quality.left_out] == ["test", "train", "val"]
+
+
+def test_a_missing_video_says_what_its_download_met(artifacts: Artifacts, tmp_path: Path) -> None:
+    names = [video.filename for video in data_quality(artifacts).left_out]
+    ledger = Ledger(tmp_path / LEDGER_NAME)
+    for name in names:
+        ledger.add(Record(name, Status.PRIVATE, "sign in if you were let in", 1, "2026-01-01"))
+    explained = data_quality(
+        replace(artifacts, sources=replace(artifacts.sources, videos=tmp_path))
+    ).left_out
+    before = data_quality(artifacts).left_out
+    assert {video.status for video in before} > {Status.MISSING}
+    for was, now in zip(before, explained, strict=True):
+        told = ("private", "sign in if you were let in")
+        expected = told if was.status == Status.MISSING else (was.status, was.detail)
+        assert (now.filename, now.status, now.detail) == (was.filename, *expected)
 
 
 def test_oddities_are_grouped_by_kind_and_table(sources: Sources) -> None:

@@ -15,7 +15,6 @@ from pipeline.store import (
     join_shards,
     read_array,
     read_shard,
-    read_shards,
     read_status,
     write_shard,
     write_status,
@@ -51,7 +50,7 @@ def test_a_shard_without_videos_can_be_read(tmp_path: Path) -> None:
     write_shard(tmp_path / "1-of-2.safetensors", shard("b", "a"))
     with ShardReader(tmp_path / "0-of-2.safetensors") as reader:
         assert reader.rows("map", 0, 0).shape == (0, 3, 2)
-    joined = read_shards(sorted(tmp_path.iterdir()))
+    joined = join_shards([read_shard(path) for path in sorted(tmp_path.iterdir())])
     assert joined.names == ("a", "b")
     np.testing.assert_array_equal(joined["map"], shard("b", "a")["map"][::-1])
 

@@ -1,5 +1,10 @@
 """LLP's classes, VALOR's captions and thresholds, row by row as they were published."""
 
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import PipelineError
 from pipeline.vocabulary import read_vocabulary
 
 # What follows "A photo of " (VALOR's spelling), what follows "This is a sound of ", and the
@@ -48,3 +53,11 @@ def test_every_class_has_its_published_place_captions_and_thresholds() -> None:
         for event_class in read_vocabulary().classes
     ]
     assert ours == published
+
+
+@pytest.mark.parametrize("content", [b"classes: \xff\xfe", b"classes: [", b"[]", b""])
+def test_a_file_that_is_no_vocabulary_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "classes.yaml"
+    path.write_bytes(content)
+    with pytest.raises(PipelineError, match=r"classes\.yaml' is not of the expected form"):
+        read_vocabulary(path)

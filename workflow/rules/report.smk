@@ -45,10 +45,12 @@ rule report:
         out=own_folder(),
         dataset="llp" if DATASET.name == "llp" else "other",
         made_by=lambda wildcards: run_settings(deciding(CONFIG)),
+        videos=unrecorded(VIDEOS),
         settings=lambda wildcards, threads: run_settings(CONFIG.model_dump(mode="json")),
     shell:
         "python -m pipeline report --models {params.models:q} --pseudo-labels {params.labels:q}"
         " --annotations {params.annotations:q} --statuses {input.statuses:q} --check {input.check:q}"
+        " --videos {params.videos:q}"
         " --benchmarks benchmarks --vocabulary {input.vocabulary:q} --published {input.published:q}"
         " --dataset {params.dataset} --settings {params.settings:q}"
         " --out {params.out:q} 2>&1 | tee {log:q}"
