@@ -8,6 +8,7 @@ CPU: with as many threads).
 """
 
 import logging
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -154,8 +155,10 @@ def _train_share(
     The process reads the features itself. To hand them over would save some seconds of each
     process, but takes shared memory of their size, of which a container often has only 64 MB.
     """
+    # torch ends a child with its parent, by a signal that what a script starts with & ignores.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     parent = parent_process()
-    # torch ends a child with its parent; here the parent ended before torch could ask for that.
+    # Here the parent ended before torch could ask for that.
     if parent is None or not parent.is_alive():
         return
     configure_logging(is_debug)

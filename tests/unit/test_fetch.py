@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -43,7 +44,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(CONTENT) - start))
         self.end_headers()
         stop = start + 1_500_000 if mood in {"cut", "stuck"} else len(CONTENT)
-        self.wfile.write(CONTENT[start:stop])
+        with suppress(ConnectionError):  # whoever asked was killed
+            self.wfile.write(CONTENT[start:stop])
         if mood == "stuck":
             server.released.wait(30)
 

@@ -149,6 +149,8 @@ def test_killed_processes_leave_none_behind_and_a_rerun_is_as_undisturbed(
         [sys.executable, "-m", "pipeline", *line, "--processes", "2"],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         stderr=subprocess.DEVNULL,
+        # As what a script starts with & does.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
     )
     states = [folder / STATE_FILE for folder in folders(tmp_path / "killed", (0, 1)).values()]
     wait_until(lambda: any(state.exists() for state in states))
