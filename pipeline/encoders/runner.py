@@ -1,5 +1,6 @@
 """How an encoder's batches run on a device: precision, memory format, compilation, batch size."""
 
+import ctypes
 import logging
 import time
 from collections.abc import Callable
@@ -18,6 +19,8 @@ logger = logging.getLogger(__name__)
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # Tensors of images and of clips have such a format; others have none.
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+# glibc's mallopt: M_MMAP_THRESHOLD at the most that it takes, M_TRIM_THRESHOLD above any batch.
+KEEP_FREED = {-3: 32 * 2**20, -1: 2**31 - 1}
 # The search for a batch size begins here, goes on while a doubling makes it this much faster, and
 # ends here.
 FIRST_BATCH, GAIN, LARGEST_BATCH = 16, 1.05, 1024
@@ -58,6 +61,8 @@ class Runner:
                 parameter.data = _channels_last(parameter.data)
         if self.compiled:
             tower.compile()
+        if self.device.type == "cpu":
+            _keep_freed_memory()
 
     def staged(self, batch: NDArray[Any]) -> NDArray[Any]:
         """Return a batch in memory that a GPU copies from while it computes; meant for a reader."""
@@ -138,6 +143,17 @@ class Runner:
         self.batch_size //= 2
         torch.cuda.empty_cache()
         logger.warning("%s is short of memory: batch size %d", self.device, self.batch_size)
+
+
+def _keep_freed_memory() -> None:
+    """Keep what a batch frees for the next one, where the C library is glibc.
+
+    Memory given back to the system comes again a page at a time, which is a tenth of a small
+    model's time (docs/encoders.md).
+    """
+    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
+        for option, value in KEEP_FREED.items():
+            mallopt(option, value)
 
 
 def _channels_last(tensor: torch.Tensor) -> torch.Tensor:
