@@ -12,8 +12,9 @@ demo: $(READY)  ## the embedded demo, from nothing to the result table
 	snakemake --workflow-profile workflow/profiles/local --cores all
 	@sed '/^## Validation/,$$d' results/report/results.md && echo "report: results/report/index.html"
 
+# One process more than two cores: those that run Slurm mostly wait.
 test: $(READY)  ## the whole test suite, static checks included
-	pytest -n 2 --dist loadfile --no-loadscope-reorder
+	pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 check: $(READY)  ## the static checks alone
 	pytest tests/test_style.py
