@@ -117,14 +117,14 @@ def decode_video(row: Row, decoding: Decoding) -> Decoded:
         _apply_policy(row.filename, stream, decoding)
     if not pictures.seconds and not sound.seconds:
         raise _nothing(pictures, sound, row.start)
-    unusable = (one.status for one in (pictures, sound) if one.status in UNUSABLE)
+    unusable = _unusable(pictures, sound)
     return Decoded(
         pictures.array,
         sound.array,
         _status_row(row.filename, pictures, sound, _odd_length(length, decoding.segments)),
         time.perf_counter() - began,
         surplus=max(media.seconds - row.start - window.seconds, 0.0),
-        status=next(unusable, Status.OK),
+        status=unusable.status if unusable else Status.OK,
         damage=_joined(pictures.damage, sound.damage),
     )
 
@@ -144,11 +144,14 @@ def _apply_policy(name: str, stream: _Stream, decoding: Decoding) -> None:
 
 def _nothing(pictures: _Stream, sound: _Stream, start: float) -> ItemError:
     """Return why there is nothing: what cannot be decoded, else that the window is empty."""
-    for stream in (pictures, sound):
-        if stream.status in UNUSABLE:
-            return ItemError(stream.status, stream.detail)
+    if unusable := _unusable(pictures, sound):
+        return ItemError(unusable.status, unusable.detail)
     detail = f"the file has neither pictures nor sound from {start:g} s on"
     return ItemError(Status.TOO_SHORT, detail)
+
+
+def _unusable(*streams: _Stream) -> _Stream | None:
+    return next((stream for stream in streams if stream.status in UNUSABLE), None)
 
 
 def _odd_length(length: float, segments: int) -> str:

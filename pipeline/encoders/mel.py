@@ -82,11 +82,10 @@ def _second_index() -> torch.Tensor:
     Frames 0 to 100 are the second's own, of which those at its edges see no repeat; 101 to 103 are
     what stands at 99, 100 and 101 where it is repeated.
     """
-    frame = torch.arange(WINDOW_FRAMES)
-    phase = frame % SECOND_FRAMES
-    over = torch.where(phase < EDGE_FRAMES, phase + SECOND_FRAMES, phase)
-    is_seam = over > SECOND_FRAMES - EDGE_FRAMES
-    index = torch.where(is_seam, over + EDGE_FRAMES, phase)
-    from_end = frame - (WINDOW_FRAMES - 1) + SECOND_FRAMES
-    index = torch.where(frame >= WINDOW_FRAMES - EDGE_FRAMES, from_end, index)
-    return torch.where(frame < EDGE_FRAMES, frame, index)
+    own = torch.arange(SECOND_FRAMES + 1)
+    seam = len(own) + torch.arange(2 * EDGE_FRAMES - 1)
+    end = EDGE_FRAMES - 1  # of the seam's frames, those before the second's end
+    period = torch.cat([seam[end:], own[EDGE_FRAMES:-EDGE_FRAMES], seam[:end]])
+    index = period.repeat(WINDOW_SECONDS + 1)[:WINDOW_FRAMES]
+    index[:EDGE_FRAMES], index[-EDGE_FRAMES:] = own[:EDGE_FRAMES], own[-EDGE_FRAMES:]
+    return index

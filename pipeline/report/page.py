@@ -41,6 +41,7 @@ from pipeline.report.tables import (
     write_csv,
 )
 from pipeline.report.timelines import ranked_timelines, showcase, write_timeline_png
+from pipeline.vocabulary import shown
 
 HERE = Path(__file__).parent
 # Tracks look as on the parse page.
@@ -136,7 +137,7 @@ def render(context: dict[str, Any]) -> str:
         "script": script,
         "script_hash": script_hash,
     }
-    return pages.render(HERE / "page.html.j2", context | own, drawing=_drawing)
+    return pages.render(HERE / "page.html.j2", context | own, drawing=_drawing, shown=shown)
 
 
 def _drawing(plot: Plot) -> Markup:

@@ -23,7 +23,7 @@ from pipeline.report.confusion import confusion_plots, mean_confusion
 from pipeline.report.learned import learned_plots
 from pipeline.report.page import write_report
 from pipeline.report.plots import pseudo_label_plots, training_plots
-from pipeline.report.provenance import read_costs
+from pipeline.report.provenance import PROVENANCE_FILE, read_costs
 from pipeline.report.quality import data_quality, read_oddities, worst_rows
 from pipeline.report.tables import (
     HOW_CALIBRATED,
@@ -247,7 +247,7 @@ def test_the_page_is_well_built(page: Page) -> None:
     assert len(set(ids)) == len(ids)
     for attributes in page.all("a"):
         href = attributes["href"] or ""
-        assert href[1:] in ids or href.endswith((".csv", ".json"))
+        assert href[1:] in ids or href.endswith(".csv") or href == PROVENANCE_FILE
     for _, attributes in page.elements:
         assert attributes.get("aria-labelledby", ids[0]) in ids
     assert all(attributes.get("scope") for attributes in page.all("th"))

@@ -250,6 +250,13 @@ def test_what_youtube_says_has_its_status(status: str, message: str) -> None:
 # The pace
 
 
+@pytest.mark.parametrize("name", ["sleep_seconds", "backoff_seconds"])
+@pytest.mark.parametrize("value", [-1.0, float("inf"), float("nan")])
+def test_a_pause_that_cannot_be_is_named(name: str, value: float) -> None:
+    with pytest.raises(PipelineError, match=f"{name} is {value}; allowed is a number, 0 or more"):
+        Politeness(**{name: value})
+
+
 def test_passing_troubles_are_waited_out_longer_and_longer(waits: list[float]) -> None:
     answers = [Answer(Status.NETWORK_ERROR)] * 3 + [Answer(Status.OK)]
     pace = Pace(Politeness(attempts=4, backoff_seconds=10))

@@ -84,21 +84,23 @@ def growing(amount):
     return lambda wildcards, attempt: amount * attempt
 
 
+def input_files(input, name):
+    """Return an input's files; where it has but one, Snakemake may give that without a list."""
+    files = input.get(name)
+    return [files] if isinstance(files, str) else files
+
+
 def folder_of(name, levels=1):
     """Return a function of params: the folder, so many levels up, of an input's first file."""
-
-    def folder(wildcards, input):
-        files = input.get(name)
-        first = files if isinstance(files, str) else files[0]
-        return str(Path(first).parents[levels - 1])
-
-    return folder
+    return lambda wildcards, input: str(
+        Path(input_files(input, name)[0]).parents[levels - 1]
+    )
 
 
 def folders_of(name):
     """Return a function of params: every folder that files of an input lie in, each once."""
     return lambda wildcards, input: list(
-        dict.fromkeys(os.path.dirname(path) for path in input.get(name))
+        dict.fromkeys(os.path.dirname(path) for path in input_files(input, name))
     )
 
 
