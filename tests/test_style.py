@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.config import SCHEMA_PATH, Config
+from pipeline.config.models import SCHEMA_PATH, Config
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MODULES = sorted((REPOSITORY / "pipeline").rglob("*.py"))

@@ -11,9 +11,9 @@ import sys
 from collections.abc import Sequence
 
 from pipeline import __version__
-from pipeline.devices import claimed_gpus
-from pipeline.errors import PipelineError
-from pipeline.progress import configure_logging
+from pipeline.core.errors import PipelineError
+from pipeline.core.gpus import claimed_gpus
+from pipeline.core.progress import configure_logging
 
 # Stage name -> what it does. Its module is the name with underscores.
 STAGES: dict[str, str] = {

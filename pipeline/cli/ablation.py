@@ -16,6 +16,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the ablation and print its table."""
-    from pipeline.ablation import write_ablation
+    from pipeline.report.ablation import write_ablation
 
     print(write_ablation(arguments.models, arguments.annotations, arguments.out))

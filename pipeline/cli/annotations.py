@@ -20,8 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Check the tables and write the report."""
-    from pipeline.oddities import check_tables, write_oddities
-    from pipeline.vocabulary import read_vocabulary
+    from pipeline.core.vocabulary import read_vocabulary
+    from pipeline.data.annotation_checks import check_tables, write_oddities
 
     vocabulary = read_vocabulary(arguments.vocabulary)
     oddities = check_tables(arguments.annotations, vocabulary, arguments.segments)

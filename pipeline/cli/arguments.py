@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from pipeline.files import RESOURCES
-from pipeline.vocabulary import DEFAULT_PATH
+from pipeline.core.files import RESOURCES
+from pipeline.core.vocabulary import DEFAULT_PATH
 
 # Longer than anything here takes; alarms and sockets know no endless time.
 DAY = 86_400

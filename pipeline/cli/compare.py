@@ -25,9 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the comparison and print the leaderboard."""
-    from pipeline.comparison import compare
+    from pipeline.core.vocabulary import read_vocabulary
+    from pipeline.report.comparison import compare
     from pipeline.report.tables import read_published
-    from pipeline.vocabulary import read_vocabulary
 
     table = compare(
         arguments.models,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import yaml
 
-from pipeline.config import SCHEMA_PATH, Config, read_config
-from pipeline.files import REPOSITORY, write_json
+from pipeline.config.models import SCHEMA_PATH, Config, read_config
+from pipeline.core.files import REPOSITORY, write_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -3,10 +3,10 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from pipeline.encoders.spec import BACKENDS, PRECISIONS, STORAGES, EncoderSpec
+from pipeline.features.encoders.spec import BACKENDS, PRECISIONS, STORAGES, EncoderSpec
 
 if TYPE_CHECKING:
-    from pipeline.encoders.base import Encoder
+    from pipeline.features.encoders.base import Encoder
 
 
 def add_encoder_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +34,7 @@ def add_encoder_arguments(parser: argparse.ArgumentParser) -> None:
 
 def encoder_from(arguments: argparse.Namespace) -> "Encoder":
     """Load the encoder that the arguments name."""
-    from pipeline.encoders.base import load_encoder
+    from pipeline.features.encoders.base import load_encoder
 
     spec = EncoderSpec(
         encoder=arguments.encoder,

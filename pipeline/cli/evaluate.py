@@ -28,9 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Score the tables, write the scores and print them."""
-    from pipeline.evaluation import evaluate_tables, summary
-    from pipeline.files import write_json
-    from pipeline.vocabulary import read_vocabulary
+    from pipeline.core.files import write_json
+    from pipeline.core.vocabulary import read_vocabulary
+    from pipeline.evaluation.evaluate import evaluate_tables, summary
 
     evaluation = evaluate_tables(
         arguments.videos,

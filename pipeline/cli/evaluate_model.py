@@ -15,9 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Score the model's event tables, write metrics.json beside them and print the scores."""
-    from pipeline.annotations import SPLIT_TABLES, read_names
-    from pipeline.evaluation import evaluate_model, summary
-    from pipeline.vocabulary import read_vocabulary
+    from pipeline.core.vocabulary import read_vocabulary
+    from pipeline.data.annotations import SPLIT_TABLES, read_names
+    from pipeline.evaluation.evaluate import evaluate_model, summary
 
     vocabulary = read_vocabulary(arguments.vocabulary)
     evaluations = evaluate_model(arguments.model, arguments.annotations, vocabulary)

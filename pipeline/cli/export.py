@@ -32,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Export."""
-    from pipeline.export import ExportSource, export
-    from pipeline.vocabulary import read_vocabulary
+    from pipeline.core.vocabulary import read_vocabulary
+    from pipeline.training.npy_export import ExportSource, export
 
     source = ExportSource(
         arguments.features,

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Encode the shard."""
-    from pipeline.features import encode_shard
+    from pipeline.features.extract import encode_shard
 
     encode_shard(
         encoder_from(arguments),

@@ -16,6 +16,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Compare."""
-    from pipeline.agreement import compare_features
+    from pipeline.features.compare import compare_features
 
     print(compare_features(arguments.first, arguments.second, arguments.array).text())

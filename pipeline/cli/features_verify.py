@@ -11,6 +11,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Verify."""
-    from pipeline.verification import verify_features
+    from pipeline.features.verify import verify_features
 
     print(verify_features(arguments.folder).line())

@@ -4,7 +4,7 @@ import argparse
 import re
 from pathlib import Path
 
-from pipeline.fetch import fetch
+from pipeline.data.fetch import fetch
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.cli.arguments import add_gpus, count, seconds
-from pipeline.errors import PipelineError
-from pipeline.files import REPOSITORY
-from pipeline.vocabulary import DEFAULT_PATH, read_vocabulary
+from pipeline.core.errors import PipelineError
+from pipeline.core.files import REPOSITORY
+from pipeline.core.vocabulary import DEFAULT_PATH, read_vocabulary
 
 if TYPE_CHECKING:
-    from pipeline.parse.setup import Setup
+    from pipeline.inference.settings import Setup
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,15 +56,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Parse; print where to look."""
     from pipeline.cli.sources import limit_threads
-    from pipeline.encoders.base import choose_device
-    from pipeline.parse.readers import (
+    from pipeline.core.devices import choose_device
+    from pipeline.inference.predictors import (
         Reader,
         TrainedReader,
         ZeroShotReader,
         check_setup,
         load_encoders,
     )
-    from pipeline.parse.stage import Options, parse_files
+    from pipeline.inference.stage import Options, parse_files
 
     limit_threads(arguments)
     if arguments.threshold is not None and not 0 < arguments.threshold < 1:
@@ -102,9 +102,9 @@ def _megabytes(text: str) -> float:
 
 def _setup(arguments: argparse.Namespace) -> "Setup":
     """Return the run's setup, or one of a configuration for the classes that are named."""
-    from pipeline.config import read_config
-    from pipeline.parse.readers import classes_of
-    from pipeline.parse.setup import find_setup, read_setup, setup_of
+    from pipeline.config.models import read_config
+    from pipeline.inference.predictors import classes_of
+    from pipeline.inference.settings import find_setup, read_setup, setup_of
 
     if arguments.classes is not None:
         default = Path("config.yaml")

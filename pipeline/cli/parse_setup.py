@@ -19,9 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the setup."""
-    from pipeline.config import read_config
-    from pipeline.parse.setup import setup_from_json, setup_of, write_setup
-    from pipeline.vocabulary import read_vocabulary
+    from pipeline.config.models import read_config
+    from pipeline.core.vocabulary import read_vocabulary
+    from pipeline.inference.settings import setup_from_json, setup_of, write_setup
 
     if arguments.config:
         setup = setup_of(read_config(arguments.config), ())

@@ -24,9 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Predict with every seed."""
-    from pipeline.encoders.base import choose_device
-    from pipeline.prediction import predict
-    from pipeline.vocabulary import read_vocabulary
+    from pipeline.core.devices import choose_device
+    from pipeline.core.vocabulary import read_vocabulary
+    from pipeline.training.predict import predict
 
     limit_threads(arguments)
     for folder in [f"seed{seed}" for seed in arguments.seeds or ()] or ["."]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipeline.cli.arguments import add_vocabulary
 from pipeline.cli.encoder import add_encoder_arguments, encoder_from
-from pipeline.vocabulary import read_vocabulary
+from pipeline.core.vocabulary import read_vocabulary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,8 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Embed the captions."""
-    from pipeline.encoders.base import with_captions
-    from pipeline.prompts import write_prompts
+    from pipeline.features.encoders.base import with_captions
+    from pipeline.features.prompts import write_prompts
 
     vocabulary = read_vocabulary(arguments.vocabulary)
     encoder = with_captions(encoder_from(arguments))

@@ -27,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Label every video that both encoders have features of."""
-    from pipeline.pseudo_labels import make_pseudo_labels
-    from pipeline.vocabulary import read_vocabulary
+    from pipeline.core.vocabulary import read_vocabulary
+    from pipeline.labels.pseudo_labels import make_pseudo_labels
 
     make_pseudo_labels(
         arguments.clip,

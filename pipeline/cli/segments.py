@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 
 from pipeline.cli.arguments import add_annotations, add_videos, count, seconds
-from pipeline.media.decoding import POLICIES
-from pipeline.segments import ARRAYS
+from pipeline.media.options import POLICIES
+from pipeline.media.segments import ARRAYS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,9 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Decode the shard."""
-    from pipeline.manifest import plan, rows_of_shard
-    from pipeline.media.decoding import Decoding
-    from pipeline.segments import run_shard
+    from pipeline.data.manifest import plan, rows_of_shard
+    from pipeline.media.options import Decoding
+    from pipeline.media.segments import run_shard
 
     rows = plan(arguments.annotations, arguments.videos, arguments.shards, arguments.untrimmed)
     decoding = Decoding(

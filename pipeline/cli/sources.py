@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.cli.arguments import add_annotations, add_vocabulary
 
 if TYPE_CHECKING:
-    from pipeline.cache import Source
+    from pipeline.training.sources import Source
 
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,8 +46,8 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
 
 def source_of(arguments: argparse.Namespace) -> "Source":
     """Return where features and labels are read from."""
-    from pipeline.cache import ShardSource
-    from pipeline.interop import NpySource
+    from pipeline.training.npy_source import NpySource
+    from pipeline.training.sources import ShardSource
 
     if arguments.layout != "shards":
         return NpySource(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipeline.cli.arguments import add_gpus
 from pipeline.cli.sources import add_source_arguments, limit_threads, source_of
-from pipeline.errors import PipelineError
+from pipeline.core.errors import PipelineError
 from pipeline.parsers.registry import METHODS, recipe_for
 
 
@@ -53,8 +53,8 @@ def run(arguments: argparse.Namespace) -> None:
 
     folders = _folders(arguments)
 
-    from pipeline.seeds import Plan, choose_devices, train_seeds
-    from pipeline.vocabulary import read_vocabulary
+    from pipeline.core.vocabulary import read_vocabulary
+    from pipeline.training.multi_seed import Plan, choose_devices, train_seeds
 
     limit_threads(arguments)
     plan = Plan(

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import get_args
 
 from pipeline.cli.arguments import add_annotations, add_videos, seconds
-from pipeline.videos import YOUTUBE
-from pipeline.videos.ledger import Retry
-from pipeline.videos.pace import Politeness
+from pipeline.data.download import YOUTUBE
+from pipeline.data.download.history import Retry
+from pipeline.data.download.pace import Politeness
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,8 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Download, write what is missing, and print each split's coverage."""
-    from pipeline.manifest import plan
-    from pipeline.videos.coverage import write_coverage
+    from pipeline.data.download.coverage import write_coverage
+    from pipeline.data.manifest import plan
 
     folders = (arguments.annotations, arguments.videos)
     try:
@@ -55,9 +55,9 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _download(arguments: argparse.Namespace) -> None:
-    from pipeline.manifest import plan
-    from pipeline.videos.download import download_missing
-    from pipeline.videos.site import Site
+    from pipeline.data.download.run import download_missing
+    from pipeline.data.download.site import Site
+    from pipeline.data.manifest import plan
 
     if not arguments.videos.exists():
         arguments.videos.mkdir(parents=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from pipeline.progress import track
+from pipeline.core.progress import track
 
 WEIGHT_DECAY = 0.02
 WARM_UP = 0.15  # share of the steps

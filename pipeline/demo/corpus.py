@@ -7,16 +7,16 @@ from pathlib import Path
 
 import av
 
-from pipeline.annotations import EVENT_TABLES, FULL_TABLE, SPLIT_TABLES, Event, write_events
+from pipeline.core.errors import ItemError, PipelineError
+from pipeline.core.files import atomic_path, child_path, fingerprint, write_json, write_text
+from pipeline.core.progress import track
+from pipeline.core.vocabulary import Vocabulary, read_vocabulary
+from pipeline.data.annotations import EVENT_TABLES, FULL_TABLE, SPLIT_TABLES, Event, write_events
 from pipeline.demo import CORPUS_VERSION
 from pipeline.demo.scenes import CORPUS, FRAME_RATE, SIDE, draw_frames, mix_sound
 from pipeline.demo.scripts import SPLITS, VideoScript, write_scripts
 from pipeline.demo.synthesis import RATE
-from pipeline.errors import ItemError, PipelineError
-from pipeline.files import atomic_path, child_path, fingerprint, write_json, write_text
 from pipeline.media.worker import run_isolated
-from pipeline.progress import track
-from pipeline.vocabulary import Vocabulary, read_vocabulary
 
 # No B-frames and no threads: no edit list in the file, and the same bytes every time.
 VIDEO_OPTIONS = {"preset": "superfast", "crf": "28", "bf": "0", "threads": "1"}

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from pipeline.core.files import atomic_path, write_json, write_text
+from pipeline.core.vocabulary import read_vocabulary
 from pipeline.demo.contrast import Pairs, Schedule, fit
 from pipeline.demo.examples import (
     MISNAMED,
@@ -28,13 +30,11 @@ from pipeline.demo.examples import (
 )
 from pipeline.demo.scenes import CORPUS, Conditions
 from pipeline.demo.scripts import VideoScript
-from pipeline.encoders.base import load_encoder, with_captions
-from pipeline.encoders.mel import SECOND_FRAMES, WINDOW_SECONDS, LogMel
-from pipeline.encoders.pooling import pool_seconds
-from pipeline.encoders.spec import EncoderSpec
-from pipeline.encoders.tokenizer import SPECIAL_TOKENS, UNKNOWN, read_tokenizer
-from pipeline.files import atomic_path, write_json, write_text
-from pipeline.vocabulary import read_vocabulary
+from pipeline.features.encoders.base import load_encoder, with_captions
+from pipeline.features.encoders.mel import SECOND_FRAMES, WINDOW_SECONDS, LogMel
+from pipeline.features.encoders.pooling import pool_seconds
+from pipeline.features.encoders.spec import EncoderSpec
+from pipeline.features.encoders.tokenizer import SPECIAL_TOKENS, UNKNOWN, read_tokenizer
 
 IMAGE_SIZE = 64
 CLIP_CONFIG: dict[str, Any] = {

@@ -14,7 +14,7 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream as PyavStream
 from numpy.typing import NDArray
 
-from pipeline.errors import ItemError, Status
+from pipeline.core.errors import ItemError, Status
 from pipeline.media import FULL_SCALE, SAMPLE_RATE
 from pipeline.media.probe import FORMATS, PROTOCOLS, AudioStream
 from pipeline.media.window import MARGIN_SECONDS, Track, Window

@@ -19,9 +19,9 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from pipeline.errors import ItemError, Status
-from pipeline.media.entries import is_entry
+from pipeline.core.errors import ItemError, Status
 from pipeline.media.probe import open_media
+from pipeline.media.random_access import is_entry
 from pipeline.media.sampling import Sampler, Timeline
 from pipeline.media.window import Track, Window
 

@@ -10,7 +10,7 @@ import av
 from av.container import InputContainer
 from av.stream import Disposition
 
-from pipeline.errors import ItemError, Status
+from pipeline.core.errors import ItemError, Status
 
 # Only self-contained containers: playlists and concat lists, which name other files and addresses,
 # are not among them. PyAV and ffmpeg's program take the same two lists.

@@ -11,8 +11,8 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-from pipeline.media.entries import is_turning_point
 from pipeline.media.probe import Media
+from pipeline.media.random_access import is_turning_point
 
 # How much earlier than a window to begin, and how much later to end: index entries are in decoding
 # order, a frame is shown up to the reorder depth (16 frames) after its place in it, and a sound

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
-from pipeline.errors import ItemError, PipelineError, Status
+from pipeline.core.errors import ItemError, PipelineError, Status
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -4,7 +4,6 @@ from typing import cast
 
 from torch import Tensor
 
-from pipeline.losses import smoothed, video_bce
 from pipeline.parsers.interface import (
     Dimensions,
     Parser,
@@ -13,6 +12,7 @@ from pipeline.parsers.interface import (
     ParserTargets,
 )
 from pipeline.parsers.layers import HanEncoder, MmilHead, Projection
+from pipeline.parsers.losses import smoothed, video_bce
 from pipeline.parsers.recipes import HanRecipe, Recipe
 
 

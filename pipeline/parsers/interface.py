@@ -7,7 +7,7 @@ only and go to ``loss_terms``.
 
 import hashlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import ClassVar, Self
 
 import torch
@@ -194,3 +194,11 @@ class Parser(nn.Module, ABC):
     def parameter_count(self) -> int:
         """Return how many numbers are trained."""
         return sum(weight.numel() for weight in self.parameters() if weight.requires_grad)
+
+
+def different_sizes(one: Dimensions, other: Dimensions) -> tuple[str, str]:
+    """Return those sizes of either that the other has not, in words; empty where all are equal."""
+    both = asdict(one), asdict(other)
+    keys = [key for key in both[0] if both[0][key] != both[1][key]]
+    first, second = (", ".join(f"{key} {sizes[key]}" for key in keys) for sizes in both)
+    return first, second

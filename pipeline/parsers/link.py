@@ -11,7 +11,15 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from pipeline.losses import (
+from pipeline.parsers.interface import (
+    Dimensions,
+    Parser,
+    ParserInputs,
+    ParserOutput,
+    ParserTargets,
+)
+from pipeline.parsers.layers import HanEncoder, MmilHead, Projection, normaliser
+from pipeline.parsers.losses import (
     any_segment,
     cosine_pairs,
     either,
@@ -22,14 +30,6 @@ from pipeline.losses import (
     smoothed,
     video_bce,
 )
-from pipeline.parsers.interface import (
-    Dimensions,
-    Parser,
-    ParserInputs,
-    ParserOutput,
-    ParserTargets,
-)
-from pipeline.parsers.layers import HanEncoder, MmilHead, Projection, normaliser
 from pipeline.parsers.recipes import LinkRecipe
 from pipeline.parsers.valor import valor_terms
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from pipeline.errors import PipelineError
+from pipeline.core.errors import PipelineError
 from pipeline.parsers.recipes import (
     HanRecipe,
     LinkRecipe,

@@ -5,9 +5,9 @@ Both are this one network; their recipes differ in width, layers and learning ra
 
 from torch import Tensor
 
-from pipeline.losses import segment_bce, video_bce
 from pipeline.parsers.han import HanNetwork
 from pipeline.parsers.interface import Dimensions, ParserOutput, ParserTargets
+from pipeline.parsers.losses import segment_bce, video_bce
 from pipeline.parsers.recipes import Recipe
 
 

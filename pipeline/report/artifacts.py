@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.annotations import EVENT_TABLES, SPLIT_TABLES, Labels, read_names
-from pipeline.errors import PipelineError
-from pipeline.evaluation import Parsed, read_labels, read_parsed
-from pipeline.files import existing_file
+from pipeline.core.errors import PipelineError
+from pipeline.core.files import existing_file
+from pipeline.core.shards import LABELS_FILE, Shard, read_shard
+from pipeline.core.vocabulary import MODALITIES, Vocabulary, read_vocabulary
+from pipeline.data.annotations import EVENT_TABLES, SPLIT_TABLES, Labels, read_names
+from pipeline.evaluation.evaluate import Parsed, read_labels, read_parsed
+from pipeline.labels.thresholds import fixed_thresholds
 from pipeline.parsers.registry import METHODS
-from pipeline.pseudo_labels import fixed_thresholds
 from pipeline.report.trained import (
     Evaluation,
     TrainedParser,
@@ -23,8 +25,6 @@ from pipeline.report.trained import (
     read_parsers,
     require_splits,
 )
-from pipeline.store import LABELS_FILE, Shard, read_shard
-from pipeline.vocabulary import MODALITIES, Vocabulary, read_vocabulary
 
 SPLITS = ("test", "val")
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.vocabulary import MODALITIES, shown
 from pipeline.report.tables import write_csv
 from pipeline.report.timelines import KINDS, Timeline
-from pipeline.vocabulary import MODALITIES, shown
 
 VIDEOS_FILE = "videos.csv"
 EVENTS_FILE = "videos_events.csv"

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from pipeline.annotations import Labels
-from pipeline.metrics import class_intervals
+from pipeline.core.vocabulary import MODALITIES, shown
+from pipeline.data.annotations import Labels
+from pipeline.evaluation.metrics import class_intervals
 from pipeline.report.artifacts import Artifacts
 from pipeline.report.drawing import (
     COLOURS,
@@ -25,7 +26,6 @@ from pipeline.report.drawing import (
     to_svg,
 )
 from pipeline.report.tables import cell
-from pipeline.vocabulary import MODALITIES, shown
 
 Row = tuple[str, float | None, float | None, float | None, float | None]
 

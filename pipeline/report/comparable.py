@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from pipeline.errors import PipelineError
-from pipeline.evaluation import parsed_videos
+from pipeline.core.errors import PipelineError
+from pipeline.evaluation.evaluate import parsed_videos
 from pipeline.report.trained import TrainedParser, read_parsers
 
 # The split whose scores are compared.

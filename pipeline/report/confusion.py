@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from pipeline.annotations import Labels
+from pipeline.data.annotations import Labels
 from pipeline.report.artifacts import Artifacts
 from pipeline.report.drawing import INK, WIDTH, Plot, new_figure, seeds, style, to_svg
 from pipeline.report.tables import cell

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from pipeline.files import atomic_path, write_text
+from pipeline.core.files import atomic_path, write_text
 from pipeline.report.tables import write_csv
 
 # One colour per modality everywhere, told apart with any colour vision and 3:1 against white and

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core.shards import read_shard
+from pipeline.core.vocabulary import MODALITIES
 from pipeline.report.artifacts import Artifacts
 from pipeline.report.drawing import (
     COLOURS,
@@ -26,8 +28,6 @@ from pipeline.report.drawing import (
 )
 from pipeline.report.tables import cell
 from pipeline.report.trained import TrainedParser, read_checkpoint_header
-from pipeline.store import read_shard
-from pipeline.vocabulary import MODALITIES
 
 # What a direction of CMIM is called: the modality that is changed, and where it looks.
 DIRECTIONS = {"audio": "heard from seen", "visual": "seen from heard"}

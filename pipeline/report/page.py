@@ -7,9 +7,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from pipeline import pages
-from pipeline.files import write_json, write_text
-from pipeline.oddities import KINDS
+from pipeline.core import html as pages
+from pipeline.core.files import write_json, write_text
+from pipeline.core.vocabulary import shown
+from pipeline.data.annotation_checks import KINDS
 from pipeline.report.artifacts import SPLITS, Artifacts, Sources, read_artifacts, read_tsv
 from pipeline.report.browser import (
     EVENTS_FILE,
@@ -41,7 +42,6 @@ from pipeline.report.tables import (
     write_csv,
 )
 from pipeline.report.timelines import ranked_timelines, showcase, write_timeline_png
-from pipeline.vocabulary import shown
 
 HERE = Path(__file__).parent
 # Tracks look as on the parse page.

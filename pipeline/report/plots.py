@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from pipeline.metrics import LEVELS, METRICS, score
+from pipeline.evaluation.metrics import LEVELS, METRICS, score
 from pipeline.report.artifacts import Artifacts
 from pipeline.report.drawing import (
     COLOURS,

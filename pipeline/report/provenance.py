@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import __version__
-from pipeline.annotations import EVENT_TABLES, SPLIT_TABLES
-from pipeline.files import REPOSITORY, sha256_of
+from pipeline.core.files import REPOSITORY, sha256_of
+from pipeline.data.annotations import EVENT_TABLES, SPLIT_TABLES
 from pipeline.parsers.registry import recipe_for
 from pipeline.report.artifacts import Artifacts, read_tsv
 

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipeline.errors import Status
+from pipeline.core.errors import Status
+from pipeline.core.shards import StatusRow, read_status
+from pipeline.data.download.coverage import why_missing
+from pipeline.data.download.history import LEDGER_NAME, Ledger
 from pipeline.report.artifacts import Artifacts, read_tsv
-from pipeline.store import StatusRow, read_status
-from pipeline.videos.coverage import why_missing
-from pipeline.videos.ledger import LEDGER_NAME, Ledger
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline.errors import PipelineError
-from pipeline.files import atomic_path, existing_file
-from pipeline.metrics import LEVELS, METRICS
+from pipeline.core.errors import PipelineError
+from pipeline.core.files import atomic_path, existing_file
+from pipeline.evaluation.metrics import LEVELS, METRICS
 from pipeline.report.artifacts import Artifacts
 from pipeline.report.trained import Evaluation, TrainedParser
 

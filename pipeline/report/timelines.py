@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from pipeline.annotations import Labels, runs
-from pipeline.metrics import LEVELS, score
+from pipeline.core.vocabulary import MODALITIES, shown
+from pipeline.data.annotations import Labels, runs
+from pipeline.evaluation.metrics import LEVELS, score
 from pipeline.report.artifacts import SPLITS, Artifacts
 from pipeline.report.drawing import (
     COLOURS,
@@ -22,7 +23,6 @@ from pipeline.report.drawing import (
     style,
     write_png,
 )
-from pipeline.vocabulary import MODALITIES, shown
 
 KINDS = ("truth", "predicted")
 TRACK_TITLES = {"audio": "Heard", "visual": "Seen"}

@@ -10,14 +10,14 @@ from typing import Any
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from pipeline.annotations import SCORED_SPLITS
-from pipeline.errors import PipelineError
-from pipeline.files import existing_file
-from pipeline.metrics import LEVELS, METRICS
+from pipeline.core.errors import PipelineError
+from pipeline.core.files import existing_file
+from pipeline.core.shards import CHECKPOINT_FILE, CHECKPOINT_HEADER
+from pipeline.core.vocabulary import MODALITIES
+from pipeline.data.annotations import SCORED_SPLITS
+from pipeline.evaluation.metrics import LEVELS, METRICS
 from pipeline.parsers.recipes import Recipe
 from pipeline.parsers.registry import METHODS, saved_recipe
-from pipeline.store import CHECKPOINT_FILE, CHECKPOINT_HEADER
-from pipeline.vocabulary import MODALITIES
 
 Evaluation = dict[str, Any]
 
@@ -42,7 +42,7 @@ class TrainedParser:
     folder
         Its model folder.
     evaluations
-        Split to evaluation (see ``pipeline.evaluation``).
+        Split to evaluation (see ``pipeline.evaluation.evaluate``).
     curve
         One row per epoch: column to value.
     """

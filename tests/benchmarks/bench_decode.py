@@ -26,11 +26,11 @@ import numpy as np
 from moving import KINDS, render
 from PIL import Image
 
-from pipeline.manifest import Row
+from pipeline.data.manifest import Row
 from pipeline.media import SAMPLE_RATE
 from pipeline.media.audio import executable
-from pipeline.media.decoding import Decoding
-from pipeline.segments import decode_video
+from pipeline.media.options import Decoding
+from pipeline.media.segments import decode_video
 
 LLP_CLIP = Path(__file__).parents[3] / "shared" / "llp" / "BjCEufrlXm4.mp4"
 Way = Callable[[Path], object]

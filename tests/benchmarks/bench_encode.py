@@ -23,11 +23,11 @@ sys.path.insert(0, str(REPOSITORY))
 import numpy as np
 import torch
 
-from pipeline.encoders.base import load_encoder
-from pipeline.encoders.pooling import pool_seconds
-from pipeline.encoders.spec import EncoderSpec
-from pipeline.features import encode_shard
-from pipeline.store import Shard, Status, StatusRow, write_shard, write_status
+from pipeline.core.shards import Shard, Status, StatusRow, write_shard, write_status
+from pipeline.features.encoders.base import load_encoder
+from pipeline.features.encoders.pooling import pool_seconds
+from pipeline.features.encoders.spec import EncoderSpec
+from pipeline.features.extract import encode_shard
 
 T, RATE = 10, 48_000
 DEMO = REPOSITORY / "workflow" / "resources" / "demo_encoders"

@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 from bench_encode import SPECS, T, segments_of, timed
 
-from pipeline.encoders.base import Encoder, load_encoder
+from pipeline.features.encoders.base import Encoder, load_encoder
 
 # Batch sizes are tried of plain fp32; the options at the encoder's own.
 OPTIONS = ("channels_last", "compiled", "bf16")

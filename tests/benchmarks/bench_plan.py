@@ -20,7 +20,7 @@ import yaml
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY))
 
-from pipeline.annotations import EVENT_TABLES, SPLIT_TABLES, read_names
+from pipeline.data.annotations import EVENT_TABLES, SPLIT_TABLES, read_names
 
 LLP = REPOSITORY.parent / "shared" / "llp"
 # Videos and shards; 64 shards of about 185 videos are the LLP preset's.

@@ -21,12 +21,12 @@ sys.path.insert(0, str(REPOSITORY))
 
 import numpy as np
 
+from pipeline.core.errors import Status
+from pipeline.core.shards import Shard, StatusRow, write_shard, write_status
+from pipeline.core.vocabulary import read_vocabulary
+from pipeline.data.manifest import shard_of
 from pipeline.demo.corpus import write_tables
 from pipeline.demo.scripts import VideoScript, write_scripts
-from pipeline.errors import Status
-from pipeline.manifest import shard_of
-from pipeline.store import Shard, StatusRow, write_shard, write_status
-from pipeline.vocabulary import read_vocabulary
 
 COUNTS = {"train": 10_000, "val": 649, "test": 1_200}
 SHARDS, T = 64, 10

@@ -19,13 +19,13 @@ import torch
 from numpy.typing import NDArray
 from simulated import make_vocabulary, names_of
 
-from pipeline.dataset import Dataset, EvaluationVideos, TrainingVideos
-from pipeline.metrics import score
+from pipeline.evaluation.metrics import score
 from pipeline.parsers.interface import Dimensions, ParserInputs, ParserTargets
+from pipeline.parsers.prediction import decide, parse_videos
 from pipeline.parsers.recipes import Recipe
 from pipeline.parsers.registry import build_parser, recipe_for
-from pipeline.prediction import decide, parse_videos
-from pipeline.training import Job, Trainer
+from pipeline.training.dataset import Dataset, EvaluationVideos, TrainingVideos
+from pipeline.training.trainer import Job, Trainer
 
 TRAIN, EVALUATED, SEGMENTS, CLASSES, WIDTH = 10_000, 1_200, 10, 25, 768
 RECIPE = recipe_for("valorpp", {})

@@ -18,11 +18,11 @@ sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1] / 
 import numpy as np
 from mutations import mutate, write_seeds
 
-from pipeline.manifest import Row
+from pipeline.core.shards import read_shard, read_status
+from pipeline.data.manifest import Row
 from pipeline.media import SAMPLE_RATE
-from pipeline.media.decoding import Decoding
-from pipeline.segments import run_shard
-from pipeline.store import read_shard, read_status
+from pipeline.media.options import Decoding
+from pipeline.media.segments import run_shard
 
 T, SIZE = 2, 32
 DECODING = Decoding(segments=T, frame_size=SIZE, missing_video="pad")

@@ -15,10 +15,10 @@ sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1] / 
 
 from clips import write_clip
 
-from pipeline.manifest import Row
+from pipeline.data.manifest import Row
 from pipeline.media import worker
-from pipeline.media.decoding import Decoding
-from pipeline.segments import decode_video
+from pipeline.media.options import Decoding
+from pipeline.media.segments import decode_video
 
 DECODING = Decoding(segments=2, frame_size=32)
 

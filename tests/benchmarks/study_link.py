@@ -27,11 +27,11 @@ from simulated import THRESHOLD, Array, Videos, World, assemble, make_world, obs
 
 from pipeline.demo import statistics
 from pipeline.demo.scripts import SEGMENTS, VideoScript, write_scripts
-from pipeline.metrics import score
+from pipeline.evaluation.metrics import score
 from pipeline.parsers.components import link_variants
+from pipeline.parsers.prediction import decide, parse_videos
 from pipeline.parsers.registry import recipe_for
-from pipeline.prediction import decide, parse_videos
-from pipeline.training import Job, Trainer
+from pipeline.training.trainer import Job, Trainer
 
 SEEDS = range(5)
 EVALUATED = {"val": 120, "test": 240}

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.parse.events import Parsed, Thresholds, cut
+from pipeline.inference.events import Parsed, Thresholds, cut
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from conftest import FAINT, PHONE, SECONDS, TITLE
 
-from pipeline.annotations import runs
+from pipeline.data.annotations import runs
+from pipeline.inference.events import Parsed
+from pipeline.inference.page import write_page
+from pipeline.inference.playback import Playback, make_playable
+from pipeline.inference.tables import shown
+from pipeline.inference.videos import inspect
 from pipeline.media.audio import executable
-from pipeline.parse.events import Parsed
-from pipeline.parse.page import write_page
-from pipeline.parse.playback import Playback, make_playable
-from pipeline.parse.tables import shown
-from pipeline.parse.videos import inspect
 
 BIG = 1 << 30
 

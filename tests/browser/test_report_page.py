@@ -6,8 +6,8 @@ import pytest
 from conftest import DESKTOP, FAINT, PHONE
 from report_artifacts import write_run
 
-from pipeline.errors import ItemError, Status
-from pipeline.parse.page import write_index
+from pipeline.core.errors import ItemError, Status
+from pipeline.inference.page import write_index
 from pipeline.report.page import write_report
 
 NO_OVERFLOW = "return document.documentElement.scrollWidth <= innerWidth"

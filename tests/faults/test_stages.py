@@ -14,14 +14,14 @@ import torch
 from clips import write_clip
 
 from pipeline.cli import main
+from pipeline.core.errors import ItemError, PipelineError, Status
+from pipeline.core.files import atomic_path, write_text
+from pipeline.core.shards import Shard, read_shard, read_status, write_shard
+from pipeline.data.manifest import Row
 from pipeline.demo.corpus import make_corpus
-from pipeline.errors import ItemError, PipelineError, Status
-from pipeline.files import atomic_path, write_text
-from pipeline.manifest import Row
-from pipeline.media.decoding import Decoding
+from pipeline.media.options import Decoding
+from pipeline.media.segments import run_shard
 from pipeline.media.worker import run_isolated
-from pipeline.segments import run_shard
-from pipeline.store import Shard, read_shard, read_status, write_shard
 
 
 @dataclass(frozen=True)

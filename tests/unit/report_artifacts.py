@@ -7,12 +7,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from pipeline.annotations import EVENT_TABLES, SPLIT_TABLES, segments_to_events, write_events
-from pipeline.errors import Status
-from pipeline.evaluation import evaluate_arrays
-from pipeline.parsers.registry import recipe_for
-from pipeline.report.artifacts import Sources
-from pipeline.store import (
+from pipeline.core.errors import Status
+from pipeline.core.shards import (
     CHECKPOINT_FILE,
     CHECKPOINT_HEADER,
     Shard,
@@ -20,7 +16,11 @@ from pipeline.store import (
     write_shard,
     write_status,
 )
-from pipeline.vocabulary import DEFAULT_PATH, read_vocabulary
+from pipeline.core.vocabulary import DEFAULT_PATH, read_vocabulary
+from pipeline.data.annotations import EVENT_TABLES, SPLIT_TABLES, segments_to_events, write_events
+from pipeline.evaluation.evaluate import evaluate_arrays
+from pipeline.parsers.registry import recipe_for
+from pipeline.report.artifacts import Sources
 
 VOCABULARY = read_vocabulary()
 SEGMENTS = 10

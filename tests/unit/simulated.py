@@ -13,14 +13,14 @@ import torch
 import yaml
 from numpy.typing import NDArray
 
-from pipeline.annotations import EVENT_TABLES, SPLIT_TABLES, segments_to_events, write_events
-from pipeline.dataset import Dataset, EvaluationVideos, TrainingVideos
-from pipeline.losses import class_balance
+from pipeline.core.shards import Shard, write_shard
+from pipeline.core.vocabulary import MODALITIES, EventClass, Vocabulary
+from pipeline.data.annotations import EVENT_TABLES, SPLIT_TABLES, segments_to_events, write_events
+from pipeline.labels.pseudo_labels import soften
 from pipeline.parsers.interface import Dimensions, ParserInputs, ParserTargets
+from pipeline.parsers.losses import class_balance
 from pipeline.parsers.recipes import Recipe
-from pipeline.pseudo_labels import soften
-from pipeline.store import Shard, write_shard
-from pipeline.vocabulary import MODALITIES, EventClass, Vocabulary
+from pipeline.training.dataset import Dataset, EvaluationVideos, TrainingVideos
 
 AUDIO, VISUAL = 32, 40
 # A segment has a label where its cosine with the prototype is above this; soft labels are

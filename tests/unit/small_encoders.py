@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import ByteLevelBPETokenizer
 
-from pipeline.encoders.spec import EncoderSpec
-from pipeline.encoders.tokenizer import SPECIAL_TOKENS
-from pipeline.vocabulary import read_vocabulary
+from pipeline.core.vocabulary import read_vocabulary
+from pipeline.features.encoders.spec import EncoderSpec
+from pipeline.features.encoders.tokenizer import SPECIAL_TOKENS
 
 IMAGE_SIZE = 32
 DIMENSION = 16

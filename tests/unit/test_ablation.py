@@ -9,15 +9,15 @@ import yaml
 from simulated import make_dataset, make_world
 from trained_models import true_labels, write_annotations, write_model
 
-from pipeline.ablation import write_ablation
 from pipeline.cli import main
-from pipeline.config import parse_config
-from pipeline.errors import PipelineError
+from pipeline.config.models import parse_config
+from pipeline.core.errors import PipelineError
 from pipeline.parsers.components import components, link_variants
 from pipeline.parsers.interface import Dimensions
 from pipeline.parsers.recipes import Recipe
 from pipeline.parsers.registry import build_parser, recipe_for
-from pipeline.training import Job, Trainer
+from pipeline.report.ablation import write_ablation
+from pipeline.training.trainer import Job, Trainer
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LLP = Dimensions(768, 768, 0, 512, 768, 10, 25)

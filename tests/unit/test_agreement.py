@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.agreement import compare_features
 from pipeline.cli import main
-from pipeline.errors import PipelineError
-from pipeline.store import Shard, write_shard
+from pipeline.core.errors import PipelineError
+from pipeline.core.shards import Shard, write_shard
+from pipeline.features.compare import compare_features
 
 T, D = 4, 16
 NAMES = tuple(f"video{n:06d}_0_4" for n in range(6))

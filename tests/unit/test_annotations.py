@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from pipeline.annotations import (
+from pipeline.core.errors import PipelineError
+from pipeline.core.vocabulary import read_vocabulary
+from pipeline.data.annotations import (
     EVENT_TABLES,
     SPLIT_TABLES,
     Event,
@@ -19,8 +21,6 @@ from pipeline.annotations import (
     weak_matrix,
     write_events,
 )
-from pipeline.errors import PipelineError
-from pipeline.vocabulary import read_vocabulary
 
 VOCABULARY = read_vocabulary()
 SPEECH, CAR, DOG = (VOCABULARY.index(name) for name in ("Speech", "Car", "Dog"))

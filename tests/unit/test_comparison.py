@@ -24,12 +24,12 @@ from trained_models import (
     write_model,
 )
 
-from pipeline.checkpoint import read_checkpoint
 from pipeline.cli import main
-from pipeline.comparison import TESTED, compare, paired_differences, read_standings
-from pipeline.errors import PipelineError
+from pipeline.core.errors import PipelineError
+from pipeline.core.shards import LABELS_FILE, Shard, write_shard
+from pipeline.parsers.checkpoint import read_checkpoint
+from pipeline.report.comparison import TESTED, compare, paired_differences, read_standings
 from pipeline.report.tables import HOW_CALIBRATED, PublishedRow
-from pipeline.store import LABELS_FILE, Shard, write_shard
 
 PUBLISHED = PublishedRow(
     method="VALOR++",

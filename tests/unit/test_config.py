@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.config import parse_config, read_config
-from pipeline.errors import PipelineError
+from pipeline.config.models import parse_config, read_config
+from pipeline.core.errors import PipelineError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -7,9 +7,9 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from pipeline.checkpoint import FILE, read_checkpoint
-from pipeline.errors import PipelineError
-from pipeline.store import HEADER, Shard, read_array, read_shard, shard_paths, write_shard
+from pipeline.core.errors import PipelineError
+from pipeline.core.shards import HEADER, Shard, read_array, read_shard, shard_paths, write_shard
+from pipeline.parsers.checkpoint import FILE, read_checkpoint
 
 
 @pytest.fixture

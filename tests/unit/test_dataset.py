@@ -8,15 +8,15 @@ import pytest
 import torch
 from simulated import Corpus, make_world, write_corpus
 
-from pipeline.annotations import SPLIT_TABLES, read_weak_labels, weak_matrix
-from pipeline.cache import ShardSource, Source, encoder_folder
-from pipeline.dataset import Dataset, read_dataset
-from pipeline.errors import PipelineError
-from pipeline.interop import NpySource
+from pipeline.core.errors import PipelineError
+from pipeline.core.shards import Shard, read_array, read_shard, write_shard
+from pipeline.core.vocabulary import MODALITIES, read_vocabulary
+from pipeline.data.annotations import SPLIT_TABLES, read_weak_labels, weak_matrix
 from pipeline.parsers.interface import ParserInputs
 from pipeline.parsers.registry import recipe_for
-from pipeline.store import Shard, read_array, read_shard, write_shard
-from pipeline.vocabulary import MODALITIES, read_vocabulary
+from pipeline.training.dataset import Dataset, read_dataset
+from pipeline.training.npy_source import NpySource
+from pipeline.training.sources import ShardSource, Source, encoder_folder
 
 WORLD = make_world(classes=5)
 

@@ -10,7 +10,10 @@ import av
 import numpy as np
 import pytest
 
-from pipeline.annotations import (
+from pipeline.core.errors import PipelineError
+from pipeline.core.files import RESOURCES
+from pipeline.core.vocabulary import MODALITIES, read_vocabulary
+from pipeline.data.annotations import (
     EVENT_TABLES,
     SPLIT_TABLES,
     events_to_segments,
@@ -25,9 +28,6 @@ from pipeline.demo.scenes import CORPUS, FRAME_RATE, SIDE, draw_frames, mix_soun
 from pipeline.demo.scripts import SEGMENTS, ScriptedEvent, VideoScript, write_scripts
 from pipeline.demo.sounds import LOUDNESS, SOUNDS, sound
 from pipeline.demo.synthesis import RATE
-from pipeline.errors import PipelineError
-from pipeline.files import RESOURCES
-from pipeline.vocabulary import MODALITIES, read_vocabulary
 
 DEFAULT_COUNTS = {"train": 240, "val": 60, "test": 100}
 SMALL_COUNTS = {"train": 2, "val": 2, "test": 1}
@@ -244,8 +244,8 @@ class TestEncoders:
             name_examples,
             play_sounds,
         )
-        from pipeline.encoders.base import load_encoder
-        from pipeline.encoders.spec import EncoderSpec
+        from pipeline.features.encoders.base import load_encoder
+        from pipeline.features.encoders.spec import EncoderSpec
 
         if encoder == "clip":
             model, weights = self.FOLDER / "clip.json", self.FOLDER / "clip.safetensors"

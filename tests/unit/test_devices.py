@@ -9,16 +9,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipeline import devices
-from pipeline.devices import VISIBLE, claimed_gpus, lock_folder, visible_gpus
-from pipeline.errors import PipelineError
+from pipeline.core import gpus as devices
+from pipeline.core.errors import PipelineError
+from pipeline.core.gpus import VISIBLE, claimed_gpus, lock_folder, visible_gpus
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # Claims GPUs, says which on one line, and holds them for a while or until its input ends.
 HOLDER = """
 import os, sys, time
 from pathlib import Path
-from pipeline.devices import claimed_gpus
+from pipeline.core.gpus import claimed_gpus
 with claimed_gpus(int(sys.argv[1]), Path(sys.argv[2])) as gpus:
     print(time.monotonic(), *gpus, flush=True)
     time.sleep(float(sys.argv[3])) if len(sys.argv) > 3 else sys.stdin.read()

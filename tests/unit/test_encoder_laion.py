@@ -14,13 +14,13 @@ import torch
 from safetensors.torch import save_file
 from small_encoders import write_tokenizer
 
-from pipeline.encoders import clap as clap_module
-from pipeline.encoders.base import load_encoder
-from pipeline.encoders.mel import LogMel
-from pipeline.encoders.spec import EncoderSpec
-from pipeline.errors import PipelineError
+from pipeline.core.errors import PipelineError
+from pipeline.core.vocabulary import read_vocabulary
+from pipeline.features.encoders import clap as clap_module
+from pipeline.features.encoders.base import load_encoder
+from pipeline.features.encoders.mel import LogMel
+from pipeline.features.encoders.spec import EncoderSpec
 from pipeline.media import SAMPLE_RATE
-from pipeline.vocabulary import read_vocabulary
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 

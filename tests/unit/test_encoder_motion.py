@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.encoders.base import load_encoder, with_captions
-from pipeline.encoders.motion import MEAN, STD
-from pipeline.encoders.spec import MOTION_DECODING, EncoderSpec
-from pipeline.errors import PipelineError
+from pipeline.core.errors import PipelineError
+from pipeline.features.encoders.base import load_encoder, with_captions
+from pipeline.features.encoders.motion import MEAN, STD
+from pipeline.features.encoders.spec import MOTION_DECODING, EncoderSpec
 
 K, SIZE = MOTION_DECODING["frames_per_segment"], MOTION_DECODING["frame_size"]
 SPEC = EncoderSpec("motion", "torchvision", "r2plus1d_18", "random:1")

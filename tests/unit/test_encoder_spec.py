@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from pipeline.encoders.spec import EncoderSpec
-from pipeline.errors import PipelineError
-from pipeline.files import sha256_of
+from pipeline.core.errors import PipelineError
+from pipeline.core.files import sha256_of
+from pipeline.features.encoders.spec import EncoderSpec
 
 SHA = "a" * 64
 CLIP = EncoderSpec("clip", "open_clip", "ViT-L-14-quickgelu", "weights.safetensors", SHA)
@@ -75,7 +75,7 @@ def test_tokenizer_files_are_those_that_captions_are_read_with(tmp_path):
 
 def test_fingerprint_needs_no_heavy_library():
     code = (
-        "import sys; from pipeline.encoders.spec import EncoderSpec;"
+        "import sys; from pipeline.features.encoders.spec import EncoderSpec;"
         "EncoderSpec('clap', 'laion_clap', 'HTSAT-tiny', 'random').fingerprint('d');"
         "print([name for name in ('torch', 'transformers', 'numpy') if name in sys.modules])"
     )

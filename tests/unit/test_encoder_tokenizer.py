@@ -4,14 +4,14 @@ import pytest
 from small_encoders import write_tokenizer
 from tokenizers import Tokenizer, models
 
-from pipeline.encoders.tokenizer import (
+from pipeline.core.errors import PipelineError
+from pipeline.core.vocabulary import read_vocabulary
+from pipeline.features.encoders.tokenizer import (
     ROBERTA_SIZE,
     SPECIAL_TOKENS,
     read_tokenizer,
     stand_in_tokenizer,
 )
-from pipeline.errors import PipelineError
-from pipeline.vocabulary import read_vocabulary
 
 CAPTIONS = read_vocabulary().captions("audio")
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pipeline.encoders.spec import EncoderSpec
-from pipeline.encoders.weights import build, load_into, read_weights
-from pipeline.errors import PipelineError
-from pipeline.files import sha256_of
+from pipeline.core.errors import PipelineError
+from pipeline.core.files import sha256_of
+from pipeline.features.encoders.spec import EncoderSpec
+from pipeline.features.encoders.weights import build, load_into, read_weights
 
 
 def make() -> torch.nn.Linear:

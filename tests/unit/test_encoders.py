@@ -10,13 +10,14 @@ from safetensors.torch import load_file, save_file
 from small_encoders import DIMENSION, IMAGE_SIZE, MAP_DIMENSION, clip_config, write_clap, write_clip
 from torch.nn import functional
 
-from pipeline.encoders.base import choose_device, load_encoder, prove_captions
-from pipeline.encoders.mel import BANDS, WINDOW_FRAMES, LogMel
-from pipeline.encoders.pooling import pool_seconds, pooling_matrix
-from pipeline.encoders.spec import EncoderSpec
-from pipeline.errors import PipelineError
+from pipeline.core.devices import choose_device
+from pipeline.core.errors import PipelineError
+from pipeline.core.vocabulary import read_vocabulary
+from pipeline.features.encoders.base import load_encoder, prove_captions
+from pipeline.features.encoders.mel import BANDS, WINDOW_FRAMES, LogMel
+from pipeline.features.encoders.pooling import pool_seconds, pooling_matrix
+from pipeline.features.encoders.spec import EncoderSpec
 from pipeline.media import SAMPLE_RATE
-from pipeline.vocabulary import read_vocabulary
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 

@@ -4,7 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.annotations import (
+from pipeline.cli import main
+from pipeline.core.vocabulary import read_vocabulary
+from pipeline.data.annotations import (
     EVENT_TABLES,
     SPLIT_TABLES,
     Event,
@@ -15,10 +17,8 @@ from pipeline.annotations import (
     weak_matrix,
     write_events,
 )
-from pipeline.cli import main
-from pipeline.evaluation import evaluate_arrays, evaluate_tables, summary
-from pipeline.metrics import LEVELS, METRICS
-from pipeline.vocabulary import read_vocabulary
+from pipeline.evaluation.evaluate import evaluate_arrays, evaluate_tables, summary
+from pipeline.evaluation.metrics import LEVELS, METRICS
 
 VOCABULARY = read_vocabulary()
 DOG, SPEECH = VOCABULARY.index("Dog"), VOCABULARY.index("Speech")

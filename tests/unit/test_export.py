@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from simulated import AUDIO, make_vocabulary, make_world, simulate
 
-from pipeline.cache import ShardSource
 from pipeline.cli import main
-from pipeline.errors import PipelineError
-from pipeline.export import ExportSource, export
-from pipeline.interop import NpySource
+from pipeline.core.errors import PipelineError
+from pipeline.core.shards import Shard, write_shard
+from pipeline.labels.pseudo_labels import soften
 from pipeline.parsers.registry import recipe_for
-from pipeline.pseudo_labels import soften
-from pipeline.store import Shard, write_shard
+from pipeline.training.npy_export import ExportSource, export
+from pipeline.training.npy_source import NpySource
+from pipeline.training.sources import ShardSource
 
 N, C = 6, 8
 NAMES = tuple(f"-_abc{row:06d}_{row}_{row + 10}" for row in range(N))
@@ -161,7 +161,7 @@ def test_ids_that_stand_for_two_videos_are_refused(source, tmp_path):
 
 
 def rename(path: Path, names: tuple[str, ...]) -> None:
-    from pipeline.store import read_shard
+    from pipeline.core.shards import read_shard
 
     shard = read_shard(path)
     write_shard(path, Shard(names, shard.arrays, shard.meta))

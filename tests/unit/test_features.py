@@ -9,13 +9,9 @@ import torch
 from small_encoders import DIMENSION, IMAGE_SIZE, write_clip, write_tokenizer
 
 from pipeline.cli import main
-from pipeline.encoders.runner import Runner
-from pipeline.encoders.spec import EncoderSpec
-from pipeline.errors import PipelineError, Status
-from pipeline.features import encode_shard
-from pipeline.files import sha256_of
-from pipeline.prompts import write_prompts
-from pipeline.store import (
+from pipeline.core.errors import PipelineError, Status
+from pipeline.core.files import sha256_of
+from pipeline.core.shards import (
     Shard,
     StatusRow,
     read_array,
@@ -24,7 +20,11 @@ from pipeline.store import (
     write_shard,
     write_status,
 )
-from pipeline.vocabulary import read_vocabulary
+from pipeline.core.vocabulary import read_vocabulary
+from pipeline.features.encoders.runner import Runner
+from pipeline.features.encoders.spec import EncoderSpec
+from pipeline.features.extract import encode_shard
+from pipeline.features.prompts import write_prompts
 
 T = 4
 
@@ -177,7 +177,7 @@ def test_an_error_while_reading_ahead_is_not_swallowed(segments, tmp_path, monke
     def broken(reader, key, start, stop):
         raise OSError(f"cannot read {start}")
 
-    monkeypatch.setattr("pipeline.store.ShardReader.rows", broken)
+    monkeypatch.setattr("pipeline.core.shards.ShardReader.rows", broken)
     with pytest.raises(OSError, match="cannot read 0"):
         encode(segments, tmp_path)
 

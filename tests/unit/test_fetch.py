@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import fetch as fetch_module
 from pipeline.cli import main
-from pipeline.errors import PipelineError
-from pipeline.fetch import fetch
-from pipeline.files import UNWRITABLE
+from pipeline.core.errors import PipelineError
+from pipeline.core.files import UNWRITABLE
+from pipeline.data import fetch as fetch_module
+from pipeline.data.fetch import fetch
 
 CONTENT = bytes(range(256)) * 12_000
 SHA = hashlib.sha256(CONTENT).hexdigest()

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 from mutations import mutate, write_seeds
 
-from pipeline.errors import Status
-from pipeline.manifest import Row
+from pipeline.core.errors import Status
+from pipeline.core.shards import read_shard, read_status
+from pipeline.data.manifest import Row
 from pipeline.media import SAMPLE_RATE
-from pipeline.media.decoding import Decoding
-from pipeline.segments import run_shard
-from pipeline.store import read_shard, read_status
+from pipeline.media.options import Decoding
+from pipeline.media.segments import run_shard
 
 COUNT, T, SIZE = 200, 2, 32
 

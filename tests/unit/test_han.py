@@ -2,8 +2,8 @@
 
 import torch
 
-from pipeline.losses import video_bce
 from pipeline.parsers.interface import Dimensions, ParserInputs, ParserTargets
+from pipeline.parsers.losses import video_bce
 from pipeline.parsers.recipes import HanRecipe
 from pipeline.parsers.registry import build_parser, recipe_for
 

@@ -11,12 +11,12 @@ import pytest
 from clips import number_in, write_clip
 from mutations import atoms_of
 
-from pipeline.errors import ItemError, PipelineError, Status
-from pipeline.manifest import Row
+from pipeline.core.errors import ItemError, PipelineError, Status
+from pipeline.data.manifest import Row
 from pipeline.media import audio, frames
-from pipeline.media.decoding import Decoding
+from pipeline.media.options import Decoding
 from pipeline.media.probe import open_media
-from pipeline.segments import Decoded, decode_video
+from pipeline.media.segments import Decoded, decode_video
 
 T = 3
 DECODING = Decoding(segments=T, frame_size=96, frame_transform="valor", missing_video="pad")

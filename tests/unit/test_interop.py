@@ -10,13 +10,13 @@ import torch
 from simulated import Corpus, make_world, write_corpus
 from torch.nn import functional
 
-from pipeline.cache import Cache
-from pipeline.checkpoint import read_checkpoint
 from pipeline.cli import main
-from pipeline.errors import PipelineError
-from pipeline.interop import NpySource
+from pipeline.core.errors import PipelineError
+from pipeline.core.vocabulary import EventClass, Vocabulary
+from pipeline.parsers.checkpoint import read_checkpoint
 from pipeline.parsers.registry import build_parser, recipe_for
-from pipeline.vocabulary import EventClass, Vocabulary
+from pipeline.training.npy_source import NpySource
+from pipeline.training.sources import Cache
 
 NAMES = [f"-_abc{row:06d}_{row}_{row + 10}" for row in range(4)]
 CLASSES, CLIP, CLAP = 3, 12, 8

@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pipeline.errors import PipelineError
-from pipeline.losses import event_iou
+from pipeline.core.errors import PipelineError
 from pipeline.parsers.interface import Dimensions, ParserInputs, ParserTargets
 from pipeline.parsers.link import (
     CrossModalInteraction,
@@ -15,6 +14,7 @@ from pipeline.parsers.link import (
     TemporalSpatialAttention,
     segment_text,
 )
+from pipeline.parsers.losses import event_iou
 from pipeline.parsers.recipes import LinkRecipe
 from pipeline.parsers.registry import build_parser, recipe_for
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import PipelineError
-from pipeline.locks import LOCKS_FOLDER, RUNNING_FILE, hold, note_submission
+from pipeline.core.errors import PipelineError
+from pipeline.core.locks import LOCKS_FOLDER, RUNNING_FILE, hold, note_submission
 
 HOLD = (
-    "import sys, pathlib; from pipeline.locks import hold; hold(pathlib.Path(sys.argv[1]));"
+    "import sys, pathlib; from pipeline.core.locks import hold; hold(pathlib.Path(sys.argv[1]));"
     "print('held', flush=True); sys.stdin.read()"
 )
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import losses
+from pipeline.parsers import losses
 
 
 def test_video_bce_survives_probabilities_outside_0_and_1() -> None:

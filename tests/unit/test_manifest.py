@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import manifest
-from pipeline.errors import PipelineError
-from pipeline.manifest import (
+from pipeline.core.errors import PipelineError
+from pipeline.data.manifest import (
     Row,
     Sources,
     as_columns,

@@ -12,7 +12,7 @@ from decoded import T, frames_of, numbers, sound_of, tones
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import ItemError, PipelineError, Status
+from pipeline.core.errors import ItemError, PipelineError, Status
 from pipeline.media import audio, frames, probe, sampling, transforms, worker
 
 LLP_CLIP = Path(__file__).parents[3] / "shared" / "llp" / "BjCEufrlXm4.mp4"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from reference_metrics import count_events, matches, maximal_runs, reference_metrics
 
-from pipeline.metrics import LEVELS, METRICS, class_intervals, score
+from pipeline.evaluation.metrics import LEVELS, METRICS, class_intervals, score
 
 
 def labels(*lines: str) -> np.ndarray:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli import main
-from pipeline.errors import PipelineError
-from pipeline.files import write_text
+from pipeline.core.errors import PipelineError
+from pipeline.core.files import write_text
 
 
 def said(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:

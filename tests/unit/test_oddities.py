@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli import main
-from pipeline.errors import PipelineError
-from pipeline.oddities import KINDS, Oddity, check_tables
-from pipeline.vocabulary import read_vocabulary
+from pipeline.core.errors import PipelineError
+from pipeline.core.vocabulary import read_vocabulary
+from pipeline.data.annotation_checks import KINDS, Oddity, check_tables
 
 VOCABULARY = read_vocabulary()
 LLP = Path(__file__).parents[3] / "shared" / "llp"

@@ -14,17 +14,17 @@ import numpy as np
 import pytest
 from simulated import make_vocabulary
 
-from pipeline.annotations import read_events
-from pipeline.errors import ItemError, PipelineError, Status
-from pipeline.parse.elan import elan_document
-from pipeline.parse.events import Event, Parsed, Thresholds, cut, raised
-from pipeline.parse.listing import folder_digest, list_files, printable, safe_names
-from pipeline.parse.page import page_data, write_index, write_page
-from pipeline.parse.playback import Playback, make_playable, playable_type, remove_others
-from pipeline.parse.readers import classes_of
-from pipeline.parse.tables import audacity_labels, json_text, web_captions, write_tables
-from pipeline.parse.videos import Facts, Stream
-from pipeline.parse.windows import merge, window_starts
+from pipeline.core.errors import ItemError, PipelineError, Status
+from pipeline.data.annotations import read_events
+from pipeline.inference.elan import elan_document
+from pipeline.inference.events import Event, Parsed, Thresholds, cut, raised
+from pipeline.inference.input_files import folder_digest, list_files, printable, safe_names
+from pipeline.inference.page import page_data, write_index, write_page
+from pipeline.inference.playback import Playback, make_playable, playable_type, remove_others
+from pipeline.inference.predictors import classes_of
+from pipeline.inference.tables import audacity_labels, json_text, web_captions, write_tables
+from pipeline.inference.videos import Facts, Stream
+from pipeline.inference.windows import merge, window_starts
 
 VOCABULARY = make_vocabulary(3)
 
@@ -139,8 +139,8 @@ def test_events_have_one_modality_at_a_time():
 @pytest.mark.parametrize("video", [0.7, 0.7001, 0.70013])
 def test_the_gate_decides_with_the_probability_as_predict_does(segment, video):
     """Finer thresholds than of four decimals count as the next of four."""
+    from pipeline.parsers.prediction import Probabilities, decide
     from pipeline.parsers.registry import recipe_for
-    from pipeline.prediction import Probabilities, decide
 
     random = np.random.default_rng(0)
     audio, visual = random.random((2, 1, 10, 3), np.float32)

@@ -11,17 +11,17 @@ from clips import write_clip
 from small_encoders import DIMENSION, IMAGE_SIZE, MAP_DIMENSION, write_clap
 from small_encoders import write_clip as write_clip_encoder
 
-from pipeline.checkpoint import Checkpoint, write_checkpoint
 from pipeline.cli import main
-from pipeline.config import parse_config
-from pipeline.files import sha256_of
+from pipeline.config.models import parse_config
+from pipeline.core.files import sha256_of
+from pipeline.core.vocabulary import EventClass, Vocabulary
+from pipeline.inference.settings import SETUP_FILE, find_setup, read_setup, setup_of, write_setup
+from pipeline.inference.stage import Options, parse_files
+from pipeline.labels.thresholds import Thresholds, write_thresholds
 from pipeline.media.audio import executable
-from pipeline.parse.setup import SETUP_FILE, find_setup, read_setup, setup_of, write_setup
-from pipeline.parse.stage import Options, parse_files
+from pipeline.parsers.checkpoint import Checkpoint, write_checkpoint
 from pipeline.parsers.interface import Dimensions
 from pipeline.parsers.registry import build_parser, recipe_for
-from pipeline.pseudo_labels import Thresholds, write_thresholds
-from pipeline.vocabulary import EventClass, Vocabulary
 
 T = 4
 NAMES = ("Dog", "Speech")
@@ -82,7 +82,7 @@ def run_folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def parser(run_folder):
     """A reader, its setup and its encoders, loaded once."""
-    from pipeline.parse.readers import TrainedReader, load_encoders
+    from pipeline.inference.predictors import TrainedReader, load_encoders
 
     setup = read_setup(run_folder / "results" / SETUP_FILE)
     encoders = load_encoders(setup, "cpu")
@@ -124,9 +124,9 @@ def test_a_video_becomes_tables_and_a_page(tmp_path, parser):
 
 def test_one_window_is_what_the_stages_make_of_it(tmp_path, parser):
     """Decode, embed, label by thresholds, parse: step by step as the workflow does."""
-    from pipeline.manifest import Row
+    from pipeline.data.manifest import Row
+    from pipeline.media.segments import decode_video
     from pipeline.parsers.interface import ParserInputs
-    from pipeline.segments import decode_video
 
     reader, setup, encoders = parser
     clip = write_clip(tmp_path / "clip.mp4", seconds=T)
@@ -188,8 +188,8 @@ def test_other_formats_get_a_copy_that_browsers_play(tmp_path, parser):
     parse(parser, tmp_path / "out", old, embed_bytes=0)
     page = (tmp_path / "out/old/index.html").read_text()
     assert 'src="media.mp4"' in page
-    from pipeline.parse.playback import playable_type
-    from pipeline.parse.videos import inspect
+    from pipeline.inference.playback import playable_type
+    from pipeline.inference.videos import inspect
 
     assert playable_type(inspect(tmp_path / "out/old/media.mp4")) == "video/mp4"
 
@@ -244,7 +244,13 @@ def test_classes_in_words_need_no_training(tmp_path, run_folder):
 
 
 def test_zero_shot_is_a_softmax_over_classes_references_and_background(tmp_path, parser):
-    from pipeline.parse.readers import BACKGROUND, Window, Windows, ZeroShotReader, classes_of
+    from pipeline.inference.predictors import (
+        BACKGROUND,
+        Window,
+        Windows,
+        ZeroShotReader,
+        classes_of,
+    )
 
     encoders = parser[2]
     named = classes_of("rain, a big dog")

@@ -13,15 +13,15 @@ import pytest
 from clips import write_clip
 from small_encoders import IMAGE_SIZE
 
-from pipeline.errors import ItemError, PipelineError, Status
+from pipeline.core.errors import ItemError, PipelineError, Status
+from pipeline.core.vocabulary import EventClass
+from pipeline.inference import stage, videos
+from pipeline.inference.events import Thresholds
+from pipeline.inference.playback import make_playable
+from pipeline.inference.settings import Setup
+from pipeline.inference.stage import Options, parse_files
 from pipeline.media.audio import executable
-from pipeline.parse import stage, videos
-from pipeline.parse.events import Thresholds
-from pipeline.parse.playback import make_playable
-from pipeline.parse.setup import Setup
-from pipeline.parse.stage import Options, parse_files
-from pipeline.prediction import Probabilities
-from pipeline.vocabulary import EventClass
+from pipeline.parsers.prediction import Probabilities
 
 T = 4
 LLP_CLIP = Path(__file__).parents[3] / "shared" / "llp" / "BjCEufrlXm4.mp4"

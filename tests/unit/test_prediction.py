@@ -14,23 +14,23 @@ import pytest
 import torch
 from simulated import Corpus, make_vocabulary, make_world, write_corpus
 
-from pipeline.annotations import (
+from pipeline.cli import main
+from pipeline.core.errors import PipelineError
+from pipeline.core.shards import Shard, read_shard, write_shard
+from pipeline.data.annotations import (
     EVENT_TABLES,
     SPLIT_TABLES,
     events_to_segments,
     read_events,
     read_names,
 )
-from pipeline.checkpoint import read_checkpoint, write_checkpoint
-from pipeline.cli import main
-from pipeline.errors import PipelineError
 from pipeline.parsers import registry
+from pipeline.parsers.checkpoint import read_checkpoint, write_checkpoint
 from pipeline.parsers.interface import Dimensions, ParserInputs
+from pipeline.parsers.prediction import Probabilities, decide, parse_videos, write_predictions
 from pipeline.parsers.recipes import LinkRecipe, Recipe
 from pipeline.parsers.registry import build_parser, recipe_for
-from pipeline.prediction import Probabilities, decide, parse_videos, write_predictions
 from pipeline.report.trained import read_parsers
-from pipeline.store import Shard, read_shard, write_shard
 
 WORLD = make_world(classes=5)
 REPOSITORY = Path(__file__).resolve().parents[2]

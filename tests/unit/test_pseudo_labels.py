@@ -9,23 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.annotations import EVENT_TABLES, SPLIT_TABLES, segments_to_events, write_events
 from pipeline.cli import main
-from pipeline.config import read_config
-from pipeline.errors import PipelineError
-from pipeline.files import REPOSITORY
-from pipeline.parse.setup import Setup, read_setup, setup_of, write_setup
-from pipeline.pseudo_labels import (
-    best_threshold,
-    calibrated_thresholds,
-    fixed_thresholds,
-    gather_videos,
-    labels_fingerprint,
-    read_logits,
-    soften,
-)
-from pipeline.store import Shard, read_shard, write_shard
-from pipeline.vocabulary import EventClass, Vocabulary, read_vocabulary
+from pipeline.config.models import read_config
+from pipeline.core.errors import PipelineError
+from pipeline.core.files import REPOSITORY
+from pipeline.core.shards import Shard, read_shard, write_shard
+from pipeline.core.vocabulary import EventClass, Vocabulary, read_vocabulary
+from pipeline.data.annotations import EVENT_TABLES, SPLIT_TABLES, segments_to_events, write_events
+from pipeline.inference.settings import Setup, read_setup, setup_of, write_setup
+from pipeline.labels.pseudo_labels import gather_videos, labels_fingerprint, soften
+from pipeline.labels.similarity import read_logits
+from pipeline.labels.thresholds import best_threshold, calibrated_thresholds, fixed_thresholds
 
 VOCABULARY = read_vocabulary()
 C = len(VOCABULARY)

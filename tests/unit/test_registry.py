@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import PipelineError
+from pipeline.core.errors import PipelineError
 from pipeline.parsers.interface import Dimensions, Parser
 from pipeline.parsers.registry import METHODS, build_parser, recipe_for
 

@@ -12,8 +12,10 @@ from markupsafe import escape
 from report_artifacts import HOSTILE, PUBLISHED, SIZES, VOCABULARY, write_run
 
 from pipeline.cli import main
-from pipeline.errors import PipelineError, Status
-from pipeline.metrics import LEVELS, METRICS
+from pipeline.core.errors import PipelineError, Status
+from pipeline.core.shards import LABELS_FILE, StatusRow, read_shard, write_shard
+from pipeline.data.download.history import LEDGER_NAME, Ledger, Record
+from pipeline.evaluation.metrics import LEVELS, METRICS
 from pipeline.parsers.recipes import Recipe
 from pipeline.parsers.registry import recipe_for
 from pipeline.report.artifacts import Artifacts, Sources, read_artifacts
@@ -39,8 +41,6 @@ from pipeline.report.timelines import (
     write_timeline_png,
 )
 from pipeline.report.trained import GATES
-from pipeline.store import LABELS_FILE, StatusRow, read_shard, write_shard
-from pipeline.videos.ledger import LEDGER_NAME, Ledger, Record
 
 BEFORE_AND_AFTER = ("before_calibration", "pseudo_labels")
 VOID = {"meta", "link", "br", "img", "input", "hr"}

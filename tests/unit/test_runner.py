@@ -8,10 +8,10 @@ import pytest
 import torch
 from small_encoders import IMAGE_SIZE, write_clip
 
-from pipeline.encoders import base, runner
-from pipeline.encoders.base import load_encoder
-from pipeline.encoders.runner import FIRST_BATCH, LARGEST_BATCH, Runner
-from pipeline.errors import PipelineError
+from pipeline.core.errors import PipelineError
+from pipeline.features.encoders import base, runner
+from pipeline.features.encoders.base import load_encoder
+from pipeline.features.encoders.runner import FIRST_BATCH, LARGEST_BATCH, Runner
 
 CPU = torch.device("cpu")
 

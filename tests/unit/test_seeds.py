@@ -17,16 +17,17 @@ import pytest
 import torch
 from simulated import Corpus, make_world, write_corpus
 
-from pipeline import progress, seeds
-from pipeline.cache import Cache, ShardSource
-from pipeline.checkpoint import FILE, read_checkpoint
 from pipeline.cli import main
-from pipeline.errors import PipelineError
+from pipeline.core import progress
+from pipeline.core.errors import PipelineError
+from pipeline.core.vocabulary import Vocabulary, read_vocabulary
+from pipeline.parsers.checkpoint import FILE, read_checkpoint
 from pipeline.parsers.recipes import Recipe
 from pipeline.parsers.registry import recipe_for
-from pipeline.seeds import Folders, Plan, choose_devices, train_seeds
-from pipeline.training import STATE_FILE, Job, Trainer
-from pipeline.vocabulary import Vocabulary, read_vocabulary
+from pipeline.training import multi_seed as seeds
+from pipeline.training.multi_seed import Folders, Plan, choose_devices, train_seeds
+from pipeline.training.sources import Cache, ShardSource
+from pipeline.training.trainer import STATE_FILE, Job, Trainer
 
 TINY = {
     "width": 16,

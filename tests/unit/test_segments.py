@@ -7,11 +7,11 @@ import pytest
 from clips import number_in, tone, write_clip
 
 from pipeline.cli import main
-from pipeline.errors import ItemError, PipelineError, Status
-from pipeline.manifest import Row
-from pipeline.media.decoding import Decoding, decoding_fingerprint
-from pipeline.segments import decode_video, run_shard
-from pipeline.store import StatusRow, read_shard, read_status
+from pipeline.core.errors import ItemError, PipelineError, Status
+from pipeline.core.shards import StatusRow, read_shard, read_status
+from pipeline.data.manifest import Row
+from pipeline.media.options import Decoding, decoding_fingerprint
+from pipeline.media.segments import decode_video, run_shard
 
 T = 3
 SMALL = {"segments": T, "frame_size": 96, "frame_transform": "valor", "missing_video": "pad"}

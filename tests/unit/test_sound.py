@@ -11,11 +11,11 @@ import pytest
 from clips import number_in, sound, write_clip
 from decoded import T, frames_of, numbers, sound_of, tones
 
-from pipeline.errors import ItemError, PipelineError, Status
-from pipeline.manifest import Row
+from pipeline.core.errors import ItemError, PipelineError, Status
+from pipeline.data.manifest import Row
 from pipeline.media import audio, probe
-from pipeline.media.decoding import Decoding
-from pipeline.segments import Decoded, decode_video
+from pipeline.media.options import Decoding
+from pipeline.media.segments import Decoded, decode_video
 
 
 def decode(path: Path, **changes) -> Decoded:

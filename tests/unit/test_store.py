@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from pipeline.errors import PipelineError, Status
-from pipeline.store import (
+from pipeline.core.errors import PipelineError, Status
+from pipeline.core.shards import (
     HEADER,
     Shard,
     ShardReader,

@@ -13,17 +13,17 @@ import pytest
 import torch
 from simulated import make_dataset, make_world
 
-from pipeline import training
-from pipeline.checkpoint import read_checkpoint, write_checkpoint
-from pipeline.dataset import Dataset
-from pipeline.errors import PipelineError
-from pipeline.metrics import score
-from pipeline.optimisation import build_optimiser, learning_rate
+from pipeline.core.errors import PipelineError
+from pipeline.evaluation.metrics import score
 from pipeline.parsers import registry
+from pipeline.parsers.checkpoint import read_checkpoint, write_checkpoint
+from pipeline.parsers.prediction import decide, parse_videos
 from pipeline.parsers.recipes import HanRecipe, Recipe
 from pipeline.parsers.registry import build_parser, recipe_for
-from pipeline.prediction import decide, parse_videos
-from pipeline.training import STATE_FILE, Job, Trainer, write_curve, write_results
+from pipeline.training import trainer as training
+from pipeline.training.dataset import Dataset
+from pipeline.training.optimisation import build_optimiser, learning_rate
+from pipeline.training.trainer import STATE_FILE, Job, Trainer, write_curve, write_results
 
 METHODS = ["han", "valorpp", "link"]
 TINY: Mapping[str, object] = {

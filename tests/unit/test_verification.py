@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from pipeline.cli import main
-from pipeline.errors import PipelineError, Status
-from pipeline.manifest import shard_of
-from pipeline.store import (
+from pipeline.core.errors import PipelineError, Status
+from pipeline.core.shards import (
     Shard,
     StatusRow,
     read_shard,
@@ -17,7 +16,8 @@ from pipeline.store import (
     write_shard,
     write_status,
 )
-from pipeline.verification import verify_features
+from pipeline.data.manifest import shard_of
+from pipeline.features.verify import verify_features
 
 T, D, SHARDS = 3, 8, 2
 NAMES = [f"video{n:06d}_0_3" for n in range(9)]

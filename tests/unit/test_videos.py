@@ -8,12 +8,12 @@ import pytest
 from clips import tone, write_clip
 from video_site import STATUSES, VideoSite, frames_in
 
-from pipeline.errors import PipelineError, Status
-from pipeline.videos import pace as pace_module
-from pipeline.videos.answers import PERMANENT, Answer, answer_of
-from pipeline.videos.ledger import LEDGER_NAME, Ledger, Record
-from pipeline.videos.pace import OUTAGE, Pace, Politeness
-from pipeline.videos.site import Site, checked, tools
+from pipeline.core.errors import PipelineError, Status
+from pipeline.data.download import pace as pace_module
+from pipeline.data.download.history import LEDGER_NAME, Ledger, Record
+from pipeline.data.download.pace import OUTAGE, Pace, Politeness
+from pipeline.data.download.responses import PERMANENT, Answer, answer_of
+from pipeline.data.download.site import Site, checked, tools
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NAME = "abcdefghijk_1_3"

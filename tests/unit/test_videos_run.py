@@ -17,12 +17,12 @@ import pytest
 from video_site import STATUSES, Folder, VideoSite, frames_in, names_of
 
 from pipeline.cli import main
-from pipeline.config import Download
-from pipeline.errors import Status
-from pipeline.manifest import plan
-from pipeline.videos import download
-from pipeline.videos.answers import PASSING, PERMANENT
-from pipeline.videos.download import LOCK_NAME
+from pipeline.config.models import Download
+from pipeline.core.errors import Status
+from pipeline.data.download import download
+from pipeline.data.download.responses import PASSING, PERMANENT
+from pipeline.data.download.run import LOCK_NAME
+from pipeline.data.manifest import plan
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import PipelineError
-from pipeline.vocabulary import read_vocabulary
+from pipeline.core.errors import PipelineError
+from pipeline.core.vocabulary import read_vocabulary
 
 # What follows "A photo of " (VALOR's spelling), what follows "This is a sound of ", and the
 # thresholds on the scale of CLIP's and CLAP's logits. Source: VALOR's code (NeurIPS 2023).

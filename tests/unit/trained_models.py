@@ -9,13 +9,13 @@ import torch
 from numpy.typing import NDArray
 from simulated import make_vocabulary
 
-from pipeline.annotations import EVENT_TABLES, SPLIT_TABLES, segments_to_events, write_events
-from pipeline.checkpoint import Checkpoint, write_checkpoint
-from pipeline.evaluation import evaluate_model
+from pipeline.data.annotations import EVENT_TABLES, SPLIT_TABLES, segments_to_events, write_events
+from pipeline.evaluation.evaluate import evaluate_model
+from pipeline.parsers.checkpoint import Checkpoint, write_checkpoint
 from pipeline.parsers.interface import Dimensions
+from pipeline.parsers.prediction import Probabilities, write_predictions
 from pipeline.parsers.registry import build_parser, recipe_for
-from pipeline.prediction import Probabilities, write_predictions
-from pipeline.training import write_curve
+from pipeline.training.trainer import write_curve
 
 SEGMENTS, CLASSES, VIDEOS = 10, 2, 6
 DIMENSIONS = Dimensions(6, 6, 0, 6, 6, SEGMENTS, CLASSES)

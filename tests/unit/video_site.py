@@ -13,8 +13,8 @@ import av
 from clips import number_in
 
 from pipeline.cli import main
-from pipeline.errors import Status
-from pipeline.videos.ledger import LEDGER_NAME, Ledger
+from pipeline.core.errors import Status
+from pipeline.data.download.history import LEDGER_NAME, Ledger
 
 # Moods that are an HTTP answer: code, reason as the site would word it, headers.
 REFUSALS: dict[str, tuple[int, str, dict[str, str]]] = {

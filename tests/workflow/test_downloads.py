@@ -13,7 +13,7 @@ import yaml
 from clips import write_clip
 from video_site import Folder, VideoSite, names_of
 
-from pipeline.annotations import SPLIT_TABLES
+from pipeline.data.annotations import SPLIT_TABLES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.workflow

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from clips import write_clip
 
-from pipeline.store import read_shard, shard_paths
+from pipeline.core.shards import read_shard, shard_paths
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.workflow

@@ -15,7 +15,7 @@ import av
 import pytest
 import yaml
 
-from pipeline.store import StatusRow, read_shard, read_status, shard_paths
+from pipeline.core.shards import StatusRow, read_shard, read_status, shard_paths
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.workflow

@@ -12,18 +12,18 @@ from snakemake.exceptions import WorkflowError
 BASE = Path(workflow.basedir)
 sys.path.insert(0, str(BASE))
 
-from pipeline.annotations import EVENT_TABLES, SCORED_SPLITS, SPLIT_TABLES
-from pipeline.config import parse_config
+from pipeline.data.annotations import EVENT_TABLES, SCORED_SPLITS, SPLIT_TABLES
+from pipeline.config.models import parse_config
 from pipeline.demo import CORPUS_VERSION
-from pipeline.encoders.spec import MOTION_DECODING, EncoderSpec
-from pipeline.errors import PipelineError
-from pipeline.locks import hold, note_submission
-from pipeline.manifest import Sources
-from pipeline.media.decoding import decoding_fingerprint
-from pipeline.parse.listing import folder_digest
-from pipeline.parse.setup import setup_of
+from pipeline.features.encoders.spec import MOTION_DECODING, EncoderSpec
+from pipeline.core.errors import PipelineError
+from pipeline.core.locks import hold, note_submission
+from pipeline.data.manifest import Sources
+from pipeline.media.options import decoding_fingerprint
+from pipeline.inference.input_files import folder_digest
+from pipeline.inference.settings import setup_of
 from pipeline.parsers.registry import PARSERS_VERSION, recipe_for
-from pipeline.pseudo_labels import LABELS_VERSION
+from pipeline.labels.pseudo_labels import LABELS_VERSION
 
 # Rules run `python -m pipeline`: with this Snakemake's own Python (where a rule's conda environment
 # is activated, that one comes first) and on this checkout, whatever the working directory.

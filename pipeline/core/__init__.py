@@ -1,0 +1,1 @@
+"""What every room needs: errors, files, shards, the vocabulary, progress, pages."""

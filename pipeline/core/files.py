@@ -1,0 +1,151 @@
+"""Files on disk: atomic writes, checksums, and names that must stay in their folder."""
+
+import csv
+import errno
+import hashlib
+import json
+import os
+import re
+import socket
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.errors import PipelineError
+
+# What a new file may be read by; some libraries create theirs for the owner alone.
+UMASK = os.umask(0)
+os.umask(UMASK)
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+RESOURCES = REPOSITORY / "workflow" / "resources"
+
+
+# Why nothing can be written, and what a person does about it.
+FULL, CLOSED = "free some space there", "make its folder writable, or choose another"
+FILE_ABOVE = "a file lies where its folder would, so choose another path"
+FOLDER = "name a file in this folder"
+UNWRITABLE = {
+    errno.ENOSPC: FULL,
+    errno.EDQUOT: FULL,
+    errno.EFBIG: FULL,
+    errno.EROFS: CLOSED,
+    errno.EACCES: CLOSED,
+    errno.EPERM: CLOSED,
+    errno.EEXIST: FILE_ABOVE,
+    errno.ENOTDIR: FILE_ABOVE,
+    errno.EISDIR: FOLDER,
+    errno.EBUSY: FOLDER,  # what `.` and `..` are
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` that replaces it when the block ends well.
+
+    Readers see the old file or the whole new one, never a half; a killed process leaves only a
+    ``.tmp`` file behind, which the next run overwrites or ignores.
+
+    Raises
+    ------
+    PipelineError
+        The disk is full, the folder cannot be written to, or the path cannot be a file's.
+    """
+    # Of this process alone: other machines that see the folder have processes of the same number.
+    temporary = path.parent / f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(0o666 & ~UMASK)
+        temporary.replace(path)
+    except Exception as error:
+        number = _error_number(error)
+        if number not in UNWRITABLE:
+            raise
+        raise PipelineError(
+            f"'{path}' cannot be written ({os.strerror(number)}); {UNWRITABLE[number]}, and run"
+            " again."
+        ) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _error_number(error: BaseException) -> int | None:
+    """Return the system's error that an exception comes from.
+
+    safetensors only says it in words; torch raises an error of its own over the system's.
+    """
+    if isinstance(number := getattr(error, "errno", None), int):
+        return number
+    if said := re.search(r"\(os error (\d+)\)", str(error)):
+        return int(said[1])
+    return _error_number(error.__context__) if error.__context__ else None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` as UTF-8, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented JSON, atomically; keys keep their order."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_tsv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a tab-separated table, atomically."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, as 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint(parts: object) -> str:
+    """Return 10 hex digits that change when any of ``parts`` (JSON values) changes."""
+    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:10]
+
+
+def existing_file(path: Path, what: str) -> Path:
+    """Return ``path`` when it is a file; else say what was looked for and where.
+
+    Raises
+    ------
+    PipelineError
+        No file is there.
+    """
+    if not path.is_file():
+        raise PipelineError(
+            f"{what} was looked for at '{path}', but no file is there; check the path."
+        )
+    return path
+
+
+def child_path(folder: Path, name: str) -> Path:
+    """Return ``folder/name`` for a name that must not leave its folder; see `check_file_name`."""
+    check_file_name(name)
+    return folder / name
+
+
+def check_file_name(name: str) -> None:
+    """See that a name cannot lead out of the folder that it is put into.
+
+    Raises
+    ------
+    PipelineError
+        The name is empty, has a slash, a backslash or a NUL, or is ``.`` or ``..``.
+    """
+    if not name or name in {".", ".."} or any(mark in name for mark in "/\\\0"):
+        raise PipelineError(f"the name {name!r} cannot be a file name; rename the video.")

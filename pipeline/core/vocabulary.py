@@ -1,0 +1,103 @@
+"""The classes: their names, captions and thresholds, in index order."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.core.errors import PipelineError
+from pipeline.core.files import RESOURCES, existing_file
+
+DEFAULT_PATH = RESOURCES / "vocabulary.yaml"
+
+# Axis order of every stacked modality tensor: index 0 is audio, 1 is visual.
+MODALITIES = ("audio", "visual")
+
+
+class EventClass(BaseModel):
+    """One class of events.
+
+    Thresholds are on the scale of the encoders' logits: ``exp(logit_scale) * cosine``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(pattern=r"^[^\s,]+$")]
+    visual_caption: str
+    audio_caption: str
+    visual_threshold: float
+    audio_threshold: float
+
+
+class _VocabularyFile(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    classes: Annotated[list[EventClass], Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The C classes of a dataset; class ``c`` of every array is ``classes[c]``."""
+
+    classes: tuple[EventClass, ...]
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Class names, as they stand in the annotation tables."""
+        return tuple(event_class.name for event_class in self.classes)
+
+    def captions(self, modality: str) -> tuple[str, ...]:
+        """Return the C captions of ``modality`` (``audio`` or ``visual``)."""
+        return tuple(getattr(event_class, f"{modality}_caption") for event_class in self.classes)
+
+    def thresholds(self, modality: str) -> tuple[float, ...]:
+        """Return the C logit thresholds of ``modality`` (``audio`` or ``visual``)."""
+        return tuple(getattr(event_class, f"{modality}_threshold") for event_class in self.classes)
+
+    def index(self, name: str) -> int:
+        """Return the index of a class name.
+
+        Raises
+        ------
+        PipelineError
+            The name is none of the C classes.
+        """
+        try:
+            return self.names.index(name)
+        except ValueError:
+            raise PipelineError(
+                f"'{name}' is not a class of this vocabulary; allowed are {', '.join(self.names)}."
+            ) from None
+
+
+def shown(class_name: str) -> str:
+    """Return a class name for people."""
+    return class_name.replace("_", " ")
+
+
+def read_vocabulary(path: Path = DEFAULT_PATH) -> Vocabulary:
+    """Read a vocabulary file (YAML, see workflow/resources/vocabulary.yaml).
+
+    Raises
+    ------
+    PipelineError
+        The file is missing, is not of this form, or names a class twice.
+    """
+    content = existing_file(path, "the vocabulary").read_bytes()
+    try:
+        classes = tuple(_VocabularyFile.model_validate(yaml.safe_load(content)).classes)
+    except (ValidationError, yaml.YAMLError) as error:
+        raise PipelineError(
+            f"the vocabulary '{path}' is not of the expected form: {error}"
+        ) from None
+    vocabulary = Vocabulary(classes)
+    if len(set(vocabulary.names)) != len(vocabulary):
+        raise PipelineError(
+            f"the vocabulary '{path}' names a class twice; each name may stand once."
+        )
+    return vocabulary

@@ -1,0 +1,1 @@
+"""What a dataset is: annotation tables, the manifest of its videos, and getting both."""

@@ -1,0 +1,267 @@
+"""What is odd about a folder of annotation tables: nothing is repaired, everything is listed once.
+
+LLP's own tables have a few hundred such rows; all published numbers rest on them, so they are
+reported and kept. Each kind of ``KINDS`` says what its rows are.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.errors import PipelineError
+from pipeline.core.files import sha256_of, write_tsv
+from pipeline.core.vocabulary import Vocabulary
+from pipeline.data.annotations import (
+    EVENT_TABLES,
+    FULL_TABLE,
+    SCORED_SPLITS,
+    SPLIT_TABLES,
+    Event,
+    events_to_segments,
+    read_events,
+    read_rows,
+    read_weak_labels,
+    weak_matrix,
+)
+
+logger = logging.getLogger(__name__)
+
+KINDS = {
+    "version": "which release of LLP a table is, by its SHA-256",
+    "missing_table": "a table that is not there",
+    "repeated_video": "a video that stands in several rows of a weak table",
+    "repeated_label": "a weak label that a row lists twice",
+    "fractional_time": "a video whose window starts or ends at a fraction of a second",
+    "two_splits": "a video that belongs to two splits",
+    "full_table_differs": "a video that the full table lacks, has alone, or labels otherwise",
+    "unknown_video": "a video with events that is neither in val nor in test",
+    "sets_nothing": "an event that covers no segment",
+    "fractional_event": "an event whose onset or offset is cut down to a whole second",
+    "repeated_event": "an event that is listed again",
+    "overlapping_events": "two events of one class that overlap; they merge",
+    "event_without_weak_label": "classes that occur in a video although its weak label lacks them",
+    "weak_label_without_event": "weak labels that occur in neither modality of their video",
+}
+
+# SHA-256 to release. AVVP_eval_audio.csv was corrected upstream on 2024-04-16 (three rows whose
+# filename was wrong); most published numbers rest on the earlier one (MD5 a8b6b747e59a4ea2...).
+LLP_RELEASES = {
+    "89f112ffc602279c87cc2b2040c4cd42eaf163a9d7e61cf4e74250a343d21e56": "LLP's",
+    "bbeb83e8af46a85075216b213d3464f92dd4ab71468c852ae454b82cc745c0a4": "LLP's",
+    "1811813b54c5f43c3be0a97bd0971cfb8a93818ca7b3ab96cdc7f4ac37ef37a6": "LLP's",
+    "3f7a2b040e3b67c15d08efef25002bf8c5b2320f11049eb99ae0eb2d62f8eb9b": "LLP's",
+    "e2274af694f3f27e38b840e0cd91a9d8d9ac85280f193e90828d26b22db69abe": "LLP's",
+    "d5435664668bec6e7eafb39059d2f424ed2682f6b55395262fc3cb691b7d0778": "LLP's, corrected in 2024",
+    "249122f65501d8d611c0027a48643798fe622bedee60f7e6224b5a8e3c02f886": (
+        "LLP's, from before the correction of 2024"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Oddity:
+    """One thing to know about the tables.
+
+    Attributes
+    ----------
+    kind
+        One of ``KINDS``.
+    table
+        Name of the table.
+    filename
+        The video's whole name; empty where a whole table is meant.
+    detail
+        What exactly, for people.
+    """
+
+    kind: str
+    table: str
+    filename: str
+    detail: str
+
+
+def check_tables(folder: Path, vocabulary: Vocabulary, segments: int = 10) -> list[Oddity]:
+    """List every oddity of a folder of annotation tables once, in the order of ``KINDS``.
+
+    Parameters
+    ----------
+    folder
+        Has the tables of ``SPLIT_TABLES`` and ``EVENT_TABLES``, perhaps ``FULL_TABLE``.
+    vocabulary
+        The classes.
+    segments
+        T, segments of a video (LLP: 10).
+
+    Raises
+    ------
+    PipelineError
+        There is no table at all, or one is malformed.
+    """
+    expected = [*SPLIT_TABLES.values(), *EVENT_TABLES.values()]
+    present = [table for table in [*expected, FULL_TABLE] if (folder / table).is_file()]
+    if not present:
+        raise PipelineError(f"'{folder}' has none of the tables {', '.join(expected)}.")
+    weak = {
+        split: read_weak_labels(folder / table, vocabulary)
+        for split, table in SPLIT_TABLES.items()
+        if table in present
+    }
+    events = {
+        modality: read_events(folder / table, vocabulary)
+        for modality, table in EVENT_TABLES.items()
+        if table in present
+    }
+    annotated = weak.get("val", {}) | weak.get("test", {})
+    found = [*_versions(folder, present)]
+    found += [
+        Oddity("missing_table", table, "", "the stages that need it stop")
+        for table in expected
+        if table not in present
+    ]
+    for split in weak:
+        found += _weak_rows(folder / SPLIT_TABLES[split])
+    found += _splits(weak)
+    if FULL_TABLE in present:
+        found += _full_table(read_weak_labels(folder / FULL_TABLE, vocabulary), weak)
+    for modality, rows in events.items():
+        table = EVENT_TABLES[modality]
+        found += _event_rows(table, rows, annotated, vocabulary.names, segments)
+        found += _event_pairs(table, rows, vocabulary.names, segments)
+    for split in [split for split in SCORED_SPLITS if split in weak]:
+        found += _labels_of_videos(split, weak[split], events, vocabulary.names, segments)
+    kinds = list(KINDS)
+    return sorted(found, key=lambda oddity: kinds.index(oddity.kind))
+
+
+def write_oddities(path: Path, oddities: Sequence[Oddity]) -> None:
+    """Write the report (tab-separated, a row an oddity) and log one line per kind."""
+    header = [column.name for column in fields(Oddity)]
+    write_tsv(path, header, (astuple(oddity) for oddity in oddities))
+    for oddity in oddities:
+        if oddity.kind == "version":
+            logger.info("%s: %s", oddity.table, oddity.detail)
+    counts = Counter(oddity.kind for oddity in oddities if oddity.kind != "version")
+    for kind, count in counts.items():
+        logger.warning("%s (%s): %d, listed in '%s'", kind, KINDS[kind], count, path)
+
+
+def _versions(folder: Path, tables: Iterable[str]) -> Iterator[Oddity]:
+    for table in tables:
+        digest = sha256_of(folder / table)
+        release = LLP_RELEASES.get(digest, "not a known release of LLP")
+        yield Oddity("version", table, "", f"{release}; SHA-256 {digest}")
+
+
+def _weak_rows(path: Path) -> Iterator[Oddity]:
+    seen: set[str] = set()
+    for line, (filename, joined) in read_rows(path, ("filename", "event_labels")):
+        if filename in seen:
+            yield Oddity("repeated_video", path.name, filename, f"again in line {line}")
+        seen.add(filename)
+        counts = Counter(name.strip() for name in joined.split(","))
+        for name in (name for name, count in counts.items() if count > 1):
+            yield Oddity("repeated_label", path.name, filename, name)
+        window = filename.rsplit("_", 2)[1:]
+        if any("." in second for second in window):
+            yield Oddity("fractional_time", path.name, filename, " to ".join(window))
+
+
+def _splits(weak: Mapping[str, Iterable[str]]) -> Iterator[Oddity]:
+    first: dict[str, str] = {}
+    for split, names in weak.items():
+        for name in names:
+            other = first.setdefault(name, split)
+            if other != split:
+                yield Oddity("two_splits", SPLIT_TABLES[split], name, f"also in {other}")
+
+
+def _full_table(
+    full: Mapping[str, Sequence[int]], weak: Mapping[str, Mapping[str, Sequence[int]]]
+) -> Iterator[Oddity]:
+    labels = {name: indices for videos in weak.values() for name, indices in videos.items()}
+    for name in sorted(full.keys() | labels.keys()):
+        if name not in full:
+            detail = "in a split, not here"
+        elif name not in labels:
+            detail = "here, in no split"
+        elif set(full[name]) != set(labels[name]):
+            detail = "labels differ from the split's"
+        else:
+            continue
+        yield Oddity("full_table_differs", FULL_TABLE, name, detail)
+
+
+def _event_rows(
+    table: str,
+    events: Sequence[Event],
+    annotated: Mapping[str, object],
+    class_names: Sequence[str],
+    segments: int,
+) -> Iterator[Oddity]:
+    for name in dict.fromkeys(event.filename for event in events):
+        if name not in annotated:
+            yield Oddity("unknown_video", table, name, "its events are ignored")
+    for event in events:
+        detail = _words(event, class_names)
+        if _is_empty(event, segments):
+            yield Oddity("sets_nothing", table, event.filename, detail)
+        if event.onset % 1 or event.offset % 1:
+            yield Oddity("fractional_event", table, event.filename, detail)
+    for event, count in Counter(events).items():
+        if count > 1:
+            detail = f"{_words(event, class_names)}, {count} times"
+            yield Oddity("repeated_event", table, event.filename, detail)
+
+
+def _event_pairs(
+    table: str, events: Iterable[Event], class_names: Sequence[str], segments: int
+) -> Iterator[Oddity]:
+    furthest: dict[tuple[str, int], Event] = {}
+    distinct = {event for event in events if not _is_empty(event, segments)}
+    for event in sorted(distinct, key=astuple):
+        key = event.filename, event.class_index
+        before = furthest.get(key)
+        if before is not None and before.offset > event.onset:
+            detail = f"{_words(before, class_names)} and {_words(event, class_names)}"
+            yield Oddity("overlapping_events", table, event.filename, detail)
+        if before is None or before.offset < event.offset:
+            furthest[key] = event
+
+
+def _labels_of_videos(
+    split: str,
+    weak: Mapping[str, Sequence[int]],
+    events: Mapping[str, Sequence[Event]],
+    class_names: Sequence[str],
+    segments: int,
+) -> Iterator[Oddity]:
+    names, class_count = list(weak), len(class_names)
+    labelled = weak_matrix(weak, names, class_count) > 0
+    occurring = {
+        modality: events_to_segments(rows, names, segments, class_count).any(axis=1)
+        for modality, rows in events.items()
+    }
+
+    def listed(kind: str, table: str, surplus: NDArray[np.bool_]) -> Iterator[Oddity]:
+        for row in np.flatnonzero(surplus.any(axis=1)):
+            classes = ",".join(class_names[index] for index in np.flatnonzero(surplus[row]))
+            yield Oddity(kind, table, names[row], classes)
+
+    for modality, occurs in occurring.items():
+        yield from listed("event_without_weak_label", EVENT_TABLES[modality], occurs & ~labelled)
+    if len(occurring) == len(EVENT_TABLES):
+        absent = labelled & ~np.logical_or(*occurring.values())
+        yield from listed("weak_label_without_event", SPLIT_TABLES[split], absent)
+
+
+def _is_empty(event: Event, segments: int) -> bool:
+    return not range(segments)[int(event.onset) : int(event.offset)]
+
+
+def _words(event: Event, class_names: Sequence[str]) -> str:
+    return f"{class_names[event.class_index]} {event.onset:g} to {event.offset:g}"

@@ -1,0 +1,244 @@
+"""LLP's annotation tables: weak labels and dense events, to arrays and back.
+
+The tables are tab-separated. A weak table has a row per video (``filename``, ``event_labels``
+joined by commas); an event table has a row per event (``filename``, ``onset``, ``offset``,
+``event_labels``). Predictions are written as event tables, so one reader serves both.
+Source: Tian et al., ECCV 2020 (LLP), and its published evaluator.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.errors import PipelineError
+from pipeline.core.files import existing_file, write_text
+from pipeline.core.vocabulary import Vocabulary
+
+SPLIT_TABLES = {"train": "AVVP_train.csv", "val": "AVVP_val_pd.csv", "test": "AVVP_test_pd.csv"}
+# The splits whose events are annotated, and so can be scored.
+SCORED_SPLITS = ("val", "test")
+EVENT_TABLES = {"audio": "AVVP_eval_audio.csv", "visual": "AVVP_eval_visual.csv"}
+FULL_TABLE = "AVVP_dataset_full.csv"
+
+EVENT_COLUMNS = ("filename", "onset", "offset", "event_labels")
+
+Labels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One row of an event table.
+
+    Attributes
+    ----------
+    filename
+        The video's whole name.
+    onset, offset
+        Start and end in seconds from the start of the video's window.
+    class_index
+        Index into the vocabulary.
+    """
+
+    filename: str
+    onset: float
+    offset: float
+    class_index: int
+
+
+@dataclass(frozen=True)
+class Runs:
+    """All maximal runs of consecutive positive segments of labels ``[N, T, C]``.
+
+    The runs are sorted by video, then class, then onset; every attribute has one value a run.
+
+    Attributes
+    ----------
+    video, class_index
+        Row and class of the run.
+    onset, offset
+        First segment of the run, and the first one after it.
+    """
+
+    video: NDArray[np.int64]
+    class_index: NDArray[np.int64]
+    onset: NDArray[np.int64]
+    offset: NDArray[np.int64]
+
+
+def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Yield the line number and the values of ``columns`` of every row of a table.
+
+    Empty lines are skipped and other columns ignored. There is no quoting: a stray quotation mark
+    is part of its value and cannot swallow the lines after it.
+
+    Raises
+    ------
+    PipelineError
+        The file is missing or not UTF-8 text, a column is missing, or a row is too short.
+    """
+    try:
+        lines = existing_file(path, "an annotation table").read_text("utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise PipelineError(f"'{path}' is not UTF-8 text ({error}); save it as UTF-8.") from None
+    header = [name.strip() for name in lines[0].split("\t")]
+    absent = [column for column in columns if column not in header]
+    if absent:
+        raise PipelineError(
+            f"'{path}' line 1 lacks the column '{absent[0]}'; its tab-separated header is "
+            f"{header} and must have {', '.join(columns)}."
+        )
+    places = [header.index(column) for column in columns]
+    for number, line in enumerate(lines[1:], start=2):
+        if not line.strip():
+            continue
+        values = [value.strip() for value in line.split("\t")]
+        if len(values) <= max(places):
+            raise PipelineError(
+                f"'{path}' line {number} has {len(values)} tab-separated values for the "
+                f"{len(header)} columns of its header; complete the row."
+            )
+        yield number, tuple(values[place] for place in places)
+
+
+def read_names(path: Path) -> list[str]:
+    """Return the video names of a table in its order, each once; only ``filename`` is needed."""
+    return list(dict.fromkeys(name for _, (name,) in read_rows(path, ("filename",))))
+
+
+def read_weak_labels(path: Path, vocabulary: Vocabulary) -> dict[str, tuple[int, ...]]:
+    """Read a weak table.
+
+    Returns
+    -------
+    dict
+        Video name to its class indices, both in table order. A label that is listed twice counts
+        once, rows of the same video are joined, and a video may have no label at all.
+
+    Raises
+    ------
+    PipelineError
+        The table is malformed or names a class that is not in the vocabulary.
+    """
+    labels: dict[str, tuple[int, ...]] = {}
+    for line, (filename, joined) in read_rows(path, ("filename", "event_labels")):
+        indices = [
+            class_at(path, line, name.strip(), vocabulary)
+            for name in joined.split(",")
+            if name.strip()
+        ]
+        labels[filename] = tuple(dict.fromkeys([*labels.get(filename, ()), *indices]))
+    return labels
+
+
+def weak_matrix(
+    labels: Mapping[str, Iterable[int]], names: Sequence[str], class_count: int
+) -> Labels:
+    """Return the weak labels of ``names`` as multi-hot ``[N, C]`` of 0 and 1.
+
+    Raises
+    ------
+    PipelineError
+        A name has no weak labels.
+    """
+    matrix = np.zeros((len(names), class_count), np.uint8)
+    for row, name in enumerate(names):
+        if name not in labels:
+            raise PipelineError(f"the video '{name}' stands in no weak table; add its row.")
+        matrix[row, list(labels[name])] = 1
+    return matrix
+
+
+def read_events(path: Path, vocabulary: Vocabulary) -> list[Event]:
+    """Read an event table, all rows in their order, nothing repaired.
+
+    Raises
+    ------
+    PipelineError
+        The table is malformed, a time is not a finite number, or a class is not in the vocabulary.
+    """
+    return [
+        Event(
+            filename,
+            _seconds_at(path, line, "onset", onset),
+            _seconds_at(path, line, "offset", offset),
+            class_at(path, line, name, vocabulary),
+        )
+        for line, (filename, onset, offset, name) in read_rows(path, EVENT_COLUMNS)
+    ]
+
+
+def events_to_segments(
+    events: Iterable[Event], names: Sequence[str], segments: int, class_count: int
+) -> Labels:
+    """Spread events over segments exactly as LLP's published evaluator does.
+
+    An event sets the slice ``[int(onset):int(offset)]`` of its class: a zero-length or reversed
+    interval sets nothing, overlapping and adjacent ones merge, one that ends after the last
+    segment is cut. Events of other videos than ``names`` are ignored.
+
+    Returns
+    -------
+    ndarray ``[N, T, C]`` of 0 and 1
+    """
+    row_of = {name: row for row, name in enumerate(names)}
+    labels = np.zeros((len(names), segments, class_count), np.uint8)
+    for event in events:
+        row = row_of.get(event.filename)
+        if row is not None:
+            labels[row, int(event.onset) : int(event.offset), event.class_index] = 1
+    return labels
+
+
+def runs(labels: NDArray[np.generic]) -> Runs:
+    """Find the maximal runs of positive segments of labels ``[N, T, C]``, class by class."""
+    by_class = labels.transpose(0, 2, 1) != 0
+    edges = np.diff(np.pad(by_class.astype(np.int8), ((0, 0), (0, 0), (1, 1))), axis=2)
+    video, class_index, onset = np.nonzero(edges == 1)
+    # Starts and ends alternate within a class, so the k-th start belongs to the k-th end.
+    offset = np.nonzero(edges == -1)[2]
+    return Runs(video, class_index, onset, offset)
+
+
+def segments_to_events(labels: NDArray[np.generic], names: Sequence[str]) -> list[Event]:
+    """Return the maximal runs of labels ``[N, T, C]`` as events, by video, class and onset."""
+    found = runs(labels)
+    columns = (found.video, found.onset, found.offset, found.class_index)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    return [
+        Event(names[row], onset, offset, class_index) for row, onset, offset, class_index in rows
+    ]
+
+
+def write_events(path: Path, events: Iterable[Event], vocabulary: Vocabulary) -> None:
+    """Write an event table, atomically."""
+    class_names = vocabulary.names
+    lines = ["\t".join(EVENT_COLUMNS)]
+    lines += [
+        f"{event.filename}\t{event.onset:g}\t{event.offset:g}\t{class_names[event.class_index]}"
+        for event in events
+    ]
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def class_at(path: Path, line: int, name: str, vocabulary: Vocabulary) -> int:
+    """Return the index of a class named in a table; an unknown one is an error with its place."""
+    try:
+        return vocabulary.index(name)
+    except PipelineError as error:
+        raise PipelineError(f"'{path}' line {line}: {error}") from None
+
+
+def _seconds_at(path: Path, line: int, column: str, value: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = math.nan
+    if not math.isfinite(seconds):
+        raise PipelineError(
+            f"'{path}' line {line} has the {column} '{value}'; it must be a number of seconds."
+        )
+    return seconds

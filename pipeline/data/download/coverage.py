@@ -1,0 +1,109 @@
+"""What is missing of a folder of videos, why, and how much of each split is there."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+from pipeline.core.errors import Status
+from pipeline.core.files import write_tsv
+from pipeline.data.download.history import LEDGER_NAME, Ledger
+from pipeline.data.manifest import Row
+
+NEVER_ASKED = "no file has this name or its id, and it was never asked for"
+GONE = "it was downloaded, but its file is there no more"
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A video of the tables that has no file.
+
+    Attributes
+    ----------
+    filename, split
+        Which one.
+    status, detail
+        Why: ``missing``, or what came of asking for it.
+    """
+
+    filename: str
+    split: str
+    status: Status
+    detail: str
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How much of a split is there.
+
+    Attributes
+    ----------
+    split
+        ``train``, ``val`` or ``test``.
+    videos, total
+        Videos with a file, and those of the split's table.
+    missing
+        Status to number of videos, the most frequent first.
+    """
+
+    split: str
+    videos: int
+    total: int
+    missing: dict[Status, int]
+
+    def __str__(self) -> str:
+        reasons = ", ".join(f"{status} {count}" for status, count in self.missing.items())
+        return f"{self.split:5} {self.videos}/{self.total} videos" + f"; {reasons}" * bool(reasons)
+
+
+def write_coverage(rows: Sequence[Row], videos: Path, out: Path) -> list[Coverage]:
+    """Write missing.tsv and coverage.tsv, and return each split's coverage.
+
+    Parameters
+    ----------
+    rows
+        The videos of the tables, as ``manifest.plan`` lists them.
+    videos
+        Their folder, with or without a status table of downloads.
+    out
+        Folder to write.
+    """
+    missing = list_missing(rows, Ledger(videos / LEDGER_NAME))
+    totals = Counter(row.split for row in rows)
+    lacking = Counter(video.split for video in missing)
+    coverage = [
+        Coverage(
+            split,
+            total - lacking[split],
+            total,
+            dict(Counter(row.status for row in missing if row.split == split).most_common()),
+        )
+        for split, total in totals.items()
+    ]
+    header = [column.name for column in fields(Missing)]
+    write_tsv(out / "missing.tsv", header, (astuple(video) for video in missing))
+    write_tsv(
+        out / "coverage.tsv",
+        ["split", "videos", "total"],
+        ((each.split, each.videos, each.total) for each in coverage),
+    )
+    return coverage
+
+
+def list_missing(rows: Sequence[Row], ledger: Ledger) -> list[Missing]:
+    """Return the videos without a file in table order, each with what is known of it."""
+    missing = []
+    for row in (row for row in rows if not row.path):
+        status, detail = why_missing(row.filename, ledger)
+        missing.append(Missing(row.filename, row.split, status, detail))
+    return missing
+
+
+def why_missing(filename: str, ledger: Ledger) -> tuple[Status, str]:
+    """Return what is known of a video without a file: ``missing``, or what its download met."""
+    record = ledger.records.get(filename)
+    if record is None:
+        return Status.MISSING, NEVER_ASKED
+    if record.status is Status.OK:
+        return Status.MISSING, GONE
+    return record.status, record.detail

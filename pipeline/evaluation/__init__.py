@@ -1,0 +1,1 @@
+"""How well predicted events agree with annotated ones: the published metrics."""

@@ -1,0 +1,263 @@
+"""An evaluation: how well predicted events agree with annotated ones, as one JSON value."""
+
+import logging
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.errors import PipelineError
+from pipeline.core.files import write_json
+from pipeline.core.shards import ShardReader
+from pipeline.core.vocabulary import Vocabulary
+from pipeline.data.annotations import (
+    EVENT_TABLES,
+    SCORED_SPLITS,
+    Event,
+    Labels,
+    events_to_segments,
+    read_events,
+    read_names,
+)
+from pipeline.evaluation.bootstrap import Floats
+from pipeline.evaluation.metrics import LEVELS, METRICS, score
+
+logger = logging.getLogger(__name__)
+
+Pair = tuple[Path, Path]
+
+
+def evaluate_arrays(
+    split: str,
+    names: Sequence[str],
+    truth: Iterable[NDArray[Any]],
+    predicted: Iterable[NDArray[Any]],
+    vocabulary: Vocabulary,
+) -> dict[str, Any]:
+    """Score predicted labels of a split.
+
+    Parameters
+    ----------
+    split
+        What the videos are called together.
+    names
+        The N videos.
+    truth, predicted : ``(audio, visual)``
+        Two arrays ``[N, T, C]``, or one stacked ``[2, N, T, C]``; positive where not 0.
+    vocabulary
+        The C classes.
+
+    Returns
+    -------
+    dict
+        ``split``; ``videos``: N; ``metrics``: level to metric to percent, unrounded;
+        ``intervals``: the same with ``[low, high]``, 95% bootstrap over videos; ``per_class``:
+        level to modality to class to F1 in percent, None for a class that does not occur.
+        Levels and metrics are those of ``pipeline.evaluation.metrics``.
+
+    Raises
+    ------
+    ValueError
+        The arrays' shapes differ from each other or from ``[N, T, C]``.
+    """
+    scores = score(*truth, *predicted)
+    per_video = scores.per_video["segment"]["audio"]
+    if len(per_video) != len(names):
+        raise ValueError(f"the labels are of {len(per_video)} videos, the names {len(names)}")
+    return {
+        "split": split,
+        "videos": len(names),
+        "metrics": scores.metrics(),
+        "intervals": scores.intervals(),
+        "per_class": {
+            level: {modality: _by_name(f1, vocabulary) for modality, f1 in by_modality.items()}
+            for level, by_modality in scores.per_class.items()
+        },
+    }
+
+
+def evaluate_tables(
+    videos: Path, truth: Pair, predicted: Pair, vocabulary: Vocabulary, segments: int = 10
+) -> dict[str, Any]:
+    """Score event tables against annotated ones, as LLP's published evaluator does.
+
+    Parameters
+    ----------
+    videos
+        Table whose ``filename`` column lists the videos to score; a video without any event
+        counts too. Its name without ``AVVP_`` and ending is the split's name.
+    truth, predicted : ``(audio, visual)``
+        Event tables. Annotated events of other videos are ignored, as published; predicted ones
+        also, with a warning.
+    vocabulary
+        The classes.
+    segments
+        T, segments of a video (LLP: 10).
+
+    Returns
+    -------
+    dict
+        See ``evaluate_arrays``.
+
+    Raises
+    ------
+    PipelineError
+        A table is missing or malformed, no video is listed, T is below 1, or there are predicted
+        events but none of a listed video.
+    """
+    names = read_names(videos)
+    if not names:
+        raise PipelineError(f"'{videos}' lists no video; give the table of a split.")
+    if segments < 1:
+        raise PipelineError(f"{segments} segments a video cannot be scored; give 1 or more.")
+    events = {path: read_events(path, vocabulary) for path in (*truth, *predicted)}
+    for path in predicted:
+        _warn_of_strangers(path, events[path], names, videos)
+    size = segments, len(vocabulary)
+    truth_labels, predicted_labels = (
+        [events_to_segments(events[path], names, *size) for path in pair]
+        for pair in (truth, predicted)
+    )
+    split = videos.stem.removeprefix("AVVP_")
+    return evaluate_arrays(split, names, truth_labels, predicted_labels, vocabulary)
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What a trained parser predicted for a split, beside what is annotated.
+
+    Attributes
+    ----------
+    names
+        The N videos that were parsed, those without any predicted event too.
+    truth, predicted : ``[2, N, T, C]``
+        Labels, audio before visual.
+    """
+
+    names: tuple[str, ...]
+    truth: Labels
+    predicted: Labels
+
+
+def read_parsed(folder: Path, split: str, annotations: Path, vocabulary: Vocabulary) -> Parsed:
+    """Read what a trained parser predicted for a split.
+
+    Parameters
+    ----------
+    folder
+        A model folder with ``predicted_{split}_{modality}.csv`` and
+        ``probabilities_{split}.safetensors``; the latter names the videos that were parsed.
+    split
+        ``val`` or ``test``.
+    annotations
+        Folder of the annotation tables.
+    vocabulary
+        The classes.
+
+    Raises
+    ------
+    PipelineError
+        A file is missing or malformed.
+    """
+    names, segments = parsed_videos(folder, split)
+    truth = [annotations / table for table in EVENT_TABLES.values()]
+    predicted = [folder / f"predicted_{split}_{modality}.csv" for modality in EVENT_TABLES]
+    return Parsed(
+        names,
+        read_labels(truth, names, segments, vocabulary),
+        read_labels(predicted, names, segments, vocabulary),
+    )
+
+
+def read_labels(
+    tables: Iterable[Path], names: Sequence[str], segments: int, vocabulary: Vocabulary
+) -> Labels:
+    """Read event tables as labels of N videos, one table a modality.
+
+    Returns
+    -------
+    ndarray ``[2, N, T, C]``
+        In the order of ``tables``.
+    """
+    size = segments, len(vocabulary)
+    return np.stack(
+        [events_to_segments(read_events(path, vocabulary), names, *size) for path in tables]
+    )
+
+
+def parsed_videos(folder: Path, split: str) -> tuple[tuple[str, ...], int]:
+    """Return the names of the videos of a split that a trained parser parsed, and T."""
+    with ShardReader(folder / f"probabilities_{split}.safetensors") as parsed:
+        return parsed.names, parsed.rows("audio", 0, 1).shape[1]
+
+
+def evaluate_model(folder: Path, annotations: Path, vocabulary: Vocabulary) -> dict[str, Any]:
+    """Score what a trained parser predicted for validation and test, and write metrics.json.
+
+    Parameters
+    ----------
+    folder, annotations, vocabulary
+        See ``read_parsed``.
+
+    Returns
+    -------
+    dict
+        Split to evaluation, see ``evaluate_arrays``.
+    """
+    evaluations = {}
+    for split in SCORED_SPLITS:
+        parsed = read_parsed(folder, split, annotations, vocabulary)
+        evaluations[split] = evaluate_arrays(
+            split, parsed.names, parsed.truth, parsed.predicted, vocabulary
+        )
+    write_json(folder / "metrics.json", evaluations)
+    return evaluations
+
+
+def summary(evaluation: dict[str, Any], total: int | None = None) -> str:
+    """Return an evaluation's scores as a small table of text, in percent with one decimal.
+
+    ``total`` is the number of videos in the split's table, where not all of it was scored.
+    """
+    videos = f"{evaluation['videos']}{'' if total is None else f' of {total}'} videos"
+    lines = [f"{evaluation['split']}, {videos}, F1 in percent"]
+    lines.append(" " * 8 + "".join(f"{metric:>14}" for metric in METRICS))
+    for level in LEVELS:
+        scores = evaluation["metrics"][level]
+        lines.append(f"{level:8}" + "".join(f"{scores[metric]:14.1f}" for metric in METRICS))
+    return "\n".join(lines)
+
+
+def _by_name(f1: Floats, vocabulary: Vocabulary) -> dict[str, float | None]:
+    """Return each class's F1 ``[C]`` in percent by name, None for one that does not occur."""
+    return {
+        name: None if math.isnan(value) else 100 * value
+        for name, value in zip(vocabulary.names, f1.tolist(), strict=True)
+    }
+
+
+def _warn_of_strangers(
+    path: Path, events: Sequence[Event], names: Sequence[str], videos: Path
+) -> None:
+    listed = set(names)
+    strangers = [event.filename for event in events if event.filename not in listed]
+    if not strangers:
+        return
+    if len(strangers) == len(events):
+        raise PipelineError(
+            f"none of the {len(events)} events of '{path}' is of a video that '{videos}' lists "
+            f"(the first is of '{strangers[0]}'); both must use the whole name ID_START_END."
+        )
+    logger.warning(
+        "%d of the %d events of '%s' are of videos that '%s' does not list, the first '%s'; "
+        "they are ignored",
+        len(strangers),
+        len(events),
+        path,
+        videos,
+        strangers[0],
+    )

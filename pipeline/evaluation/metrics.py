@@ -1,0 +1,240 @@
+"""The metrics of LLP: segment-level and event-level F1 of audio, visual and audio-visual events.
+
+Source: Tian et al., ECCV 2020, and the evaluator published with it, which all later methods use.
+Every score belongs to one video first, so intervals over videos come at no cost.
+
+Definitions, for one video and one of audio, visual and audio-visual (both at once): a class is
+active when it is predicted or annotated anywhere; the video scores the mean of
+``2 TP / (2 TP + FP + FN)`` over its active classes, and 1 when there is none. TP, FP and FN count
+segments at segment level. At event level they count maximal runs, where a predicted and an
+annotated run match when their intersection is at least half their union. ``event`` (Event@AV)
+adds the counts of audio and visual before dividing; ``type`` (Type@AV) is the mean of audio,
+visual and audio-visual. A score of a split is the mean over its videos, in percent.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.data.annotations import runs
+from pipeline.evaluation.bootstrap import (
+    BOOTSTRAP_DRAWS,
+    BOOTSTRAP_SEED,
+    CONFIDENCE,
+    Floats,
+    _resamples,
+    bootstrap_means,
+    percentile_interval,
+)
+
+LEVELS = ("segment", "event")
+METRICS = ("audio", "visual", "audio_visual", "type", "event")
+
+# Intersection over union from which two runs match, inclusive (published evaluator).
+MATCHING_IOU = 0.5
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What was found of what, per video and class.
+
+    Attributes
+    ----------
+    true_positives : ``[N, C]``
+        Segments or runs that are predicted and annotated.
+    positives : ``[N, C]``
+        Predicted plus annotated ones, which is ``2 TP + FP + FN``.
+    """
+
+    true_positives: NDArray[np.int64]
+    positives: NDArray[np.int64]
+
+    def __add__(self, other: Self) -> Self:
+        return type(self)(
+            self.true_positives + other.true_positives, self.positives + other.positives
+        )
+
+    def per_video(self) -> Floats:
+        """Return the score of each video in [0, 1]: mean F1 over active classes, 1 without any."""
+        active = self.positives > 0
+        f1 = 2 * self.true_positives / np.maximum(self.positives, 1)
+        score: Floats = np.where(
+            active.any(axis=1), f1.sum(axis=1) / np.maximum(active.sum(axis=1), 1), 1.0
+        )
+        return score
+
+    def per_class(self) -> Floats:
+        """Return each class's F1 in [0, 1] from the counts of all videos, NaN where none is active.
+
+        differs: the published evaluator has no score per class; pooled counts are used because a
+        class is in too few videos for a mean over videos.
+        """
+        positives = self.positives.sum(axis=0)
+        with np.errstate(invalid="ignore"):
+            f1: Floats = 2 * self.true_positives.sum(axis=0) / positives
+        return f1
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores of one split, in [0, 1].
+
+    Attributes
+    ----------
+    per_video
+        Level to metric to one score a video, ``[N]``.
+    per_class
+        Level to modality (``audio``, ``visual``) to one F1 a class, ``[C]``; NaN for a class that
+        is neither predicted nor annotated.
+    """
+
+    per_video: Mapping[str, Mapping[str, Floats]]
+    per_class: Mapping[str, Mapping[str, Floats]]
+
+    @property
+    def table(self) -> Floats:
+        """Every video's scores ``[M, N]``: all metrics at segment level, then at event level."""
+        return np.stack([self.per_video[level][metric] for level in LEVELS for metric in METRICS])
+
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """Return level to metric to the split's score in percent, unrounded."""
+        return {
+            level: {metric: 100 * float(scores.mean()) for metric, scores in by_metric.items()}
+            for level, by_metric in self.per_video.items()
+        }
+
+    def intervals(
+        self, draws: int = BOOTSTRAP_DRAWS, seed: int = BOOTSTRAP_SEED
+    ) -> dict[str, dict[str, list[float]]]:
+        """Return level to metric to the 95% percentile bootstrap interval over videos.
+
+        Parameters
+        ----------
+        draws
+            Number of resamples of N videos with replacement.
+        seed
+            Seed of the resamples; the same resamples serve all metrics.
+
+        Returns
+        -------
+        dict
+            ``[low, high]`` in percent.
+        """
+        ends = iter((100 * percentile_interval(bootstrap_means(self.table, draws, seed))).tolist())
+        return {level: {metric: next(ends) for metric in METRICS} for level in LEVELS}
+
+
+def class_intervals(
+    truth: NDArray[np.generic],
+    trainings: Sequence[NDArray[np.generic]],
+    draws: int = BOOTSTRAP_DRAWS,
+    seed: int = BOOTSTRAP_SEED,
+) -> Floats:
+    """Return the 95% bootstrap interval over videos of each class's segment-level F1.
+
+    Parameters
+    ----------
+    truth : ``[N, T, C]``
+        Annotated labels of one modality, positive where not 0.
+    trainings
+        Predicted ones of each training, alike; in every resample the F1 is their mean.
+    draws, seed
+        Number of resamples of N videos, and their seed.
+
+    Returns
+    -------
+    ndarray ``[C, 2]``
+        Low and high in [0, 1], over the resamples in which the class occurs; NaN where it never
+        does.
+    """
+    weights = _resamples(len(truth), draws, seed)
+    counts = [_count_segments(truth != 0, predicted != 0) for predicted in trainings]
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
+        warnings.filterwarnings("ignore", "(Mean of empty|All-NaN) slice", RuntimeWarning)
+        f1 = [2 * (weights @ each.true_positives) / (weights @ each.positives) for each in counts]
+        tail = (1 - CONFIDENCE) / 2
+        ends: Floats = np.nanquantile(np.nanmean(f1, axis=0), (tail, 1 - tail), axis=0).T
+    return ends
+
+
+def score(
+    truth_audio: NDArray[np.generic],
+    truth_visual: NDArray[np.generic],
+    predicted_audio: NDArray[np.generic],
+    predicted_visual: NDArray[np.generic],
+) -> Scores:
+    """Score the predicted labels of a split.
+
+    Parameters
+    ----------
+    truth_audio, truth_visual, predicted_audio, predicted_visual : ``[N, T, C]``
+        Labels, positive where not 0; N at least 1.
+
+    Raises
+    ------
+    ValueError
+        The shapes differ, are not three-dimensional, or there is no video.
+    """
+    labels = [truth_audio, truth_visual, predicted_audio, predicted_visual]
+    shapes = {array.shape for array in labels}
+    if len(shapes) != 1 or truth_audio.ndim != 3 or not len(truth_audio):
+        raise ValueError(f"labels must be alike, [N, T, C] with N > 0; got {sorted(shapes)}")
+    truth_a, truth_v, predicted_a, predicted_v = (array != 0 for array in labels)
+    per_video, per_class = {}, {}
+    for level, count in zip(LEVELS, (_count_segments, _count_events), strict=True):
+        audio = count(truth_a, predicted_a)
+        visual = count(truth_v, predicted_v)
+        both = count(truth_a & truth_v, predicted_a & predicted_v)
+        scores = [counts.per_video() for counts in (audio, visual, both)]
+        scores += [np.mean(scores, axis=0), (audio + visual).per_video()]
+        per_video[level] = dict(zip(METRICS, scores, strict=True))
+        per_class[level] = {"audio": audio.per_class(), "visual": visual.per_class()}
+    return Scores(per_video, per_class)
+
+
+def _count_segments(truth: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> Counts:
+    return Counts((truth & predicted).sum(axis=1), truth.sum(axis=1) + predicted.sum(axis=1))
+
+
+def _count_events(truth: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> Counts:
+    """Count the runs of labels ``[N, T, C]`` and the pairs of runs that match.
+
+    A run can match only one other: two disjoint maximal runs have a gap between them, so both
+    cannot share half of a union with the same run. Pairs are therefore TP, whichever side counts.
+    """
+    truth_cell, truth_length, truth_owner = _owned_segments(truth)
+    cell, length, owner = _owned_segments(predicted)
+    shared = (truth_owner >= 0) & (owner >= 0)
+    # A pair as one number: sorting numbers is several times quicker than sorting columns.
+    pairs, intersection = np.unique(
+        truth_owner[shared] * len(cell) + owner[shared], return_counts=True
+    )
+    truth_run, run = np.divmod(pairs, max(len(cell), 1))
+    union = truth_length[truth_run] + length[run] - intersection
+    matched = cell[run[intersection >= MATCHING_IOU * union]]
+
+    video_count, _, class_count = truth.shape
+
+    def per_cell(indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        counts = np.bincount(indices, minlength=video_count * class_count)
+        return counts.reshape(video_count, class_count)
+
+    return Counts(per_cell(matched), per_cell(truth_cell) + per_cell(cell))
+
+
+def _owned_segments(
+    labels: NDArray[np.bool_],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return each run's cell (video x C + class) and length, and each segment's run.
+
+    Segments are in the order video, class, time, as runs are; one without a run has -1.
+    """
+    found = runs(labels)
+    lengths = found.offset - found.onset
+    owner = np.full(labels.size, -1)
+    owner[np.flatnonzero(labels.transpose(0, 2, 1))] = np.repeat(np.arange(len(lengths)), lengths)
+    return found.video * labels.shape[2] + found.class_index, lengths, owner

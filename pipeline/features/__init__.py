@@ -1,0 +1,1 @@
+"""Frozen encoders over segments and captions, and the cached features they leave."""

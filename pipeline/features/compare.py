@@ -1,0 +1,118 @@
+"""Whether two folders hold the same features: cosines segment by segment."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.errors import PipelineError
+from pipeline.core.shards import read_array
+from pipeline.features.npy_layouts import ID_LENGTH, check_ids, read_npy_folder
+
+PERCENTILES = (0, 1, 5, 25, 50, 75, 100)
+EDGES = (-1.0, 0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999, 0.9999, 1.0)
+BAR = 40
+WORST = 10
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How alike two folders' features are.
+
+    Attributes
+    ----------
+    names
+        N videos that both have.
+    cosines
+        ``[N, T]``, each segment's with its counterpart.
+    only_first, only_second
+        How many videos one alone has.
+    """
+
+    names: tuple[str, ...]
+    cosines: NDArray[np.float64]
+    only_first: int
+    only_second: int
+
+    def text(self) -> str:
+        """Return mean, percentiles, histogram and the worst videos, for people."""
+        videos, segments = self.cosines.shape
+        lines = [
+            f"{videos} videos of {segments} segments in both, {self.only_first} in the first"
+            f" alone, {self.only_second} in the second alone",
+            f"cosine: mean {self.cosines.mean():.6f}",
+        ]
+        for share, value in zip(PERCENTILES, np.percentile(self.cosines, PERCENTILES), strict=True):
+            lines.append(f"  percentile {share:3d}: {value:.6f}")
+        return "\n".join([*lines, *self._histogram(), *self._worst()])
+
+    def _histogram(self) -> list[str]:
+        counts, _ = np.histogram(np.clip(self.cosines, -1, 1), EDGES)
+        longest = max(counts.max(), 1)
+        return [
+            f"  {low:7.4f} to {high:7.4f} {count:9d} {'#' * int(np.ceil(BAR * count / longest))}"
+            for low, high, count in zip(EDGES[:-1], EDGES[1:], counts.tolist(), strict=True)
+        ]
+
+    def _worst(self) -> list[str]:
+        means = self.cosines.mean(axis=1)
+        return ["the worst videos (mean, lowest segment):"] + [
+            f"  {means[row]:.6f} {self.cosines[row].min():.6f} {self.names[row]}"
+            for row in np.argsort(means, kind="stable")[:WORST]
+        ]
+
+
+def compare_features(first: Path, second: Path, array: str = "embedding") -> Agreement:
+    """Compare two feature folders, ours or of ``.npy`` files by YouTube id (VALOR's, HAN's).
+
+    Parameters
+    ----------
+    first, second
+        Folders of shards, or of ``.npy`` files such as ``CLIP/features`` or ``res152``, see
+        ``interop.read_npy_folder``; names are cut to the id where one of them is.
+    array
+        Which array of a shard: ``embedding``, or CLAP's ``map``.
+
+    Raises
+    ------
+    PipelineError
+        A folder cannot be read, they share no video, their shapes differ, or names that are cut to
+        the id would be the same.
+    """
+    by_id = any(_is_npy(folder) for folder in (first, second))
+    ours, theirs = (_read(folder, array, by_id) for folder in (first, second))
+    shared = sorted(ours.keys() & theirs.keys())
+    if not shared:
+        raise PipelineError(
+            f"'{first}' and '{second}' have no video in common ({len(ours)} and {len(theirs)});"
+            " check the paths."
+        )
+    a, b = (np.stack([features[name] for name in shared]) for features in (ours, theirs))
+    if a.shape != b.shape:
+        raise PipelineError(
+            f"'{first}' has {a.shape[1]} segments of {a.shape[2]} dimensions, '{second}'"
+            f" {b.shape[1]} of {b.shape[2]}; give two folders of one encoder, or --array map."
+        )
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    lengths = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
+    cosines = (a * b).sum(axis=-1) / np.maximum(lengths, 1e-12)
+    return Agreement(tuple(shared), cosines, len(ours) - len(shared), len(theirs) - len(shared))
+
+
+def _is_npy(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.glob("*.npy"))
+
+
+def _read(folder: Path, array: str, by_id: bool) -> dict[str, Array]:
+    if _is_npy(folder):
+        return read_npy_folder(folder)
+    shard = read_array(folder, array)
+    names = shard.names
+    if by_id:
+        check_ids(names)
+        names = tuple(name[:ID_LENGTH] for name in names)
+    return dict(zip(names, shard[array], strict=True))

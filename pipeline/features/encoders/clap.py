@@ -1,0 +1,273 @@
+"""CLAP: sound and captions to one space, by laion_clap or transformers."""
+
+import importlib
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.core.errors import PipelineError
+from pipeline.features.encoders.base import normalised
+from pipeline.features.encoders.mel import WINDOW_SECONDS, LogMel
+from pipeline.features.encoders.pooling import pool_seconds
+from pipeline.features.encoders.runner import Runner
+from pipeline.features.encoders.spec import EncoderSpec
+from pipeline.features.encoders.tokenizer import (
+    CaptionTokenizer,
+    read_tokenizer,
+    stand_in_tokenizer,
+)
+from pipeline.features.encoders.weights import build
+from pipeline.media import SAMPLE_RATE
+
+logger = logging.getLogger(__name__)
+
+# RoBERTa keeps positions 0 and 1 for padding.
+RESERVED_POSITIONS = 2
+
+
+@dataclass(frozen=True)
+class ClapModel:
+    """One library's CLAP with fusion (the 630k-fusion checkpoints).
+
+    Attributes
+    ----------
+    module
+        The model, in evaluation mode.
+    tower
+        Its part that hears sound.
+    map_sound
+        Log-mel ``[B, 1001, 64]`` to HTSAT's last feature map ``[B, D', 2, 32]``.
+    project_sound
+        The map's mean ``[B, D']`` to embeddings ``[B, D]``.
+    encode_tokens
+        Token ids and mask ``[B, L]`` to embeddings ``[B, D]``.
+    text_config
+        RoBERTa's configuration.
+    dimension, map_dimension
+        D and D'.
+    logit_scale
+        Factor on cosines, exponentiated (``logit_scale_a``).
+    """
+
+    module: torch.nn.Module
+    tower: torch.nn.Module
+    map_sound: Callable[[torch.Tensor], torch.Tensor]
+    project_sound: Callable[[torch.Tensor], torch.Tensor]
+    encode_tokens: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    text_config: Any
+    dimension: int
+    map_dimension: int
+    logit_scale: float
+
+
+class ClapEncoder:
+    """CLAP over each second, and its feature map over 10-second windows (see `Encoder`)."""
+
+    source = "audio"
+
+    def __init__(self, spec: EncoderSpec, runner: Runner, model: ClapModel) -> None:
+        self.spec = spec
+        self.dimensions = {"embedding": model.dimension, "map": model.map_dimension}
+        self.runner = runner
+        self._model = model
+        runner.place(model.module, model.tower)
+        self.logit_scale = model.logit_scale
+        self._mel = LogMel().to(runner.device)
+        self._tokenizer, self.notes = _tokenizer(spec, model.text_config)
+
+    def embed(self, segments: NDArray[np.int16]) -> dict[str, NDArray[np.float32]]:
+        """Embed sound.
+
+        Parameters
+        ----------
+        segments
+            ``[n, T * 48000]``, int16 (32767 is full scale), 48 kHz mono.
+
+        Returns
+        -------
+        ``embedding [n, T, D]``, L2-normalised: each second by itself, repeated to 10 s (VALOR's
+        pseudo-label input). ``map [n, T, D']``: HTSAT's map over 10-second windows, pooled to
+        seconds as VALOR++ does (see `pooling`).
+
+        Raises
+        ------
+        PipelineError
+            The sound is not a whole number of seconds.
+        """
+        videos, samples = segments.shape
+        count, rest = divmod(samples, SAMPLE_RATE)
+        if rest or not count:
+            raise PipelineError(
+                f"the segments' audio has {samples} samples a video; it must be whole seconds of"
+                f" {SAMPLE_RATE}."
+            )
+        audio = torch.from_numpy(segments)
+        seconds = audio.view(videos * count, SAMPLE_RATE)
+        embedding = self.runner.run(seconds, self._mel.seconds, self._embedding)
+        return {
+            "embedding": embedding.view(videos, count, -1).numpy(),
+            "map": self._window_maps(audio).numpy(),
+        }
+
+    def tokenize(self, captions: Sequence[str]) -> torch.Tensor:
+        """Return token ids, ``[C, L]``."""
+        return self._tokenizer(captions)[0]
+
+    def embed_captions(self, captions: Sequence[str]) -> NDArray[np.float32]:
+        """Return L2-normalised text embeddings ``[C, D]``."""
+
+        def encode(tokens: torch.Tensor) -> torch.Tensor:
+            ids, mask = tokens.unbind(dim=1)
+            return normalised(self._model.encode_tokens(ids, mask))
+
+        tokens = torch.stack(self._tokenizer(captions), dim=1)
+        return self.runner.run(tokens, lambda rows: rows, encode).numpy()
+
+    def _embedding(self, mel: torch.Tensor) -> torch.Tensor:
+        pooled = self._model.map_sound(mel).mean(dim=(2, 3))
+        return normalised(self._model.project_sound(pooled))
+
+    def _window_maps(self, audio: torch.Tensor) -> torch.Tensor:
+        """Return the pooled map ``[n, T, D']``, from windows of 10 s and what is left."""
+
+        def encode(mel: torch.Tensor) -> torch.Tensor:
+            return pool_seconds(self._model.map_sound(mel).float())
+
+        maps = []
+        for window in audio.split(WINDOW_SECONDS * SAMPLE_RATE, dim=1):
+            pooled = self.runner.run(window, self._mel.windows, encode)
+            maps.append(pooled[:, : window.shape[1] // SAMPLE_RATE])
+        return torch.cat(maps, dim=1)
+
+
+def load(spec: EncoderSpec, runner: Runner) -> ClapEncoder:
+    """Load CLAP as `pipeline.features.encoders.base.load_encoder` asks for it."""
+    return ClapEncoder(spec, runner, MODELS[spec.backend](spec))
+
+
+def _tokenizer(spec: EncoderSpec, config: Any) -> tuple[CaptionTokenizer, dict[str, str]]:
+    size, positions = config.vocab_size, config.max_position_embeddings - RESERVED_POSITIONS
+    if spec.random_seed is not None:
+        logger.warning("random weights: tokenizer stand-in, single bytes of %d entries", size)
+        return stand_in_tokenizer(size, positions), {"tokenizer": "stand-in of single bytes"}
+    return read_tokenizer(spec.tokenizer_folder, size, positions), {}
+
+
+def _transformers_model(spec: EncoderSpec) -> ClapModel:
+    import transformers
+
+    config = transformers.ClapConfig.from_pretrained(spec.model, local_files_only=True)
+    if not config.audio_config.enable_fusion:
+        raise PipelineError(
+            f"the CLAP in '{spec.model}' has no fusion and would need another spectrogram; use a"
+            " fusion model (audio_config.enable_fusion: true)."
+        )
+    model = build(spec, lambda: transformers.ClapModel(config))
+
+    def map_sound(mel: torch.Tensor) -> torch.Tensor:
+        longer = torch.zeros(len(mel), 1, dtype=torch.bool, device=mel.device)
+        output = model.audio_model(input_features=mel[:, None], is_longer=longer)
+        feature_map: torch.Tensor = output.last_hidden_state
+        return feature_map
+
+    def encode_tokens(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        output = model.get_text_features(input_ids=ids, attention_mask=mask)
+        embeddings: torch.Tensor = output.pooler_output
+        return embeddings
+
+    return ClapModel(
+        module=model,
+        tower=model.audio_model,
+        map_sound=map_sound,
+        project_sound=model.audio_projection,
+        encode_tokens=encode_tokens,
+        text_config=config.text_config,
+        dimension=config.projection_dim,
+        map_dimension=model.audio_model.audio_encoder.num_features,
+        logit_scale=float(model.logit_scale_a.exp()),
+    )
+
+
+def _laion_model(spec: EncoderSpec) -> ClapModel:
+    library = _import_laion_clap()
+    if spec.model not in library.list_models():
+        raise PipelineError(
+            f"laion_clap has no model '{spec.model}'; it has {', '.join(library.list_models())}."
+        )
+    roberta = _roberta_config()
+
+    def make() -> torch.nn.Module:
+        module: torch.nn.Module = library.create_model(
+            spec.model, "roberta", enable_fusion=True, fusion_type="aff_2d"
+        )[0]
+        return module
+
+    model: Any = build(spec, make)
+    captured: list[torch.Tensor] = []
+    model.audio_branch.tscam_conv.register_forward_pre_hook(
+        lambda _module, inputs: captured.append(inputs[0])
+    )
+
+    def map_sound(mel: torch.Tensor) -> torch.Tensor:
+        # One of the four stacked spectrograms is enough: the others count for longer clips only.
+        longer = torch.zeros(len(mel), 1, dtype=torch.bool)
+        model.encode_audio({"mel_fusion": mel[:, None], "longer": longer}, device=mel.device)
+        return captured.pop()
+
+    def encode_tokens(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        tokens = {"input_ids": ids, "attention_mask": mask}
+        embeddings: torch.Tensor = model.encode_text(tokens, device=ids.device)
+        return embeddings
+
+    return ClapModel(
+        module=model,
+        tower=model.audio_branch,
+        map_sound=map_sound,
+        project_sound=model.audio_projection,
+        encode_tokens=encode_tokens,
+        text_config=roberta,
+        dimension=model.joint_embed_shape,
+        map_dimension=model.audio_branch.num_features,
+        logit_scale=float(model.logit_scale_a.exp()),
+    )
+
+
+def _roberta_config() -> Any:
+    """Return the shape of roberta-base, the text tower of every laion_clap checkpoint."""
+    from transformers import RobertaConfig
+
+    return RobertaConfig(
+        vocab_size=50265, max_position_embeddings=514, type_vocab_size=1, layer_norm_eps=1e-5
+    )
+
+
+def _import_laion_clap() -> Any:
+    """Return laion_clap's factory, whose text tower is built from its shape, with no download.
+
+    laion_clap fetches roberta-base's weights only to overwrite them with the checkpoint's; here
+    they are what the checkpoint (all of it, strictly) or the seed makes them.
+    """
+    from transformers import RobertaModel
+
+    path = list(sys.path)
+    factory: ModuleType = importlib.import_module("laion_clap.clap_module.factory")
+    # Importing laion_clap leaves its own folder in sys.path, with names as broad as `training`.
+    sys.path[:] = path
+    model = importlib.import_module("laion_clap.clap_module.model")
+    model.RobertaModel = SimpleNamespace(  # type: ignore[attr-defined]
+        from_pretrained=lambda _name: RobertaModel(_roberta_config())
+    )
+    return factory
+
+
+MODELS: dict[str, Callable[[EncoderSpec], ClapModel]] = {
+    "laion_clap": _laion_model,
+    "transformers": _transformers_model,
+}

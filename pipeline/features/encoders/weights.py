@@ -1,0 +1,125 @@
+"""Weights from a file that is checked first, or from a seed; nothing is ever unpickled freely."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from pipeline.core.errors import PipelineError
+from pipeline.core.files import existing_file, sha256_of
+from pipeline.features.encoders.spec import EncoderSpec
+
+Module = TypeVar("Module", bound=torch.nn.Module)
+logger = logging.getLogger(__name__)
+
+# Numpy scalars in the training records that LAION's .pt checkpoints carry beside their weights.
+SAFE_GLOBALS = [
+    np.core.multiarray.scalar,  # type: ignore[attr-defined]
+    np.dtype,
+    np.dtypes.Float64DType,
+    np.dtypes.Int64DType,
+]
+
+# Counting buffers of text towers.
+CONSTANTS = ("position_ids", "token_type_ids")
+
+
+def build(spec: EncoderSpec, make: Callable[[], Module]) -> Module:
+    """Return ``make()`` with the weights of ``spec``, in fp32, evaluation mode, without gradients.
+
+    Raises
+    ------
+    PipelineError
+        The weights' file is missing, has another checksum, or does not fit the model.
+    """
+    seed = spec.random_seed
+    if seed is None:
+        with _quiet():
+            model = make()
+        load_into(model, read_weights(Path(spec.weights), spec.sha256), Path(spec.weights))
+    else:
+        logger.warning("%s has random weights (seed %d): features mean nothing", spec.encoder, seed)
+        with torch.random.fork_rng(devices=[]), _quiet():
+            torch.manual_seed(seed)
+            model = make()
+    return model.float().eval().requires_grad_(False)
+
+
+def read_weights(path: Path, sha256: str | None) -> dict[str, torch.Tensor]:
+    """Read tensors by name; ``.safetensors`` preferred, others with ``weights_only=True``.
+
+    A ``state_dict`` inside a training checkpoint is found, and the ``module.`` prefix of
+    data-parallel training is taken off.
+
+    Raises
+    ------
+    PipelineError
+        The file is missing, its checksum differs, or it is not a weights' file.
+    """
+    existing_file(path, "weights")
+    if sha256 is not None and (seen := sha256_of(path)) != sha256:
+        raise PipelineError(
+            f"the weights '{path}' have sha256 {seen}, but {sha256} is asked for;"
+            " fetch the file again or correct the checksum."
+        )
+    try:
+        if path.suffix == ".safetensors":
+            tensors: dict[str, torch.Tensor] = load_file(path)
+            return tensors
+        with torch.serialization.safe_globals(SAFE_GLOBALS):
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, RuntimeError, ValueError, EOFError, OSError) as error:
+        raise PipelineError(f"'{path}' is not a whole weights' file: {error}") from None
+    except Exception as error:  # pickle.UnpicklingError and whatever a hostile pickle provokes
+        raise PipelineError(
+            f"'{path}' holds more than weights, which is not loaded ({type(error).__name__});"
+            " convert it to .safetensors."
+        ) from None
+    state = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else {}
+    if not state or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
+        raise PipelineError(f"'{path}' holds no tensors by name; it is not a weights' file.")
+    return {name.removeprefix("module."): tensor for name, tensor in state.items()}
+
+
+def load_into(model: torch.nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
+    """Load weights into a model, each into its place and none left over.
+
+    The constants of RoBERTa that some versions of transformers store and some do not are left
+    as the model makes them.
+
+    Raises
+    ------
+    PipelineError
+        Names or shapes do not fit.
+    """
+    expected, kept = (
+        {name: tensor for name, tensor in tensors.items() if not name.endswith(CONSTANTS)}
+        for tensors in (model.state_dict(), state)
+    )
+    missing, extra = expected.keys() - kept.keys(), kept.keys() - expected.keys()
+    other = [name for name in kept.keys() & expected if kept[name].shape != expected[name].shape]
+    if missing or extra or other:
+        examples = ", ".join(sorted([*missing, *extra, *other])[:3])
+        raise PipelineError(
+            f"the weights '{path}' do not fit the model: {len(missing)} missing, {len(extra)}"
+            f" left over, {len(other)} of another shape (such as {examples}); check the model"
+            " and the weights."
+        )
+    model.load_state_dict(kept, strict=False)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep a library from warning that a model has no weights, right before it gets them."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,228 @@
+"""The features stage: one shard's segments through a frozen encoder, batch by batch."""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.errors import PipelineError, Status
+from pipeline.core.progress import track
+from pipeline.core.shards import (
+    Shard,
+    ShardReader,
+    StatusRow,
+    read_status,
+    write_shard,
+    write_status,
+)
+from pipeline.features.encoders.base import Encoder
+from pipeline.features.encoders.spec import FEATURES_VERSION, EncoderSpec
+
+logger = logging.getLogger(__name__)
+
+# Batches that wait in memory while one is encoded.
+READ_AHEAD = 2
+
+
+@dataclass
+class Timing:
+    """Where a shard's seconds went.
+
+    Attributes
+    ----------
+    read, waited, encode, write
+        Seconds spent reading, waiting for the reader, encoding and writing.
+    """
+
+    read: float = 0.0
+    waited: float = 0.0
+    encode: float = 0.0
+    write: float = 0.0
+
+    def line(self, videos: int) -> str:
+        """Return the shard's one log line."""
+        total = max(self.waited + self.encode + self.write, 1e-9)
+        share = self.waited / max(self.waited + self.encode, 1e-9)
+        return (
+            f"{videos} videos: read {self.read:.1f} s, encode {self.encode:.1f} s, write"
+            f" {self.write:.1f} s, {videos / total:.2f} videos/s, device waited {share:.1%}"
+        )
+
+
+@dataclass
+class Prefetcher:
+    """Reads a shard's batches in a thread, some ahead of who takes them.
+
+    Attributes
+    ----------
+    reader
+        The open segments shard.
+    key
+        Which array.
+    videos
+        Videos a batch.
+    stage
+        Puts a batch where the device can copy it from.
+    timing
+        Gets the seconds of reading and waiting.
+    """
+
+    reader: ShardReader
+    key: str
+    videos: int
+    stage: Callable[[NDArray[Any]], NDArray[Any]]
+    timing: Timing
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        starts = iter(range(0, len(self.reader.names), self.videos))
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            ahead = deque(thread.submit(self._read, start) for start in islice(starts, READ_AHEAD))
+            while ahead:
+                clock = time.monotonic()
+                batch = ahead.popleft().result()
+                self.timing.waited += time.monotonic() - clock
+                if (start := next(starts, None)) is not None:
+                    ahead.append(thread.submit(self._read, start))
+                yield batch
+
+    def _read(self, start: int) -> NDArray[Any]:
+        clock = time.monotonic()
+        stop = min(start + self.videos, len(self.reader.names))
+        batch = self.stage(self.reader.rows(self.key, start, stop))
+        self.timing.read += time.monotonic() - clock
+        return batch
+
+
+def encode_shard(
+    encoder: Encoder,
+    segments: Path,
+    status_in: Path,
+    out: Path,
+    status_out: Path,
+    fingerprint: str | None = None,
+) -> Timing:
+    """Encode one shard of segments and write its features and status table.
+
+    A video whose features are not finite is left out and says so in the status table.
+
+    Parameters
+    ----------
+    encoder
+        The frozen encoder.
+    segments, status_in
+        The segments shard and its status table.
+    out, status_out
+        The features shard and its table: arrays ``encoder.dimensions``, ``[N, T, D]``, in the
+        spec's storage.
+    fingerprint
+        What the caller believes the features' fingerprint to be; None for no opinion.
+
+    Raises
+    ------
+    PipelineError
+        The segments do not suit the encoder, or the fingerprint is another.
+    """
+    timing = Timing()
+    with ShardReader(segments) as reader:
+        meta = features_meta(encoder, reader.meta)
+        check_fingerprint(encoder.spec, meta["fingerprint"], fingerprint)
+        arrays = _encode(encoder, reader, timing)
+        finite = np.ones(len(reader.names), dtype=bool)
+        for array in arrays.values():
+            finite &= np.isfinite(array).all(axis=(1, 2))
+        kept = tuple(name for name, good in zip(reader.names, finite, strict=True) if good)
+        shard = Shard(kept, {key: array[finite] for key, array in arrays.items()}, meta)
+        lost = set(reader.names) - set(kept)
+    clock = time.monotonic()
+    write_shard(out, shard)
+    write_status(status_out, _status_rows(read_status(status_in), lost, encoder.spec.encoder))
+    timing.write = time.monotonic() - clock
+    logger.info("%s %s, %s", encoder.spec.encoder, segments.stem, timing.line(len(finite)))
+    return timing
+
+
+def features_meta(encoder: Encoder, segments_meta: dict[str, str]) -> dict[str, str]:
+    """Return how the features are made, as a shard's meta.
+
+    Raises
+    ------
+    PipelineError
+        The segments do not say how they were decoded.
+    """
+    if not {"segments", "fingerprint"} <= segments_meta.keys():
+        raise PipelineError("the segments shard has no fingerprint in its meta; decode it again.")
+    spec = encoder.spec
+    return {
+        **encoder.notes,
+        "encoder": spec.encoder,
+        "backend": spec.backend,
+        "model": Path(spec.model).name,
+        "weights": spec.weights_identity,
+        "precision": spec.precision,
+        "version": str(FEATURES_VERSION),
+        **spec.rounding,
+        "segments": segments_meta["segments"],
+        "decoding": segments_meta["fingerprint"],
+        "fingerprint": spec.fingerprint(segments_meta["fingerprint"]),
+    }
+
+
+def check_fingerprint(spec: EncoderSpec, computed: str, expected: str | None) -> None:
+    """See that the folder's fingerprint is that of what is about to be written.
+
+    Raises
+    ------
+    PipelineError
+        They differ.
+    """
+    if expected is not None and expected != computed:
+        raise PipelineError(
+            f"these {spec.encoder} features have fingerprint {computed}, but {expected} is asked"
+            " for; the encoder or the segments are others than the workflow planned with."
+        )
+
+
+def _encode(encoder: Encoder, reader: ShardReader, timing: Timing) -> dict[str, NDArray[Any]]:
+    segments = int(reader.meta["segments"])
+    if encoder.source not in reader.keys:
+        raise PipelineError(
+            f"'{reader.path}' has no '{encoder.source}', which {encoder.spec.encoder} needs; it has"
+            f" {', '.join(reader.keys)}."
+        )
+    total = len(reader.names)
+    arrays = {
+        key: np.empty((total, segments, size), dtype=encoder.spec.storage)
+        for key, size in encoder.dimensions.items()
+    }
+    runner = encoder.runner
+    if total and not runner.is_tuned:
+        runner.tune(encoder.embed, reader.rows(encoder.source, 0, 1), segments)
+    videos = max(1, runner.batch_size // segments)
+    batches = Prefetcher(reader, encoder.source, videos, runner.staged, timing)
+    done = 0
+    count = -(-total // videos)
+    for batch in track(batches, count, encoder.spec.encoder, unit="batches"):
+        clock = time.monotonic()
+        for key, rows in encoder.embed(batch).items():
+            arrays[key][done : done + len(batch)] = rows
+        done += len(batch)
+        timing.encode += time.monotonic() - clock
+    return arrays
+
+
+def _status_rows(rows: Sequence[StatusRow], lost: set[str], encoder: str) -> list[StatusRow]:
+    detail = f"{encoder} gave features that are not finite"
+    return [
+        replace(row, kept=False, status=Status.NOT_FINITE, detail=detail)
+        if row.filename in lost
+        else row
+        for row in rows
+    ]

@@ -1,0 +1,179 @@
+"""Folders of one ``.npy`` file a video."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.core.errors import PipelineError
+from pipeline.core.files import atomic_path, child_path
+from pipeline.core.progress import track
+from pipeline.features.encoders.pooling import pool_seconds
+
+Array = NDArray[Any]
+
+
+# From a file's rows to one a second.
+PerSecond = Callable[[Array], Array]
+
+
+ID_LENGTH = 11
+
+
+ENCODERS = {"audio": "CLAP", "visual": "CLIP"}
+
+
+TEXT_FILES = {"audio": "text_clap.npy", "visual": "text_clip.npy"}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """In which folders a layout has its features.
+
+    Attributes
+    ----------
+    audio, visual
+        Folders of ``.npy`` files.
+    motion
+        The same; of several the first that is there.
+    frames
+        Rows of a visual file for each segment; they are averaged, as HAN's network does after its
+        first layer, which is linear.
+    """
+
+    audio: str
+    visual: str
+    motion: tuple[str, ...]
+    frames: int = 1
+
+
+LAYOUTS = {
+    # Source: VALOR's README, where HAN's folders lie in feats/.
+    "valor": Layout("CLAP/features", "CLIP/features", ("st", "feats/r2plus1d_18")),
+    # Source: the default folders of HAN's code, and its pooling of 80 frames in eights.
+    "han": Layout("vggish", "res152", ("r2plus1d_18",), frames=8),
+}
+
+
+# Rows of a file of HAN's frames, eight for each second of LLP's videos.
+FRAME_ROWS = 80
+
+
+# Steps of CLAP's map: 2 frequency rows of 32 steps, index f·32 + t (VALOR's code).
+MAP_SHAPE = (2, 32)
+
+
+def read_npy_folder(folder: Path) -> dict[str, Array]:
+    """Read a folder of features, one ``.npy`` a video: id to ``[T, D]``.
+
+    CLAP's maps are pooled, and 80 rows averaged in eights.
+
+    Raises
+    ------
+    PipelineError
+        A file is no plain array of two axes, or not all have the same shape.
+    """
+    paths = sorted(folder.glob("*.npy"))
+    return dict(zip((path.stem for path in paths), _stacked(paths, _any_seconds), strict=True))
+
+
+def _files(folder: Path, names: Sequence[str]) -> list[Path]:
+    return [child_path(folder, f"{name[:ID_LENGTH]}.npy") for name in names]
+
+
+def _stacked(paths: Sequence[Path], per_second: PerSecond | None = None) -> Array:
+    """Read files of one shape with two axes, [N, T, D], each brought to seconds as it is read.
+
+    Of LLP, HAN's frames take 7.8 GB and their means 1 GB.
+    """
+    arrays = _alike(paths)
+    rows = map(per_second, arrays) if per_second else arrays
+    first = next(rows)
+    stacked = np.empty((len(paths), *first.shape), dtype=np.float32)
+    stacked[0] = first
+    for index, row in enumerate(rows, start=1):
+        stacked[index] = row
+    return stacked
+
+
+def _alike(paths: Sequence[Path]) -> Iterator[Array]:
+    """Yield each file's array; all have the first one's shape, of two axes."""
+    shape: tuple[int, ...] | None = None
+    for path in track(paths, len(paths), str(paths[0].parent)):
+        array = _load(path)
+        shape = shape or array.shape
+        if array.shape != shape or array.ndim != 2:
+            raise PipelineError(
+                f"'{path}' is {array.shape}, the first one {shape}; all files of a folder must be "
+                "alike, with two axes."
+            )
+        yield array
+
+
+def _load(path: Path) -> Array:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise PipelineError(
+            f"'{path}' is not a plain .npy array ({error}); write it again."
+        ) from None
+    return np.asarray(array, dtype=np.float32)
+
+
+def _pooled(steps: Array) -> Array:
+    """Return a video's CLAP features a second: a map of 64 steps is pooled, others pass."""
+    if len(steps) != MAP_SHAPE[0] * MAP_SHAPE[1]:
+        return steps
+    grid = torch.from_numpy(steps.T.reshape(1, -1, *MAP_SHAPE))
+    pooled: Array = pool_seconds(grid)[0].numpy()
+    return pooled
+
+
+def _averaged(rows: Array, frames: int) -> Array:
+    """Return a video's visual features a second, of several rows a second."""
+    if len(rows) % frames:
+        raise PipelineError(
+            f"visual features have {len(rows)} rows a video, which are not {frames} a second; check"
+            " the folder and --layout."
+        )
+    averaged: Array = rows.reshape(-1, frames, rows.shape[1]).mean(axis=1)
+    return averaged
+
+
+def _any_seconds(rows: Array) -> Array:
+    """Return features a second of whatever a layout has."""
+    frames = LAYOUTS["han"].frames if len(rows) == FRAME_ROWS else 1
+    return _averaged(_pooled(rows), frames)
+
+
+def check_ids(names: Sequence[str]) -> None:
+    """See that no two videos share an id.
+
+    Raises
+    ------
+    PipelineError
+        Two do.
+    """
+    counts = Counter(name[:ID_LENGTH] for name in names)
+    shared = [identity for identity, count in counts.items() if count > 1]
+    if shared:
+        raise PipelineError(
+            f"{len(shared)} ids stand for several videos, the first '{shared[0]}', and .npy files"
+            f" are named by the first {ID_LENGTH} characters alone; take folders in which an id"
+            " stands for one video."
+        )
+
+
+def _write_rows(folder: Path, names: Sequence[str], array: Array) -> None:
+    for name, row in track(zip(names, array, strict=True), len(names), str(folder)):
+        _write(child_path(folder, f"{name[:ID_LENGTH]}.npy"), row)
+
+
+def _write(path: Path, array: Array) -> None:
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.save(file, array.astype(np.float32), allow_pickle=False)

@@ -1,0 +1,103 @@
+"""A parsed video as an ELAN document (EAF 3.0, Max Planck Institute for Psycholinguistics)."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote
+from xml.etree import ElementTree
+
+from pipeline.data.annotations import runs
+from pipeline.inference.events import Parsed
+
+SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
+INSTANCE = "http://www.w3.org/2001/XMLSchema-instance"
+TIERS = ("heard", "seen")
+TIER_TYPE = "event"
+# What ELAN asks for; it looks at the file itself.
+MIME_TYPES = {
+    ".mp4": "video/mp4",
+    ".mpg": "video/mpeg",
+    ".mov": "video/quicktime",
+    ".wav": "audio/x-wav",
+}
+
+
+def elan_document(parsed: Parsed, path: Path, folder: Path) -> str:
+    """Return the document: a tier for every class that is heard, and for every one that is seen.
+
+    Annotations of one tier may not overlap, so classes cannot share one. The document is dated by
+    the video's file, so that the same video gives the same bytes.
+
+    Parameters
+    ----------
+    parsed
+        The video.
+    path
+        Its file.
+    folder
+        Where the document will lie.
+    """
+    attributes = {
+        "AUTHOR": "",
+        "DATE": datetime.fromtimestamp(int(path.stat().st_mtime), UTC).isoformat(),
+        "FORMAT": "3.0",
+        "VERSION": "3.0",
+        "xmlns:xsi": INSTANCE,
+        "xsi:noNamespaceSchemaLocation": SCHEMA,
+    }
+    root = ElementTree.Element("ANNOTATION_DOCUMENT", attributes)
+    _add_header(root, Path(os.path.abspath(path)), folder)
+    order = ElementTree.SubElement(root, "TIME_ORDER")
+    _add_tiers(root, order, parsed)
+    ElementTree.SubElement(
+        root,
+        "LINGUISTIC_TYPE",
+        LINGUISTIC_TYPE_ID=TIER_TYPE,
+        TIME_ALIGNABLE="true",
+        GRAPHIC_REFERENCES="false",
+    )
+    ElementTree.indent(root)
+    body = ElementTree.tostring(root, encoding="unicode")
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{body}\n'
+
+
+def _add_header(root: ElementTree.Element, path: Path, folder: Path) -> None:
+    """Add where the video lies: absolutely, and from the document's folder on."""
+    header = ElementTree.SubElement(root, "HEADER", MEDIA_FILE="", TIME_UNITS="milliseconds")
+    ElementTree.SubElement(
+        header,
+        "MEDIA_DESCRIPTOR",
+        MEDIA_URL=path.as_uri(),
+        # A name need not be UTF-8.
+        RELATIVE_MEDIA_URL=quote(os.fsencode(os.path.relpath(path, folder))),
+        MIME_TYPE=MIME_TYPES.get(path.suffix.lower(), "unknown"),
+    )
+
+
+def _add_tiers(root: ElementTree.Element, order: ElementTree.Element, parsed: Parsed) -> None:
+    """Add the tiers to the document and their times to its time order."""
+    found = runs(parsed.labels())
+    tiers: dict[tuple[int, int], ElementTree.Element] = {}
+    rows = (found.video, found.class_index, found.onset, found.offset)
+    for number, (track, index, *times) in enumerate(
+        zip(*(column.tolist() for column in rows), strict=True), start=1
+    ):
+        if (track, index) not in tiers:
+            name = f"{TIERS[track]}: {parsed.class_names[index]}"
+            tiers[track, index] = ElementTree.SubElement(
+                root, "TIER", TIER_ID=name, LINGUISTIC_TYPE_REF=TIER_TYPE
+            )
+        slots = [f"ts{2 * number - 1}", f"ts{2 * number}"]
+        for slot, seconds in zip(slots, times, strict=True):
+            milliseconds = str(1000 * seconds)
+            ElementTree.SubElement(order, "TIME_SLOT", TIME_SLOT_ID=slot, TIME_VALUE=milliseconds)
+        annotation = ElementTree.SubElement(tiers[track, index], "ANNOTATION")
+        aligned = ElementTree.SubElement(
+            annotation,
+            "ALIGNABLE_ANNOTATION",
+            ANNOTATION_ID=f"a{number}",
+            TIME_SLOT_REF1=slots[0],
+            TIME_SLOT_REF2=slots[1],
+        )
+        value = ElementTree.SubElement(aligned, "ANNOTATION_VALUE")
+        value.text = parsed.class_names[index]

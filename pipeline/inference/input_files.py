@@ -1,0 +1,76 @@
+"""Which files a person gives, and their names in tables and folders; no decoder is needed."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pipeline.core.errors import PipelineError
+from pipeline.core.files import fingerprint
+from pipeline.data.manifest import EXTENSIONS
+
+SOUND_EXTENSIONS = ("m4a", "mp3", "wav", "flac", "ogg", "opus", "aac", "weba", "wma")
+# What a run writes beside the videos' folders.
+PAGE_FILE = "index.html"
+STATUS_FILE = "status.tsv"
+# A folder's and, in tables, a video's name; file systems allow 255 bytes.
+NAME_BYTES = 120
+
+
+def list_files(given: Iterable[Path]) -> list[Path]:
+    """Return files as they are, and of folders the media files in them, sorted by name.
+
+    Raises
+    ------
+    PipelineError
+        A folder has none.
+    """
+    known = {f".{extension}" for extension in (*EXTENSIONS, *SOUND_EXTENSIONS)}
+    found: list[Path] = []
+    for path in given:
+        if not path.is_dir():
+            found.append(path)
+            continue
+        inside = [p for p in path.iterdir() if p.suffix.lower() in known and p.is_file()]
+        if not inside:
+            raise PipelineError(
+                f"the folder '{path}' has no media files; known are {', '.join(sorted(known))}."
+            )
+        found += sorted(inside)
+    return found
+
+
+def safe_names(paths: Sequence[Path]) -> list[str]:
+    """Return a name for each file: its stem with odd characters as ``_``, numbered if taken.
+
+    The run's own files are taken: of ``index.html.mp4`` the folder is ``index.html-2``.
+    """
+    taken = {PAGE_FILE, STATUS_FILE}
+    names = []
+    for path in paths:
+        stem = re.sub(r"[^\w.()+-]", "_", path.stem).lstrip(".") or "video"
+        stem = stem.encode(errors="replace")[:NAME_BYTES].decode(errors="ignore")
+        name, number = stem, 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{stem}-{number}"
+        taken.add(name.casefold())
+        names.append(name)
+    return names
+
+
+def printable(text: str) -> str:
+    """Return a file's name or path for people, in which bytes of no encoding and controls are �."""
+    hidden = {"Cc", "Cs"}
+    return "".join("�" if unicodedata.category(mark) in hidden else mark for mark in text)
+
+
+def folder_digest(folder: Path) -> str:
+    """Return what changes when a media file of a folder comes, goes or changes its size.
+
+    Raises
+    ------
+    PipelineError
+        The folder has none.
+    """
+    return fingerprint([[path.name, path.stat().st_size] for path in list_files([folder])])

@@ -1,0 +1,120 @@
+"""The parse page: one HTML file in which a video plays above what is heard and seen in it."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+from markupsafe import Markup
+
+from pipeline.core import html as pages
+from pipeline.core.errors import ItemError
+from pipeline.core.files import write_text
+from pipeline.core.vocabulary import shown
+from pipeline.inference.events import DECIMALS, Parsed
+from pipeline.inference.input_files import PAGE_FILE
+from pipeline.inference.playback import Playback
+from pipeline.inference.tables import CAPTIONS_FILE, ELAN_FILE, EVENTS_FILE, JSON_FILE, LABELS_FILE
+
+HERE = Path(__file__).parent
+# The report's own: both pages have the same type, colours of text and tables.
+BASE_STYLE = HERE.parent / "report" / "page.css"
+STYLE = HERE / "page.css"
+# The slider's range, wider where the threshold in use lies outside; a class that never reaches its
+# lower end is not in the page.
+LOWEST, HIGHEST = 0.05, 0.95
+
+FILES = {
+    EVENTS_FILE: "events, LLP's columns with modality and confidence",
+    "predicted_audio.csv": "heard events, LLP's table",
+    "predicted_visual.csv": "seen events, LLP's table",
+    JSON_FILE: "probabilities of every second, events, provenance",
+    CAPTIONS_FILE: "subtitles (WebVTT)",
+    LABELS_FILE: "label track (Audacity)",
+    ELAN_FILE: "annotation document (ELAN)",
+}
+
+
+def write_page(folder: Path, parsed: Parsed, playback: Playback | None) -> None:
+    """Write a video's page into its folder.
+
+    Parameters
+    ----------
+    folder
+        Where; files that the page names lie there too.
+    parsed
+        The video.
+    playback
+        What the page plays; None for nothing.
+    """
+    script, script_hash = pages.script_and_hash(HERE / "page.js")
+    embedded = playback is not None and playback.is_embedded
+    chosen = parsed.thresholds.chosen
+    context = {
+        "parsed": parsed,
+        "chosen": np.format_float_positional(chosen, min_digits=2),
+        "facts": _facts(parsed),
+        "files": FILES,
+        "events": parsed.events(),
+        "playback": playback,
+        "source": quote(playback.path.name) if playback and not embedded else "",
+        "content": _base64(playback.path) if playback and embedded else "",
+        "data": pages.as_json(page_data(parsed)),
+        "script": script,
+        "script_hash": script_hash,
+        "lowest": min(LOWEST, chosen),
+        "highest": max(HIGHEST, chosen),
+    }
+    write_text(folder / PAGE_FILE, _render("page.html.j2", context))
+
+
+def write_index(out: Path, parsed: Sequence[Parsed], failures: Mapping[str, ItemError]) -> None:
+    """Write the page that lists a run's videos, and those that could not be parsed."""
+    rows = [
+        {
+            "video": video,
+            "link": f"{quote(video.name)}/{PAGE_FILE}",
+            "heard": _named(video, 0),
+            "seen": _named(video, 1),
+        }
+        for video in parsed
+    ]
+    write_text(out / PAGE_FILE, _render("index.html.j2", {"rows": rows, "failures": failures}))
+
+
+def page_data(parsed: Parsed) -> dict[str, Any]:
+    """Return what the script draws: scores as whole numbers, ``[modality][class][second]``."""
+    scale = 10**DECIMALS
+    scores = np.rint(parsed.scores * scale).astype(np.int64)
+    lowest = min(LOWEST, parsed.thresholds.chosen)
+    reached = np.flatnonzero((scores / scale >= lowest).any(axis=(0, 1)))
+    return {
+        "seconds": parsed.length,
+        "scale": scale,
+        "threshold": parsed.thresholds.chosen,
+        "classes": [shown(parsed.class_names[index]) for index in reached],
+        "scores": scores[:, :, reached].transpose(0, 2, 1).tolist(),
+        "present": [parsed.has_sound, parsed.has_pictures],
+    }
+
+
+def _facts(parsed: Parsed) -> list[tuple[str, str]]:
+    return [("classes", ", ".join(map(shown, parsed.class_names))), *parsed.provenance.items()]
+
+
+def _named(video: Parsed, track: int) -> str:
+    """Return the classes of a track, the one with the most seconds first."""
+    seconds = video.labels()[track].sum(axis=0)
+    order = [index for index in np.argsort(-seconds, kind="stable") if seconds[index]]
+    return ", ".join(shown(video.class_names[index]) for index in order)
+
+
+def _base64(path: Path) -> Markup:
+    return Markup(base64.b64encode(path.read_bytes()).decode())
+
+
+def _render(template: str, context: Mapping[str, Any]) -> str:
+    style = pages.style(BASE_STYLE, STYLE)
+    return pages.render(HERE / template, {**context, "style": style}, shown=shown)

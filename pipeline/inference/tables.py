@@ -1,0 +1,126 @@
+"""A parsed video as files that other programs read: LLP's tables, JSON, WebVTT, Audacity."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.files import write_text
+from pipeline.core.vocabulary import MODALITIES, Vocabulary, shown
+from pipeline.data.annotations import EVENT_COLUMNS, segments_to_events, write_events
+from pipeline.inference.elan import elan_document
+from pipeline.inference.events import BOTH, DECIMALS, Event, Parsed
+
+EVENTS_FILE = "events.csv"
+JSON_FILE = "parsed.json"
+CAPTIONS_FILE = "events.vtt"
+LABELS_FILE = "audacity.txt"
+ELAN_FILE = "events.eaf"
+# Raised when a reader of the JSON would have to change.
+JSON_FORMAT = 1
+
+WORDS = {"audible": "heard", "visible": "seen", BOTH: "heard and seen"}
+
+
+def write_tables(folder: Path, parsed: Parsed, path: Path, vocabulary: Vocabulary) -> None:
+    """Write every table of a video into its folder.
+
+    ``predicted_audio.csv`` and ``predicted_visual.csv`` are LLP's event tables, as ``evaluate``
+    reads them; ``events.csv`` has LLP's columns and two more, a row an event.
+
+    Parameters
+    ----------
+    folder
+        Where.
+    parsed
+        The video.
+    path
+        Its file, which the ELAN document names.
+    vocabulary
+        The classes.
+    """
+    events = parsed.events()
+    labels = parsed.labels()
+    for index, modality in enumerate(MODALITIES):
+        found = segments_to_events(labels[index, None], [parsed.name])
+        write_events(folder / f"predicted_{modality}.csv", found, vocabulary)
+    write_text(folder / EVENTS_FILE, events_table(parsed.name, events))
+    write_text(folder / JSON_FILE, json_text(parsed, events))
+    write_text(folder / CAPTIONS_FILE, web_captions(events))
+    write_text(folder / LABELS_FILE, audacity_labels(events))
+    write_text(folder / ELAN_FILE, elan_document(parsed, path, folder))
+
+
+def events_table(name: str, events: Sequence[Event]) -> str:
+    """Return LLP's columns with ``modality`` and ``confidence`` after them."""
+    lines = ["\t".join([*EVENT_COLUMNS, "modality", "confidence"])]
+    lines += [
+        f"{name}\t{event.onset}\t{event.offset}\t{event.class_name}\t{event.modality}"
+        f"\t{event.confidence:.{DECIMALS}f}"
+        for event in events
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def json_text(parsed: Parsed, events: Sequence[Event]) -> str:
+    """Return everything that is known of a video as JSON: see docs/parse.md."""
+    value: dict[str, Any] = {
+        "format": JSON_FORMAT,
+        "name": parsed.name,
+        "file": parsed.title,
+        "seconds": parsed.length,
+        "has_sound": parsed.has_sound,
+        "has_pictures": parsed.has_pictures,
+        "notes": list(parsed.notes),
+        "thresholds": vars(parsed.thresholds),
+        "events": [
+            {
+                "class": event.class_name,
+                "modality": event.modality,
+                "onset": event.onset,
+                "offset": event.offset,
+                "confidence": round(event.confidence, DECIMALS),
+            }
+            for event in events
+        ],
+        "provenance": dict(parsed.provenance),
+        "classes": list(parsed.class_names),
+        "probabilities": _by_modality(parsed.probabilities),
+        "gates": _by_modality(parsed.gates),
+    }
+    lines = [
+        f"{json.dumps(key)}: {json.dumps(entry, ensure_ascii=False)}"
+        for key, entry in value.items()
+    ]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _by_modality(array: Any) -> dict[str, list[list[float]]]:
+    return {
+        modality: array[index].round(DECIMALS).tolist() for index, modality in enumerate(MODALITIES)
+    }
+
+
+def web_captions(events: Sequence[Event]) -> str:
+    """Return WebVTT, a cue an event; players show what is heard and seen as subtitles."""
+    cues = []
+    for event in events:
+        text = f"{shown(event.class_name)} ({WORDS[event.modality]})"
+        # The three characters that WebVTT's cue text escapes.
+        for mark, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
+            text = text.replace(mark, escaped)
+        cues.append(f"{_clock(event.onset)} --> {_clock(event.offset)}\n{text}\n")
+    return "\n".join(["WEBVTT\n", *cues])
+
+
+def _clock(seconds: int) -> str:
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.000"
+
+
+def audacity_labels(events: Sequence[Event]) -> str:
+    """Return Audacity's label track: onset, offset and text, separated by tabs."""
+    return "".join(
+        f"{event.onset:.6f}\t{event.offset:.6f}\t{shown(event.class_name)}"
+        f" ({WORDS[event.modality]}, {event.confidence:.2f})\n"
+        for event in events
+    )

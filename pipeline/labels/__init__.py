@@ -1,0 +1,1 @@
+"""Segment pseudo-labels from the similarity of segments and captions."""

@@ -1,0 +1,243 @@
+"""Segment pseudo-labels: what CLIP sees and CLAP hears in each second, by its likeness to captions.
+
+A segment's logit of a class is ``exp(logit_scale) * cosine(segment, caption)``; it gets the label
+when the logit is strictly above the class's threshold. Unmasked labels are that and nothing more;
+they are all a new video can have. Masked labels are besides restricted to the video's weak label;
+they are only fit as training targets and for measuring, since the weak label of a video to parse
+is unknown. Source: VALOR (Lai et al., NeurIPS 2023); unmasked labels: LINK (arXiv 2412.20872).
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.errors import PipelineError
+from pipeline.core.files import fingerprint, write_json
+from pipeline.core.shards import (
+    LABELS_FILE,
+    Shard,
+    write_shard,
+)
+from pipeline.core.vocabulary import MODALITIES, Vocabulary
+from pipeline.data.annotations import (
+    EVENT_TABLES,
+    SCORED_SPLITS,
+    SPLIT_TABLES,
+    Labels,
+    events_to_segments,
+    read_events,
+    read_weak_labels,
+    weak_matrix,
+)
+from pipeline.labels.quality import _quality
+from pipeline.labels.similarity import read_logits
+from pipeline.labels.thresholds import (
+    ThresholdKind,
+    Thresholds,
+    calibrated_thresholds,
+    fixed_thresholds,
+    write_thresholds,
+)
+
+logger = logging.getLogger(__name__)
+
+# Raised whenever the same features may get other labels.
+LABELS_VERSION = 3
+
+
+@dataclass(frozen=True)
+class Videos:
+    """The videos that have features of both encoders, and what is known of them.
+
+    Attributes
+    ----------
+    names
+        N names, sorted.
+    logits : ``[2, N, T, C]``
+        Audio, then visual.
+    weak : ``[N, C]``
+        Weak labels of each video's split.
+    rows
+        Split to the rows of its videos.
+    """
+
+    names: tuple[str, ...]
+    logits: NDArray[np.float32]
+    weak: Labels
+    rows: Mapping[str, NDArray[np.int64]]
+
+
+def gather_videos(
+    clip: Shard, clap: Shard, weak_labels: Mapping[str, Mapping[str, tuple[int, ...]]]
+) -> Videos:
+    """Join both encoders' logits with the weak labels.
+
+    Parameters
+    ----------
+    clip, clap
+        ``logits [N, T, C]`` of each encoder; videos that only one of them kept are left out.
+    weak_labels
+        Split to video name to class indices.
+
+    Raises
+    ------
+    PipelineError
+        No video is in both, they disagree on T, or a video is in no split.
+    """
+    names = tuple(sorted(set(clip.names) & set(clap.names)))
+    if not names:
+        raise PipelineError("no video has both CLIP and CLAP features; see their status tables.")
+    audio, visual = clap.select(names)["logits"], clip.select(names)["logits"]
+    if audio.shape != visual.shape:
+        raise PipelineError(
+            f"CLAP has {audio.shape[1]} segments a video and CLIP {visual.shape[1]}; "
+            "run both on the same segments."
+        )
+    splits = {name: split for split, labels in weak_labels.items() for name in labels}
+    known = {name: indices for labels in weak_labels.values() for name, indices in labels.items()}
+    weak = weak_matrix(known, names, audio.shape[2])
+    rows = {
+        split: np.array([row for row, name in enumerate(names) if splits[name] == split], np.int64)
+        for split in weak_labels
+    }
+    return Videos(names, np.stack([audio, visual]), weak, rows)
+
+
+def label(videos: Videos, thresholds: Thresholds) -> tuple[Labels, Labels]:
+    """Return unmasked and masked labels, each ``[2, N, T, C]`` of 0 and 1."""
+    unmasked = videos.logits > thresholds.unmasked[:, None, None]
+    masked = (videos.logits > thresholds.masked[:, None, None]) & (videos.weak[:, None] > 0)
+    return unmasked.astype(np.uint8), masked.astype(np.uint8)
+
+
+def soften(logits: NDArray[np.float32], thresholds: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return σ(logit - threshold), in [0, 1]: how sure a label is, where 0.5 is undecided.
+
+    Source: UWAV (Lai et al., CVPR 2025), with CLIP's and CLAP's logits in place of its own
+    temporal network's. A weak label still has to mask it.
+
+    Parameters
+    ----------
+    logits : ``[..., C]``
+        Of segments.
+    thresholds : ``[C]``
+        Of masked labels.
+    """
+    # As a tanh, which does not overflow where a logit is far below its threshold.
+    soft: NDArray[np.float32] = (0.5 + 0.5 * np.tanh((logits - thresholds) / 2)).astype(np.float32)
+    return soft
+
+
+def labels_fingerprint(
+    vocabulary: Vocabulary, thresholds: NDArray[np.float64], encoders: Mapping[str, str]
+) -> str:
+    """Return what names unmasked labels: a hash of all that they are made of.
+
+    They are the vocabulary's captions, the thresholds ``[2, C]``, and the fingerprints of the
+    features of ``clip`` and ``clap``. Hundredths of a threshold count: on another machine the same
+    features move a calibrated one by less.
+    """
+    return fingerprint(
+        {
+            "version": LABELS_VERSION,
+            "captions": [vocabulary.captions(modality) for modality in MODALITIES],
+            "thresholds": (np.round(thresholds, 2) + 0.0).tolist(),  # 0.0 for -0.0
+            "encoders": dict(encoders),
+        }
+    )
+
+
+def make_pseudo_labels(
+    clip: Path,
+    clap: Path,
+    annotations: Path,
+    vocabulary: Vocabulary,
+    kind: ThresholdKind,
+    out: Path,
+) -> None:
+    """Label every video that both encoders have features of; the ``pseudo-labels`` stage.
+
+    Writes ``labels.safetensors`` (``{modality}_logits`` and ``{modality}_soft`` float32, the
+    latter by the thresholds of masked labels but not masked; ``{modality}`` and
+    ``{modality}_masked`` uint8; all ``[N, T, C]``, videos sorted by name; ``fingerprint`` in its
+    meta, see ``labels_fingerprint``), ``thresholds.tsv`` and ``quality.json`` (split to
+    ``unmasked`` and ``masked`` to an evaluation; a split without videos is left out).
+
+    Parameters
+    ----------
+    clip, clap
+        Feature folders, see ``read_logits``.
+    annotations
+        Folder of LLP's tables.
+    vocabulary
+        The classes.
+    kind
+        ``fixed``: the vocabulary's thresholds; ``calibrated``: see ``calibrated_thresholds``.
+    out
+        Folder to write.
+
+    Raises
+    ------
+    PipelineError
+        An input is missing or does not fit the others.
+    """
+    shards = {
+        encoder: read_logits(encoder, folder, vocabulary)
+        for encoder, folder in (("clip", clip), ("clap", clap))
+    }
+    weak_labels = {
+        split: read_weak_labels(annotations / table, vocabulary)
+        for split, table in SPLIT_TABLES.items()
+    }
+    videos = gather_videos(shards["clip"], shards["clap"], weak_labels)
+    truth = {split: _truth(annotations, videos, split, vocabulary) for split in SCORED_SPLITS}
+    if kind == "calibrated":
+        val = videos.rows["val"]
+        thresholds = calibrated_thresholds(
+            videos.logits[:, val], truth["val"], videos.weak[val], vocabulary
+        )
+    else:
+        thresholds = fixed_thresholds(vocabulary)
+    unmasked, masked = label(videos, thresholds)
+
+    encoders = {key: shard.meta["fingerprint"] for key, shard in shards.items()}
+    meta = {"version": str(LABELS_VERSION), "thresholds": kind, **encoders}
+    meta["fingerprint"] = labels_fingerprint(vocabulary, thresholds.unmasked, encoders)
+    arrays = _label_arrays(videos, thresholds, unmasked, masked)
+    write_shard(out / LABELS_FILE, Shard(videos.names, arrays, meta))
+    write_thresholds(out / "thresholds.tsv", thresholds, vocabulary)
+    quality = {
+        split: _quality(split, videos, truth[split], unmasked, masked, vocabulary)
+        for split in SCORED_SPLITS
+        if len(videos.rows[split])
+    }
+    write_json(out / "quality.json", quality)
+
+
+def _label_arrays(
+    videos: Videos, thresholds: Thresholds, unmasked: Labels, masked: Labels
+) -> dict[str, NDArray[Any]]:
+    arrays: dict[str, NDArray[Any]] = {}
+    for index, modality in enumerate(MODALITIES):
+        arrays[f"{modality}_logits"] = videos.logits[index]
+        arrays[f"{modality}_soft"] = soften(videos.logits[index], thresholds.masked[index])
+        arrays[modality], arrays[f"{modality}_masked"] = unmasked[index], masked[index]
+    return arrays
+
+
+def _truth(annotations: Path, videos: Videos, split: str, vocabulary: Vocabulary) -> Labels:
+    names = [videos.names[row] for row in videos.rows[split]]
+    segments, class_count = videos.logits.shape[2:]
+    return np.stack(
+        [
+            events_to_segments(
+                read_events(annotations / table, vocabulary), names, segments, class_count
+            )
+            for table in EVENT_TABLES.values()
+        ]
+    )

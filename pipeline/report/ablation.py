@@ -1,0 +1,115 @@
+"""What each component of a method is worth: its variants side by side, trained alike."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.core.files import write_text
+from pipeline.data.annotations import SPLIT_TABLES, read_names
+from pipeline.parsers.checkpoint import read_checkpoint
+from pipeline.parsers.components import components
+from pipeline.parsers.recipes import Recipe
+from pipeline.report.comparable import SPLIT, other_seeds, read_comparable
+from pipeline.report.tables import (
+    METRIC_HEADER,
+    ResultRow,
+    aligned_markdown,
+    csv_table,
+    parser_row,
+    with_notes,
+    write_csv,
+)
+from pipeline.report.trained import TrainedParser
+
+HOW_SCORED = (
+    "F1 in percent on the test split: mean ± sample standard deviation over seeds. ✓: the "
+    "component is there; S-LOSS is L_label and L_avss. Every variant is trained and chosen alike."
+)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of the ablation.
+
+    Attributes
+    ----------
+    row
+        Its scores over seeds.
+    recipe
+        How it was built and trained.
+    parameters
+        Numbers that are trained.
+    """
+
+    row: ResultRow
+    recipe: Recipe
+    parameters: int
+
+    @property
+    def changes(self) -> str:
+        """What its recipe has other than the method's defaults, as ``option=value`` words."""
+        changed = self.recipe.model_dump(exclude_defaults=True)
+        return ", ".join(f"{option}={value}" for option, value in changed.items())
+
+
+def write_ablation(folders: Iterable[Path], annotations: Path, out: Path) -> str:
+    """Write ablation.md and ablation.csv; return the table as text.
+
+    Parameters
+    ----------
+    folders
+        Model folders ``{variant}/seed{S}``, evaluated; variants stand in this order, and one whose
+        seeds are not the first one's has a note.
+    annotations
+        Folder of the annotation tables.
+    out
+        Folder to write.
+
+    Raises
+    ------
+    PipelineError
+        A file is missing or malformed, or trainings cannot be compared, see ``read_comparable``.
+    """
+    total = len(read_names(annotations / SPLIT_TABLES[SPLIT]))
+    trained = list(read_comparable(folders, are_variants=True).values())
+    variants = [_variant(parsers, trained[0], total) for parsers in trained]
+    names = list(components(variants[0].recipe))
+    table = _table(names, variants)
+    changes = [f"- {variant.row.name}: {variant.changes or 'nothing'}" for variant in variants]
+    parts = ["# Ablation", HOW_SCORED, table]
+    parts += ["## What each variant changes of the method's defaults", "\n".join(changes)]
+    write_text(out / "ablation.md", "\n\n".join(parts) + "\n")
+    header, rows = csv_table(variant.row for variant in variants)
+    header += [*names, "parameters", "changes"]
+    for row, variant in zip(rows, variants, strict=True):
+        row += [int(there) for there in components(variant.recipe).values()]
+        row += [variant.parameters, variant.changes]
+    write_csv(out / "ablation.csv", ["variant", *header[1:]], rows)
+    return table
+
+
+def _variant(
+    parsers: Sequence[TrainedParser], first: Sequence[TrainedParser], total: int
+) -> Variant:
+    return Variant(
+        row=parser_row(parsers, SPLIT, total, other_seeds(parsers, first)),
+        recipe=parsers[0].recipe,
+        parameters=read_checkpoint(parsers[0].folder).build().parameter_count(),
+    )
+
+
+def _table(names: Sequence[str], variants: Sequence[Variant]) -> str:
+    header = ["Variant", *names, "Seeds", "Videos", "Parameters", *METRIC_HEADER]
+    body = [
+        [
+            variant.row.name,
+            *("✓" if there else "–" for there in components(variant.recipe).values()),
+            str(variant.row.seeds),
+            variant.row.coverage,
+            f"{variant.parameters / 1e6:.2f} M",
+            *map(str, variant.row.cells),
+        ]
+        for variant in variants
+    ]
+    table = aligned_markdown(header, body, text_columns=1)
+    return with_notes(table, [(variant.row.name, variant.row.note) for variant in variants])

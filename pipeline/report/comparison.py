@@ -1,0 +1,353 @@
+"""All trained parsers in one leaderboard, and how sure their differences to one method are.
+
+Every number is of the test split. A video's score is averaged over a method's seeds before videos
+are resampled, so an interval says what other videos would change, and the standard deviation over
+seeds what other trainings would.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.core.errors import PipelineError
+from pipeline.core.files import write_text
+from pipeline.core.shards import LABELS_FILE, ShardReader
+from pipeline.core.vocabulary import Vocabulary
+from pipeline.data.annotations import SPLIT_TABLES, read_names
+from pipeline.evaluation.bootstrap import (
+    BOOTSTRAP_DRAWS,
+    Floats,
+    bootstrap_means,
+    percentile_interval,
+)
+from pipeline.evaluation.evaluate import read_parsed
+from pipeline.evaluation.metrics import LEVELS, METRICS, score
+from pipeline.parsers.checkpoint import read_checkpoint
+from pipeline.report.artifacts import are_calibrated
+from pipeline.report.comparable import SPLIT, other_seeds, read_comparable
+from pipeline.report.tables import (
+    HOW_CALIBRATED,
+    HOW_DESCRIBED,
+    METRIC_HEADER,
+    PublishedRow,
+    ResultRow,
+    aligned_markdown,
+    csv_table,
+    parser_row,
+    published_markdown,
+    with_notes,
+    write_csv,
+)
+from pipeline.report.trained import TrainedParser
+
+# Columns of a score table ``[M, N]`` whose differences are tested.
+TESTED = tuple(
+    (column, level, metric)
+    for column, (level, metric) in enumerate(product(LEVELS, METRICS))
+    if metric in {"type", "event"}
+)
+# How far metrics.json, in percent, may be from the score of the tables beside it: rounding alone.
+TOLERANCE = 1e-6
+
+HOW_COMPARED = (
+    "F1 in percent on the test split, with LLP's published evaluator. All methods were scored on "
+    "the same videos and, as far as their checkpoints tell, trained on the same features and "
+    "labels; the trainings of a method differ in their seeds alone, and of each the epoch with the "
+    "best validation segment Type@AV is scored. Mean ± sample standard deviation over seeds. "
+    "Videos: scored / in the split's table. Parameters: those that are trained. Training: wall "
+    "time of one seed, mean."
+)
+HOW_RESAMPLED = (
+    f"95% percentile bootstrap over videos, {BOOTSTRAP_DRAWS} resamples, of each video's score "
+    "averaged over seeds."
+)
+HOW_TESTED = (
+    "Difference to {reference} in points: mean, 95% interval of a paired bootstrap (the same "
+    "resamples of videos for both), and the share of resamples in which the sign is another."
+)
+HOW_PUBLISHED = (
+    "Published: LLP's 1,200 test videos and the published evaluator; one number a work, as printed "
+    "in its source."
+)
+NOT_COMPARABLE = "Not comparable with the tables above, which are of other videos."
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One method on the test split.
+
+    Attributes
+    ----------
+    row
+        Its scores over seeds, as the result table shows them.
+    per_video : ``[M, N]``
+        All metrics of both levels in percent, averaged over seeds; videos sorted by name.
+    parameters
+        Numbers that are trained.
+    seconds
+        Wall time of one training, mean over seeds.
+    """
+
+    row: ResultRow
+    per_video: Floats
+    parameters: int
+    seconds: float
+
+    def intervals(self) -> list[list[float]]:
+        """Return ``[low, high]`` of every metric in percent, see ``HOW_RESAMPLED``."""
+        ends: list[list[float]] = percentile_interval(bootstrap_means(self.per_video)).tolist()
+        return ends
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far one method is from another in one metric.
+
+    Attributes
+    ----------
+    mean, low, high
+        Difference and its 95% interval, in points.
+    flips
+        Share of resamples in [0, 1] whose difference has not the sign of ``mean``; 1 where
+        ``mean`` is 0.
+    """
+
+    mean: float
+    low: float
+    high: float
+    flips: float
+
+    def __str__(self) -> str:
+        ends = f"[{self.low:+.1f}, {self.high:+.1f}]"
+        return f"{self.mean:+.1f} {ends} {100 * self.flips:.1f}%"
+
+
+def compare(
+    folders: Iterable[Path],
+    annotations: Path,
+    vocabulary: Vocabulary,
+    reference: str,
+    published: Sequence[PublishedRow],
+    is_llp: bool,
+    out: Path,
+    pseudo_labels: Path | None = None,
+) -> str:
+    """Write compare.md and compare.csv; return the leaderboard as text.
+
+    Parameters
+    ----------
+    folders, annotations, vocabulary, reference
+        See ``read_standings``.
+    published, is_llp
+        What other work reports, and whether the videos are LLP's, so that it stands in the same
+        table.
+    out
+        Folder to write.
+    pseudo_labels
+        Folder of the pseudo-labels, where it should be said how their thresholds were chosen.
+
+    Raises
+    ------
+    PipelineError
+        See ``read_standings``.
+    """
+    standings = read_standings(folders, annotations, vocabulary, reference)
+    differences = {
+        method: paired_differences(standing.per_video, standings[reference].per_video)
+        for method, standing in standings.items()
+        if method != reference
+    }
+    board = leaderboard(standings.values(), published if is_llp else ())
+    parts = ["# Comparison", *_how_made(pseudo_labels, is_llp), board]
+    parts += ["## Intervals", HOW_RESAMPLED, _interval_table(standings.values())]
+    if differences:
+        name = standings[reference].row.name
+        parts += [f"## Differences to {name}", HOW_TESTED.format(reference=name)]
+        parts.append(_difference_table(standings, differences))
+    if not is_llp:
+        parts += ["## Published results on LLP", NOT_COMPARABLE, HOW_PUBLISHED]
+        parts.append(published_markdown(published))
+    write_text(out / "compare.md", "\n\n".join(parts) + "\n")
+    _write_csv(out / "compare.csv", standings, differences)
+    return board
+
+
+def read_standings(
+    folders: Iterable[Path], annotations: Path, vocabulary: Vocabulary, reference: str
+) -> dict[str, Standing]:
+    """Read how every method did, best mean segment Type@AV first.
+
+    Parameters
+    ----------
+    folders
+        Model folders as ``train`` leaves them.
+    annotations, vocabulary
+        Folder of the annotation tables, and the classes.
+    reference
+        The method to which differences are tested.
+
+    Raises
+    ------
+    PipelineError
+        A file is missing or malformed, trainings cannot be compared (see ``read_comparable``), or
+        the reference is not among the methods.
+    """
+    parsers = read_comparable(folders)
+    if reference not in parsers:
+        raise PipelineError(
+            f"'{reference}' is to be compared with, but trained are {', '.join(parsers)}; "
+            "train it or name another in comparison.reference."
+        )
+    total = len(read_names(annotations / SPLIT_TABLES[SPLIT]))
+    standings = {
+        method: _standing(
+            of_method, other_seeds(of_method, parsers[reference]), total, annotations, vocabulary
+        )
+        for method, of_method in parsers.items()
+    }
+    ranked = sorted(standings, key=lambda method: -_segment_type(standings[method].row))
+    return {method: standings[method] for method in ranked}
+
+
+def paired_differences(scores: Floats, reference: Floats) -> list[Difference]:
+    """Compare two methods on the same videos, for every metric in ``TESTED``.
+
+    Parameters
+    ----------
+    scores, reference : ``[M, N]``
+        Each method's scores in percent.
+    """
+    gaps = (scores - reference)[[column for column, _, _ in TESTED]]
+    observed, resampled = gaps.mean(axis=1), bootstrap_means(gaps)
+    flips = (resampled * observed <= 0).mean(axis=0)
+    low, high = percentile_interval(resampled).T
+    columns = (values.tolist() for values in (observed, low, high, flips))
+    return [Difference(*values) for values in zip(*columns, strict=True)]
+
+
+def leaderboard(standings: Iterable[Standing], published: Iterable[PublishedRow] = ()) -> str:
+    """Return standings, with published results among them, as one table, best first."""
+    header = ["Method", "Inputs", "Protocol", "Source", "Seeds", "Videos", "Parameters", "Training"]
+    ranked: list[tuple[float, list[str], str]] = []
+    for standing in standings:
+        row = standing.row
+        described = [row.name, row.inputs, row.protocol, "this run", str(row.seeds), row.coverage]
+        described += [f"{standing.parameters / 1e6:.2f} M", f"{standing.seconds:.0f} s"]
+        ranked.append((_segment_type(row), [*described, *map(str, row.cells)], row.note))
+    for work in published:
+        described = [work.method, work.inputs or "–", work.protocol, work.source, *("–",) * 4]
+        place = work.segment[METRICS.index("type")]
+        ranked.append((place, [*described, *map(str, work.cells)], work.note))
+    ranked.sort(key=lambda placed: -placed[0])
+    body = [cells for _, cells, _ in ranked]
+    table = aligned_markdown([*header, *METRIC_HEADER], body, text_columns=4)
+    return with_notes(table, [(f"{cells[0]} ({cells[3]})", note) for _, cells, note in ranked])
+
+
+def _how_made(pseudo_labels: Path | None, is_llp: bool) -> list[str]:
+    """Return what stands above the leaderboard."""
+    parts = [HOW_COMPARED, HOW_DESCRIBED]
+    if pseudo_labels is not None:
+        with ShardReader(pseudo_labels / LABELS_FILE) as labels:
+            parts += [HOW_CALIBRATED] if are_calibrated(labels.meta) else []
+    return parts + ([HOW_PUBLISHED] if is_llp else [])
+
+
+def _standing(
+    parsers: Sequence[TrainedParser],
+    note: str,
+    total: int,
+    annotations: Path,
+    vocabulary: Vocabulary,
+) -> Standing:
+    scored = [_scored_again(parser, annotations, vocabulary) for parser in parsers]
+    seconds = [sum(epoch["seconds"] for epoch in parser.curve) for parser in parsers]
+    return Standing(
+        row=parser_row([parser for parser, _ in scored], SPLIT, total, note),
+        per_video=np.mean([table for _, table in scored], axis=0),
+        parameters=read_checkpoint(parsers[0].folder).build().parameter_count(),
+        seconds=float(np.mean(seconds)),
+    )
+
+
+def _scored_again(
+    parser: TrainedParser, annotations: Path, vocabulary: Vocabulary
+) -> tuple[TrainedParser, Floats]:
+    """Score a parser's test predictions: all numbers of a comparison come from here.
+
+    Returns
+    -------
+    tuple
+        The parser with these scores alone, and those of its videos ``[M, N]`` in percent, sorted
+        by name.
+
+    Raises
+    ------
+    PipelineError
+        Its metrics.json, from which report and ablation are made, says something else.
+    """
+    parsed = read_parsed(parser.folder, SPLIT, annotations, vocabulary)
+    scores = score(*parsed.truth, *parsed.predicted)
+    metrics, said = scores.metrics(), parser.evaluations[SPLIT]["metrics"]
+    for level, metric in product(LEVELS, METRICS):
+        if abs(metrics[level][metric] - said[level][metric]) > TOLERANCE:
+            raise PipelineError(
+                f"'{parser.folder / 'metrics.json'}' says {said[level][metric]:.4f} for {SPLIT} "
+                f"{level} {metric}, but the events beside it score {metrics[level][metric]:.4f} "
+                "on these annotations; evaluate again."
+            )
+    evaluations = {SPLIT: {"videos": len(parsed.names), "metrics": metrics}}
+    by_name = np.argsort(parsed.names)
+    return replace(parser, evaluations=evaluations), 100 * scores.table[:, by_name]
+
+
+def _segment_type(row: ResultRow) -> float:
+    return row.scores["segment"]["type"].mean
+
+
+def _interval_table(standings: Iterable[Standing]) -> str:
+    body = [
+        [
+            standing.row.name,
+            standing.row.coverage,
+            *(f"[{low:.1f}, {high:.1f}]" for low, high in standing.intervals()),
+        ]
+        for standing in standings
+    ]
+    return aligned_markdown(["Method", "Videos", *METRIC_HEADER], body, text_columns=1)
+
+
+def _difference_table(
+    standings: Mapping[str, Standing], differences: Mapping[str, Sequence[Difference]]
+) -> str:
+    header = ["Method", "Videos", *(METRIC_HEADER[column] for column, _, _ in TESTED)]
+    body = [
+        [standings[method].row.name, standings[method].row.coverage, *map(str, of_method)]
+        for method, of_method in differences.items()
+    ]
+    return aligned_markdown(header, body, text_columns=1)
+
+
+def _write_csv(
+    path: Path,
+    standings: Mapping[str, Standing],
+    differences: Mapping[str, Sequence[Difference]],
+) -> None:
+    """Write a row a method, unrounded; the reference's differences are empty."""
+    header, rows = csv_table(standing.row for standing in standings.values())
+    header += ["inputs", "protocol", "parameters", "training_seconds"]
+    for level, metric in product(LEVELS, METRICS):
+        header += [f"{level}_{metric}_low", f"{level}_{metric}_high"]
+    for _, level, metric in TESTED:
+        name = f"{level}_{metric}_difference"
+        header += [name, f"{name}_low", f"{name}_high", f"{name}_flips"]
+    for row, (method, standing) in zip(rows, standings.items(), strict=True):
+        row += [standing.row.inputs, standing.row.protocol]
+        row += [standing.parameters, standing.seconds]
+        row += [end for interval in standing.intervals() for end in interval]
+        tested = [value for gap in differences.get(method, ()) for value in astuple(gap)]
+        row += tested or [None] * (4 * len(TESTED))
+    write_csv(path, header, rows)

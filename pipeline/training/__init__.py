@@ -1,0 +1,1 @@
+"""Training parsers on cached features, and predicting with them."""

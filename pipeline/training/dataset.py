@@ -1,0 +1,248 @@
+"""Cached features, labels and annotations of a dataset, as tensors that fit in memory once.
+
+Weak labels are read for training videos only. Of validation and test videos the tables give
+nothing but names here, and of their pseudo-labels only the unmasked ones are read, so no weak
+label of theirs can reach a parser.
+"""
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.core.errors import PipelineError
+from pipeline.core.files import fingerprint
+from pipeline.core.vocabulary import MODALITIES, Vocabulary
+from pipeline.data.annotations import (
+    EVENT_TABLES,
+    SCORED_SPLITS,
+    SPLIT_TABLES,
+    Labels,
+    events_to_segments,
+    read_events,
+    read_names,
+    read_weak_labels,
+    weak_matrix,
+)
+from pipeline.parsers.interface import Dimensions, ParserInputs, ParserTargets, different_sizes
+from pipeline.parsers.losses import class_balance
+from pipeline.parsers.recipes import Recipe
+from pipeline.training.sources import Cache, Source
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingVideos:
+    """Videos to learn from: what a parser sees and what its losses see."""
+
+    names: tuple[str, ...]
+    inputs: ParserInputs
+    targets: ParserTargets
+
+
+@dataclass(frozen=True)
+class EvaluationVideos:
+    """Videos of a split to parse and score: inputs, and annotated segments [N, T, C]."""
+
+    split: str
+    names: tuple[str, ...]
+    inputs: ParserInputs
+    truth: tuple[Labels, Labels]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """All that training needs.
+
+    Attributes
+    ----------
+    train
+        Training videos.
+    evaluated
+        ``val`` and ``test``.
+    dimensions
+        Sizes of the features.
+    vocabulary
+        The classes.
+    fingerprints
+        What made the features, by encoder.
+    """
+
+    train: TrainingVideos
+    evaluated: Mapping[str, EvaluationVideos]
+    dimensions: Dimensions
+    vocabulary: Vocabulary
+    fingerprints: Mapping[str, str]
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of all the numbers that training sees, the choice of an epoch included."""
+        train, val = self.train, self.evaluated["val"]
+        content = [train.inputs.digest(), train.targets.digest(), val.inputs.digest()]
+        content += [hashlib.sha256(labels.tobytes()).hexdigest() for labels in val.truth]
+        return fingerprint(content)
+
+
+def read_dataset(
+    source: Source, annotations: Path, recipe: Recipe, vocabulary: Vocabulary
+) -> Dataset:
+    """Read all that training needs.
+
+    Parameters
+    ----------
+    source
+        Where the cached features and labels are.
+    annotations
+        Folder of the annotation tables.
+    recipe
+        Decides what is read.
+    vocabulary
+        The classes.
+
+    Raises
+    ------
+    PipelineError
+        Something is missing or of several sizes, or a split has no video left.
+    """
+    names = {split: split_names(annotations, split) for split in SPLIT_TABLES}
+    learnt = source.read(names["train"], recipe, vocabulary, for_training=True)
+    others = [name for split in SCORED_SPLITS for name in names[split]]
+    scored = source.read(others, recipe, vocabulary, for_training=False)
+    dimensions = learnt.dimensions(len(vocabulary))
+    ours, theirs = different_sizes(dimensions, scored.dimensions(len(vocabulary)))
+    if ours:
+        raise PipelineError(
+            f"training videos have features of {ours}, those of val and test of {theirs}; make them"
+            " in the same way."
+        )
+    return Dataset(
+        train=_training_videos(learnt, annotations, names["train"], recipe, vocabulary),
+        evaluated={
+            split: _evaluation_videos(scored, annotations, split, names[split], vocabulary)
+            for split in SCORED_SPLITS
+        },
+        dimensions=dimensions,
+        vocabulary=vocabulary,
+        fingerprints=learnt.fingerprints,
+    )
+
+
+def split_names(annotations: Path, split: str) -> list[str]:
+    """Return the names of a split's videos; its weak labels are not read.
+
+    Raises
+    ------
+    PipelineError
+        The split or its table is not there.
+    """
+    if split not in SPLIT_TABLES:
+        raise PipelineError(f"'{split}' is not a split; allowed are {', '.join(SPLIT_TABLES)}.")
+    return read_names(annotations / SPLIT_TABLES[split])
+
+
+def parser_inputs(
+    cache: Cache, split: str, names: Sequence[str], prior: Literal["", "_masked"] = ""
+) -> tuple[tuple[str, ...], ParserInputs]:
+    """Return which of a split's videos are cached, and what a parser sees of them.
+
+    Parameters
+    ----------
+    cache
+        What was read of them.
+    split, names
+        The split, and all its videos.
+    prior
+        Which labels are the prior: the unmasked ones, or, of training videos, the masked ones.
+
+    Raises
+    ------
+    PipelineError
+        None is cached.
+    """
+    rows = cache.rows(names)
+    if not len(rows):
+        raise PipelineError(
+            f"none of the {len(names)} {split} videos has features; "
+            "check that features and annotations are of the same dataset."
+        )
+    if len(rows) < len(names):
+        logger.warning(
+            "%s: %d of %d videos have no features or labels and are left out",
+            split,
+            len(names) - len(rows),
+            len(names),
+        )
+    return tuple(cache.names[row] for row in rows), _inputs(cache, rows, prior)
+
+
+def _evaluation_videos(
+    cache: Cache, annotations: Path, split: str, names: Sequence[str], vocabulary: Vocabulary
+) -> EvaluationVideos:
+    kept, inputs = parser_inputs(cache, split, names)
+    size = (cache.audio.shape[1], len(vocabulary))
+    audio, visual = (
+        events_to_segments(
+            read_events(annotations / EVENT_TABLES[modality], vocabulary), kept, *size
+        )
+        for modality in MODALITIES
+    )
+    return EvaluationVideos(split, kept, inputs, (audio, visual))
+
+
+def _training_videos(
+    cache: Cache,
+    annotations: Path,
+    names: Sequence[str],
+    recipe: Recipe,
+    vocabulary: Vocabulary,
+) -> TrainingVideos:
+    prior: Literal["", "_masked"] = "_masked" if recipe.masks_training_prior else ""
+    kept, inputs = parser_inputs(cache, "train", names, prior)
+    rows = cache.rows(kept)
+    weak = read_weak_labels(annotations / SPLIT_TABLES["train"], vocabulary)
+    matrix = torch.from_numpy(weak_matrix(weak, kept, len(vocabulary))).float()
+    pseudo = _pseudo_labels(cache, rows, matrix, recipe) if recipe.uses_pseudo_labels else {}
+    return TrainingVideos(kept, inputs, ParserTargets(matrix, **pseudo))
+
+
+def _pseudo_labels(
+    cache: Cache, rows: NDArray[np.int64], weak: Tensor, recipe: Recipe
+) -> dict[str, Tensor]:
+    """Return the pseudo-labels that losses see, and the weights of their classes."""
+    targets = {}
+    for modality in MODALITIES:
+        if recipe.uses_soft_labels:
+            labels = _tensor(cache.labels[f"{modality}_soft"], rows) * weak[:, None]
+        else:
+            labels = _tensor(cache.labels[f"{modality}_masked"], rows)
+        targets[f"pseudo_{modality}"] = labels
+        if recipe.balance:
+            targets[f"balance_{modality}"] = class_balance(labels, recipe.balance)
+    return targets
+
+
+def _inputs(cache: Cache, rows: NDArray[np.int64], prior: str) -> ParserInputs:
+    semantics: dict[str, Tensor] = {}
+    if cache.texts:
+        for modality in MODALITIES:
+            semantics[f"prior_{modality}"] = _tensor(cache.labels[modality + prior], rows)
+            semantics[f"text_{modality}"] = torch.from_numpy(cache.texts[modality]).float()
+    return ParserInputs(
+        audio=_tensor(cache.audio, rows),
+        visual=_tensor(cache.visual, rows),
+        motion=None if cache.motion is None else _tensor(cache.motion, rows),
+        **semantics,
+    )
+
+
+def _tensor(array: NDArray[Any], rows: NDArray[np.int64]) -> Tensor:
+    return torch.from_numpy(array[rows]).float()
