@@ -7,41 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 import yaml
 
 from pipeline.config.models import SCHEMA_PATH, Config
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MODULES = sorted((REPOSITORY / "pipeline").rglob("*.py"))
-
-# Rooms in the order in which they may import: a room may use those before it.
-LAYERS = [
-    {"errors", "files", "pages", "progress", "devices", "locks"},
-    {"store", "vocabulary", "fetch"},
-    {"annotations", "oddities", "metrics"},
-    {"manifest", "media"},
-    {"segments"},
-    {"videos"},
-    {"encoders"},
-    {"features", "prompts", "verification"},
-    {"evaluation"},
-    {"pseudo_labels"},
-    {"demo"},
-    {"parsers", "losses"},
-    {"config"},
-    {"cache", "checkpoint", "optimisation"},
-    {"dataset", "interop"},
-    {"agreement", "export"},
-    {"prediction"},
-    {"training"},
-    {"parse"},
-    {"seeds"},
-    {"report"},
-    {"comparison"},
-    {"ablation"},
-    {"cli"},
-]
 
 
 def run(*words: str) -> None:
@@ -71,38 +42,35 @@ def test_snakemake_lint() -> None:
     run("snakemake", "--lint")
 
 
-def imports_of(module: Path) -> set[str]:
+def test_rooms_import_in_one_direction() -> None:
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def constants_and_classes(module: Path) -> set[str]:
+    """Return the public classes and constants that a module defines."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(module.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+    for node in ast.parse(module.read_text()).body:
+        if isinstance(node, ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign):
+            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            names.add(node.target.id)
+    return {name for name in names if not name.startswith("_") and name[0].isupper()}
 
 
-def room_of(dotted: str) -> str | None:
-    parts = dotted.split(".")
-    return parts[1] if parts[0] == "pipeline" and len(parts) > 1 else None
-
-
-@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(REPOSITORY)))
-def test_module_keeps_its_place(module: Path) -> None:
-    imports = imports_of(module)
-    assert not any(name.split(".")[0] == "snakemake" for name in imports)
-    own = module.relative_to(REPOSITORY / "pipeline").with_suffix("").parts[0]
-    if own in {"__init__", "__main__"}:
-        return
-    ranks = {room: rank for rank, layer in enumerate(LAYERS) for room in layer}
-    assert own in ranks, f"give the room '{own}' its place in LAYERS"
-    used = {room for name in imports if (room := room_of(name)) in ranks}
-    above = {room for room in used - {own} if room and ranks[room] > ranks[own]}
-    assert not above, f"{own} imports {above}, which come after it"
-
-
-@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(REPOSITORY)))
-def test_module_is_short(module: Path) -> None:
-    assert len(module.read_text().splitlines()) <= 400
+def test_no_name_stands_for_two_things() -> None:
+    where: dict[str, list[str]] = {}
+    for module in MODULES:
+        for name in constants_and_classes(module):
+            where.setdefault(name, []).append(str(module.relative_to(REPOSITORY)))
+    assert {name: modules for name, modules in where.items() if len(modules) > 1} == {}
 
 
 def test_schema_has_not_drifted() -> None:

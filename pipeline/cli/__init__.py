@@ -46,7 +46,7 @@ STAGES: dict[str, str] = {
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
 
-def build_parser(stage: str | None) -> argparse.ArgumentParser:
+def argument_parser(stage: str | None) -> argparse.ArgumentParser:
     """Return the parser; only ``stage`` gets its arguments, the others their one-line help."""
     parser = argparse.ArgumentParser(
         prog="python -m pipeline",
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ.setdefault(variable, value)
     words = list(sys.argv[1:] if argv is None else argv)
     stage = next((word for word in words if word in STAGES), None)
-    arguments = build_parser(stage).parse_args(words)
+    arguments = argument_parser(stage).parse_args(words)
     configure_logging(arguments.debug)
     try:
         with claimed_gpus(getattr(arguments, "gpus", None)):

@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Check the tables and write the report."""
     from pipeline.core.vocabulary import read_vocabulary
-    from pipeline.data.annotation_checks import check_tables, write_oddities
+    from pipeline.data.annotation_checks import check_annotations, write_findings
 
     vocabulary = read_vocabulary(arguments.vocabulary)
-    oddities = check_tables(arguments.annotations, vocabulary, arguments.segments)
-    write_oddities(arguments.out, oddities)
+    oddities = check_annotations(arguments.annotations, vocabulary, arguments.segments)
+    write_findings(arguments.out, oddities)

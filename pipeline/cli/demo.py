@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Run the stage."""
     from pipeline.demo.corpus import make_corpus
-    from pipeline.demo.scripts import SPLITS
+    from pipeline.demo.scripts import DEMO_SPLITS
 
-    counts = {split: getattr(arguments, split) for split in SPLITS}
+    counts = {split: getattr(arguments, split) for split in DEMO_SPLITS}
     make_corpus(arguments.out, arguments.seed, counts, arguments.workers)

@@ -16,7 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the manifest."""
-    from pipeline.data.manifest import plan, write_manifest
+    from pipeline.data.manifest import list_videos, write_manifest
 
-    rows = plan(arguments.annotations, arguments.videos, arguments.shards, arguments.untrimmed)
+    rows = list_videos(
+        arguments.annotations, arguments.videos, arguments.shards, arguments.untrimmed
+    )
     write_manifest(arguments.out, rows)

@@ -11,7 +11,7 @@ from pipeline.core.files import REPOSITORY
 from pipeline.core.vocabulary import DEFAULT_PATH, read_vocabulary
 
 if TYPE_CHECKING:
-    from pipeline.inference.settings import Setup
+    from pipeline.inference.settings import InferenceSettings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,30 +58,32 @@ def run(arguments: argparse.Namespace) -> None:
     from pipeline.cli.sources import limit_threads
     from pipeline.core.devices import choose_device
     from pipeline.inference.predictors import (
-        Reader,
-        TrainedReader,
-        ZeroShotReader,
-        check_setup,
+        Predictor,
+        TrainedPredictor,
+        ZeroShotPredictor,
+        check_settings,
         load_encoders,
     )
-    from pipeline.inference.stage import Options, parse_files
+    from pipeline.inference.stage import RunOptions, parse_files
 
     limit_threads(arguments)
     if arguments.threshold is not None and not 0 < arguments.threshold < 1:
         raise PipelineError(f"threshold is {arguments.threshold:g}; allowed is 0 to 1, neither.")
     setup = _setup(arguments)
     if arguments.checkpoint:
-        check_setup(arguments.checkpoint, setup)
+        check_settings(arguments.checkpoint, setup)
     encoders = load_encoders(setup, arguments.device)
-    reader: Reader
+    reader: Predictor
     if arguments.checkpoint:
         device = choose_device(arguments.device)
-        reader = TrainedReader(arguments.checkpoint, setup, encoders, device, arguments.threshold)
+        reader = TrainedPredictor(
+            arguments.checkpoint, setup, encoders, device, arguments.threshold
+        )
     else:
         references = read_vocabulary(arguments.vocabulary)
-        reader = ZeroShotReader(setup.classes, references, encoders, arguments.threshold)
+        reader = ZeroShotPredictor(setup.classes, references, encoders, arguments.threshold)
     default_overlap = setup.segments // 2 if arguments.checkpoint else 0
-    options = Options(
+    options = RunOptions(
         overlap=default_overlap if arguments.overlap is None else arguments.overlap,
         workers=arguments.workers,
         timeout_seconds=arguments.timeout_seconds,
@@ -100,17 +102,17 @@ def _megabytes(text: str) -> float:
     return value
 
 
-def _setup(arguments: argparse.Namespace) -> "Setup":
+def _setup(arguments: argparse.Namespace) -> "InferenceSettings":
     """Return the run's setup, or one of a configuration for the classes that are named."""
     from pipeline.config.models import read_config
     from pipeline.inference.predictors import classes_of
-    from pipeline.inference.settings import find_setup, read_setup, setup_of
+    from pipeline.inference.settings import find_settings, read_settings, settings_from_config
 
     if arguments.classes is not None:
         default = Path("config.yaml")
         config = arguments.config or (default if default.is_file() else REPOSITORY / default)
-        return setup_of(read_config(config), classes_of(arguments.classes))
-    setup = read_setup(arguments.setup or find_setup(arguments.checkpoint))
+        return settings_from_config(read_config(config), classes_of(arguments.classes))
+    setup = read_settings(arguments.setup or find_settings(arguments.checkpoint))
     if arguments.config:
-        return setup_of(read_config(arguments.config), setup.classes)
+        return settings_from_config(read_config(arguments.config), setup.classes)
     return setup

@@ -21,15 +21,15 @@ def run(arguments: argparse.Namespace) -> None:
     """Write the setup."""
     from pipeline.config.models import read_config
     from pipeline.core.vocabulary import read_vocabulary
-    from pipeline.inference.settings import setup_from_json, setup_of, write_setup
+    from pipeline.inference.settings import settings_from_config, settings_from_json, write_settings
 
     if arguments.config:
-        setup = setup_of(read_config(arguments.config), ())
+        setup = settings_from_config(read_config(arguments.config), ())
     else:
-        setup = setup_from_json(
+        setup = settings_from_json(
             arguments.settings,
             "--settings is not what the workflow says of a run",
             "name the run's configuration with --config in its place",
         )
     vocabulary = read_vocabulary(arguments.vocabulary)
-    write_setup(arguments.out, setup, vocabulary, arguments.thresholds)
+    write_settings(arguments.out, setup, vocabulary, arguments.thresholds)

@@ -31,10 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the report; print the result table and the page's path."""
-    from pipeline.report.artifacts import Sources
+    from pipeline.report.artifacts import ReportInputs
     from pipeline.report.page import write_report
 
-    sources = Sources(
+    sources = ReportInputs(
         models=arguments.models,
         pseudo_labels=arguments.pseudo_labels,
         annotations=arguments.annotations,

@@ -41,11 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Decode the shard."""
-    from pipeline.data.manifest import plan, rows_of_shard
+    from pipeline.data.manifest import list_videos, rows_of_shard
     from pipeline.media.options import Decoding
     from pipeline.media.segments import run_shard
 
-    rows = plan(arguments.annotations, arguments.videos, arguments.shards, arguments.untrimmed)
+    rows = list_videos(
+        arguments.annotations, arguments.videos, arguments.shards, arguments.untrimmed
+    )
     decoding = Decoding(
         segments=arguments.segments,
         sampling=arguments.sampling,
@@ -60,7 +62,7 @@ def run(arguments: argparse.Namespace) -> None:
         decoder=arguments.decoder,
     )
     run_shard(
-        rows_of_shard(rows, arguments.shard, arguments.shards),
+        [row.window for row in rows_of_shard(rows, arguments.shard, arguments.shards)],
         decoding,
         arguments.workers,
         arguments.timeout_seconds,

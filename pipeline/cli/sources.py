@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.cli.arguments import add_annotations, add_vocabulary
 
 if TYPE_CHECKING:
-    from pipeline.training.sources import Source
+    from pipeline.training.sources import FeatureSource
 
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +44,7 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", required=True, help="folder for the results", **folder)
 
 
-def source_of(arguments: argparse.Namespace) -> "Source":
+def source_of(arguments: argparse.Namespace) -> "FeatureSource":
     """Return where features and labels are read from."""
     from pipeline.training.npy_source import NpySource
     from pipeline.training.sources import ShardSource

@@ -54,10 +54,10 @@ def run(arguments: argparse.Namespace) -> None:
     folders = _folders(arguments)
 
     from pipeline.core.vocabulary import read_vocabulary
-    from pipeline.training.multi_seed import Plan, choose_devices, train_seeds
+    from pipeline.training.multi_seed import SeedPlan, choose_devices, train_seeds
 
     limit_threads(arguments)
-    plan = Plan(
+    plan = SeedPlan(
         arguments.method,
         recipe,
         source_of(arguments),

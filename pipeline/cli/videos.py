@@ -42,14 +42,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Download, write what is missing, and print each split's coverage."""
     from pipeline.data.download.coverage import write_coverage
-    from pipeline.data.manifest import plan
+    from pipeline.data.manifest import list_videos
 
     folders = (arguments.annotations, arguments.videos)
     try:
         if not arguments.list:
             _download(arguments)
     finally:
-        rows = plan(*folders, shards=1, untrimmed=arguments.untrimmed)
+        rows = list_videos(*folders, shards=1, untrimmed=arguments.untrimmed)
         coverage = write_coverage(rows, arguments.videos, arguments.out)
         print("\n".join([*map(str, coverage), f"missing: {arguments.out / 'missing.tsv'}"]))
 
@@ -57,11 +57,11 @@ def run(arguments: argparse.Namespace) -> None:
 def _download(arguments: argparse.Namespace) -> None:
     from pipeline.data.download.run import download_missing
     from pipeline.data.download.site import Site
-    from pipeline.data.manifest import plan
+    from pipeline.data.manifest import list_videos
 
     if not arguments.videos.exists():
         arguments.videos.mkdir(parents=True)
-    rows = plan(arguments.annotations, arguments.videos, 1, arguments.untrimmed)
+    rows = list_videos(arguments.annotations, arguments.videos, 1, arguments.untrimmed)
     site = Site(
         url=arguments.url,
         height=arguments.height,

@@ -25,6 +25,9 @@ from safetensors.numpy import save_file
 from pipeline.core.errors import PipelineError, Status
 from pipeline.core.files import atomic_path, existing_file
 
+# Of any number type; what is meant is said where it is used.
+Array = NDArray[Any]
+
 HEADER = "shard"
 # What lies beside a folder's shards, and in the folder of pseudo-labels.
 PROMPTS_FILE = "prompts.safetensors"

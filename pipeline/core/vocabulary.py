@@ -75,7 +75,7 @@ class Vocabulary:
             ) from None
 
 
-def shown(class_name: str) -> str:
+def display_name(class_name: str) -> str:
     """Return a class name for people."""
     return class_name.replace("_", " ")
 

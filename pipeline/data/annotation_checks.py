@@ -1,7 +1,7 @@
 """What is odd about a folder of annotation tables: nothing is repaired, everything is listed once.
 
 LLP's own tables have a few hundred such rows; all published numbers rest on them, so they are
-reported and kept. Each kind of ``KINDS`` says what its rows are.
+reported and kept. Each kind of ``FINDING_KINDS`` says what its rows are.
 """
 
 import logging
@@ -21,7 +21,7 @@ from pipeline.data.annotations import (
     FULL_TABLE,
     SCORED_SPLITS,
     SPLIT_TABLES,
-    Event,
+    EventRow,
     events_to_segments,
     read_events,
     read_rows,
@@ -31,7 +31,7 @@ from pipeline.data.annotations import (
 
 logger = logging.getLogger(__name__)
 
-KINDS = {
+FINDING_KINDS = {
     "version": "which release of LLP a table is, by its SHA-256",
     "missing_table": "a table that is not there",
     "repeated_video": "a video that stands in several rows of a weak table",
@@ -64,13 +64,13 @@ LLP_RELEASES = {
 
 
 @dataclass(frozen=True)
-class Oddity:
+class Finding:
     """One thing to know about the tables.
 
     Attributes
     ----------
     kind
-        One of ``KINDS``.
+        One of ``FINDING_KINDS``.
     table
         Name of the table.
     filename
@@ -85,8 +85,8 @@ class Oddity:
     detail: str
 
 
-def check_tables(folder: Path, vocabulary: Vocabulary, segments: int = 10) -> list[Oddity]:
-    """List every oddity of a folder of annotation tables once, in the order of ``KINDS``.
+def check_annotations(folder: Path, vocabulary: Vocabulary, segments: int = 10) -> list[Finding]:
+    """List every oddity of a folder of annotation tables once, in the order of ``FINDING_KINDS``.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def check_tables(folder: Path, vocabulary: Vocabulary, segments: int = 10) -> li
     annotated = weak.get("val", {}) | weak.get("test", {})
     found = [*_versions(folder, present)]
     found += [
-        Oddity("missing_table", table, "", "the stages that need it stop")
+        Finding("missing_table", table, "", "the stages that need it stop")
         for table in expected
         if table not in present
     ]
@@ -134,55 +134,55 @@ def check_tables(folder: Path, vocabulary: Vocabulary, segments: int = 10) -> li
         found += _event_pairs(table, rows, vocabulary.names, segments)
     for split in [split for split in SCORED_SPLITS if split in weak]:
         found += _labels_of_videos(split, weak[split], events, vocabulary.names, segments)
-    kinds = list(KINDS)
+    kinds = list(FINDING_KINDS)
     return sorted(found, key=lambda oddity: kinds.index(oddity.kind))
 
 
-def write_oddities(path: Path, oddities: Sequence[Oddity]) -> None:
+def write_findings(path: Path, oddities: Sequence[Finding]) -> None:
     """Write the report (tab-separated, a row an oddity) and log one line per kind."""
-    header = [column.name for column in fields(Oddity)]
+    header = [column.name for column in fields(Finding)]
     write_tsv(path, header, (astuple(oddity) for oddity in oddities))
     for oddity in oddities:
         if oddity.kind == "version":
             logger.info("%s: %s", oddity.table, oddity.detail)
     counts = Counter(oddity.kind for oddity in oddities if oddity.kind != "version")
     for kind, count in counts.items():
-        logger.warning("%s (%s): %d, listed in '%s'", kind, KINDS[kind], count, path)
+        logger.warning("%s (%s): %d, listed in '%s'", kind, FINDING_KINDS[kind], count, path)
 
 
-def _versions(folder: Path, tables: Iterable[str]) -> Iterator[Oddity]:
+def _versions(folder: Path, tables: Iterable[str]) -> Iterator[Finding]:
     for table in tables:
         digest = sha256_of(folder / table)
         release = LLP_RELEASES.get(digest, "not a known release of LLP")
-        yield Oddity("version", table, "", f"{release}; SHA-256 {digest}")
+        yield Finding("version", table, "", f"{release}; SHA-256 {digest}")
 
 
-def _weak_rows(path: Path) -> Iterator[Oddity]:
+def _weak_rows(path: Path) -> Iterator[Finding]:
     seen: set[str] = set()
     for line, (filename, joined) in read_rows(path, ("filename", "event_labels")):
         if filename in seen:
-            yield Oddity("repeated_video", path.name, filename, f"again in line {line}")
+            yield Finding("repeated_video", path.name, filename, f"again in line {line}")
         seen.add(filename)
         counts = Counter(name.strip() for name in joined.split(","))
         for name in (name for name, count in counts.items() if count > 1):
-            yield Oddity("repeated_label", path.name, filename, name)
+            yield Finding("repeated_label", path.name, filename, name)
         window = filename.rsplit("_", 2)[1:]
         if any("." in second for second in window):
-            yield Oddity("fractional_time", path.name, filename, " to ".join(window))
+            yield Finding("fractional_time", path.name, filename, " to ".join(window))
 
 
-def _splits(weak: Mapping[str, Iterable[str]]) -> Iterator[Oddity]:
+def _splits(weak: Mapping[str, Iterable[str]]) -> Iterator[Finding]:
     first: dict[str, str] = {}
     for split, names in weak.items():
         for name in names:
             other = first.setdefault(name, split)
             if other != split:
-                yield Oddity("two_splits", SPLIT_TABLES[split], name, f"also in {other}")
+                yield Finding("two_splits", SPLIT_TABLES[split], name, f"also in {other}")
 
 
 def _full_table(
     full: Mapping[str, Sequence[int]], weak: Mapping[str, Mapping[str, Sequence[int]]]
-) -> Iterator[Oddity]:
+) -> Iterator[Finding]:
     labels = {name: indices for videos in weak.values() for name, indices in videos.items()}
     for name in sorted(full.keys() | labels.keys()):
         if name not in full:
@@ -193,42 +193,42 @@ def _full_table(
             detail = "labels differ from the split's"
         else:
             continue
-        yield Oddity("full_table_differs", FULL_TABLE, name, detail)
+        yield Finding("full_table_differs", FULL_TABLE, name, detail)
 
 
 def _event_rows(
     table: str,
-    events: Sequence[Event],
+    events: Sequence[EventRow],
     annotated: Mapping[str, object],
     class_names: Sequence[str],
     segments: int,
-) -> Iterator[Oddity]:
+) -> Iterator[Finding]:
     for name in dict.fromkeys(event.filename for event in events):
         if name not in annotated:
-            yield Oddity("unknown_video", table, name, "its events are ignored")
+            yield Finding("unknown_video", table, name, "its events are ignored")
     for event in events:
         detail = _words(event, class_names)
         if _is_empty(event, segments):
-            yield Oddity("sets_nothing", table, event.filename, detail)
+            yield Finding("sets_nothing", table, event.filename, detail)
         if event.onset % 1 or event.offset % 1:
-            yield Oddity("fractional_event", table, event.filename, detail)
+            yield Finding("fractional_event", table, event.filename, detail)
     for event, count in Counter(events).items():
         if count > 1:
             detail = f"{_words(event, class_names)}, {count} times"
-            yield Oddity("repeated_event", table, event.filename, detail)
+            yield Finding("repeated_event", table, event.filename, detail)
 
 
 def _event_pairs(
-    table: str, events: Iterable[Event], class_names: Sequence[str], segments: int
-) -> Iterator[Oddity]:
-    furthest: dict[tuple[str, int], Event] = {}
+    table: str, events: Iterable[EventRow], class_names: Sequence[str], segments: int
+) -> Iterator[Finding]:
+    furthest: dict[tuple[str, int], EventRow] = {}
     distinct = {event for event in events if not _is_empty(event, segments)}
     for event in sorted(distinct, key=astuple):
         key = event.filename, event.class_index
         before = furthest.get(key)
         if before is not None and before.offset > event.onset:
             detail = f"{_words(before, class_names)} and {_words(event, class_names)}"
-            yield Oddity("overlapping_events", table, event.filename, detail)
+            yield Finding("overlapping_events", table, event.filename, detail)
         if before is None or before.offset < event.offset:
             furthest[key] = event
 
@@ -236,10 +236,10 @@ def _event_pairs(
 def _labels_of_videos(
     split: str,
     weak: Mapping[str, Sequence[int]],
-    events: Mapping[str, Sequence[Event]],
+    events: Mapping[str, Sequence[EventRow]],
     class_names: Sequence[str],
     segments: int,
-) -> Iterator[Oddity]:
+) -> Iterator[Finding]:
     names, class_count = list(weak), len(class_names)
     labelled = weak_matrix(weak, names, class_count) > 0
     occurring = {
@@ -247,10 +247,10 @@ def _labels_of_videos(
         for modality, rows in events.items()
     }
 
-    def listed(kind: str, table: str, surplus: NDArray[np.bool_]) -> Iterator[Oddity]:
+    def listed(kind: str, table: str, surplus: NDArray[np.bool_]) -> Iterator[Finding]:
         for row in np.flatnonzero(surplus.any(axis=1)):
             classes = ",".join(class_names[index] for index in np.flatnonzero(surplus[row]))
-            yield Oddity(kind, table, names[row], classes)
+            yield Finding(kind, table, names[row], classes)
 
     for modality, occurs in occurring.items():
         yield from listed("event_without_weak_label", EVENT_TABLES[modality], occurs & ~labelled)
@@ -259,9 +259,9 @@ def _labels_of_videos(
         yield from listed("weak_label_without_event", SPLIT_TABLES[split], absent)
 
 
-def _is_empty(event: Event, segments: int) -> bool:
+def _is_empty(event: EventRow, segments: int) -> bool:
     return not range(segments)[int(event.onset) : int(event.offset)]
 
 
-def _words(event: Event, class_names: Sequence[str]) -> str:
+def _words(event: EventRow, class_names: Sequence[str]) -> str:
     return f"{class_names[event.class_index]} {event.onset:g} to {event.offset:g}"

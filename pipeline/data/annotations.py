@@ -30,7 +30,7 @@ Labels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Event:
+class EventRow:
     """One row of an event table.
 
     Attributes
@@ -50,7 +50,7 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Runs:
+class EventRuns:
     """All maximal runs of consecutive positive segments of labels ``[N, T, C]``.
 
     The runs are sorted by video, then class, then onset; every attribute has one value a run.
@@ -152,7 +152,7 @@ def weak_matrix(
     return matrix
 
 
-def read_events(path: Path, vocabulary: Vocabulary) -> list[Event]:
+def read_events(path: Path, vocabulary: Vocabulary) -> list[EventRow]:
     """Read an event table, all rows in their order, nothing repaired.
 
     Raises
@@ -161,7 +161,7 @@ def read_events(path: Path, vocabulary: Vocabulary) -> list[Event]:
         The table is malformed, a time is not a finite number, or a class is not in the vocabulary.
     """
     return [
-        Event(
+        EventRow(
             filename,
             _seconds_at(path, line, "onset", onset),
             _seconds_at(path, line, "offset", offset),
@@ -172,7 +172,7 @@ def read_events(path: Path, vocabulary: Vocabulary) -> list[Event]:
 
 
 def events_to_segments(
-    events: Iterable[Event], names: Sequence[str], segments: int, class_count: int
+    events: Iterable[EventRow], names: Sequence[str], segments: int, class_count: int
 ) -> Labels:
     """Spread events over segments exactly as LLP's published evaluator does.
 
@@ -193,27 +193,27 @@ def events_to_segments(
     return labels
 
 
-def runs(labels: NDArray[np.generic]) -> Runs:
+def find_runs(labels: NDArray[np.generic]) -> EventRuns:
     """Find the maximal runs of positive segments of labels ``[N, T, C]``, class by class."""
     by_class = labels.transpose(0, 2, 1) != 0
     edges = np.diff(np.pad(by_class.astype(np.int8), ((0, 0), (0, 0), (1, 1))), axis=2)
     video, class_index, onset = np.nonzero(edges == 1)
     # Starts and ends alternate within a class, so the k-th start belongs to the k-th end.
     offset = np.nonzero(edges == -1)[2]
-    return Runs(video, class_index, onset, offset)
+    return EventRuns(video, class_index, onset, offset)
 
 
-def segments_to_events(labels: NDArray[np.generic], names: Sequence[str]) -> list[Event]:
+def segments_to_events(labels: NDArray[np.generic], names: Sequence[str]) -> list[EventRow]:
     """Return the maximal runs of labels ``[N, T, C]`` as events, by video, class and onset."""
-    found = runs(labels)
+    found = find_runs(labels)
     columns = (found.video, found.onset, found.offset, found.class_index)
     rows = zip(*(column.tolist() for column in columns), strict=True)
     return [
-        Event(names[row], onset, offset, class_index) for row, onset, offset, class_index in rows
+        EventRow(names[row], onset, offset, class_index) for row, onset, offset, class_index in rows
     ]
 
 
-def write_events(path: Path, events: Iterable[Event], vocabulary: Vocabulary) -> None:
+def write_events(path: Path, events: Iterable[EventRow], vocabulary: Vocabulary) -> None:
     """Write an event table, atomically."""
     class_names = vocabulary.names
     lines = ["\t".join(EVENT_COLUMNS)]

@@ -13,6 +13,7 @@ from pathlib import Path
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import check_file_name, write_tsv
 from pipeline.data.annotations import SPLIT_TABLES, read_names
+from pipeline.media.video_window import VideoWindow
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ NAME = re.compile(r"^(?P<id>.+)_(?P<start>\d+(?:\.\d+)?)_(?P<end>\d+(?:\.\d+)?)$
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ManifestRow:
     """One video of the tables.
 
     Attributes
@@ -48,13 +49,20 @@ class Row:
     start: float
     end: float
 
+    @property
+    def window(self) -> VideoWindow:
+        """What is decoded of it."""
+        return VideoWindow(self.filename, self.path, self.start, self.end)
 
-COLUMNS = [column.name for column in fields(Row)]
+
+COLUMNS = [column.name for column in fields(ManifestRow)]
 # What `dataclasses.astuple` returns, without its deep copy: a plan may hold a million rows.
-as_columns: Callable[[Row], tuple[object, ...]] = attrgetter(*COLUMNS)
+as_columns: Callable[[ManifestRow], tuple[object, ...]] = attrgetter(*COLUMNS)
 
 
-def plan(annotations: Path, videos: Path, shards: int, untrimmed: bool = False) -> list[Row]:
+def list_videos(
+    annotations: Path, videos: Path, shards: int, untrimmed: bool = False
+) -> list[ManifestRow]:
     """List every video of the tables, in table order, with its file in ``videos``.
 
     A file is named by the whole name or by the id. Named by the whole name it is the clip itself,
@@ -71,7 +79,7 @@ def plan(annotations: Path, videos: Path, shards: int, untrimmed: bool = False) 
     if shards < 1:
         raise PipelineError(f"shards is {shards}; allowed is 1 or more.")
     files = _list_videos(videos)
-    rows: dict[str, Row] = {}
+    rows: dict[str, ManifestRow] = {}
     owners: dict[str, str] = {}
     for split, table in SPLIT_TABLES.items():
         for name in read_names(annotations / table):
@@ -86,7 +94,7 @@ def plan(annotations: Path, videos: Path, shards: int, untrimmed: bool = False) 
                     f"'{path}' is one clip, but '{owner}' and '{name}' are two; name each clip by "
                     "its whole name, or set untrimmed: true if the file is the full video."
                 )
-            rows[name] = Row(name, split, shard_of(name, shards), path, start, end)
+            rows[name] = ManifestRow(name, split, shard_of(name, shards), path, start, end)
     return list(rows.values())
 
 
@@ -113,7 +121,7 @@ def shard_of(name: str, shards: int) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") % shards + 1
 
 
-def rows_of_shard(rows: Iterable[Row], shard: int, shards: int) -> list[Row]:
+def rows_of_shard(rows: Iterable[ManifestRow], shard: int, shards: int) -> list[ManifestRow]:
     """Return the rows of one shard.
 
     Raises
@@ -126,7 +134,7 @@ def rows_of_shard(rows: Iterable[Row], shard: int, shards: int) -> list[Row]:
     return [row for row in rows if row.shard == shard]
 
 
-def shard_digest(rows: Iterable[Row], shard: int) -> str:
+def shard_digest(rows: Iterable[ManifestRow], shard: int) -> str:
     """Return 16 hex digits that change when what the shard's decoding reads changes.
 
     That is its names, and of each the window and the name and size of its file. Rows of other
@@ -141,7 +149,7 @@ def shard_digest(rows: Iterable[Row], shard: int) -> str:
 
 
 @dataclass(frozen=True)
-class Sources:
+class ManifestSource:
     """Where tables and videos are; what stands for them changes when they do.
 
     They are listed once for each state of the tables: a workflow that asks before it has fetched
@@ -150,7 +158,7 @@ class Sources:
     Attributes
     ----------
     annotations, videos, shards, untrimmed
-        As `plan` takes them.
+        As `list_videos` takes them.
     """
 
     annotations: Path
@@ -180,19 +188,21 @@ class Sources:
 
 
 @lru_cache(maxsize=1)
-def _rows_by_shard(sources: Sources, _stamps: tuple[int, ...]) -> dict[int, list[Row]]:
-    shards: dict[int, list[Row]] = {}
-    for row in plan(sources.annotations, sources.videos, sources.shards, sources.untrimmed):
+def _rows_by_shard(
+    sources: ManifestSource, _stamps: tuple[int, ...]
+) -> dict[int, list[ManifestRow]]:
+    shards: dict[int, list[ManifestRow]] = {}
+    for row in list_videos(sources.annotations, sources.videos, sources.shards, sources.untrimmed):
         shards.setdefault(row.shard, []).append(row)
     return shards
 
 
 @cache
-def _shard_digest(sources: Sources, stamps: tuple[int, ...], shard: int) -> str:
+def _shard_digest(sources: ManifestSource, stamps: tuple[int, ...], shard: int) -> str:
     return shard_digest(_rows_by_shard(sources, stamps).get(shard, []), shard)
 
 
-def write_manifest(path: Path, rows: Iterable[Row]) -> None:
+def write_manifest(path: Path, rows: Iterable[ManifestRow]) -> None:
     """Write the rows as a tab-separated table, atomically."""
     write_tsv(path, COLUMNS, map(as_columns, rows))
 

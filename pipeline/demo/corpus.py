@@ -11,10 +11,10 @@ from pipeline.core.errors import ItemError, PipelineError
 from pipeline.core.files import atomic_path, child_path, fingerprint, write_json, write_text
 from pipeline.core.progress import track
 from pipeline.core.vocabulary import Vocabulary, read_vocabulary
-from pipeline.data.annotations import EVENT_TABLES, FULL_TABLE, SPLIT_TABLES, Event, write_events
+from pipeline.data.annotations import EVENT_TABLES, FULL_TABLE, SPLIT_TABLES, EventRow, write_events
 from pipeline.demo import CORPUS_VERSION
 from pipeline.demo.scenes import CORPUS, FRAME_RATE, SIDE, draw_frames, mix_sound
-from pipeline.demo.scripts import SPLITS, VideoScript, write_scripts
+from pipeline.demo.scripts import DEMO_SPLITS, VideoScript, write_scripts
 from pipeline.demo.synthesis import RATE
 from pipeline.media.worker import run_isolated
 
@@ -60,7 +60,7 @@ def make_corpus(folder: Path, seed: int, counts: dict[str, int], workers: int) -
             raise PipelineError(
                 f"'{scripts[place].filename}' was not rendered ({outcome.detail}); run again."
             )
-    write_tables(folder / "annotations", scripts, read_vocabulary())
+    write_demo_tables(folder / "annotations", scripts, read_vocabulary())
     truth = {"seed": seed, "counts": counts, "version": CORPUS_VERSION}
     write_json(folder / "corpus.json", truth | {"videos": [asdict(script) for script in scripts]})
 
@@ -80,16 +80,16 @@ def render_video(folder: Path, script: VideoScript) -> None:
         _encode(container, script)
 
 
-def write_tables(folder: Path, scripts: Sequence[VideoScript], vocabulary: Vocabulary) -> None:
+def write_demo_tables(folder: Path, scripts: Sequence[VideoScript], vocabulary: Vocabulary) -> None:
     """Write LLP's six tables: weak labels of every split, events of validation and test only."""
-    for split in SPLITS:
+    for split in DEMO_SPLITS:
         chosen = [script for script in scripts if script.split == split]
         _write_weak_table(folder / SPLIT_TABLES[split], chosen)
     _write_weak_table(folder / FULL_TABLE, scripts)
     dense = [script for script in scripts if script.split != "train"]
     for modality, name in EVENT_TABLES.items():
         events = [
-            Event(script.filename, onset, offset, vocabulary.index(event.label))
+            EventRow(script.filename, onset, offset, vocabulary.index(event.label))
             for script in dense
             for event in script.events
             for onset, offset in event.runs(modality)

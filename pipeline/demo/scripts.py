@@ -13,14 +13,14 @@ from pipeline.demo import statistics
 
 SEGMENTS = 10  # seconds of a video, as in LLP
 ID_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
-ID_LENGTH = 11
-SPLITS = ("train", "val", "test")
+DEMO_ID_LENGTH = 11
+DEMO_SPLITS = ("train", "val", "test")
 
 # Half of the videos are dealt over the classes in turn, half drawn with LLP's frequencies: a
 # corpus of some dozen videos would else lack the rare ones (Telephone is 1% of LLP).
 DEALT_EVERY = 2
 
-Run = tuple[int, int]
+ScriptRun = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class ScriptedEvent:
     """
 
     label: str
-    audible: tuple[Run, ...]
-    visible: tuple[Run, ...]
+    audible: tuple[ScriptRun, ...]
+    visible: tuple[ScriptRun, ...]
 
-    def runs(self, modality: str) -> tuple[Run, ...]:
+    def runs(self, modality: str) -> tuple[ScriptRun, ...]:
         """Return the runs of ``audio`` or ``visual``."""
         return self.audible if modality == "audio" else self.visible
 
@@ -90,7 +90,7 @@ def write_scripts(seed: int, counts: dict[str, int]) -> list[VideoScript]:
     """
     scripts: list[VideoScript] = []
     taken: set[str] = set()
-    for split_index, split in enumerate(SPLITS):
+    for split_index, split in enumerate(DEMO_SPLITS):
         random = np.random.default_rng([seed, split_index])
         dealt = cycle(random.permutation([name for name in statistics.SINGLES if name != "Speech"]))
         for index in range(counts[split]):
@@ -135,7 +135,7 @@ def draw_event(random: np.random.Generator, label: str) -> ScriptedEvent:
     return ScriptedEvent(label, audible, visible)
 
 
-def draw_runs(random: np.random.Generator, label: str, modality: str) -> tuple[Run, ...]:
+def draw_runs(random: np.random.Generator, label: str, modality: str) -> tuple[ScriptRun, ...]:
     """Draw the seconds of an event in one modality: the whole clip, one run, or two."""
     kind = "Speech" if label == "Speech" else "other"
     if random.random() < statistics.WHOLE_CLIP[modality][kind]:
@@ -158,7 +158,7 @@ def draw_name(random: np.random.Generator, taken: set[str], index: int) -> str:
     does and the second time has, so that no tool goes untested; none begins with '_'.
     """
     while True:
-        letters = random.integers(0, len(ID_LETTERS), ID_LENGTH)
+        letters = random.integers(0, len(ID_LETTERS), DEMO_ID_LENGTH)
         youtube_id = "".join(ID_LETTERS[letter] for letter in letters)
         if index == 0:
             youtube_id = "-" + youtube_id[1:]

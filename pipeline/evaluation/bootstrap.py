@@ -33,11 +33,11 @@ def bootstrap_means(
     ndarray ``[draws, M]``
     """
     count = values.shape[1]
-    means: Floats = (_resamples(count, draws, seed) @ values.T) / count
+    means: Floats = (draw_resamples(count, draws, seed) @ values.T) / count
     return means
 
 
-def _resamples(count: int, draws: int, seed: int) -> NDArray[np.int64]:
+def draw_resamples(count: int, draws: int, seed: int) -> NDArray[np.int64]:
     """Return how often each of N videos is drawn ``[draws, N]``."""
     weights: NDArray[np.int64] = np.random.default_rng(seed).multinomial(
         count, np.full(count, 1 / count), draws

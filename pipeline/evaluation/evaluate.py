@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from pipeline.core.vocabulary import Vocabulary
 from pipeline.data.annotations import (
     EVENT_TABLES,
     SCORED_SPLITS,
-    Event,
+    EventRow,
     Labels,
     events_to_segments,
     read_events,
@@ -127,7 +127,7 @@ def evaluate_tables(
 
 
 @dataclass(frozen=True)
-class Parsed:
+class SplitPredictions:
     """What a trained parser predicted for a split, beside what is annotated.
 
     Attributes
@@ -143,7 +143,9 @@ class Parsed:
     predicted: Labels
 
 
-def read_parsed(folder: Path, split: str, annotations: Path, vocabulary: Vocabulary) -> Parsed:
+def read_predictions(
+    folder: Path, split: str, annotations: Path, vocabulary: Vocabulary
+) -> SplitPredictions:
     """Read what a trained parser predicted for a split.
 
     Parameters
@@ -166,7 +168,7 @@ def read_parsed(folder: Path, split: str, annotations: Path, vocabulary: Vocabul
     names, segments = parsed_videos(folder, split)
     truth = [annotations / table for table in EVENT_TABLES.values()]
     predicted = [folder / f"predicted_{split}_{modality}.csv" for modality in EVENT_TABLES]
-    return Parsed(
+    return SplitPredictions(
         names,
         read_labels(truth, names, segments, vocabulary),
         read_labels(predicted, names, segments, vocabulary),
@@ -201,19 +203,33 @@ def evaluate_model(folder: Path, annotations: Path, vocabulary: Vocabulary) -> d
     Parameters
     ----------
     folder, annotations, vocabulary
-        See ``read_parsed``.
+        See ``read_predictions``.
 
     Returns
     -------
     dict
         Split to evaluation, see ``evaluate_arrays``.
     """
-    evaluations = {}
-    for split in SCORED_SPLITS:
-        parsed = read_parsed(folder, split, annotations, vocabulary)
-        evaluations[split] = evaluate_arrays(
-            split, parsed.names, parsed.truth, parsed.predicted, vocabulary
-        )
+    predictions = {
+        split: read_predictions(folder, split, annotations, vocabulary) for split in SCORED_SPLITS
+    }
+    return write_metrics(folder, predictions, vocabulary)
+
+
+def write_metrics(
+    folder: Path, predictions: Mapping[str, SplitPredictions], vocabulary: Vocabulary
+) -> dict[str, Any]:
+    """Score a trained parser's predictions of each split, and write metrics.json.
+
+    Returns
+    -------
+    dict
+        Split to evaluation, see ``evaluate_arrays``.
+    """
+    evaluations = {
+        split: evaluate_arrays(split, found.names, found.truth, found.predicted, vocabulary)
+        for split, found in predictions.items()
+    }
     write_json(folder / "metrics.json", evaluations)
     return evaluations
 
@@ -241,7 +257,7 @@ def _by_name(f1: Floats, vocabulary: Vocabulary) -> dict[str, float | None]:
 
 
 def _warn_of_strangers(
-    path: Path, events: Sequence[Event], names: Sequence[str], videos: Path
+    path: Path, events: Sequence[EventRow], names: Sequence[str], videos: Path
 ) -> None:
     listed = set(names)
     strangers = [event.filename for event in events if event.filename not in listed]

@@ -20,14 +20,14 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.data.annotations import runs
+from pipeline.data.annotations import find_runs
 from pipeline.evaluation.bootstrap import (
     BOOTSTRAP_DRAWS,
     BOOTSTRAP_SEED,
     CONFIDENCE,
     Floats,
-    _resamples,
     bootstrap_means,
+    draw_resamples,
     percentile_interval,
 )
 
@@ -151,7 +151,7 @@ def class_intervals(
         Low and high in [0, 1], over the resamples in which the class occurs; NaN where it never
         does.
     """
-    weights = _resamples(len(truth), draws, seed)
+    weights = draw_resamples(len(truth), draws, seed)
     counts = [_count_segments(truth != 0, predicted != 0) for predicted in trainings]
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):
         warnings.filterwarnings("ignore", "(Mean of empty|All-NaN) slice", RuntimeWarning)
@@ -233,7 +233,7 @@ def _owned_segments(
 
     Segments are in the order video, class, time, as runs are; one without a run has -1.
     """
-    found = runs(labels)
+    found = find_runs(labels)
     lengths = found.offset - found.onset
     owner = np.full(labels.size, -1)
     owner[np.flatnonzero(labels.transpose(0, 2, 1))] = np.repeat(np.arange(len(lengths)), lengths)

@@ -2,25 +2,22 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import PipelineError
-from pipeline.core.shards import read_array
-from pipeline.features.npy_layouts import ID_LENGTH, check_ids, read_npy_folder
+from pipeline.core.shards import Array, read_array
+from pipeline.features.npy_layouts import ID_LENGTH, check_unique_ids, read_npy_folder
 
 PERCENTILES = (0, 1, 5, 25, 50, 75, 100)
 EDGES = (-1.0, 0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999, 0.9999, 1.0)
 BAR = 40
 WORST = 10
 
-Array = NDArray[Any]
-
 
 @dataclass(frozen=True)
-class Agreement:
+class FeatureComparison:
     """How alike two folders' features are.
 
     Attributes
@@ -66,7 +63,7 @@ class Agreement:
         ]
 
 
-def compare_features(first: Path, second: Path, array: str = "embedding") -> Agreement:
+def compare_features(first: Path, second: Path, array: str = "embedding") -> FeatureComparison:
     """Compare two feature folders, ours or of ``.npy`` files by YouTube id (VALOR's, HAN's).
 
     Parameters
@@ -100,7 +97,9 @@ def compare_features(first: Path, second: Path, array: str = "embedding") -> Agr
     a, b = a.astype(np.float64), b.astype(np.float64)
     lengths = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
     cosines = (a * b).sum(axis=-1) / np.maximum(lengths, 1e-12)
-    return Agreement(tuple(shared), cosines, len(ours) - len(shared), len(theirs) - len(shared))
+    return FeatureComparison(
+        tuple(shared), cosines, len(ours) - len(shared), len(theirs) - len(shared)
+    )
 
 
 def _is_npy(folder: Path) -> bool:
@@ -113,6 +112,6 @@ def _read(folder: Path, array: str, by_id: bool) -> dict[str, Array]:
     shard = read_array(folder, array)
     names = shard.names
     if by_id:
-        check_ids(names)
+        check_unique_ids(names)
         names = tuple(name[:ID_LENGTH] for name in names)
     return dict(zip(names, shard[array], strict=True))

@@ -1,33 +1,48 @@
-"""Folders of one ``.npy`` file a video."""
+"""Folders of one ``.npy`` file a video, as researchers already have them.
+
+Files are named by the 11 characters of the video's YouTube id. VALOR's authors have::
+
+    CLIP/features/{id}.npy                10x768, L2-normalised
+    CLAP/features/{id}.npy                64x768 (map), 10x768 (map, pooled) or 10x512 (embedding)
+    st/{id}.npy, or                       10x512, R(2+1)D-18, optional
+    feats/r2plus1d_18/{id}.npy
+
+HAN's, and everybody who took them from there::
+
+    vggish/{id}.npy                       10x128
+    res152/{id}.npy                       80x2048, eight frames a second
+    r2plus1d_18/{id}.npy                  10x512
+
+and for methods that ask for them, made by CLIP and CLAP, in that folder, in the one that it lies in
+(VALOR's authors have HAN's folders in ``feats/`` beside ``CLIP/`` and ``CLAP/``) or in one that is
+named::
+
+    {CLIP,CLAP}/segment_pseudo_labels/    10xC, masked with weak labels
+    {CLIP,CLAP}/segment_logits/           10xC, optional
+    text_clip.npy, text_clap.npy          Cx768, Cx512, optional
+
+PLSIM needs labels that are not masked, and soft labels are not 0 or 1: both come from the logits,
+or from embeddings and texts of one space, which HAN's features are not.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import atomic_path, child_path
 from pipeline.core.progress import track
+from pipeline.core.shards import Array
 from pipeline.features.encoders.pooling import pool_seconds
-
-Array = NDArray[Any]
-
 
 # From a file's rows to one a second.
 PerSecond = Callable[[Array], Array]
-
-
 ID_LENGTH = 11
-
-
 ENCODERS = {"audio": "CLAP", "visual": "CLIP"}
-
-
 TEXT_FILES = {"audio": "text_clap.npy", "visual": "text_clip.npy"}
 
 
@@ -58,12 +73,8 @@ LAYOUTS = {
     # Source: the default folders of HAN's code, and its pooling of 80 frames in eights.
     "han": Layout("vggish", "res152", ("r2plus1d_18",), frames=8),
 }
-
-
 # Rows of a file of HAN's frames, eight for each second of LLP's videos.
 FRAME_ROWS = 80
-
-
 # Steps of CLAP's map: 2 frequency rows of 32 steps, index f·32 + t (VALOR's code).
 MAP_SHAPE = (2, 32)
 
@@ -79,19 +90,20 @@ def read_npy_folder(folder: Path) -> dict[str, Array]:
         A file is no plain array of two axes, or not all have the same shape.
     """
     paths = sorted(folder.glob("*.npy"))
-    return dict(zip((path.stem for path in paths), _stacked(paths, _any_seconds), strict=True))
+    return dict(zip((path.stem for path in paths), read_stacked(paths, _any_seconds), strict=True))
 
 
-def _files(folder: Path, names: Sequence[str]) -> list[Path]:
+def npy_paths(folder: Path, names: Sequence[str]) -> list[Path]:
+    """Return the file of each video in a folder."""
     return [child_path(folder, f"{name[:ID_LENGTH]}.npy") for name in names]
 
 
-def _stacked(paths: Sequence[Path], per_second: PerSecond | None = None) -> Array:
+def read_stacked(paths: Sequence[Path], per_second: PerSecond | None = None) -> Array:
     """Read files of one shape with two axes, [N, T, D], each brought to seconds as it is read.
 
     Of LLP, HAN's frames take 7.8 GB and their means 1 GB.
     """
-    arrays = _alike(paths)
+    arrays = _read_alike(paths)
     rows = map(per_second, arrays) if per_second else arrays
     first = next(rows)
     stacked = np.empty((len(paths), *first.shape), dtype=np.float32)
@@ -101,11 +113,11 @@ def _stacked(paths: Sequence[Path], per_second: PerSecond | None = None) -> Arra
     return stacked
 
 
-def _alike(paths: Sequence[Path]) -> Iterator[Array]:
+def _read_alike(paths: Sequence[Path]) -> Iterator[Array]:
     """Yield each file's array; all have the first one's shape, of two axes."""
     shape: tuple[int, ...] | None = None
     for path in track(paths, len(paths), str(paths[0].parent)):
-        array = _load(path)
+        array = load_npy(path)
         shape = shape or array.shape
         if array.shape != shape or array.ndim != 2:
             raise PipelineError(
@@ -115,7 +127,14 @@ def _alike(paths: Sequence[Path]) -> Iterator[Array]:
         yield array
 
 
-def _load(path: Path) -> Array:
+def load_npy(path: Path) -> Array:
+    """Read a file as float32.
+
+    Raises
+    ------
+    PipelineError
+        It is not a plain array.
+    """
     try:
         array = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
@@ -125,7 +144,7 @@ def _load(path: Path) -> Array:
     return np.asarray(array, dtype=np.float32)
 
 
-def _pooled(steps: Array) -> Array:
+def pool_map(steps: Array) -> Array:
     """Return a video's CLAP features a second: a map of 64 steps is pooled, others pass."""
     if len(steps) != MAP_SHAPE[0] * MAP_SHAPE[1]:
         return steps
@@ -134,7 +153,7 @@ def _pooled(steps: Array) -> Array:
     return pooled
 
 
-def _averaged(rows: Array, frames: int) -> Array:
+def average_frames(rows: Array, frames: int) -> Array:
     """Return a video's visual features a second, of several rows a second."""
     if len(rows) % frames:
         raise PipelineError(
@@ -148,10 +167,10 @@ def _averaged(rows: Array, frames: int) -> Array:
 def _any_seconds(rows: Array) -> Array:
     """Return features a second of whatever a layout has."""
     frames = LAYOUTS["han"].frames if len(rows) == FRAME_ROWS else 1
-    return _averaged(_pooled(rows), frames)
+    return average_frames(pool_map(rows), frames)
 
 
-def check_ids(names: Sequence[str]) -> None:
+def check_unique_ids(names: Sequence[str]) -> None:
     """See that no two videos share an id.
 
     Raises
@@ -169,11 +188,13 @@ def check_ids(names: Sequence[str]) -> None:
         )
 
 
-def _write_rows(folder: Path, names: Sequence[str], array: Array) -> None:
+def write_npy_rows(folder: Path, names: Sequence[str], array: Array) -> None:
+    """Write one file a video, ``{id}.npy``."""
     for name, row in track(zip(names, array, strict=True), len(names), str(folder)):
-        _write(child_path(folder, f"{name[:ID_LENGTH]}.npy"), row)
+        write_npy(child_path(folder, f"{name[:ID_LENGTH]}.npy"), row)
 
 
-def _write(path: Path, array: Array) -> None:
+def write_npy(path: Path, array: Array) -> None:
+    """Write an array as float32, atomically."""
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.save(file, array.astype(np.float32), allow_pickle=False)

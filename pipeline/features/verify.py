@@ -18,7 +18,7 @@ from pipeline.core.shards import (
     shard_paths,
 )
 from pipeline.data.manifest import shard_of
-from pipeline.features.encoders.spec import CAPTIONS, STORAGES
+from pipeline.features.encoders.spec import CAPTION_MODALITY, STORAGES
 
 FOLDER_NAME = re.compile(r"^[a-z]+-(?P<fingerprint>[0-9a-f]{10})$")
 # How far a unit vector's length may be from 1: float32 keeps 1e-6, float16 5e-4.
@@ -26,7 +26,7 @@ NORM_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
-class Verified:
+class VerifiedFolder:
     """What a whole folder holds.
 
     Attributes
@@ -59,7 +59,7 @@ class Verified:
         )
 
 
-def verify_features(folder: Path) -> Verified:
+def verify_features(folder: Path) -> VerifiedFolder:
     """Read every shard of a feature folder and see that all is as the features stage writes it.
 
     Names stand once and in their own shard, shapes, number types and fingerprints are equal, values
@@ -88,7 +88,7 @@ def verify_features(folder: Path) -> Verified:
         _check_arrays(path, shard, shapes)
         left_out += _check_status(path, shard.names, len(paths))
     _check_prompts(folder / PROMPTS_FILE, first.meta["fingerprint"], shapes)
-    return Verified(
+    return VerifiedFolder(
         encoder=first.meta["encoder"],
         fingerprint=first.meta["fingerprint"],
         shards=len(paths),
@@ -135,7 +135,7 @@ def _check_arrays(path: Path, shard: Shard, shapes: dict[str, tuple[int, ...]]) 
         good = np.isfinite(array).all(axis=(1, 2))
         if not good.all():
             raise _broken(path, f"has {key} that is not finite for {_first(shard, ~good)}")
-    if shard.meta["encoder"] not in CAPTIONS:
+    if shard.meta["encoder"] not in CAPTION_MODALITY:
         return
     lengths = np.linalg.norm(shard["embedding"].astype(np.float32), axis=-1)
     off = (np.abs(lengths - 1) > NORM_TOLERANCE).any(axis=1)

@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import quote
 from xml.etree import ElementTree
 
-from pipeline.data.annotations import runs
+from pipeline.data.annotations import find_runs
 from pipeline.inference.events import Parsed
 
 SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
@@ -76,7 +76,7 @@ def _add_header(root: ElementTree.Element, path: Path, folder: Path) -> None:
 
 def _add_tiers(root: ElementTree.Element, order: ElementTree.Element, parsed: Parsed) -> None:
     """Add the tiers to the document and their times to its time order."""
-    found = runs(parsed.labels())
+    found = find_runs(parsed.labels())
     tiers: dict[tuple[int, int], ElementTree.Element] = {}
     rows = (found.video, found.class_index, found.onset, found.offset)
     for number, (track, index, *times) in enumerate(

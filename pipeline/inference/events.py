@@ -7,18 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.data.annotations import Labels, runs
+from pipeline.data.annotations import Labels, find_runs
 from pipeline.parsers.recipes import Recipe
 
-# Probabilities are cut, not rounded, to this many decimals: none is lifted over a threshold, and
-# tables, JSON and page, which all decide from the same numbers, agree.
+# Probabilities are floored, not rounded, to this many decimals: none is lifted over a threshold,
+# and tables, JSON and page, which all decide from the same numbers, agree.
 DECIMALS = 4
 
 AUDIBLE, VISIBLE, BOTH = "audible", "visible", "both"
 
 
 @dataclass(frozen=True)
-class Thresholds:
+class DecisionThresholds:
     """From which values (>=) a second and a video count.
 
     Attributes
@@ -34,7 +34,7 @@ class Thresholds:
     chosen: float
 
     @classmethod
-    def of(cls, recipe: Recipe, chosen: float | None) -> "Thresholds":
+    def of(cls, recipe: Recipe, chosen: float | None) -> "DecisionThresholds":
         """Return a recipe's thresholds, or these with another one in use."""
         own = recipe.segment_threshold
         return cls(own, recipe.video_threshold, own if chosen is None else chosen)
@@ -94,7 +94,7 @@ class Parsed:
     class_names: tuple[str, ...]
     probabilities: NDArray[np.float64]
     gates: NDArray[np.float64]
-    thresholds: Thresholds
+    thresholds: DecisionThresholds
     has_sound: bool
     has_pictures: bool
     notes: tuple[str, ...]
@@ -113,7 +113,7 @@ class Parsed:
         for both, and another than θ_seg moves both. It has four decimals, as P and the gate have:
         rounding takes away what floats add to a difference, and the page's whole numbers are it.
         """
-        lift = raised(self.thresholds.segment) - raised(self.thresholds.video)
+        lift = ceil_decimals(self.thresholds.segment) - ceil_decimals(self.thresholds.video)
         gates = self.gates + lift
         rounded: NDArray[np.float64] = np.minimum(self.probabilities, gates).round(DECIMALS)
         return np.clip(rounded, 0, 1)
@@ -133,7 +133,7 @@ class Parsed:
         }
         found = []
         for modality, (active, values) in kinds.items():
-            each = runs(active[None])
+            each = find_runs(active[None])
             for index, onset, offset in zip(
                 each.class_index.tolist(), each.onset.tolist(), each.offset.tolist(), strict=True
             ):
@@ -143,15 +143,15 @@ class Parsed:
         return sorted(found, key=lambda event: (event.onset, order[event.class_name], event.offset))
 
 
-def cut(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+def floor_decimals(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return probabilities without their decimals after the fourth."""
     scale = 10**DECIMALS
     whole: NDArray[np.float64] = np.floor(probabilities * scale) / scale
     return whole
 
 
-def raised(threshold: float) -> float:
-    """Return the next number of four decimals: what is cut reaches both it and this, or neither."""
+def ceil_decimals(threshold: float) -> float:
+    """Return a threshold rounded up to four decimals; a floored value reaches both or neither."""
     scale: int = 10**DECIMALS
     # Rounded first, as 0.0007 times the scale is a little more than 7.
     return math.ceil(round(threshold * scale, DECIMALS)) / scale

@@ -12,16 +12,22 @@ from markupsafe import Markup
 from pipeline.core import html as pages
 from pipeline.core.errors import ItemError
 from pipeline.core.files import write_text
-from pipeline.core.vocabulary import shown
+from pipeline.core.vocabulary import display_name
 from pipeline.inference.events import DECIMALS, Parsed
 from pipeline.inference.input_files import PAGE_FILE
 from pipeline.inference.playback import Playback
-from pipeline.inference.tables import CAPTIONS_FILE, ELAN_FILE, EVENTS_FILE, JSON_FILE, LABELS_FILE
+from pipeline.inference.tables import (
+    AUDACITY_FILE,
+    CAPTIONS_FILE,
+    ELAN_FILE,
+    EVENTS_FILE,
+    JSON_FILE,
+)
 
-HERE = Path(__file__).parent
+_HERE = Path(__file__).parent
 # The report's own: both pages have the same type, colours of text and tables.
-BASE_STYLE = HERE.parent / "report" / "page.css"
-STYLE = HERE / "page.css"
+BASE_STYLE = _HERE.parent / "core" / "page.css"
+STYLE = _HERE / "page.css"
 # The slider's range, wider where the threshold in use lies outside; a class that never reaches its
 # lower end is not in the page.
 LOWEST, HIGHEST = 0.05, 0.95
@@ -32,7 +38,7 @@ FILES = {
     "predicted_visual.csv": "seen events, LLP's table",
     JSON_FILE: "probabilities of every second, events, provenance",
     CAPTIONS_FILE: "subtitles (WebVTT)",
-    LABELS_FILE: "label track (Audacity)",
+    AUDACITY_FILE: "label track (Audacity)",
     ELAN_FILE: "annotation document (ELAN)",
 }
 
@@ -49,7 +55,7 @@ def write_page(folder: Path, parsed: Parsed, playback: Playback | None) -> None:
     playback
         What the page plays; None for nothing.
     """
-    script, script_hash = pages.script_and_hash(HERE / "page.js")
+    script, script_hash = pages.script_and_hash(_HERE / "page.js")
     embedded = playback is not None and playback.is_embedded
     chosen = parsed.thresholds.chosen
     context = {
@@ -94,21 +100,24 @@ def page_data(parsed: Parsed) -> dict[str, Any]:
         "seconds": parsed.length,
         "scale": scale,
         "threshold": parsed.thresholds.chosen,
-        "classes": [shown(parsed.class_names[index]) for index in reached],
+        "classes": [display_name(parsed.class_names[index]) for index in reached],
         "scores": scores[:, :, reached].transpose(0, 2, 1).tolist(),
         "present": [parsed.has_sound, parsed.has_pictures],
     }
 
 
 def _facts(parsed: Parsed) -> list[tuple[str, str]]:
-    return [("classes", ", ".join(map(shown, parsed.class_names))), *parsed.provenance.items()]
+    return [
+        ("classes", ", ".join(map(display_name, parsed.class_names))),
+        *parsed.provenance.items(),
+    ]
 
 
 def _named(video: Parsed, track: int) -> str:
     """Return the classes of a track, the one with the most seconds first."""
     seconds = video.labels()[track].sum(axis=0)
     order = [index for index in np.argsort(-seconds, kind="stable") if seconds[index]]
-    return ", ".join(shown(video.class_names[index]) for index in order)
+    return ", ".join(display_name(video.class_names[index]) for index in order)
 
 
 def _base64(path: Path) -> Markup:
@@ -117,4 +126,4 @@ def _base64(path: Path) -> Markup:
 
 def _render(template: str, context: Mapping[str, Any]) -> str:
     style = pages.style(BASE_STYLE, STYLE)
-    return pages.render(HERE / template, {**context, "style": style}, shown=shown)
+    return pages.render(_HERE / template, {**context, "style": style}, display_name=display_name)

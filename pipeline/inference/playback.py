@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.core.errors import ItemError, Status
+from pipeline.core.ffmpeg import ffmpeg_path
 from pipeline.core.files import atomic_path
-from pipeline.inference.videos import Facts
-from pipeline.media.audio import executable
+from pipeline.inference.videos import MediaFacts
 from pipeline.media.probe import FORMATS, PROTOCOLS
 
 # What Chromium, Firefox and Safari play alike, by ffmpeg's name of the container: the type that
@@ -60,7 +60,7 @@ class Playback:
     is_embedded: bool
 
 
-def playable_type(facts: Facts) -> str | None:
+def playable_type(facts: MediaFacts) -> str | None:
     """Return the type under which browsers play a file as it is.
 
     None where some do not, or where their clock would be another than the page's.
@@ -76,7 +76,7 @@ def playable_type(facts: Facts) -> str | None:
     return (with_pictures if facts.pictures else sound_alone) or None
 
 
-def make_playable(path: Path, facts: Facts, folder: Path, embed_bytes: int) -> Playback:
+def make_playable(path: Path, facts: MediaFacts, folder: Path, embed_bytes: int) -> Playback:
     """Return what a page in ``folder`` plays of a video.
 
     A file that browsers play is embedded when it has ``embed_bytes`` or less, else linked or copied
@@ -129,8 +129,8 @@ def _link_or_copy(source: Path, target: Path) -> None:
             shutil.copyfile(source, temporary)
 
 
-def _transcode(path: Path, facts: Facts, target: Path) -> None:
-    words = [executable(), "-nostdin", "-v", "error", "-y"]
+def _transcode(path: Path, facts: MediaFacts, target: Path) -> None:
+    words = [ffmpeg_path(), "-nostdin", "-v", "error", "-y"]
     words += ["-protocol_whitelist", PROTOCOLS, "-format_whitelist", FORMATS]
     # Left alone it would count from the first stream, though that be one that is not parsed.
     words += ["-copyts"]
@@ -157,7 +157,7 @@ def _transcode(path: Path, facts: Facts, target: Path) -> None:
             raise ItemError(Status.DECODE_ERROR, f"no copy for the page could be made: {lines[-1]}")
 
 
-def _picture_words(facts: Facts) -> list[str]:
+def _picture_words(facts: MediaFacts) -> list[str]:
     assert facts.pictures is not None
     if facts.pictures.codec == "h264" and facts.pictures.pixels in PLAYABLE_PIXELS:
         return ["-c:v", "copy"]

@@ -14,24 +14,25 @@ from pipeline.core.errors import PipelineError, Status
 from pipeline.core.files import sha256_of
 from pipeline.core.vocabulary import MODALITIES, EventClass, Vocabulary
 from pipeline.features.encoders.base import CaptionEncoder, load_encoder
-from pipeline.inference.events import Thresholds
-from pipeline.inference.settings import Setup
+from pipeline.inference.events import DecisionThresholds
+from pipeline.inference.settings import InferenceSettings
+from pipeline.labels.similarity import similarity_logits
 from pipeline.parsers.checkpoint import FILE, read_checkpoint
 from pipeline.parsers.interface import ParserInputs
 from pipeline.parsers.prediction import Probabilities, parse_videos
 
 # The forms of LLP's captions (VALOR, NeurIPS 2023), and what they say when nothing is named.
-CAPTIONS = {"visual": "A photo of {}.", "audio": "This is a sound of {}"}
+CAPTION_TEMPLATES = {"visual": "A photo of {}.", "audio": "This is a sound of {}"}
 BACKGROUND = {"visual": "A photo.", "audio": "This is a sound"}
 ZERO_SHOT_THRESHOLD = 0.3
 ARTICLES = {"a", "an", "the", "of", "and", "in", "on", "with"}
 ENCODER_OF = {"audio": "clap", "visual": "clip"}
 
-Array = NDArray[np.float32]
+FloatArray = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Window:
+class WindowFeatures:
     """Features of one window.
 
     Attributes
@@ -44,14 +45,14 @@ class Window:
         What was wrong with it besides padding; ``ok`` where only packets are damaged.
     """
 
-    features: Mapping[str, Mapping[str, Array]]
+    features: Mapping[str, Mapping[str, FloatArray]]
     present: NDArray[np.bool_]
     status: Status = Status.OK
     detail: str = ""
 
 
 @dataclass(frozen=True)
-class Windows:
+class WindowBatch:
     """Features of W windows.
 
     Attributes
@@ -62,11 +63,11 @@ class Windows:
         Which seconds each has of a modality, audio first.
     """
 
-    features: Mapping[str, Mapping[str, Array]]
+    features: Mapping[str, Mapping[str, FloatArray]]
     present: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, windows: Sequence[Window]) -> "Windows":
+    def of(cls, windows: Sequence[WindowFeatures]) -> "WindowBatch":
         """Return one or more windows together."""
         features = {
             name: {
@@ -81,7 +82,7 @@ class Windows:
         return len(self.present)
 
 
-class Reader(Protocol):
+class Predictor(Protocol):
     """Says how probable each class is in each second of some windows.
 
     Attributes
@@ -95,28 +96,28 @@ class Reader(Protocol):
     """
 
     class_names: tuple[str, ...]
-    thresholds: Thresholds
+    thresholds: DecisionThresholds
     provenance: dict[str, str]
 
-    def read(self, windows: Windows) -> Probabilities:
+    def read(self, windows: WindowBatch) -> Probabilities:
         """Return probabilities ``[W, T, C]`` and gates ``[W, 2, C]``."""
 
 
-class TrainedReader:
-    """A checkpoint; see ``Reader``."""
+class TrainedPredictor:
+    """A checkpoint; see ``Predictor``."""
 
     def __init__(
         self,
         folder: Path,
-        setup: Setup,
+        setup: InferenceSettings,
         encoders: Mapping[str, CaptionEncoder],
         device: torch.device,
         threshold: float | None,
     ) -> None:
         checkpoint = read_checkpoint(folder)
-        check_setup(folder, setup)
+        check_settings(folder, setup)
         self.class_names = checkpoint.classes
-        self.thresholds = Thresholds.of(checkpoint.recipe, threshold)
+        self.thresholds = DecisionThresholds.of(checkpoint.recipe, threshold)
         self.provenance = {
             "method": checkpoint.method,
             "seed": str(checkpoint.seed),
@@ -134,7 +135,7 @@ class TrainedReader:
             for modality in MODALITIES
         }
 
-    def read(self, windows: Windows) -> Probabilities:
+    def read(self, windows: WindowBatch) -> Probabilities:
         """Parse windows as ``predict`` parses videos; the prior is of the windows' own features.
 
         A modality that a window does not have at all gives no pseudo-labels.
@@ -151,20 +152,19 @@ class TrainedReader:
         )
         return parse_videos(self._parser, inputs.to(self._device), self._recipe)
 
-    def _prior(self, windows: Windows, modality: str) -> Array:
+    def _prior(self, windows: WindowBatch, modality: str) -> FloatArray:
         """Return unmasked pseudo-labels ``[W, T, C]`` of 0 and 1, by the run's thresholds."""
         encoder = self._encoders[ENCODER_OF[modality]]
-        # The same two products as in pseudo_labels.read_logits.
-        text = encoder.logit_scale * self._texts[modality].T
-        logits = windows.features[ENCODER_OF[modality]]["embedding"] @ text
+        embedding = windows.features[ENCODER_OF[modality]]["embedding"]
+        logits = similarity_logits(embedding, self._texts[modality], encoder.logit_scale)
         above = logits > np.array(self._vocabulary.thresholds(modality))
         has_any = windows.present[:, MODALITIES.index(modality)].any(axis=1)
-        prior: Array = (above & has_any[:, None, None]).astype(np.float32)
+        prior: FloatArray = (above & has_any[:, None, None]).astype(np.float32)
         return prior
 
 
-class ZeroShotReader:
-    """CLIP's and CLAP's likeness to captions, with no training; see ``Reader``.
+class ZeroShotPredictor:
+    """CLIP's and CLAP's likeness to captions, with no training; see ``Predictor``.
 
     The probability of a class in a second is its share of a softmax, at the encoder's own
     temperature, over the captions of all classes that are named, of the references, and of the
@@ -194,25 +194,28 @@ class ZeroShotReader:
         named = Vocabulary(tuple(classes))
         chosen = ZERO_SHOT_THRESHOLD if threshold is None else threshold
         self.class_names = named.names
-        self.thresholds = Thresholds(ZERO_SHOT_THRESHOLD, ZERO_SHOT_THRESHOLD, chosen)
+        self.thresholds = DecisionThresholds(ZERO_SHOT_THRESHOLD, ZERO_SHOT_THRESHOLD, chosen)
         self.provenance = {
             "method": "zero-shot",
             "references": ", ".join(others.names) or "none",
         }
-        self._directions = {}
+        self._texts: dict[str, FloatArray] = {}
+        self._scales: dict[str, float] = {}
         for modality in MODALITIES:
             encoder = encoders[ENCODER_OF[modality]]
             captions = [*named.captions(modality), *others.captions(modality), BACKGROUND[modality]]
-            self._directions[modality] = encoder.logit_scale * encoder.embed_captions(captions).T
+            self._texts[modality] = encoder.embed_captions(captions)
+            self._scales[modality] = encoder.logit_scale
 
-    def read(self, windows: Windows) -> Probabilities:
+    def read(self, windows: WindowBatch) -> Probabilities:
         """Return the classes' shares of the softmax; the gates are 1."""
         count = len(self.class_names)
         probabilities = {}
         for modality in MODALITIES:
-            embedding = torch.from_numpy(windows.features[ENCODER_OF[modality]]["embedding"])
-            logits = embedding @ torch.from_numpy(self._directions[modality])
-            probabilities[modality] = logits.softmax(dim=-1)[..., :count].numpy()
+            embedding = windows.features[ENCODER_OF[modality]]["embedding"]
+            logits = similarity_logits(embedding, self._texts[modality], self._scales[modality])
+            shares = torch.from_numpy(logits).softmax(dim=-1)
+            probabilities[modality] = shares[..., :count].numpy()
         gate = np.ones((len(windows), 2, count), np.float32)
         return Probabilities(probabilities["audio"], probabilities["visual"], gate)
 
@@ -227,7 +230,7 @@ def _words(name: str) -> set[str]:
     return {word.casefold() for word in re.findall(r"[^\W_]+", name)}
 
 
-def check_setup(folder: Path, setup: Setup) -> None:
+def check_settings(folder: Path, setup: InferenceSettings) -> None:
     """See that a setup is of a checkpoint's run; no encoder is loaded for it.
 
     Raises
@@ -248,7 +251,7 @@ def check_setup(folder: Path, setup: Setup) -> None:
     checkpoint.check_features(setup.fingerprints())
 
 
-def load_encoders(setup: Setup, device: str) -> dict[str, CaptionEncoder]:
+def load_encoders(setup: InferenceSettings, device: str) -> dict[str, CaptionEncoder]:
     """Load a setup's encoders; a window goes through each in one batch."""
     loaded = {
         name: load_encoder(spec, device, batch_size=setup.segments)
@@ -274,8 +277,8 @@ def classes_of(text: str) -> list[EventClass]:
     return [
         EventClass(
             name=name,
-            visual_caption=CAPTIONS["visual"].format(phrase),
-            audio_caption=CAPTIONS["audio"].format(phrase),
+            visual_caption=CAPTION_TEMPLATES["visual"].format(phrase),
+            audio_caption=CAPTION_TEMPLATES["audio"].format(phrase),
             visual_threshold=0,
             audio_threshold=0,
         )

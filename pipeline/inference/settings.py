@@ -22,12 +22,12 @@ from pipeline.labels.pseudo_labels import labels_fingerprint
 from pipeline.labels.thresholds import fixed_thresholds
 from pipeline.media.options import Decoding
 
-SETUP_FILE = "parsing.json"
+SETTINGS_FILE = "parsing.json"
 # A checkpoint lies at results/models/{method}/seed{S}, the setup at results.
 LEVELS_ABOVE = 3
 
 
-class Setup(BaseModel):
+class InferenceSettings(BaseModel):
     """Decoding, encoders and classes of a run.
 
     Attributes
@@ -78,9 +78,9 @@ class Setup(BaseModel):
         return features | {"labels": labels_fingerprint(vocabulary, thresholds, features)}
 
 
-def setup_of(config: Config, classes: Sequence[EventClass]) -> Setup:
+def settings_from_config(config: Config, classes: Sequence[EventClass]) -> InferenceSettings:
     """Return the setup of a configuration, for some classes."""
-    return Setup(
+    return InferenceSettings(
         segments=config.dataset.segments,
         untrimmed=config.dataset.untrimmed,
         decode=config.decode,
@@ -89,7 +89,9 @@ def setup_of(config: Config, classes: Sequence[EventClass]) -> Setup:
     )
 
 
-def write_setup(path: Path, setup: Setup, vocabulary: Vocabulary, thresholds: Path) -> None:
+def write_settings(
+    path: Path, setup: InferenceSettings, vocabulary: Vocabulary, thresholds: Path
+) -> None:
     """Write a run's setup; the ``parse-setup`` stage.
 
     Parameters
@@ -120,7 +122,7 @@ def write_setup(path: Path, setup: Setup, vocabulary: Vocabulary, thresholds: Pa
     write_text(path, whole.model_dump_json(indent=1) + "\n")
 
 
-def read_setup(path: Path) -> Setup:
+def read_settings(path: Path) -> InferenceSettings:
     """Read a setup.
 
     Raises
@@ -128,14 +130,14 @@ def read_setup(path: Path) -> Setup:
     PipelineError
         It is missing or not one of ours.
     """
-    return setup_from_json(
+    return settings_from_json(
         existing_file(path, "a parsing setup").read_bytes(),
         f"'{path}' is not a parsing setup",
         "run `snakemake --cores 1 parse_setup` in the folder of the run",
     )
 
 
-def setup_from_json(text: str | bytes, complaint: str, remedy: str) -> Setup:
+def settings_from_json(text: str | bytes, complaint: str, remedy: str) -> InferenceSettings:
     """Return the setup that a JSON value is.
 
     Raises
@@ -144,14 +146,14 @@ def setup_from_json(text: str | bytes, complaint: str, remedy: str) -> Setup:
         It is none: the complaint, the first thing that is wrong, and the remedy.
     """
     try:
-        return Setup.model_validate_json(text)
+        return InferenceSettings.model_validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "its form"
         raise PipelineError(f"{complaint} ({place}: {first['msg']}); {remedy}.") from None
 
 
-def find_setup(checkpoint: Path) -> Path:
+def find_settings(checkpoint: Path) -> Path:
     """Return the setup beside a checkpoint's folder or in one of those above it.
 
     Raises
@@ -161,10 +163,10 @@ def find_setup(checkpoint: Path) -> Path:
     """
     folder = checkpoint.absolute()
     for place in [folder, *folder.parents[:LEVELS_ABOVE]]:
-        if (place / SETUP_FILE).is_file():
-            return place / SETUP_FILE
+        if (place / SETTINGS_FILE).is_file():
+            return place / SETTINGS_FILE
     raise PipelineError(
-        f"no {SETUP_FILE} lies in '{checkpoint}' or the {LEVELS_ABOVE} folders above it, and a"
+        f"no {SETTINGS_FILE} lies in '{checkpoint}' or the {LEVELS_ABOVE} folders above it, and a"
         " checkpoint cannot be used without; run `snakemake --cores 1 parse_setup` in the folder of"
         " its run, or name the file with --setup."
     )

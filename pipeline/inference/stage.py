@@ -15,25 +15,25 @@ from pipeline.core.files import sha256_of
 from pipeline.core.shards import StatusRow, write_status
 from pipeline.core.vocabulary import MODALITIES, Vocabulary
 from pipeline.features.encoders.base import CaptionEncoder
-from pipeline.inference.diagnostics import Outcomes, status_row, troubles
-from pipeline.inference.events import Parsed, cut
+from pipeline.inference.diagnostics import Outcomes, diagnose, status_row
+from pipeline.inference.events import Parsed, floor_decimals
 from pipeline.inference.input_files import STATUS_FILE, list_files, printable, safe_names
 from pipeline.inference.page import write_index, write_page
 from pipeline.inference.playback import make_playable, remove_others
-from pipeline.inference.predictors import Reader, Window, Windows
-from pipeline.inference.settings import Setup
-from pipeline.inference.tables import write_tables
-from pipeline.inference.videos import Video, decode_windows, inspect_videos
+from pipeline.inference.predictors import Predictor, WindowBatch, WindowFeatures
+from pipeline.inference.settings import InferenceSettings
+from pipeline.inference.tables import write_parsed_files
+from pipeline.inference.videos import InputVideo, decode_windows, inspect_videos
 from pipeline.inference.windows import merge
 from pipeline.media.segments import Decoded
 
 logger = logging.getLogger(__name__)
 
-Result = TypeVar("Result")
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
-class Options:
+class RunOptions:
     """How videos are gone through; nothing here changes a probability but ``overlap``.
 
     Attributes
@@ -54,10 +54,10 @@ class Options:
 
 def parse_files(
     given: Sequence[Path],
-    reader: Reader,
-    setup: Setup,
+    reader: Predictor,
+    setup: InferenceSettings,
     encoders: Mapping[str, CaptionEncoder],
-    options: Options,
+    options: RunOptions,
     out: Path,
 ) -> list[Parsed]:
     """Parse files and write what is found.
@@ -74,7 +74,7 @@ def parse_files(
     setup, encoders
         How videos are decoded, and what embeds them.
     options
-        See ``Options``.
+        See ``RunOptions``.
     out
         Folder to write.
 
@@ -105,7 +105,12 @@ def parse_files(
 
 
 def _parse_one(
-    video: Video, outcomes: Outcomes, reader: Reader, setup: Setup, options: Options, out: Path
+    video: InputVideo,
+    outcomes: Outcomes,
+    reader: Predictor,
+    setup: InferenceSettings,
+    options: RunOptions,
+    out: Path,
 ) -> tuple[Parsed, StatusRow]:
     """Parse one video and write its folder.
 
@@ -119,15 +124,15 @@ def _parse_one(
         raise failed[0]
     found = read_video(video, outcomes, reader, setup, options)
     folder = out / video.name
-    write_tables(folder, found, video.path, Vocabulary(setup.classes))
+    write_parsed_files(folder, found, video.path, Vocabulary(setup.classes))
     found = _write_page(folder, found, video, options)
     logger.info("%s: %d s, %d events", video.name, found.length, len(found.events()))
     return found, status_row(video, outcomes, found)
 
 
 def _guarded(
-    video: Video, function: Callable[..., Result], *arguments: object
-) -> Result | ItemError:
+    video: InputVideo, function: Callable[..., Value], *arguments: object
+) -> Value | ItemError:
     """Return what a function returns, or why it failed: whatever one video breaks is its row."""
     try:
         return function(*arguments)
@@ -145,11 +150,17 @@ def _guarded(
 
 
 def read_video(
-    video: Video, outcomes: Outcomes, reader: Reader, setup: Setup, options: Options
+    video: InputVideo,
+    outcomes: Outcomes,
+    reader: Predictor,
+    setup: InferenceSettings,
+    options: RunOptions,
 ) -> Parsed:
     """Read a video's windows, at least one of them whole, and merge them to seconds."""
-    kept = [(s, w) for s, w in zip(video.starts, outcomes, strict=True) if isinstance(w, Window)]
-    windows = Windows.of([window for _, window in kept])
+    kept = [
+        (s, w) for s, w in zip(video.starts, outcomes, strict=True) if isinstance(w, WindowFeatures)
+    ]
+    windows = WindowBatch.of([window for _, window in kept])
     found = reader.read(windows)
     place = [start for start, _ in kept], video.facts.length, windows.present
     probabilities = _merge_both(np.stack([found.audio, found.visual], axis=1), *place)
@@ -159,12 +170,12 @@ def read_video(
         name=video.name,
         title=printable(video.path.name),
         class_names=reader.class_names,
-        probabilities=cut(probabilities),
-        gates=cut(gates),
+        probabilities=floor_decimals(probabilities),
+        gates=floor_decimals(gates),
         thresholds=reader.thresholds,
         has_sound=has_sound,
         has_pictures=has_pictures,
-        notes=tuple(sentence for _, sentence in troubles(video, outcomes)),
+        notes=tuple(sentence for _, sentence in diagnose(video, outcomes)),
         provenance={
             "pipeline": __version__,
             "video": f"sha256 {sha256_of(video.path)}",
@@ -184,16 +195,16 @@ def _merge_both(
 
 
 def _encoded(
-    videos: Sequence[Video],
-    setup: Setup,
+    videos: Sequence[InputVideo],
+    setup: InferenceSettings,
     encoders: Mapping[str, CaptionEncoder],
-    options: Options,
-) -> Iterator[tuple[Video, list[Window | ItemError]]]:
+    options: RunOptions,
+) -> Iterator[tuple[InputVideo, list[WindowFeatures | ItemError]]]:
     """Yield each video with its windows, or why they cannot be had, as soon as all are there.
 
     Windows come in about their order, so only few videos are held at a time.
     """
-    pending: dict[str, dict[int, Window | ItemError]] = {}
+    pending: dict[str, dict[int, WindowFeatures | ItemError]] = {}
     decoded = decode_windows(videos, setup.decoding, options.workers, options.timeout_seconds)
     for video, place, outcome in decoded:
         windows = pending.setdefault(video.name, {})
@@ -207,7 +218,7 @@ def _encoded(
             yield video, [windows[place] for place in range(len(video.starts))]
 
 
-def _present(video: Video, start: int, window: Decoded, segments: int) -> NDArray[np.bool_]:
+def _present(video: InputVideo, start: int, window: Decoded, segments: int) -> NDArray[np.bool_]:
     """Return which seconds of a window its file has, and could be decoded, ``[2, T]``."""
     inside = video.facts.present[:, start : start + segments]
     present = np.zeros((len(MODALITIES), segments), bool)
@@ -219,7 +230,7 @@ def _present(video: Video, start: int, window: Decoded, segments: int) -> NDArra
 
 def _embed(
     window: Decoded, present: NDArray[np.bool_], encoders: Mapping[str, CaptionEncoder]
-) -> Window:
+) -> WindowFeatures:
     features = {}
     for name, encoder in encoders.items():
         embedded = encoder.embed(getattr(window, encoder.source)[None])
@@ -230,10 +241,10 @@ def _embed(
             key: array.astype(encoder.spec.storage).astype(np.float32)
             for key, array in embedded.items()
         }
-    return Window(features, present, window.status, window.damage)
+    return WindowFeatures(features, present, window.status, window.damage)
 
 
-def _write_page(folder: Path, parsed: Parsed, video: Video, options: Options) -> Parsed:
+def _write_page(folder: Path, parsed: Parsed, video: InputVideo, options: RunOptions) -> Parsed:
     """Write a video's page; where there is nothing for browsers to play, a note says why."""
     facts = replace(
         video.facts,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.files import write_text
-from pipeline.core.vocabulary import MODALITIES, Vocabulary, shown
+from pipeline.core.vocabulary import MODALITIES, Vocabulary, display_name
 from pipeline.data.annotations import EVENT_COLUMNS, segments_to_events, write_events
 from pipeline.inference.elan import elan_document
 from pipeline.inference.events import BOTH, DECIMALS, Event, Parsed
@@ -14,15 +14,15 @@ from pipeline.inference.events import BOTH, DECIMALS, Event, Parsed
 EVENTS_FILE = "events.csv"
 JSON_FILE = "parsed.json"
 CAPTIONS_FILE = "events.vtt"
-LABELS_FILE = "audacity.txt"
+AUDACITY_FILE = "audacity.txt"
 ELAN_FILE = "events.eaf"
 # Raised when a reader of the JSON would have to change.
 JSON_FORMAT = 1
 
-WORDS = {"audible": "heard", "visible": "seen", BOTH: "heard and seen"}
+MODALITY_WORDS = {"audible": "heard", "visible": "seen", BOTH: "heard and seen"}
 
 
-def write_tables(folder: Path, parsed: Parsed, path: Path, vocabulary: Vocabulary) -> None:
+def write_parsed_files(folder: Path, parsed: Parsed, path: Path, vocabulary: Vocabulary) -> None:
     """Write every table of a video into its folder.
 
     ``predicted_audio.csv`` and ``predicted_visual.csv`` are LLP's event tables, as ``evaluate``
@@ -47,7 +47,7 @@ def write_tables(folder: Path, parsed: Parsed, path: Path, vocabulary: Vocabular
     write_text(folder / EVENTS_FILE, events_table(parsed.name, events))
     write_text(folder / JSON_FILE, json_text(parsed, events))
     write_text(folder / CAPTIONS_FILE, web_captions(events))
-    write_text(folder / LABELS_FILE, audacity_labels(events))
+    write_text(folder / AUDACITY_FILE, audacity_labels(events))
     write_text(folder / ELAN_FILE, elan_document(parsed, path, folder))
 
 
@@ -105,7 +105,7 @@ def web_captions(events: Sequence[Event]) -> str:
     """Return WebVTT, a cue an event; players show what is heard and seen as subtitles."""
     cues = []
     for event in events:
-        text = f"{shown(event.class_name)} ({WORDS[event.modality]})"
+        text = f"{display_name(event.class_name)} ({MODALITY_WORDS[event.modality]})"
         # The three characters that WebVTT's cue text escapes.
         for mark, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
             text = text.replace(mark, escaped)
@@ -120,7 +120,7 @@ def _clock(seconds: int) -> str:
 def audacity_labels(events: Sequence[Event]) -> str:
     """Return Audacity's label track: onset, offset and text, separated by tabs."""
     return "".join(
-        f"{event.onset:.6f}\t{event.offset:.6f}\t{shown(event.class_name)}"
-        f" ({WORDS[event.modality]}, {event.confidence:.2f})\n"
+        f"{event.onset:.6f}\t{event.offset:.6f}\t{display_name(event.class_name)}"
+        f" ({MODALITY_WORDS[event.modality]}, {event.confidence:.2f})\n"
         for event in events
     )

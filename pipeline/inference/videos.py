@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from pipeline.core.errors import ItemError, Status
 from pipeline.core.progress import track
 from pipeline.core.vocabulary import MODALITIES
-from pipeline.data.manifest import Row
 from pipeline.inference.windows import window_starts
 from pipeline.media.options import Decoding
 from pipeline.media.probe import Media, open_media, probe
 from pipeline.media.segments import SHORT_SECONDS, Decoded, decode_video
+from pipeline.media.video_window import VideoWindow
 from pipeline.media.worker import run_isolated
 
 # Times in a file can claim any length; each hour costs 720 windows of 10 seconds.
@@ -28,7 +28,7 @@ READ_BYTES_A_SECOND = 10 << 20
 
 
 @dataclass(frozen=True)
-class Stream:
+class StreamFacts:
     """A picture or sound stream.
 
     Attributes
@@ -52,7 +52,7 @@ class Stream:
 
 
 @dataclass(frozen=True)
-class Facts:
+class MediaFacts:
     """What a file holds.
 
     Attributes
@@ -71,8 +71,8 @@ class Facts:
 
     seconds: float
     container: str
-    pictures: Stream | None
-    sound: Stream | None
+    pictures: StreamFacts | None
+    sound: StreamFacts | None
     origin: float = 0.0
     unknown: frozenset[str] = frozenset()
 
@@ -82,7 +82,7 @@ class Facts:
         return max(1, int(self.seconds + SHORT_SECONDS))
 
     @property
-    def streams(self) -> Mapping[str, Stream | None]:
+    def streams(self) -> Mapping[str, StreamFacts | None]:
         """The streams by modality."""
         return dict(zip(MODALITIES, (self.sound, self.pictures), strict=True))
 
@@ -104,7 +104,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Video:
+class InputVideo:
     """A video to parse.
 
     Attributes
@@ -121,11 +121,11 @@ class Video:
 
     name: str
     path: Path
-    facts: Facts
+    facts: MediaFacts
     starts: tuple[int, ...]
 
 
-def inspect(path: Path) -> Facts:
+def inspect(path: Path) -> MediaFacts:
     """Read what a file holds; meant for a worker process.
 
     Raises
@@ -146,7 +146,7 @@ def inspect(path: Path) -> Facts:
                 f"it lasts {seconds / 3600:.1f} hours, and at most {MOST_HOURS} are parsed; cut it"
                 " into parts",
             )
-        return Facts(
+        return MediaFacts(
             seconds=seconds,
             container=container.format.name,
             pictures=_stream(container, media, media.video, spans),
@@ -178,12 +178,12 @@ def _stream(
     media: Media,
     index: int | None,
     spans: Mapping[int, tuple[float, float]],
-) -> Stream | None:
+) -> StreamFacts | None:
     if index is None:
         return None
     context = container.streams[index].codec_context
     begin, end = spans.get(index, (media.origin, math.inf))
-    return Stream(
+    return StreamFacts(
         index,
         context.codec.canonical_name,
         getattr(context, "pix_fmt", None) or "",
@@ -203,25 +203,25 @@ def _unknown(container: InputContainer) -> frozenset[str]:
 
 def inspect_videos(
     named: Mapping[str, Path], segments: int, overlap: int, workers: int, timeout_seconds: float
-) -> tuple[list[Video], dict[str, ItemError]]:
+) -> tuple[list[InputVideo], dict[str, ItemError]]:
     """Return the videos that can be opened, and why the others, by name, cannot."""
     names, paths = list(named), list(named.values())
     largest = max((path.stat().st_size for path in paths if path.is_file()), default=0)
     patience = timeout_seconds + largest / READ_BYTES_A_SECOND
-    videos: dict[int, Video] = {}
+    videos: dict[int, InputVideo] = {}
     failures: dict[str, ItemError] = {}
     for place, facts in run_isolated(inspect, paths, workers, patience):
         if isinstance(facts, ItemError):
             failures[names[place]] = facts
             continue
         starts = window_starts(facts.length, segments, overlap)
-        videos[place] = Video(names[place], paths[place], facts, starts)
+        videos[place] = InputVideo(names[place], paths[place], facts, starts)
     return [videos[place] for place in sorted(videos)], failures
 
 
 def decode_windows(
-    videos: Sequence[Video], decoding: Decoding, workers: int, timeout_seconds: float
-) -> Iterator[tuple[Video, int, Decoded | ItemError]]:
+    videos: Sequence[InputVideo], decoding: Decoding, workers: int, timeout_seconds: float
+) -> Iterator[tuple[InputVideo, int, Decoded | ItemError]]:
     """Decode every window of every video as a video of its own; yield them as they are done.
 
     What a stream lacks or cannot decode is padded, whatever the run's policies: see ``Decoding``.
@@ -231,13 +231,17 @@ def decode_windows(
     The video, the window's place in it, and the window or why it cannot be had.
     """
     padded = replace(decoding, missing_audio="pad", missing_video="pad", short="pad")
-    rows = [
-        (video, place, Row(video.name, "", 0, str(video.path), start, start + decoding.segments))
+    windows = [
+        (
+            video,
+            place,
+            VideoWindow(video.name, str(video.path), start, start + decoding.segments),
+        )
         for video in videos
         for place, start in enumerate(video.starts)
     ]
     decode = functools.partial(decode_video, decoding=padded)
-    outcomes = run_isolated(decode, [row for _, _, row in rows], workers, timeout_seconds)
-    for index, outcome in track(outcomes, len(rows), "parse", "windows"):
-        video, place, _ = rows[index]
+    outcomes = run_isolated(decode, [window for _, _, window in windows], workers, timeout_seconds)
+    for index, outcome in track(outcomes, len(windows), "parse", "windows"):
+        video, place, _ = windows[index]
         yield video, place, outcome

@@ -29,16 +29,15 @@ from pipeline.data.annotations import (
     SCORED_SPLITS,
     SPLIT_TABLES,
     Labels,
-    events_to_segments,
-    read_events,
     read_weak_labels,
     weak_matrix,
 )
-from pipeline.labels.quality import _quality
+from pipeline.evaluation.evaluate import read_labels
+from pipeline.labels.quality import label_quality
 from pipeline.labels.similarity import read_logits
 from pipeline.labels.thresholds import (
+    LabelThresholds,
     ThresholdKind,
-    Thresholds,
     calibrated_thresholds,
     fixed_thresholds,
     write_thresholds,
@@ -51,7 +50,7 @@ LABELS_VERSION = 3
 
 
 @dataclass(frozen=True)
-class Videos:
+class LabelledVideos:
     """The videos that have features of both encoders, and what is known of them.
 
     Attributes
@@ -74,7 +73,7 @@ class Videos:
 
 def gather_videos(
     clip: Shard, clap: Shard, weak_labels: Mapping[str, Mapping[str, tuple[int, ...]]]
-) -> Videos:
+) -> LabelledVideos:
     """Join both encoders' logits with the weak labels.
 
     Parameters
@@ -105,10 +104,10 @@ def gather_videos(
         split: np.array([row for row, name in enumerate(names) if splits[name] == split], np.int64)
         for split in weak_labels
     }
-    return Videos(names, np.stack([audio, visual]), weak, rows)
+    return LabelledVideos(names, np.stack([audio, visual]), weak, rows)
 
 
-def label(videos: Videos, thresholds: Thresholds) -> tuple[Labels, Labels]:
+def label(videos: LabelledVideos, thresholds: LabelThresholds) -> tuple[Labels, Labels]:
     """Return unmasked and masked labels, each ``[2, N, T, C]`` of 0 and 1."""
     unmasked = videos.logits > thresholds.unmasked[:, None, None]
     masked = (videos.logits > thresholds.masked[:, None, None]) & (videos.weak[:, None] > 0)
@@ -195,7 +194,12 @@ def make_pseudo_labels(
         for split, table in SPLIT_TABLES.items()
     }
     videos = gather_videos(shards["clip"], shards["clap"], weak_labels)
-    truth = {split: _truth(annotations, videos, split, vocabulary) for split in SCORED_SPLITS}
+    names = {split: [videos.names[row] for row in videos.rows[split]] for split in SCORED_SPLITS}
+    tables = [annotations / table for table in EVENT_TABLES.values()]
+    segments = videos.logits.shape[2]
+    truth = {
+        split: read_labels(tables, names[split], segments, vocabulary) for split in SCORED_SPLITS
+    }
     if kind == "calibrated":
         val = videos.rows["val"]
         thresholds = calibrated_thresholds(
@@ -211,8 +215,15 @@ def make_pseudo_labels(
     arrays = _label_arrays(videos, thresholds, unmasked, masked)
     write_shard(out / LABELS_FILE, Shard(videos.names, arrays, meta))
     write_thresholds(out / "thresholds.tsv", thresholds, vocabulary)
+    labels = {"unmasked": unmasked, "masked": masked}
     quality = {
-        split: _quality(split, videos, truth[split], unmasked, masked, vocabulary)
+        split: label_quality(
+            split,
+            names[split],
+            truth[split],
+            {kind: of_kind[:, videos.rows[split]] for kind, of_kind in labels.items()},
+            vocabulary,
+        )
         for split in SCORED_SPLITS
         if len(videos.rows[split])
     }
@@ -220,7 +231,7 @@ def make_pseudo_labels(
 
 
 def _label_arrays(
-    videos: Videos, thresholds: Thresholds, unmasked: Labels, masked: Labels
+    videos: LabelledVideos, thresholds: LabelThresholds, unmasked: Labels, masked: Labels
 ) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {}
     for index, modality in enumerate(MODALITIES):
@@ -228,16 +239,3 @@ def _label_arrays(
         arrays[f"{modality}_soft"] = soften(videos.logits[index], thresholds.masked[index])
         arrays[modality], arrays[f"{modality}_masked"] = unmasked[index], masked[index]
     return arrays
-
-
-def _truth(annotations: Path, videos: Videos, split: str, vocabulary: Vocabulary) -> Labels:
-    names = [videos.names[row] for row in videos.rows[split]]
-    segments, class_count = videos.logits.shape[2:]
-    return np.stack(
-        [
-            events_to_segments(
-                read_events(annotations / table, vocabulary), names, segments, class_count
-            )
-            for table in EVENT_TABLES.values()
-        ]
-    )

@@ -1,31 +1,44 @@
 """How well pseudo-labels agree with annotated events."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.core.vocabulary import Vocabulary
-from pipeline.data.annotations import (
-    Labels,
-)
+from pipeline.data.annotations import Labels
 from pipeline.evaluation.evaluate import evaluate_arrays
-from pipeline.labels.pseudo_labels import Videos
 
 logger = logging.getLogger(__name__)
 
 
-def _quality(
+def label_quality(
     split: str,
-    videos: Videos,
+    names: Sequence[str],
     truth: Labels,
-    unmasked: Labels,
-    masked: Labels,
+    labels: Mapping[str, Labels],
     vocabulary: Vocabulary,
 ) -> dict[str, Any]:
-    rows = videos.rows[split]
-    names = [videos.names[row] for row in rows]
+    """Score pseudo-labels against annotated events and log their segment-level F1.
+
+    Parameters
+    ----------
+    split, names
+        The split and its N videos.
+    truth : ``[2, N, T, C]``
+        Annotated segments, audio before visual.
+    labels
+        Kind (``unmasked``, ``masked``) to labels ``[2, N, T, C]``.
+    vocabulary
+        The C classes.
+
+    Returns
+    -------
+    dict
+        Kind to an evaluation, see ``evaluate_arrays``.
+    """
     quality = {
-        kind: evaluate_arrays(split, names, truth, labels[:, rows], vocabulary)
-        for kind, labels in (("unmasked", unmasked), ("masked", masked))
+        kind: evaluate_arrays(split, names, truth, of_kind, vocabulary)
+        for kind, of_kind in labels.items()
     }
     for kind, evaluation in quality.items():
         segment = evaluation["metrics"]["segment"]

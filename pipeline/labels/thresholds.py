@@ -15,7 +15,7 @@ ThresholdKind = Literal["fixed", "calibrated"]
 
 
 @dataclass(frozen=True)
-class Thresholds:
+class LabelThresholds:
     """Logits above which a segment gets a label, per modality (0 audio, 1 visual) and class.
 
     Attributes
@@ -48,15 +48,15 @@ def best_threshold(logits: NDArray[Any], truth: NDArray[Any]) -> float:
     return float(ranked[last] + below[last]) / 2
 
 
-def fixed_thresholds(vocabulary: Vocabulary) -> Thresholds:
+def fixed_thresholds(vocabulary: Vocabulary) -> LabelThresholds:
     """Return the vocabulary's thresholds, for unmasked and masked labels alike (as VALOR)."""
     fixed = np.array([vocabulary.thresholds(modality) for modality in MODALITIES], np.float64)
-    return Thresholds(unmasked=fixed, masked=fixed)
+    return LabelThresholds(unmasked=fixed, masked=fixed)
 
 
 def calibrated_thresholds(
     logits: NDArray[Any], truth: NDArray[Any], weak: NDArray[Any], vocabulary: Vocabulary
-) -> Thresholds:
+) -> LabelThresholds:
     """Choose each class's thresholds by segment-level F1 on validation videos.
 
     Unmasked labels are calibrated on all videos, masked labels on those whose weak label has the
@@ -99,10 +99,10 @@ def calibrated_thresholds(
             if positive[labelled].any()
             else fixed[modality, index]
         )
-    return Thresholds(unmasked, masked)
+    return LabelThresholds(unmasked, masked)
 
 
-def write_thresholds(path: Path, thresholds: Thresholds, vocabulary: Vocabulary) -> None:
+def write_thresholds(path: Path, thresholds: LabelThresholds, vocabulary: Vocabulary) -> None:
     """Write a row a class: ``class``, then ``audio``, ``visual`` and the same of masked labels."""
     columns = np.concatenate([thresholds.unmasked, thresholds.masked]).T.tolist()
     names = [*MODALITIES, *(f"{modality}_masked" for modality in MODALITIES)]

@@ -1,13 +1,11 @@
 """The sound of a window: 48 kHz, mono, on the frames' clock."""
 
 import functools
-import shutil
 from dataclasses import dataclass
 from typing import Any
 
 import av
 import ffmpeg
-import imageio_ffmpeg
 import numpy as np
 import soxr
 from av.audio.frame import AudioFrame
@@ -15,6 +13,7 @@ from av.audio.stream import AudioStream as PyavStream
 from numpy.typing import NDArray
 
 from pipeline.core.errors import ItemError, Status
+from pipeline.core.ffmpeg import ffmpeg_path
 from pipeline.media import FULL_SCALE, SAMPLE_RATE
 from pipeline.media.probe import FORMATS, PROTOCOLS, AudioStream
 from pipeline.media.window import MARGIN_SECONDS, Track, Window
@@ -243,7 +242,7 @@ def _decode_with_program(window: Window, audio: AudioStream) -> Waveform:
     )
     try:
         raw, _ = output.global_args("-nostdin", "-v", "error").run(
-            cmd=executable(), capture_stdout=True, capture_stderr=True
+            cmd=ffmpeg_path(), capture_stdout=True, capture_stderr=True
         )
     except ffmpeg.Error as error:
         lines = error.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
@@ -253,9 +252,3 @@ def _decode_with_program(window: Window, audio: AudioStream) -> Waveform:
     samples = np.frombuffer(raw, dtype="<f4").reshape(-1, audio.channels)
     heard: Waveform = samples[: round(seconds * audio.rate)].mean(axis=1, dtype=np.float32)
     return heard
-
-
-@functools.cache
-def executable() -> str:
-    """Return ffmpeg's program: the one on the PATH, else the one that imageio-ffmpeg carries."""
-    return shutil.which("ffmpeg") or str(imageio_ffmpeg.get_ffmpeg_exe())

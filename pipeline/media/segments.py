@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from pipeline.core.errors import ItemError, PipelineError, Status
 from pipeline.core.progress import track
 from pipeline.core.shards import Shard, StatusRow, write_shard, write_status
-from pipeline.data.manifest import Row
 from pipeline.media import SAMPLE_RATE
 from pipeline.media.options import Decoding
+from pipeline.media.video_window import VideoWindow
 
 if TYPE_CHECKING:  # the workflow imports this module where no decoder is installed
     from pipeline.media.window import Window
@@ -91,7 +91,7 @@ class _Stream:
         return _joined(self.padding, self.damage)
 
 
-def decode_video(row: Row, decoding: Decoding) -> Decoded:
+def decode_video(video: VideoWindow, decoding: Decoding) -> Decoded:
     """Decode one video's window; meant for a worker process (``media.worker``).
 
     A stream that cannot be decoded is as good as missing, and so is what the file has after the
@@ -108,22 +108,22 @@ def decode_video(row: Row, decoding: Decoding) -> Decoded:
     from pipeline.media.window import read_window
 
     began = time.perf_counter()
-    path, length = Path(row.path), round(row.end - row.start, 6)
+    path, length = Path(video.path), round(video.end - video.start, 6)
     with open_media(path) as container:
         media = describe(container, path)
-        window = read_window(container, media, row.start, decoding.segments, length)
+        window = read_window(container, media, video.start, decoding.segments, length)
         pictures, sound = _pictures(window, decoding), _sound(window, decoding)
     for stream in (pictures, sound):
-        _apply_policy(row.filename, stream, decoding)
+        _apply_policy(video.name, stream, decoding)
     if not pictures.seconds and not sound.seconds:
-        raise _nothing(pictures, sound, row.start)
+        raise _nothing(pictures, sound, video.start)
     unusable = _unusable(pictures, sound)
     return Decoded(
         pictures.array,
         sound.array,
-        _status_row(row.filename, pictures, sound, _odd_length(length, decoding.segments)),
+        _status_row(video.name, pictures, sound, _odd_length(length, decoding.segments)),
         time.perf_counter() - began,
-        surplus=max(media.seconds - row.start - window.seconds, 0.0),
+        surplus=max(media.seconds - video.start - window.seconds, 0.0),
         status=unusable.status if unusable else Status.OK,
         damage=_joined(pictures.damage, sound.damage),
     )
@@ -243,7 +243,7 @@ def _joined(*details: str) -> str:
 
 
 def run_shard(
-    rows: Sequence[Row],
+    videos: Sequence[VideoWindow],
     decoding: Decoding,
     workers: int,
     timeout_seconds: float,
@@ -253,11 +253,11 @@ def run_shard(
 ) -> None:
     """Decode a shard's videos and write its arrays and its status table.
 
-    Every row becomes a row of the status table; a video that cannot be used costs nothing else.
+    Every video gets a row in the status table; one that cannot be used costs nothing else.
 
     Parameters
     ----------
-    rows
+    videos
         The shard's videos.
     decoding
         How to decode.
@@ -278,8 +278,8 @@ def run_shard(
     from pipeline.media.worker import run_isolated
 
     began = time.perf_counter()
-    present = sorted((row for row in rows if row.path), key=lambda row: row.filename)
-    names = [row.filename for row in present]
+    present = sorted((video for video in videos if video.path), key=lambda video: video.name)
+    names = [video.name for video in present]
     arrays = _allocate(len(present), decoding, kinds)
     decode = functools.partial(decode_video, decoding=decoding)
     outcomes = run_isolated(decode, present, workers, timeout_seconds)
@@ -287,9 +287,9 @@ def run_shard(
     statuses, decode_seconds = _collect(tracked, names, arrays, decoding.untrimmed)
     kept = [place for place, row in enumerate(statuses) if row.kept]
     statuses += [
-        StatusRow(row.filename, False, Status.MISSING, "no file has this name or its id")
-        for row in rows
-        if not row.path
+        StatusRow(video.name, False, Status.MISSING, "no file has this name or its id")
+        for video in videos
+        if not video.path
     ]
     writing = time.perf_counter()
     kept_names = tuple(names[place] for place in kept)

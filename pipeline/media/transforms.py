@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-Picture = NDArray[np.uint8]
+RgbImage = NDArray[np.uint8]
 
 
-def clip(picture: Picture, size: int) -> Picture:
+def clip(picture: RgbImage, size: int) -> RgbImage:
     """Resize the short side to ``size`` (PIL bicubic) and cut the middle square, as open_clip does.
 
     Parameters
@@ -27,7 +27,7 @@ def clip(picture: Picture, size: int) -> Picture:
     return np.asarray(resized.crop((left, top, left + size, top + size)), dtype=np.uint8)
 
 
-def valor(picture: Picture, size: int) -> Picture:
+def valor(picture: RgbImage, size: int) -> RgbImage:
     """Squash to ``[size, size, 3]``, bilinear between the four nearest pixels, not antialiased.
 
     The resizing of a float tensor that VALOR's torchvision 0.13 did (methods.md 6.1). differs:
@@ -39,7 +39,7 @@ def valor(picture: Picture, size: int) -> Picture:
     down, across = down[:, None, None], across[None, :, None]
     columns = picture[:, left] * (1 - across) + picture[:, right] * across
     squashed = columns[top] * (1 - down) + columns[bottom] * down
-    rounded: Picture = np.round(squashed).astype(np.uint8)
+    rounded: RgbImage = np.round(squashed).astype(np.uint8)
     return rounded
 
 
@@ -53,4 +53,4 @@ def _neighbours(
     return first, np.minimum(first + 1, length - 1), share
 
 
-TRANSFORMS: dict[str, Callable[[Picture, int], Picture]] = {"clip": clip, "valor": valor}
+TRANSFORMS: dict[str, Callable[[RgbImage, int], RgbImage]] = {"clip": clip, "valor": valor}

@@ -20,8 +20,8 @@ from typing import Any, Generic, TypeVar
 
 from pipeline.core.errors import ItemError, PipelineError, Status
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+WorkItem = TypeVar("WorkItem")
+WorkResult = TypeVar("WorkResult")
 
 RECYCLE_AFTER = 200
 # RLIMIT_DATA counts what a process has made its own; RLIMIT_AS would also count the libraries'
@@ -39,13 +39,13 @@ _CONTEXT = multiprocessing.get_context("spawn")
 
 
 def run_isolated(
-    function: Callable[[Item], Result],
-    items: Sequence[Item],
+    function: Callable[[WorkItem], WorkResult],
+    items: Sequence[WorkItem],
     workers: int,
     timeout_seconds: float,
     recycle_after: int = RECYCLE_AFTER,
     memory_bytes: int = MEMORY_BYTES,
-) -> Iterator[tuple[int, Result | ItemError]]:
+) -> Iterator[tuple[int, WorkResult | ItemError]]:
     """Yield ``(place, result)`` of every item as each is done, in no fixed order.
 
     Parameters
@@ -118,10 +118,10 @@ def _wait_for(pool: Sequence["_Worker[Any, Any]"]) -> None:
 
 
 @dataclass
-class _Worker(Generic[Item, Result]):
+class _Worker(Generic[WorkItem, WorkResult]):
     """One process and what it is doing."""
 
-    function: Callable[[Item], Result]
+    function: Callable[[WorkItem], WorkResult]
     memory_bytes: int
     place: int | None = None
     done: int = 0
@@ -141,7 +141,7 @@ class _Worker(Generic[Item, Result]):
         theirs.close()
         self.deadline = time.monotonic() + STARTUP_SECONDS
 
-    def give(self, place: int, item: Item, timeout_seconds: float) -> None:
+    def give(self, place: int, item: WorkItem, timeout_seconds: float) -> None:
         """Hand the worker an item."""
         self.place, self.timeout_seconds = place, timeout_seconds
         self.deadline = time.monotonic() + timeout_seconds
@@ -150,9 +150,9 @@ class _Worker(Generic[Item, Result]):
         except OSError:
             self.is_gone = True
 
-    def collect(self) -> tuple[int, Result | ItemError] | None:
+    def collect(self) -> tuple[int, WorkResult | ItemError] | None:
         """Return the outcome of the item at hand, if there is one by now."""
-        result: Result | ItemError | PipelineError
+        result: WorkResult | ItemError | PipelineError
         try:
             if self.is_gone:
                 raise EOFError
@@ -171,8 +171,8 @@ class _Worker(Generic[Item, Result]):
         return self._settle(result)
 
     def _settle(
-        self, result: Result | ItemError | PipelineError
-    ) -> tuple[int, Result | ItemError] | None:
+        self, result: WorkResult | ItemError | PipelineError
+    ) -> tuple[int, WorkResult | ItemError] | None:
         if not self.is_ready:
             self.is_ready, self.ending = not self.is_gone, str(result)
             return None
@@ -203,7 +203,9 @@ class _Worker(Generic[Item, Result]):
         self._process.close()
 
 
-def _serve(connection: Connection, function: Callable[[Item], Result], memory_bytes: int) -> None:
+def _serve(
+    connection: Connection, function: Callable[[WorkItem], WorkResult], memory_bytes: int
+) -> None:
     """Work through what comes over the connection until it closes; runs in the worker."""
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
@@ -221,8 +223,8 @@ def _serve(connection: Connection, function: Callable[[Item], Result], memory_by
 
 
 def _outcome(
-    function: Callable[[Item], Result], item: Item, memory_bytes: int
-) -> Result | ItemError | PipelineError:
+    function: Callable[[WorkItem], WorkResult], item: WorkItem, memory_bytes: int
+) -> WorkResult | ItemError | PipelineError:
     try:
         return function(item)
     except (ItemError, PipelineError) as error:  # one is this item's, the other the whole stage's

@@ -17,9 +17,9 @@ from torch import Tensor
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import atomic_path, existing_file
 from pipeline.core.shards import CHECKPOINT_FILE, CHECKPOINT_HEADER
-from pipeline.parsers.interface import Dimensions, Parser, different_sizes
+from pipeline.parsers.interface import Dimensions, ParserNetwork, different_sizes
 from pipeline.parsers.recipes import Recipe
-from pipeline.parsers.registry import build_parser, saved_recipe
+from pipeline.parsers.registry import build_network, saved_recipe
 
 FILE = CHECKPOINT_FILE
 # What to do about a fingerprint that differs, where it is not plain.
@@ -57,9 +57,9 @@ class Checkpoint:
     fingerprints: Mapping[str, str]
     weights: Mapping[str, Tensor]
 
-    def build(self) -> Parser:
+    def build(self) -> ParserNetwork:
         """Return the trained network, ready to parse."""
-        parser = build_parser(self.method, self.dimensions, self.recipe)
+        parser = build_network(self.method, self.dimensions, self.recipe)
         parser.load_state_dict(dict(self.weights))
         return parser.eval()
 

@@ -7,20 +7,20 @@ from typing import Any
 
 from pipeline.parsers.recipes import LinkRecipe, Recipe
 
-Options = dict[str, Any]
+RecipeOptions = dict[str, Any]
 
 # What takes each component out of LINK. S-LOSS is both terms of eq. 10.
-_WITHOUT: dict[str, Options] = {
+_WITHOUT: dict[str, RecipeOptions] = {
     "tsam": {"tsam": False},
     "cmim": {"cmim": False},
     "plsim": {"plsim": False},
     "s_loss": {"label_loss": "none", "avss_weight": 0.0},
 }
 # What else LINK's recipe has and VALOR++'s has not; neither is a component of the paper.
-_AS_VALOR: Options = {"norm": "none", "decay": "all"}
+_AS_VALOR: RecipeOptions = {"norm": "none", "decay": "all"}
 
 
-def link_variants() -> dict[str, Options]:
+def link_variants() -> dict[str, RecipeOptions]:
     """Return the ablation of LINK's paper: variant to what it changes of LINK's recipe.
 
     ``baseline`` is VALOR++ to the last weight. ``normalised`` has only what components need
@@ -48,5 +48,5 @@ def components(recipe: Recipe) -> dict[str, bool]:
     }
 
 
-def _without(*names: str) -> Options:
+def _without(*names: str) -> RecipeOptions:
     return {option: value for name in names for option, value in _WITHOUT[name].items()}

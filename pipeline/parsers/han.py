@@ -6,8 +6,8 @@ from torch import Tensor
 
 from pipeline.parsers.interface import (
     Dimensions,
-    Parser,
     ParserInputs,
+    ParserNetwork,
     ParserOutput,
     ParserTargets,
 )
@@ -16,7 +16,7 @@ from pipeline.parsers.losses import smoothed, video_bce
 from pipeline.parsers.recipes import HanRecipe, Recipe
 
 
-class HanNetwork(Parser):
+class HanNetwork(ParserNetwork):
     """Projection, HAN encoder, MMIL head: the network of HAN and of the VALOR family.
 
     differs: the released classes also build encoders that nothing uses; they are left out.

@@ -180,7 +180,7 @@ class ParserOutput:
         return self.logits[:, :, 1]
 
 
-class Parser(nn.Module, ABC):
+class ParserNetwork(nn.Module, ABC):
     """A network from segment features to event probabilities, and its loss."""
 
     @abstractmethod

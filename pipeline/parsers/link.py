@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from pipeline.parsers.interface import (
     Dimensions,
-    Parser,
     ParserInputs,
+    ParserNetwork,
     ParserOutput,
     ParserTargets,
 )
@@ -138,7 +138,7 @@ class PseudoLabelSemantics(nn.Module):
         return cast(Tensor, features * gamma + rho + features)
 
 
-class Link(Parser):
+class Link(ParserNetwork):
     """LINK, as ``LinkRecipe`` reads it."""
 
     def __init__(self, dimensions: Dimensions, recipe: LinkRecipe) -> None:

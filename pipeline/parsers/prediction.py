@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pipeline.core.shards import Shard, write_shard
 from pipeline.core.vocabulary import MODALITIES, Vocabulary
 from pipeline.data.annotations import Labels, segments_to_events, write_events
-from pipeline.parsers.interface import Parser, ParserInputs
+from pipeline.parsers.interface import ParserInputs, ParserNetwork
 from pipeline.parsers.recipes import Recipe
 
 # Videos parsed at once; parsing needs little memory, so this is about speed only.
@@ -37,7 +37,7 @@ class Probabilities:
     attention: NDArray[np.float32] | None = None
 
 
-def parse_videos(parser: Parser, inputs: ParserInputs, recipe: Recipe) -> Probabilities:
+def parse_videos(parser: ParserNetwork, inputs: ParserInputs, recipe: Recipe) -> Probabilities:
     """Run a parser over videos that lie on its device; its mode is left as it was."""
     was_training = parser.training
     parser.eval()

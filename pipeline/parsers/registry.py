@@ -19,7 +19,7 @@ from pipeline.parsers.recipes import (
 )
 
 if TYPE_CHECKING:
-    from pipeline.parsers.interface import Dimensions, Parser
+    from pipeline.parsers.interface import Dimensions, ParserNetwork
 
 
 # Raised whenever the same recipe on the same features may train to another parser.
@@ -112,9 +112,9 @@ def saved_recipe(path: Path, name: str, options: Mapping[str, object]) -> Recipe
         ) from None
 
 
-def build_parser(name: str, dimensions: "Dimensions", recipe: Recipe) -> "Parser":
+def build_network(name: str, dimensions: "Dimensions", recipe: Recipe) -> "ParserNetwork":
     """Build a method's network with fresh weights."""
     module, _, class_name = method_named(name).network.partition(":")
     network = getattr(importlib.import_module(module), class_name)
-    parser: Parser = network(dimensions, recipe)
+    parser: ParserNetwork = network(dimensions, recipe)
     return parser

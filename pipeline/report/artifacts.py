@@ -14,26 +14,26 @@ from pipeline.core.files import existing_file
 from pipeline.core.shards import LABELS_FILE, Shard, read_shard
 from pipeline.core.vocabulary import MODALITIES, Vocabulary, read_vocabulary
 from pipeline.data.annotations import EVENT_TABLES, SPLIT_TABLES, Labels, read_names
-from pipeline.evaluation.evaluate import Parsed, read_labels, read_parsed
+from pipeline.evaluation.evaluate import SplitPredictions, read_labels, read_predictions
 from pipeline.labels.thresholds import fixed_thresholds
 from pipeline.parsers.registry import METHODS
 from pipeline.report.trained import (
     Evaluation,
     TrainedParser,
-    checked,
+    check_trained,
     read_json,
     read_parsers,
     require_splits,
 )
 
-SPLITS = ("test", "val")
+SPLIT_TITLES = ("test", "val")
 
 # The method that the page sets against the pseudo-labels when it was trained.
 HEADLINE_METHOD = "link"
 
 
 @dataclass(frozen=True)
-class Sources:
+class ReportInputs:
     """Where a run's artefacts lie.
 
     Attributes
@@ -94,7 +94,7 @@ class Artifacts:
         The pseudo-labels of the videos that both encoders kept.
     """
 
-    sources: Sources
+    sources: ReportInputs
     vocabulary: Vocabulary
     parsers: Mapping[str, tuple[TrainedParser, ...]]
     quality: Mapping[str, Mapping[str, Evaluation]]
@@ -119,12 +119,12 @@ class Artifacts:
         return are_calibrated(self.labels.meta)
 
     @cached_property
-    def parsed(self) -> Mapping[str, list[Parsed]]:
+    def parsed(self) -> Mapping[str, list[SplitPredictions]]:
         """Split to what each seed of the headline method predicted, all for the same videos.
 
         They need not be all videos that have labels: fewer may have the features that it reads.
         """
-        return {split: self._read_parsed(split) for split in SPLITS}
+        return {split: self._read_parsed(split) for split in SPLIT_TITLES}
 
     def names(self, split: str) -> tuple[str, ...]:
         """Return the N videos of a split that have pseudo-labels, in table order."""
@@ -149,9 +149,9 @@ class Artifacts:
         labels: Labels = (logits > fixed[:, None, None]).astype(np.uint8)
         return labels
 
-    def _read_parsed(self, split: str) -> list[Parsed]:
+    def _read_parsed(self, split: str) -> list[SplitPredictions]:
         where = self.sources.annotations, self.vocabulary
-        found = [read_parsed(parser.folder, split, *where) for parser in self.headline]
+        found = [read_predictions(parser.folder, split, *where) for parser in self.headline]
         for parser, parsed in zip(self.headline, found, strict=True):
             if parsed.names != found[0].names:
                 raise PipelineError(
@@ -161,7 +161,7 @@ class Artifacts:
         return found
 
 
-def read_artifacts(sources: Sources) -> Artifacts:
+def read_artifacts(sources: ReportInputs) -> Artifacts:
     """Read a run's results.
 
     Raises
@@ -176,7 +176,7 @@ def read_artifacts(sources: Sources) -> Artifacts:
         sources=sources,
         vocabulary=read_vocabulary(sources.vocabulary),
         parsers=_read_all_parsers(sources.models),
-        quality={split: checked(quality[split], quality_file) for split in SPLITS},
+        quality={split: check_trained(quality[split], quality_file) for split in SPLIT_TITLES},
         split_names={
             split: tuple(read_names(sources.annotations / table))
             for split, table in SPLIT_TABLES.items()

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.vocabulary import MODALITIES, shown
+from pipeline.core.vocabulary import MODALITIES, display_name
 from pipeline.report.tables import write_csv
-from pipeline.report.timelines import KINDS, Timeline
+from pipeline.report.timelines import TIMELINE_KINDS, TimelinePlot
 
 VIDEOS_FILE = "videos.csv"
-EVENTS_FILE = "videos_events.csv"
+BROWSER_EVENTS_FILE = "videos_events.csv"
 
 
-def browser_data(timelines: Sequence[Timeline]) -> dict[str, Any]:
+def browser_data(timelines: Sequence[TimelinePlot]) -> dict[str, Any]:
     """Return the videos as the page's script reads them, in the given order.
 
     ``videos`` has a list a video: name, split, segment-level and event-level Type@AV, and its
@@ -21,7 +21,7 @@ def browser_data(timelines: Sequence[Timeline]) -> dict[str, Any]:
     classes = {name: index for index, name in enumerate(timelines[0].class_names)}
     return {
         "seconds": len(timelines[0].truth[0]),
-        "classes": [shown(name) for name in classes],
+        "classes": [display_name(name) for name in classes],
         "videos": [
             [
                 video.filename,
@@ -29,7 +29,13 @@ def browser_data(timelines: Sequence[Timeline]) -> dict[str, Any]:
                 round(video.f1, 1),
                 round(video.event_f1, 1),
                 [
-                    [MODALITIES.index(modality), KINDS.index(kind), classes[name], onset, offset]
+                    [
+                        MODALITIES.index(modality),
+                        TIMELINE_KINDS.index(kind),
+                        classes[name],
+                        onset,
+                        offset,
+                    ]
                     for modality, kind, name, onset, offset in video.bars()
                 ],
             ]
@@ -38,7 +44,7 @@ def browser_data(timelines: Sequence[Timeline]) -> dict[str, Any]:
     }
 
 
-def write_browser_tables(folder: Path, timelines: Sequence[Timeline]) -> None:
+def write_browser_tables(folder: Path, timelines: Sequence[TimelinePlot]) -> None:
     """Write the scores of every video, and every annotated and predicted event."""
     header = ["filename", "split", "segment_type_percent", "event_type_percent", "annotated_events"]
     rows = [
@@ -48,4 +54,4 @@ def write_browser_tables(folder: Path, timelines: Sequence[Timeline]) -> None:
     write_csv(folder / VIDEOS_FILE, header, rows)
     header = ["filename", "modality", "kind", "class", "onset_seconds", "offset_seconds"]
     events = [[video.filename, *bar] for video in timelines for bar in video.bars()]
-    write_csv(folder / EVENTS_FILE, header, events)
+    write_csv(folder / BROWSER_EVENTS_FILE, header, events)

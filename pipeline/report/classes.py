@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from pipeline.core.vocabulary import MODALITIES, shown
+from pipeline.core.vocabulary import MODALITIES, display_name
 from pipeline.data.annotations import Labels
 from pipeline.evaluation.metrics import class_intervals
 from pipeline.report.artifacts import Artifacts
@@ -21,13 +21,13 @@ from pipeline.report.drawing import (
     legend_above,
     mark_keys,
     new_figure,
+    plot_style,
     seeds,
-    style,
     to_svg,
 )
 from pipeline.report.tables import cell
 
-Row = tuple[str, float | None, float | None, float | None, float | None]
+ClassRow = tuple[str, float | None, float | None, float | None, float | None]
 
 
 def per_class_plots(artifacts: Artifacts) -> list[Plot]:
@@ -46,11 +46,11 @@ def _plot(artifacts: Artifacts, modality: str, truth: Labels, trainings: list[La
     title = f"{MODALITY_TITLES[modality]} F1 per class, percent"
     name = f"per_class_{modality}"
     description = f"{title}, {method} against the pseudo-labels; the numbers are in {name}.csv."
-    with style():
+    with plot_style():
         figure, [axes] = new_figure(0.75 + ROW_INCHES * len(rows))
         for place, row in enumerate(rows):
             _draw_row(axes, place, row, COLOURS[modality])
-        finish_rows(axes, [shown(class_name) for class_name, *_ in rows])
+        finish_rows(axes, [display_name(class_name) for class_name, *_ in rows])
         keys = {"pseudo-labels": LABELS_MARK, f"{method}, with its interval": PARSER_MARK}
         legend_above(figure, mark_keys(keys, COLOURS[modality]))
         svg = to_svg(figure, name, description)
@@ -65,7 +65,9 @@ def _plot(artifacts: Artifacts, modality: str, truth: Labels, trainings: list[La
     return Plot(name, title, caption, description, svg, header, rows)
 
 
-def _rows(artifacts: Artifacts, modality: str, truth: Labels, trainings: list[Labels]) -> list[Row]:
+def _rows(
+    artifacts: Artifacts, modality: str, truth: Labels, trainings: list[Labels]
+) -> list[ClassRow]:
     labels = artifacts.quality["test"]["unmasked"]["per_class"]["segment"][modality]
     by_seed = [
         parser.evaluations["test"]["per_class"]["segment"][modality]
@@ -88,7 +90,7 @@ def _mean_of_known(values: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _draw_row(axes: Axes, place: int, row: Row, colour: str) -> None:
+def _draw_row(axes: Axes, place: int, row: ClassRow, colour: str) -> None:
     _, labels_f1, parser_f1, low, high = row
     if low is not None and high is not None:
         axes.plot([low, high], [place, place], color=colour, **SPAN)

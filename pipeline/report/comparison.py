@@ -23,7 +23,7 @@ from pipeline.evaluation.bootstrap import (
     bootstrap_means,
     percentile_interval,
 )
-from pipeline.evaluation.evaluate import read_parsed
+from pipeline.evaluation.evaluate import read_predictions
 from pipeline.evaluation.metrics import LEVELS, METRICS, score
 from pipeline.parsers.checkpoint import read_checkpoint
 from pipeline.report.artifacts import are_calibrated
@@ -289,7 +289,7 @@ def _scored_again(
     PipelineError
         Its metrics.json, from which report and ablation are made, says something else.
     """
-    parsed = read_parsed(parser.folder, SPLIT, annotations, vocabulary)
+    parsed = read_predictions(parser.folder, SPLIT, annotations, vocabulary)
     scores = score(*parsed.truth, *parsed.predicted)
     metrics, said = scores.metrics(), parser.evaluations[SPLIT]["metrics"]
     for level, metric in product(LEVELS, METRICS):

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pipeline.data.annotations import Labels
 from pipeline.report.artifacts import Artifacts
-from pipeline.report.drawing import INK, WIDTH, Plot, new_figure, seeds, style, to_svg
+from pipeline.report.drawing import INK, WIDTH, Plot, new_figure, plot_style, seeds, to_svg
 from pipeline.report.tables import cell
 
 # By audio + 2 visual, in the order of rows and columns; "nothing" last.
@@ -70,7 +70,7 @@ def _plot(name: str, title: str, whose: str, counts: NDArray[np.float64]) -> Plo
     title = f"Modality, {title}: percent of segments"
     swapped = " ".join(_swapped(percent))
     description = f"{title}. {swapped} The numbers are in {name}.csv."
-    with style():
+    with plot_style():
         figure, [axes] = new_figure(0.62 * WIDTH)
         _draw_matrix(axes, counts, percent)
         svg = to_svg(figure, name, description)

@@ -41,7 +41,7 @@ ROW_INCHES = 0.23
 WIDTH = 4.9  # inches; 470 px, so that two figures stand side by side and one fills a phone
 POINTS_TO_PIXELS = 96 / 72
 
-STYLE: dict[str, Any] = {
+PLOT_STYLE: dict[str, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": INK,
     "axes.facecolor": "none",
@@ -112,13 +112,13 @@ class Plot:
         write_csv(folder / f"{self.name}.csv", self.header, self.rows)
 
 
-def style() -> Any:
+def plot_style() -> Any:
     """Return the context in which figures of the report are drawn and saved."""
-    return rc_context(STYLE)
+    return rc_context(PLOT_STYLE)
 
 
 def new_figure(height: float, panels: int = 1) -> tuple[Figure, list[Axes]]:
-    """Return a figure of the report's width with panels one above the other; within ``style``."""
+    """Return a figure of the report's width with stacked panels; use within ``plot_style``."""
     figure = Figure(figsize=(WIDTH, height))
     return figure, list(figure.subplots(panels, 1, squeeze=False)[:, 0])
 
@@ -178,7 +178,7 @@ def legend_above(figure: Figure, handles: Sequence[Artist], columns: int | None 
 
 
 def write_png(figure: Figure, path: Path) -> None:
-    """Write a figure with dark ink on white, atomically; within ``style``."""
+    """Write a figure with dark ink on white, atomically; within ``plot_style``."""
     with atomic_path(path) as temporary:
         figure.savefig(
             temporary, format="png", dpi=200, facecolor="white", metadata={"Software": None}

@@ -22,8 +22,8 @@ from pipeline.report.drawing import (
     legend_above,
     mark_keys,
     new_figure,
+    plot_style,
     seeds,
-    style,
     to_svg,
 )
 from pipeline.report.tables import cell
@@ -117,7 +117,7 @@ def mean_attention(
 def _gates_plot(parser: TrainedParser, gates: Mapping[int, Sequence[Gate]]) -> Plot:
     name, title = "learned_gates", f"Gates of {parser.display_name}: start and learned value"
     first = next(iter(gates.values()))
-    with style():
+    with plot_style():
         figure, [axes] = new_figure(0.8 + 1.3 * ROW_INCHES * len(first))
         axes.axvline(0, color=INK, linewidth=0.6, alpha=0.4)
         for place, gate in enumerate(first):
@@ -154,7 +154,7 @@ def _attention_plot(artifacts: Artifacts, trainings: Sequence[NDArray[np.float32
         for row in range(len(MODALITIES))
     ]
     seconds = np.arange(artifacts.segments) + 0.5
-    with style():
+    with plot_style():
         figure, panels = new_figure(3.5, 2)
         for axes, modality, (inside, outside) in zip(panels, MODALITIES, means, strict=True):
             axes.plot(seconds, inside, "-", color=COLOURS[modality], linewidth=1.6)

@@ -9,11 +9,17 @@ from markupsafe import Markup
 
 from pipeline.core import html as pages
 from pipeline.core.files import write_json, write_text
-from pipeline.core.vocabulary import shown
-from pipeline.data.annotation_checks import KINDS
-from pipeline.report.artifacts import SPLITS, Artifacts, Sources, read_artifacts, read_tsv
+from pipeline.core.vocabulary import display_name
+from pipeline.data.annotation_checks import FINDING_KINDS
+from pipeline.report.artifacts import (
+    SPLIT_TITLES,
+    Artifacts,
+    ReportInputs,
+    read_artifacts,
+    read_tsv,
+)
 from pipeline.report.browser import (
-    EVENTS_FILE,
+    BROWSER_EVENTS_FILE,
     VIDEOS_FILE,
     browser_data,
     write_browser_tables,
@@ -43,18 +49,22 @@ from pipeline.report.tables import (
 )
 from pipeline.report.timelines import ranked_timelines, showcase, write_timeline_png
 
-HERE = Path(__file__).parent
+_HERE = Path(__file__).parent
 # Tracks look as on the parse page.
-TRACKS_STYLE = HERE.parent / "parse" / "page.css"
+STYLES = (
+    _HERE.parent / "core" / "page.css",
+    _HERE.parent / "inference" / "page.css",
+    _HERE / "videos.css",
+)
 LEFT_OUT_SHOWN = 200
 
-HOW_SCORED = (
+HOW_RESULTS_SCORED = (
     "F1 in percent, averaged over videos. A, V, AV: audio, visual, and both at once; Type: the "
     "mean of the three; Event: audio and visual counted together. Seeds: mean ± sample standard "
     "deviation over trainings. Videos: scored / in the split's table."
 )
 PUBLISHED_TITLE = "Published results on LLP's test split"
-NOT_COMPARABLE = (
+DEMO_NOT_COMPARABLE = (
     "Not comparable with the table above: those numbers are of LLP's 1,200 test videos, and this "
     "run's are of another corpus."
 )
@@ -76,7 +86,7 @@ class Report:
     page: Path
 
 
-def write_report(sources: Sources, out: Path) -> Report:
+def write_report(sources: ReportInputs, out: Path) -> Report:
     """Read a run's artefacts and write its report into ``out``.
 
     Writes index.html, results.md, results.csv, timeline.png, left_out.csv, cost.csv, videos.csv,
@@ -89,7 +99,7 @@ def write_report(sources: Sources, out: Path) -> Report:
     """
     artifacts = read_artifacts(sources)
     published = read_published(sources.published)
-    rows = {split: result_rows(artifacts, split) for split in SPLITS}
+    rows = {split: result_rows(artifacts, split) for split in SPLIT_TITLES}
     quality = data_quality(artifacts)
     costs = read_costs(sources.benchmarks)
     record = provenance(artifacts, costs)
@@ -106,38 +116,42 @@ def write_report(sources: Sources, out: Path) -> Report:
         "headline": _headline(artifacts, rows["test"]),
         "published": published,
         "is_llp": sources.is_llp,
-        "how_scored": HOW_SCORED,
+        "how_scored": HOW_RESULTS_SCORED,
         "how_calibrated": HOW_CALIBRATED if artifacts.is_calibrated else "",
         "how_described": HOW_DESCRIBED,
         "published_title": PUBLISHED_TITLE,
-        "not_comparable": NOT_COMPARABLE,
+        "not_comparable": DEMO_NOT_COMPARABLE,
         "plots": plots,
         "headline_parser": artifacts.headline[0],
         "data": pages.as_json(browser_data(ranked)),
         "videos_file": VIDEOS_FILE,
-        "events_file": EVENTS_FILE,
+        "events_file": BROWSER_EVENTS_FILE,
         "thresholds": read_tsv(sources.pseudo_labels / "thresholds.tsv"),
         "quality": quality,
         "left_out_shown": LEFT_OUT_SHOWN,
         "oddities": read_oddities(sources.check),
-        "kinds": KINDS,
+        "kinds": FINDING_KINDS,
         "costs": costs,
         "facts": facts(record),
         "configuration": record["configuration"],
     }
-    write_text(out / "index.html", render(context))
+    write_text(out / "index.html", render_page(context))
     return Report(markdown(rows["test"]), out / "index.html")
 
 
-def render(context: dict[str, Any]) -> str:
+def render_page(context: dict[str, Any]) -> str:
     """Return the page; everything but its own drawings, style and script is escaped."""
-    script, script_hash = pages.script_and_hash(HERE / "videos.js")
+    script, script_hash = pages.script_and_hash(_HERE / "videos.js")
     own = {
-        "style": pages.style(HERE / "page.css", TRACKS_STYLE, HERE / "videos.css"),
+        "style": pages.style(
+            _HERE.parent / "core" / "page.css", TRACKS_STYLE, _HERE / "videos.css"
+        ),
         "script": script,
         "script_hash": script_hash,
     }
-    return pages.render(HERE / "page.html.j2", context | own, drawing=_drawing, shown=shown)
+    return pages.render(
+        _HERE / "page.html.j2", context | own, drawing=_drawing, display_name=display_name
+    )
 
 
 def _drawing(plot: Plot) -> Markup:
@@ -175,14 +189,14 @@ def _write_tables(
 ) -> None:
     parts = [
         "# Results",
-        HOW_SCORED,
+        HOW_RESULTS_SCORED,
         *([HOW_CALIBRATED] if artifacts.is_calibrated else []),
         "## Test",
         markdown(rows["test"]),
         "## Validation",
         markdown(rows["val"]),
         f"## {PUBLISHED_TITLE}",
-        *([] if artifacts.sources.is_llp else [NOT_COMPARABLE]),
+        *([] if artifacts.sources.is_llp else [DEMO_NOT_COMPARABLE]),
         HOW_DESCRIBED,
         published_markdown(published),
     ]

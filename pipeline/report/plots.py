@@ -24,8 +24,8 @@ from pipeline.report.drawing import (
     legend_above,
     mark_keys,
     new_figure,
+    plot_style,
     seeds,
-    style,
     to_svg,
 )
 from pipeline.report.trained import Evaluation, TrainedParser
@@ -63,7 +63,7 @@ def _curves(
     artifacts: Artifacts, name: str, title: str, columns: Mapping[str, str], caption: str
 ) -> Plot:
     methods = list(artifacts.parsers.values())
-    with style():
+    with plot_style():
         figure, panels = new_figure(0.4 + 1.45 * len(methods), len(methods))
         for axes, parsers in zip(panels, methods, strict=True):
             axes.set_title(parsers[0].display_name)
@@ -112,7 +112,7 @@ def _pseudo_labels(artifacts: Artifacts, split: str) -> Plot:
     name = f"pseudo_labels_{split}"
     title = f"Pseudo-labels on {'validation' if split == 'val' else split}, F1 in percent"
     rows: list[list[object]] = []
-    with style():
+    with plot_style():
         figure, panels = new_figure(1.15 + 2 * (0.4 + ROW_INCHES * len(METRICS)), 2)
         for axes, level in zip(panels, LEVELS, strict=True):
             for place, metric in enumerate(METRICS):
@@ -185,7 +185,7 @@ def data_quality_plot(counts: Sequence[tuple[str, int, int]]) -> Plot:
     description = "; ".join(
         f"{status}: {kept} kept, {left_out} left out" for status, kept, left_out in counts
     )
-    with style():
+    with plot_style():
         figure, [axes] = new_figure(0.75 + 0.3 * len(counts))
         for place, (_, kept, left_out) in enumerate(counts):
             axes.barh(place, kept, height=0.55, color=INK, alpha=MUTED, linewidth=0)

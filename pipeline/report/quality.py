@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline.core.errors import Status
 from pipeline.core.shards import StatusRow, read_status
 from pipeline.data.download.coverage import why_missing
-from pipeline.data.download.history import LEDGER_NAME, Ledger
+from pipeline.data.download.history import HISTORY_FILE, DownloadHistory
 from pipeline.report.artifacts import Artifacts, read_tsv
 
 
@@ -111,7 +111,7 @@ def worst_rows(rows: Iterable[StatusRow]) -> list[StatusRow]:
 
 def with_downloads(rows: Sequence[StatusRow], videos: Path | None) -> list[StatusRow]:
     """Return the rows, of a missing video with what its download met."""
-    if videos is None or not (ledger := Ledger(videos / LEDGER_NAME)).records:
+    if videos is None or not (ledger := DownloadHistory(videos / HISTORY_FILE)).records:
         return list(rows)
     explained = []
     for row in rows:

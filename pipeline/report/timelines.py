@@ -10,29 +10,29 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from pipeline.core.vocabulary import MODALITIES, shown
-from pipeline.data.annotations import Labels, runs
+from pipeline.core.vocabulary import MODALITIES, display_name
+from pipeline.data.annotations import Labels, find_runs
 from pipeline.evaluation.metrics import LEVELS, score
-from pipeline.report.artifacts import SPLITS, Artifacts
+from pipeline.report.artifacts import SPLIT_TITLES, Artifacts
 from pipeline.report.drawing import (
     COLOURS,
     INK,
     MUTED,
     WIDTH,
     legend_above,
-    style,
+    plot_style,
     write_png,
 )
 
-KINDS = ("truth", "predicted")
+TIMELINE_KINDS = ("truth", "predicted")
 TRACK_TITLES = {"audio": "Heard", "visual": "Seen"}
-ROW_INCHES = 0.3
+TIMELINE_ROW_INCHES = 0.3
 BAR_HEIGHT = 0.33
 LETTER_INCHES = 0.063  # of a letter, about
 
 
 @dataclass(frozen=True)
-class Timeline:
+class TimelinePlot:
     """One video.
 
     Attributes
@@ -58,7 +58,7 @@ class Timeline:
     @property
     def event_count(self) -> int:
         """Number of annotated events, heard and seen."""
-        return len(runs(self.truth).video)
+        return len(find_runs(self.truth).video)
 
     def tracks(self) -> list[tuple[str, list[int]]]:
         """Return each modality and the classes annotated or predicted in it."""
@@ -71,8 +71,8 @@ class Timeline:
     def bars(self) -> list[tuple[str, str, str, int, int]]:
         """Return modality, ``truth`` or ``predicted``, class, onset and offset of every event."""
         found = []
-        for kind, labels in zip(KINDS, (self.truth, self.predicted), strict=True):
-            events = runs(labels)
+        for kind, labels in zip(TIMELINE_KINDS, (self.truth, self.predicted), strict=True):
+            events = find_runs(labels)
             rows = zip(events.video, events.class_index, events.onset, events.offset, strict=True)
             found += [
                 (MODALITIES[track], kind, self.class_names[index], int(onset), int(offset))
@@ -81,38 +81,38 @@ class Timeline:
         return found
 
 
-def ranked_timelines(artifacts: Artifacts) -> list[Timeline]:
+def ranked_timelines(artifacts: Artifacts) -> list[TimelinePlot]:
     """Return all evaluated videos as the headline method parses them, hardest first.
 
     The first seed's predictions are shown. Videos are sorted by their segment-level Type@AV;
     among equal ones, those with fewer annotated events come first.
     """
-    timelines = [video for split in SPLITS for video in _timelines(artifacts, split)]
+    timelines = [video for split in SPLIT_TITLES for video in _timelines(artifacts, split)]
     return sorted(timelines, key=lambda video: (video.f1, video.event_count, video.filename))
 
 
-def _timelines(artifacts: Artifacts, split: str) -> Iterator[Timeline]:
+def _timelines(artifacts: Artifacts, split: str) -> Iterator[TimelinePlot]:
     parsed = artifacts.parsed[split][0]
     by_level = score(*parsed.truth, *parsed.predicted).per_video
     scores = (100 * np.stack([by_level[level]["type"] for level in LEVELS])).T.tolist()
     for row, (name, (f1, event_f1)) in enumerate(zip(parsed.names, scores, strict=True)):
         labels = parsed.truth[:, row], parsed.predicted[:, row]
-        yield Timeline(name, split, f1, event_f1, *labels, artifacts.vocabulary.names)
+        yield TimelinePlot(name, split, f1, event_f1, *labels, artifacts.vocabulary.names)
 
 
-def showcase(ranked: Sequence[Timeline]) -> Timeline:
+def showcase(ranked: Sequence[TimelinePlot]) -> TimelinePlot:
     """Return the video with the most annotated events among those from the median up."""
     return max(ranked[len(ranked) // 2 :], key=lambda video: (video.event_count, video.filename))
 
 
-def write_timeline_png(timeline: Timeline, path: Path) -> None:
+def write_timeline_png(timeline: TimelinePlot, path: Path) -> None:
     """Write a video's timeline as a picture."""
-    with style():
+    with plot_style():
         write_png(draw_timeline(timeline), path)
 
 
-def draw_timeline(timeline: Timeline) -> Figure:
-    """Draw a video: a row per class, annotation above prediction; within ``style``."""
+def draw_timeline(timeline: TimelinePlot) -> Figure:
+    """Draw a video: a row per class, annotation above prediction; within ``plot_style``."""
     tracks = timeline.tracks()
     figure, axes = _new_tracks(timeline, sum(len(classes) + 1 for _, classes in tracks))
     head = 0
@@ -122,7 +122,7 @@ def draw_timeline(timeline: Timeline) -> Figure:
         if not classes:
             axes.text(0.1, head, "no event", va="center", alpha=MUTED)
         for place, index in enumerate(classes, start=head + 1):
-            _label(axes, place, shown(timeline.class_names[index]))
+            _label(axes, place, display_name(timeline.class_names[index]))
             _draw_bars(axes, timeline.truth[row, :, index], place - BAR_HEIGHT, INK, MUTED)
             _draw_bars(axes, timeline.predicted[row, :, index], place, colour, 1)
         head += len(classes) + 1
@@ -137,11 +137,11 @@ def draw_timeline(timeline: Timeline) -> Figure:
     return figure
 
 
-def _new_tracks(timeline: Timeline, row_count: int) -> tuple[Figure, Axes]:
+def _new_tracks(timeline: TimelinePlot, row_count: int) -> tuple[Figure, Axes]:
     """Return an empty timeline; its margin is the same for all videos of a vocabulary."""
     margin = LETTER_INCHES * max(len(name) for name in timeline.class_names) + 0.1
     below, above = 0.5, 0.32
-    height = below + above + ROW_INCHES * row_count
+    height = below + above + TIMELINE_ROW_INCHES * row_count
     figure = Figure(figsize=(WIDTH, height))
     figure.set_layout_engine("none")
     axes = figure.add_axes(
@@ -169,6 +169,6 @@ def _label(axes: Axes, place: int, text: str, **how: Any) -> None:
 
 
 def _draw_bars(axes: Axes, active: Labels, top: float, colour: str, alpha: float) -> None:
-    events = runs(active[None, :, None])
+    events = find_runs(active[None, :, None])
     bars = np.stack([events.onset, events.offset - events.onset], axis=1)
     axes.broken_barh(bars, (top, BAR_HEIGHT), facecolor=colour, alpha=alpha, linewidth=0)

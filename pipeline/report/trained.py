@@ -149,7 +149,7 @@ def require_splits(value: Any, path: Path) -> None:
         )
 
 
-def checked(evaluations: Any, path: Path) -> dict[str, Evaluation]:
+def check_trained(evaluations: Any, path: Path) -> dict[str, Evaluation]:
     """Return evaluations by name when each has all that the report shows."""
     try:
         for evaluation in evaluations.values():
@@ -183,7 +183,7 @@ def _read_parser(folder: Path, is_variant: bool) -> TrainedParser:
         recipe=recipe,
         fingerprints=header["fingerprints"],
         folder=folder,
-        evaluations=checked(evaluations, folder / "metrics.json"),
+        evaluations=check_trained(evaluations, folder / "metrics.json"),
         curve=_read_curve(folder / "curve.csv"),
     )
 

@@ -26,16 +26,15 @@ from pipeline.data.annotations import (
     SCORED_SPLITS,
     SPLIT_TABLES,
     Labels,
-    events_to_segments,
-    read_events,
     read_names,
     read_weak_labels,
     weak_matrix,
 )
+from pipeline.evaluation.evaluate import read_labels
 from pipeline.parsers.interface import Dimensions, ParserInputs, ParserTargets, different_sizes
 from pipeline.parsers.losses import class_balance
 from pipeline.parsers.recipes import Recipe
-from pipeline.training.sources import Cache, Source
+from pipeline.training.sources import CachedFeatures, FeatureSource
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +59,7 @@ class EvaluationVideos:
 
 
 @dataclass(frozen=True)
-class Dataset:
+class TrainingData:
     """All that training needs.
 
     Attributes
@@ -92,9 +91,9 @@ class Dataset:
         return fingerprint(content)
 
 
-def read_dataset(
-    source: Source, annotations: Path, recipe: Recipe, vocabulary: Vocabulary
-) -> Dataset:
+def read_training_data(
+    source: FeatureSource, annotations: Path, recipe: Recipe, vocabulary: Vocabulary
+) -> TrainingData:
     """Read all that training needs.
 
     Parameters
@@ -124,7 +123,7 @@ def read_dataset(
             f"training videos have features of {ours}, those of val and test of {theirs}; make them"
             " in the same way."
         )
-    return Dataset(
+    return TrainingData(
         train=_training_videos(learnt, annotations, names["train"], recipe, vocabulary),
         evaluated={
             split: _evaluation_videos(scored, annotations, split, names[split], vocabulary)
@@ -150,7 +149,7 @@ def split_names(annotations: Path, split: str) -> list[str]:
 
 
 def parser_inputs(
-    cache: Cache, split: str, names: Sequence[str], prior: Literal["", "_masked"] = ""
+    cache: CachedFeatures, split: str, names: Sequence[str], prior: Literal["", "_masked"] = ""
 ) -> tuple[tuple[str, ...], ParserInputs]:
     """Return which of a split's videos are cached, and what a parser sees of them.
 
@@ -185,21 +184,20 @@ def parser_inputs(
 
 
 def _evaluation_videos(
-    cache: Cache, annotations: Path, split: str, names: Sequence[str], vocabulary: Vocabulary
+    cache: CachedFeatures,
+    annotations: Path,
+    split: str,
+    names: Sequence[str],
+    vocabulary: Vocabulary,
 ) -> EvaluationVideos:
     kept, inputs = parser_inputs(cache, split, names)
-    size = (cache.audio.shape[1], len(vocabulary))
-    audio, visual = (
-        events_to_segments(
-            read_events(annotations / EVENT_TABLES[modality], vocabulary), kept, *size
-        )
-        for modality in MODALITIES
-    )
+    tables = [annotations / EVENT_TABLES[modality] for modality in MODALITIES]
+    audio, visual = read_labels(tables, kept, cache.audio.shape[1], vocabulary)
     return EvaluationVideos(split, kept, inputs, (audio, visual))
 
 
 def _training_videos(
-    cache: Cache,
+    cache: CachedFeatures,
     annotations: Path,
     names: Sequence[str],
     recipe: Recipe,
@@ -215,7 +213,7 @@ def _training_videos(
 
 
 def _pseudo_labels(
-    cache: Cache, rows: NDArray[np.int64], weak: Tensor, recipe: Recipe
+    cache: CachedFeatures, rows: NDArray[np.int64], weak: Tensor, recipe: Recipe
 ) -> dict[str, Tensor]:
     """Return the pseudo-labels that losses see, and the weights of their classes."""
     targets = {}
@@ -230,7 +228,7 @@ def _pseudo_labels(
     return targets
 
 
-def _inputs(cache: Cache, rows: NDArray[np.int64], prior: str) -> ParserInputs:
+def _inputs(cache: CachedFeatures, rows: NDArray[np.int64], prior: str) -> ParserInputs:
     semantics: dict[str, Tensor] = {}
     if cache.texts:
         for modality in MODALITIES:

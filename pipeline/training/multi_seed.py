@@ -24,18 +24,18 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.progress import configure_logging
 from pipeline.core.vocabulary import Vocabulary
 from pipeline.parsers.recipes import Recipe
-from pipeline.training.dataset import read_dataset
-from pipeline.training.sources import Source
-from pipeline.training.trainer import SAVE_EVERY_SECONDS, STATE_FILE, Job, train
+from pipeline.training.dataset import read_training_data
+from pipeline.training.sources import FeatureSource
+from pipeline.training.trainer import SAVE_EVERY_SECONDS, STATE_FILE, TrainingJob, train
 
 logger = logging.getLogger(__name__)
 
 # Seed to the folder that gets its results.
-Folders = Mapping[int, Path]
+SeedFolders = Mapping[int, Path]
 
 
 @dataclass(frozen=True)
-class Plan:
+class SeedPlan:
     """What all seeds of a job have in common; it can be sent to another process.
 
     Attributes
@@ -52,7 +52,7 @@ class Plan:
 
     method: str
     recipe: Recipe
-    source: Source
+    source: FeatureSource
     annotations: Path
     vocabulary: Vocabulary
     fit_only: bool = False
@@ -79,7 +79,7 @@ def choose_devices(name: str, processes: int) -> list[torch.device]:
     return [device] * processes
 
 
-def train_seeds(plan: Plan, folders: Folders, devices: Sequence[torch.device]) -> None:
+def train_seeds(plan: SeedPlan, folders: SeedFolders, devices: Sequence[torch.device]) -> None:
     """Train every seed and leave its files in its folder, as ``training.train`` does.
 
     A seed that was finished when the job was killed is not trained again, and the one that was
@@ -110,11 +110,11 @@ def train_seeds(plan: Plan, folders: Folders, devices: Sequence[torch.device]) -
         (folder / STATE_FILE).unlink(missing_ok=True)
 
 
-def train_in_turn(plan: Plan, folders: Folders, device: torch.device) -> None:
+def train_in_turn(plan: SeedPlan, folders: SeedFolders, device: torch.device) -> None:
     """Read the features once and train one seed after the other; the states stay."""
-    dataset = read_dataset(plan.source, plan.annotations, plan.recipe, plan.vocabulary)
+    dataset = read_training_data(plan.source, plan.annotations, plan.recipe, plan.vocabulary)
     for seed, folder in folders.items():
-        job = Job(plan.method, plan.recipe, dataset, seed, device)
+        job = TrainingJob(plan.method, plan.recipe, dataset, seed, device)
         try:
             train(job, folder, plan.fit_only, plan.save_every_seconds)
         except torch.OutOfMemoryError:
@@ -124,7 +124,9 @@ def train_in_turn(plan: Plan, folders: Folders, device: torch.device) -> None:
             ) from None
 
 
-def _train_side_by_side(plan: Plan, folders: Folders, devices: Sequence[torch.device]) -> None:
+def _train_side_by_side(
+    plan: SeedPlan, folders: SeedFolders, devices: Sequence[torch.device]
+) -> None:
     """Share the seeds out to one process a device; the first failure stops them all."""
     shares = [dict(list(folders.items())[first :: len(devices)]) for first in range(len(devices))]
     threads = max(1, torch.get_num_threads() // len(devices))
@@ -145,7 +147,7 @@ def _train_side_by_side(plan: Plan, folders: Folders, devices: Sequence[torch.de
 
 def _train_share(
     index: int,
-    work: Sequence[tuple[Plan, Folders, torch.device]],
+    work: Sequence[tuple[SeedPlan, SeedFolders, torch.device]],
     threads: int,
     is_debug: bool,
     failures: "SimpleQueue[str]",

@@ -4,10 +4,8 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.shards import LABELS_FILE, PROMPTS_FILE, Shard, read_array, read_shard
@@ -16,15 +14,13 @@ from pipeline.features.npy_layouts import (
     ENCODERS,
     LAYOUTS,
     TEXT_FILES,
-    _write,
-    _write_rows,
-    check_ids,
+    check_unique_ids,
+    write_npy,
+    write_npy_rows,
 )
 from pipeline.training.sources import encoder_folder
 
 logger = logging.getLogger(__name__)
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -62,7 +58,7 @@ class ExportSource:
 
 
 def export(source: ExportSource, layout: str, vocabulary: Vocabulary, out: Path) -> int:
-    """Write ``.npy`` files as ``pipeline.training.npy_source`` describes them, and return how many videos.
+    """Write ``.npy`` files in a layout, see ``npy_layouts``; return the number of videos.
 
     A video is in the export when every encoder and the pseudo-labels have it. Where a layout has
     several frames a second, each is the segment's one feature.
@@ -82,17 +78,17 @@ def export(source: ExportSource, layout: str, vocabulary: Vocabulary, out: Path)
     _warn_of_loaders(source, layout, features)
     shards = [*features.values()] if labels is None else [*features.values(), labels]
     names = sorted(set.intersection(*(set(shard.names) for shard in shards)))
-    check_ids(names)
+    check_unique_ids(names)
     place = LAYOUTS[layout]
     places = {"audio": place.audio, "visual": place.visual, "motion": place.motion[0]}
     for kind, shard in features.items():
         rows = shard.select(names)[keys[kind]]
         rows = rows.repeat(place.frames, axis=1) if kind == "visual" else rows
-        _write_rows(out / places[kind], names, rows)
+        write_npy_rows(out / places[kind], names, rows)
     if labels is not None:
         _write_labels(labels.select(names), vocabulary, out)
         for modality, file in TEXT_FILES.items():
-            _write(out / file, read_shard(folders[modality] / PROMPTS_FILE)["text"])
+            write_npy(out / file, read_shard(folders[modality] / PROMPTS_FILE)["text"])
     return len(names)
 
 
@@ -133,8 +129,8 @@ def _write_labels(labels: Shard, vocabulary: Vocabulary, out: Path) -> None:
     for modality, encoder in ENCODERS.items():
         _warn_of_thresholds(labels, modality, vocabulary)
         folder = out / encoder
-        _write_rows(folder / "segment_logits", labels.names, labels[f"{modality}_logits"])
-        _write_rows(folder / "segment_pseudo_labels", labels.names, labels[f"{modality}_masked"])
+        write_npy_rows(folder / "segment_logits", labels.names, labels[f"{modality}_logits"])
+        write_npy_rows(folder / "segment_pseudo_labels", labels.names, labels[f"{modality}_masked"])
 
 
 def _warn_of_thresholds(labels: Shard, modality: str, vocabulary: Vocabulary) -> None:

@@ -1,29 +1,4 @@
-"""Folders of one ``.npy`` file a video, as researchers already have them, read as a cache.
-
-Files are named by the 11 characters of the video's YouTube id. VALOR's authors have::
-
-    CLIP/features/{id}.npy                10x768, L2-normalised
-    CLAP/features/{id}.npy                64x768 (map), 10x768 (map, pooled) or 10x512 (embedding)
-    st/{id}.npy, or                       10x512, R(2+1)D-18, optional
-    feats/r2plus1d_18/{id}.npy
-
-HAN's, and everybody who took them from there::
-
-    vggish/{id}.npy                       10x128
-    res152/{id}.npy                       80x2048, eight frames a second
-    r2plus1d_18/{id}.npy                  10x512
-
-and for methods that ask for them, made by CLIP and CLAP, in that folder, in the one that it lies in
-(VALOR's authors have HAN's folders in ``feats/`` beside ``CLIP/`` and ``CLAP/``) or in one that is
-named::
-
-    {CLIP,CLAP}/segment_pseudo_labels/    10xC, masked with weak labels
-    {CLIP,CLAP}/segment_logits/           10xC, optional
-    text_clip.npy, text_clap.npy          Cx768, Cx512, optional
-
-PLSIM needs labels that are not masked, and soft labels are not 0 or 1: both come from the logits,
-or from embeddings and texts of one space, which HAN's features are not.
-"""
+"""Cached features and labels from folders of one ``.npy`` file a video, see ``npy_layouts``."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,22 +9,23 @@ import numpy as np
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import fingerprint, sha256_of
+from pipeline.core.shards import Array
 from pipeline.core.vocabulary import MODALITIES, Vocabulary
 from pipeline.features.npy_layouts import (
     ENCODERS,
     LAYOUTS,
     TEXT_FILES,
-    Array,
     PerSecond,
-    _averaged,
-    _files,
-    _load,
-    _pooled,
-    _stacked,
+    average_frames,
+    load_npy,
+    npy_paths,
+    pool_map,
+    read_stacked,
 )
 from pipeline.labels.pseudo_labels import soften
+from pipeline.labels.similarity import normalise, similarity_logits
 from pipeline.parsers.recipes import Recipe
-from pipeline.training.sources import Cache, label_keys
+from pipeline.training.sources import CachedFeatures, label_keys
 
 # exp(logit_scale) of CLIP ViT-L/14 (Radford et al., 2021); CLAP's is in its checkpoint only.
 CLIP_LOGIT_SCALE = 100.0
@@ -81,7 +57,7 @@ class NpySource:
 
     def read(
         self, names: Sequence[str], recipe: Recipe, vocabulary: Vocabulary, for_training: bool
-    ) -> Cache:
+    ) -> CachedFeatures:
         """Return what a recipe needs of those of ``names`` that have a file of each kind.
 
         ``audio_input`` has no say: audio features are what the folder has.
@@ -100,7 +76,7 @@ class NpySource:
             texts = {modality: labels.texts(modality) for modality in MODALITIES}
             fingerprints["labels"] = labels.fingerprint()
         features = self._features(folders, kept)
-        return Cache(
+        return CachedFeatures(
             names=tuple(kept),
             audio=features["audio"],
             visual=features["visual"],
@@ -121,11 +97,11 @@ class NpySource:
     def _features(self, folders: Mapping[str, Path], names: Sequence[str]) -> dict[str, Array]:
         frames = LAYOUTS[self.layout].frames
         per_second: dict[str, PerSecond] = {
-            "audio": _pooled,
-            "visual": partial(_averaged, frames=frames),
+            "audio": pool_map,
+            "visual": partial(average_frames, frames=frames),
         }
         return {
-            kind: _stacked(_files(folder, names), per_second.get(kind))
+            kind: read_stacked(npy_paths(folder, names), per_second.get(kind))
             for kind, folder in folders.items()
         }
 
@@ -175,7 +151,7 @@ class _Labels:
         for modality in MODALITIES:
             masked, soft = f"{modality}_masked", f"{modality}_soft"
             if masked in keys:
-                array = _stacked(_files(self._masked(modality), names))
+                array = read_stacked(npy_paths(self._masked(modality), names))
                 labels[masked] = self._checked(array, -1)
             if modality not in keys and soft not in keys:
                 continue
@@ -191,7 +167,7 @@ class _Labels:
         """Return a modality's class texts [C, D]."""
         path = self.folder / TEXT_FILES[modality]
         if path.is_file():
-            return self._checked(_load(path), 0)
+            return self._checked(load_npy(path), 0)
         logits = self._logits(modality)
         if logits.is_dir():
             raise PipelineError(
@@ -220,7 +196,7 @@ class _Labels:
         """Return logits [N, T, C]: those of the folder, or the scaled cosines."""
         folder = self._logits(modality)
         if folder.is_dir():
-            return _stacked(_files(folder, names))
+            return read_stacked(npy_paths(folder, names))
         texts = self.texts(modality)
         missing = f"labels that are not masked need logits, but '{folder}' is missing"
         if features.shape[2] != texts.shape[1]:
@@ -235,7 +211,7 @@ class _Labels:
                 f"{missing}, and making them of embeddings and texts needs CLAP's logit scale; add "
                 f"the logits, give --clap-logit-scale, or train with {WITHOUT_LOGITS}."
             )
-        return scale * (_unit(features) @ _unit(texts).T)
+        return similarity_logits(normalise(features), normalise(texts), scale)
 
     def _masked(self, modality: str) -> Path:
         return self.folder / ENCODERS[modality] / "segment_pseudo_labels"
@@ -257,7 +233,7 @@ class _Labels:
 
 def _in_all(names: Sequence[str], folders: Sequence[Path]) -> list[str]:
     """Return those of some videos that have a file in each folder, at least one."""
-    found = [[path.is_file() for path in _files(folder, names)] for folder in folders]
+    found = [[path.is_file() for path in npy_paths(folder, names)] for folder in folders]
     kept = [name for name, *each in zip(names, *found, strict=True) if all(each)]
     if not kept:
         counts = ", ".join(
@@ -268,8 +244,3 @@ def _in_all(names: Sequence[str], folders: Sequence[Path]) -> list[str]:
             "layout and what is missing there."
         )
     return kept
-
-
-def _unit(array: Array) -> Array:
-    unit: Array = array / np.maximum(np.linalg.norm(array, axis=-1, keepdims=True), 1e-12)
-    return unit

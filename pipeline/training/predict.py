@@ -1,21 +1,24 @@
 """Parse the splits of a dataset with a trained parser."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.vocabulary import Vocabulary
-from pipeline.parsers.checkpoint import read_checkpoint
+from pipeline.data.annotations import Labels
+from pipeline.parsers.checkpoint import Checkpoint, read_checkpoint
+from pipeline.parsers.interface import ParserInputs
 from pipeline.parsers.prediction import parse_videos, write_predictions
 from pipeline.training.dataset import parser_inputs, split_names
-from pipeline.training.sources import Source
+from pipeline.training.sources import FeatureSource
 
 
 def predict(
     checkpoint_folder: Path,
-    source: Source,
+    source: FeatureSource,
     annotations: Path,
     splits: Sequence[str],
     vocabulary: Vocabulary,
@@ -40,8 +43,39 @@ def predict(
     cache = source.read(everyone, checkpoint.recipe, vocabulary, for_training=False)
     checkpoint.check_features(cache.fingerprints)
     checkpoint.check_dimensions(cache.dimensions(len(vocabulary)))
+    videos = {split: parser_inputs(cache, split, listed) for split, listed in names.items()}
+    write_split_predictions(checkpoint, videos, vocabulary, out, device)
+
+
+def write_split_predictions(
+    checkpoint: Checkpoint,
+    videos: Mapping[str, tuple[tuple[str, ...], ParserInputs]],
+    vocabulary: Vocabulary,
+    out: Path,
+    device: torch.device,
+) -> dict[str, Labels]:
+    """Parse videos and write each split's event tables and probabilities into a folder.
+
+    Parameters
+    ----------
+    checkpoint
+        The trained parser.
+    videos
+        Split to the names of its videos and what a parser sees of them.
+    vocabulary
+        The classes.
+    out, device
+        Folder to write, and where the parser runs.
+
+    Returns
+    -------
+    dict
+        Split to predicted labels ``[2, N, T, C]``, audio before visual.
+    """
     parser = checkpoint.build().to(device)
-    for split, listed in names.items():
-        kept, inputs = parser_inputs(cache, split, listed)
+    predicted = {}
+    for split, (names, inputs) in videos.items():
         probabilities = parse_videos(parser, inputs.to(device), checkpoint.recipe)
-        write_predictions(out, split, kept, probabilities, checkpoint.recipe, vocabulary)
+        labels = write_predictions(out, split, names, probabilities, checkpoint.recipe, vocabulary)
+        predicted[split] = np.stack(labels)
+    return predicted

@@ -1,13 +1,13 @@
 """Cached features and labels of some videos, and where they are read from.
 
-``Cache`` is the same whatever lies on disk: the pipeline's shards (``ShardSource``, here) or the
-folders of VALOR's authors (``pipeline.training.npy_source``).
+``CachedFeatures`` is the same for every layout on disk: the pipeline's shards (``ShardSource``) or
+folders of ``.npy`` files (``npy_source.NpySource``).
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.shards import (
     LABELS_FILE,
     PROMPTS_FILE,
+    Array,
     Shard,
     ShardReader,
     read_array,
@@ -25,11 +26,9 @@ from pipeline.core.vocabulary import MODALITIES, Vocabulary
 from pipeline.parsers.interface import Dimensions
 from pipeline.parsers.recipes import Recipe
 
-Array = NDArray[Any]
-
 
 @dataclass(frozen=True)
-class Cache:
+class CachedFeatures:
     """What is cached of N videos, whatever the layout on disk.
 
     Attributes
@@ -89,7 +88,7 @@ class Cache:
 
 
 def label_keys(recipe: Recipe, for_training: bool) -> tuple[str, ...]:
-    """Return which labels of ``Cache`` a recipe needs.
+    """Return which labels of ``CachedFeatures`` a recipe needs.
 
     Masked and soft ones are for training alone. Masked ones hold weak labels, so those of videos
     to parse are not even read.
@@ -102,12 +101,12 @@ def label_keys(recipe: Recipe, for_training: bool) -> tuple[str, ...]:
     return tuple(modality + kind for modality in MODALITIES for kind in sorted(kinds))
 
 
-class Source(Protocol):
+class FeatureSource(Protocol):
     """Somewhere that cached features lie."""
 
     def read(
         self, names: Sequence[str], recipe: Recipe, vocabulary: Vocabulary, for_training: bool
-    ) -> Cache:
+    ) -> CachedFeatures:
         """Return what a recipe needs of those of ``names`` that are there.
 
         ``for_training`` says that losses will see them; else no masked or soft label is read.
@@ -136,7 +135,7 @@ class ShardSource:
 
     def read(
         self, names: Sequence[str], recipe: Recipe, vocabulary: Vocabulary, for_training: bool
-    ) -> Cache:
+    ) -> CachedFeatures:
         """Return what a recipe needs of those of ``names`` that both encoders kept.
 
         Raises
@@ -160,7 +159,7 @@ class ShardSource:
         kept = set.intersection(*(set(shard.names) for shard in shards.values()))
         names = [name for name in names if name in kept]
         chosen = {key: shard.select(names) for key, shard in shards.items()}
-        return Cache(
+        return CachedFeatures(
             names=tuple(names),
             audio=chosen["clap"][recipe.audio_input],
             visual=chosen["clip"]["embedding"],

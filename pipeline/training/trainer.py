@@ -12,21 +12,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from pipeline.core.errors import PipelineError
-from pipeline.core.files import atomic_path, fingerprint, write_json, write_text
+from pipeline.core.files import atomic_path, fingerprint, write_text
 from pipeline.core.progress import track
-from pipeline.evaluation.evaluate import evaluate_arrays
+from pipeline.evaluation.evaluate import SplitPredictions, write_metrics
 from pipeline.evaluation.metrics import score
 from pipeline.parsers.checkpoint import Checkpoint, write_checkpoint
-from pipeline.parsers.prediction import decide, parse_videos, write_predictions
+from pipeline.parsers.prediction import decide, parse_videos
 from pipeline.parsers.recipes import Recipe
-from pipeline.parsers.registry import PARSERS_VERSION, build_parser
-from pipeline.training.dataset import Dataset
+from pipeline.parsers.registry import PARSERS_VERSION, build_network
+from pipeline.training.dataset import TrainingData
 from pipeline.training.optimisation import build_optimiser, learning_rate
+from pipeline.training.predict import write_split_predictions
 
 logger = logging.getLogger(__name__)
 
@@ -34,11 +36,11 @@ logger = logging.getLogger(__name__)
 SAVE_EVERY_SECONDS = 20.0
 STATE_FILE = "training_state.pt"
 
-Row = dict[str, float]
+CurveRow = dict[str, float]
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingJob:
     """What is trained, on what, from which seed.
 
     Attributes
@@ -53,7 +55,7 @@ class Job:
 
     method: str
     recipe: Recipe
-    dataset: Dataset
+    dataset: TrainingData
     seed: int
     device: torch.device
 
@@ -70,7 +72,7 @@ class Job:
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """How far a job is.
 
     Attributes
@@ -87,7 +89,7 @@ class Progress:
     best_epoch: int = 0
     best_score: float = -math.inf
     best_weights: dict[str, Tensor] = field(default_factory=dict)
-    curve: list[Row] = field(default_factory=list)
+    curve: list[CurveRow] = field(default_factory=list)
 
 
 class Trainer:
@@ -97,20 +99,20 @@ class Trainer:
     repeat bit for bit on a machine.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: TrainingJob) -> None:
         self.job = job
         self.recipe = job.recipe
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for
         torch.use_deterministic_algorithms(True)
         torch.manual_seed(job.seed)
-        self.parser = build_parser(job.method, job.dataset.dimensions, job.recipe).to(job.device)
+        self.parser = build_network(job.method, job.dataset.dimensions, job.recipe).to(job.device)
         self.forward = torch.compile(self.parser) if job.recipe.compiled else self.parser
         self.optimiser = build_optimiser(self.parser, job.recipe)
         self.shuffling = torch.Generator().manual_seed(job.seed)
         self.inputs = job.dataset.train.inputs.to(job.device)
         self.targets = job.dataset.train.targets.to(job.device)
         self.val_inputs = job.dataset.evaluated["val"].inputs.to(job.device)
-        self.progress = Progress()
+        self.progress = TrainingProgress()
 
     def run(self, state_path: Path, save_every_seconds: float = SAVE_EVERY_SECONDS) -> None:
         """Train to the last epoch, from ``state_path`` where a killed run left it.
@@ -140,7 +142,7 @@ class Trainer:
         row = {"epoch": epoch, "lr": rate, "loss": sum(terms.values()), **terms, **self.validate()}
         self._note(row | {"seconds": time.monotonic() - start}, terms)
 
-    def pass_over_videos(self, epoch: int) -> Row:
+    def pass_over_videos(self, epoch: int) -> CurveRow:
         """Take one pass in a new order; return each loss term's mean over videos."""
         self.parser.train()
         order = torch.randperm(len(self.inputs), generator=self.shuffling).to(self.job.device)
@@ -168,7 +170,7 @@ class Trainer:
                 "or lower learning_rate."
             )
 
-    def validate(self) -> Row:
+    def validate(self) -> CurveRow:
         """Return Type@AV of both levels on the validation videos, in percent."""
         predicted = decide(parse_videos(self.parser, self.val_inputs, self.recipe), self.recipe)
         metrics = score(*self.job.dataset.evaluated["val"].truth, *predicted).metrics()
@@ -217,7 +219,7 @@ class Trainer:
         torch.set_rng_state(state["random"])
         if self._on_cuda:
             torch.cuda.set_rng_state(state["random_cuda"], self.job.device)
-        self.progress = Progress(**state["progress"])
+        self.progress = TrainingProgress(**state["progress"])
         done, epochs = self.progress.epoch, self.recipe.epochs
         logger.info("%s: carrying on after epoch %d of %d", self.job.name, done, epochs)
 
@@ -236,7 +238,7 @@ class Trainer:
             nn.utils.clip_grad_norm_(self.parser.parameters(), self.recipe.clip_norm)
         self.optimiser.step()
 
-    def _note(self, row: Row, terms: Row) -> None:
+    def _note(self, row: CurveRow, terms: CurveRow) -> None:
         """Add an epoch to the curve, keep its weights when it is the best, and log it."""
         progress, reached = self.progress, row["val_segment_type"]
         progress.epoch = int(row["epoch"])
@@ -274,7 +276,10 @@ def _read_state(path: Path) -> dict[str, Any] | None:
 
 
 def train(
-    job: Job, out: Path, fit_only: bool = False, save_every_seconds: float = SAVE_EVERY_SECONDS
+    job: TrainingJob,
+    out: Path,
+    fit_only: bool = False,
+    save_every_seconds: float = SAVE_EVERY_SECONDS,
 ) -> None:
     """Train a parser and leave it, its curve and its results in a folder.
 
@@ -303,7 +308,7 @@ def train(
         write_results(out, trainer.checkpoint(), job.dataset, job.device)
 
 
-def write_curve(path: Path, curve: list[Row]) -> None:
+def write_curve(path: Path, curve: list[CurveRow]) -> None:
     """Write the curve as a CSV: epoch, lr, loss, each term, both validation scores, seconds."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(curve[0]), lineterminator="\n")
@@ -313,17 +318,13 @@ def write_curve(path: Path, curve: list[Row]) -> None:
 
 
 def write_results(
-    out: Path, checkpoint: Checkpoint, dataset: Dataset, device: torch.device
+    out: Path, checkpoint: Checkpoint, data: TrainingData, device: torch.device
 ) -> None:
     """Parse and score val and test; write metrics.json, predicted events and probabilities."""
-    parser = checkpoint.build().to(device)
-    evaluations = {}
-    for split, videos in dataset.evaluated.items():
-        probabilities = parse_videos(parser, videos.inputs.to(device), checkpoint.recipe)
-        labels = write_predictions(
-            out, split, videos.names, probabilities, checkpoint.recipe, dataset.vocabulary
-        )
-        evaluations[split] = evaluate_arrays(
-            split, videos.names, videos.truth, labels, dataset.vocabulary
-        )
-    write_json(out / "metrics.json", evaluations)
+    videos = {split: (each.names, each.inputs) for split, each in data.evaluated.items()}
+    predicted = write_split_predictions(checkpoint, videos, data.vocabulary, out, device)
+    predictions = {
+        split: SplitPredictions(each.names, np.stack(each.truth), predicted[split])
+        for split, each in data.evaluated.items()
+    }
+    write_metrics(out, predictions, data.vocabulary)

@@ -26,11 +26,11 @@ import numpy as np
 from moving import KINDS, render
 from PIL import Image
 
-from pipeline.data.manifest import Row
+from pipeline.core.ffmpeg import ffmpeg_path
 from pipeline.media import SAMPLE_RATE
-from pipeline.media.audio import executable
 from pipeline.media.options import Decoding
 from pipeline.media.segments import decode_video
+from pipeline.media.video_window import VideoWindow
 
 LLP_CLIP = Path(__file__).parents[3] / "shared" / "llp" / "BjCEufrlXm4.mp4"
 Way = Callable[[Path], object]
@@ -40,9 +40,7 @@ def pipeline_way(decoder: str) -> Way:
     """Return (a)."""
 
     def decode(path: Path) -> object:
-        return decode_video(
-            Row(path.stem, "test", 1, str(path), 0.0, 10.0), Decoding(decoder=decoder)
-        )
+        return decode_video(VideoWindow(path.stem, str(path), 0.0, 10.0), Decoding(decoder=decoder))
 
     return decode
 
@@ -66,7 +64,7 @@ def floor_way(path: Path) -> object:
 
 def ffmpeg(*words: str | Path) -> object:
     """Run the program with one thread for each decoder."""
-    command = [executable(), "-nostdin", "-v", "error", "-threads", "1", "-filter_threads", "1"]
+    command = [ffmpeg_path(), "-nostdin", "-v", "error", "-threads", "1", "-filter_threads", "1"]
     return subprocess.run([*command, *map(str, words)], check=True)
 
 

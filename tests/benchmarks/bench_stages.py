@@ -25,7 +25,7 @@ from pipeline.core.errors import Status
 from pipeline.core.shards import Shard, StatusRow, write_shard, write_status
 from pipeline.core.vocabulary import read_vocabulary
 from pipeline.data.manifest import shard_of
-from pipeline.demo.corpus import write_tables
+from pipeline.demo.corpus import write_demo_tables
 from pipeline.demo.scripts import VideoScript, write_scripts
 
 COUNTS = {"train": 10_000, "val": 649, "test": 1_200}
@@ -49,7 +49,7 @@ class Run:
         """Write tables, empty video files, features, prompts and status tables."""
         scripts = write_scripts(0, {split: round(share * n) for split, n in COUNTS.items()})
         vocabulary = read_vocabulary()
-        write_tables(self.folder / "annotations", scripts, vocabulary)
+        write_demo_tables(self.folder / "annotations", scripts, vocabulary)
         (self.folder / "videos").mkdir()
         for script in scripts:
             (self.folder / "videos" / f"{script.filename}.mp4").touch()

@@ -23,9 +23,9 @@ from pipeline.evaluation.metrics import score
 from pipeline.parsers.interface import Dimensions, ParserInputs, ParserTargets
 from pipeline.parsers.prediction import decide, parse_videos
 from pipeline.parsers.recipes import Recipe
-from pipeline.parsers.registry import build_parser, recipe_for
-from pipeline.training.dataset import Dataset, EvaluationVideos, TrainingVideos
-from pipeline.training.trainer import Job, Trainer
+from pipeline.parsers.registry import build_network, recipe_for
+from pipeline.training.dataset import EvaluationVideos, TrainingData, TrainingVideos
+from pipeline.training.trainer import Trainer, TrainingJob
 
 TRAIN, EVALUATED, SEGMENTS, CLASSES, WIDTH = 10_000, 1_200, 10, 25, 768
 RECIPE = recipe_for("valorpp", {})
@@ -56,13 +56,13 @@ def main() -> None:
     print(f"\n{batches} steps with precision: bf16 {halved * batches:.3f} s, {step / halved:.1f}x")
 
 
-def random_dataset(train: int, evaluated: int) -> Dataset:
+def random_dataset(train: int, evaluated: int) -> TrainingData:
     """Random features; one or two classes a video, a third of whose segments are labelled."""
     random = np.random.default_rng(0)
     evaluated_inputs, _, truth = random_videos(random, evaluated)
     inputs, targets, _ = random_videos(random, train)
     videos = EvaluationVideos("val", names_of("val", evaluated), evaluated_inputs, truth)
-    return Dataset(
+    return TrainingData(
         train=TrainingVideos(names_of("train", train), inputs, targets),
         evaluated={"val": videos},
         dimensions=Dimensions(WIDTH, WIDTH, 0, 0, 0, SEGMENTS, CLASSES),
@@ -89,7 +89,7 @@ def random_videos(
     return ParserInputs(torch.from_numpy(audio), torch.from_numpy(visual)), targets, (heard, seen)
 
 
-def seconds_a_step(dataset: Dataset, steps: int, recipe: Recipe) -> float:
+def seconds_a_step(dataset: TrainingData, steps: int, recipe: Recipe) -> float:
     """Time the trainer's own pass over a few batches, their indexing included."""
     some = torch.arange(steps * RECIPE.batch_size)
     videos = TrainingVideos(
@@ -97,15 +97,15 @@ def seconds_a_step(dataset: Dataset, steps: int, recipe: Recipe) -> float:
         dataset.train.inputs.take(some),
         dataset.train.targets.take(some),
     )
-    fewer = Dataset(
+    fewer = TrainingData(
         videos, dataset.evaluated, dataset.dimensions, dataset.vocabulary, dataset.fingerprints
     )
-    trainer = Trainer(Job("valorpp", recipe, fewer, 0, torch.device("cpu")))
+    trainer = Trainer(TrainingJob("valorpp", recipe, fewer, 0, torch.device("cpu")))
     trainer.pass_over_videos(1)  # the first pass pays for memory
     return timed(lambda: trainer.pass_over_videos(2)) / steps
 
 
-def both_ways_of_loading(dataset: Dataset) -> tuple[float, float]:
+def both_ways_of_loading(dataset: TrainingData) -> tuple[float, float]:
     """Time one epoch's batches: from a file a video and array, and by indexing."""
     inputs, targets = dataset.train.inputs, dataset.train.targets
     order = torch.randperm(TRAIN, generator=torch.Generator().manual_seed(0))
@@ -135,11 +135,11 @@ def plain_batches(
         ]
 
 
-def both_ways_of_evaluating(dataset: Dataset) -> list[tuple[str, float, float]]:
+def both_ways_of_evaluating(dataset: TrainingData) -> list[tuple[str, float, float]]:
     """Time parsing and scoring, one video at a time and all at once; the scores must agree."""
     videos = dataset.evaluated["val"]
     torch.manual_seed(0)
-    parser = build_parser("valorpp", dataset.dimensions, RECIPE)
+    parser = build_network("valorpp", dataset.dimensions, RECIPE)
     singles = torch.arange(EVALUATED).split(1)
     plain_parsing = timed(
         lambda: [parse_videos(parser, videos.inputs.take(one), RECIPE) for one in singles]

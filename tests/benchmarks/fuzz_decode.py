@@ -19,10 +19,10 @@ import numpy as np
 from mutations import mutate, write_seeds
 
 from pipeline.core.shards import read_shard, read_status
-from pipeline.data.manifest import Row
 from pipeline.media import SAMPLE_RATE
 from pipeline.media.options import Decoding
 from pipeline.media.segments import run_shard
+from pipeline.media.video_window import VideoWindow
 
 T, SIZE = 2, 32
 DECODING = Decoding(segments=T, frame_size=SIZE, missing_video="pad")
@@ -35,7 +35,7 @@ def run_part(folder: Path, seeds: list[bytes], random: np.random.Generator, coun
     for number in range(count):
         path = folder / f"v{number}.mp4"
         path.write_bytes(mutate(seeds[random.integers(len(seeds))], random))
-        rows.append(Row(f"v{number}_0_{T}", "train", 1, str(path), 0.0, float(T)))
+        rows.append(VideoWindow(f"v{number}_0_{T}", str(path), 0.0, float(T)))
     out, status = folder / "1-of-1.safetensors", folder / "1-of-1.status.tsv"
     run_shard(rows, DECODING, options.workers, options.timeout_seconds, out, status)
     shard, statuses = read_shard(out), read_status(status)

@@ -15,15 +15,15 @@ sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1] / 
 
 from clips import write_clip
 
-from pipeline.data.manifest import Row
 from pipeline.media import worker
 from pipeline.media.options import Decoding
 from pipeline.media.segments import decode_video
+from pipeline.media.video_window import VideoWindow
 
 DECODING = Decoding(segments=2, frame_size=32)
 
 
-def decoded_rss(row: Row) -> int:
+def decoded_rss(row: VideoWindow) -> int:
     """Decode a video and return the worker's resident pages in KiB, its peak so far."""
     decode_video(row, DECODING)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -33,7 +33,7 @@ def measure(count: int, recycle_after: int) -> None:
     """Print the workers' resident memory after their first 50 videos and at its highest."""
     with tempfile.TemporaryDirectory() as folder:
         clip = write_clip(Path(folder) / "clip.mp4", seconds=2)
-        rows = [Row(f"v{n}_0_2", "train", 1, str(clip), 0.0, 2.0) for n in range(count)]
+        rows = [VideoWindow(f"v{n}_0_2", str(clip), 0.0, 2.0) for n in range(count)]
         peaks = [rss for _, rss in worker.run_isolated(decoded_rss, rows, 1, 20.0, recycle_after)]
     early, highest = (value / 1024 for value in (peaks[min(49, count - 1)], max(peaks)))
     ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -31,7 +31,7 @@ from pipeline.evaluation.metrics import score
 from pipeline.parsers.components import link_variants
 from pipeline.parsers.prediction import decide, parse_videos
 from pipeline.parsers.registry import recipe_for
-from pipeline.training.trainer import Job, Trainer
+from pipeline.training.trainer import Trainer, TrainingJob
 
 SEEDS = range(5)
 EVALUATED = {"val": 120, "test": 240}
@@ -242,7 +242,7 @@ def scores_of(
         method, options = VARIANTS[variant]
         recipe = recipe_for(method, setting.schedule | options)
         dataset = assemble(world, videos, recipe)
-        trainer = Trainer(Job(method, recipe, dataset, seed, torch.device("cpu")))
+        trainer = Trainer(TrainingJob(method, recipe, dataset, seed, torch.device("cpu")))
         trainer.run(Path("no such state"), save_every_seconds=np.inf)
         parser = trainer.checkpoint().build()
         pairs = [

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.inference.events import Parsed, Thresholds, cut
+from pipeline.inference.events import DecisionThresholds, Parsed, floor_decimals
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 
@@ -217,9 +217,9 @@ def parsed() -> Parsed:
         name="clip",
         title=TITLE,
         class_names=CLASSES,
-        probabilities=cut(probabilities),
+        probabilities=floor_decimals(probabilities),
         gates=np.ones_like(probabilities),
-        thresholds=Thresholds(0.5, 0.5, 0.5),
+        thresholds=DecisionThresholds(0.5, 0.5, 0.5),
         has_sound=True,
         has_pictures=True,
         notes=("A note with <b>marks</b>.",),

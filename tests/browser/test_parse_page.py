@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from conftest import FAINT, PHONE, SECONDS, TITLE
 
-from pipeline.data.annotations import runs
+from pipeline.core.ffmpeg import ffmpeg_path
+from pipeline.data.annotations import find_runs
 from pipeline.inference.events import Parsed
 from pipeline.inference.page import write_page
 from pipeline.inference.playback import Playback, make_playable
 from pipeline.inference.tables import shown
 from pipeline.inference.videos import inspect
-from pipeline.media.audio import executable
 
 BIG = 1 << 30
 
@@ -25,7 +25,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sources = [f"testsrc=s=320x240:r=10:d={SECONDS}", f"sine=f=440:d={SECONDS}"]
     words = [word for source in sources for word in ("-f", "lavfi", "-i", source)]
     codecs = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "10", "-c:a", "aac"]
-    subprocess.run([executable(), "-v", "error", *words, *codecs, str(path)], check=True)
+    subprocess.run([ffmpeg_path(), "-v", "error", *words, *codecs, str(path)], check=True)
     return path
 
 
@@ -42,7 +42,7 @@ def with_threshold(parsed: Parsed, threshold: float) -> Parsed:
 
 def expected_bars(parsed: Parsed, threshold: float) -> list[str]:
     at = with_threshold(parsed, threshold)
-    found = runs(at.labels())
+    found = find_runs(at.labels())
     rows = zip(found.video, found.class_index, found.onset, found.offset, strict=True)
     return [
         f"{shown(parsed.class_names[index])}, {('heard', 'seen')[track]}, 0:{onset:02} to"
@@ -256,7 +256,7 @@ MINUTES = 10
 def long_sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("sound") / "long.m4a"
     words = ["-f", "lavfi", "-i", f"anullsrc=r=8000:d={MINUTES * 60}", "-c:a", "aac", str(path)]
-    subprocess.run([executable(), "-v", "error", *words], check=True)
+    subprocess.run([ffmpeg_path(), "-v", "error", *words], check=True)
     return path
 
 

@@ -17,10 +17,10 @@ from pipeline.cli import main
 from pipeline.core.errors import ItemError, PipelineError, Status
 from pipeline.core.files import atomic_path, write_text
 from pipeline.core.shards import Shard, read_shard, read_status, write_shard
-from pipeline.data.manifest import Row
 from pipeline.demo.corpus import make_corpus
 from pipeline.media.options import Decoding
 from pipeline.media.segments import run_shard
+from pipeline.media.video_window import VideoWindow
 from pipeline.media.worker import run_isolated
 
 
@@ -135,12 +135,12 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
-def rows_of(folder: Path, count: int) -> list[Row]:
+def rows_of(folder: Path, count: int) -> list[VideoWindow]:
     clip = write_clip(folder / "clip.mp4", seconds=2, fps=10)
     names = [f"{'_' * 10}{number}_0_2" for number in range(count)]
     for name in names:
         (folder / f"{name}.mp4").write_bytes(clip.read_bytes())
-    return [Row(name, "train", 1, str(folder / f"{name}.mp4"), 0.0, 2.0) for name in names]
+    return [VideoWindow(name, str(folder / f"{name}.mp4"), 0.0, 2.0) for name in names]
 
 
 def test_a_video_that_vanishes_after_the_manifest_is_one_row(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from pipeline.core.vocabulary import DEFAULT_PATH, read_vocabulary
 from pipeline.data.annotations import EVENT_TABLES, SPLIT_TABLES, segments_to_events, write_events
 from pipeline.evaluation.evaluate import evaluate_arrays
 from pipeline.parsers.registry import recipe_for
-from pipeline.report.artifacts import Sources
+from pipeline.report.artifacts import ReportInputs
 
 VOCABULARY = read_vocabulary()
 SEGMENTS = 10
@@ -35,7 +35,7 @@ def write_run(
     methods: dict[str, float] | None = None,
     seeds: tuple[int, ...] = (0, 1, 2),
     sizes: dict[str, int] = SIZES,
-) -> Sources:
+) -> ReportInputs:
     """Write a run under ``root``; ``methods`` gives each one's share of wrong runs.
 
     The last video of every split is left out, and has a hostile name in the test split.
@@ -55,7 +55,7 @@ def write_run(
             folder = root / "models" / method / f"seed{seed}"
             _write_model(folder, np.random.default_rng(seed), names, truth, kept, wrong)
     statuses = _write_statuses(root / "features" / "clap-0123456789", names)
-    return Sources(
+    return ReportInputs(
         models=root / "models",
         pseudo_labels=root / "pseudo_labels",
         annotations=root / "annotations",

@@ -20,7 +20,7 @@ from pipeline.labels.pseudo_labels import soften
 from pipeline.parsers.interface import Dimensions, ParserInputs, ParserTargets
 from pipeline.parsers.losses import class_balance
 from pipeline.parsers.recipes import Recipe
-from pipeline.training.dataset import Dataset, EvaluationVideos, TrainingVideos
+from pipeline.training.dataset import EvaluationVideos, TrainingData, TrainingVideos
 
 AUDIO, VISUAL = 32, 40
 # A segment has a label where its cosine with the prototype is above this; soft labels are
@@ -185,7 +185,7 @@ def make_dataset(
     seed: int = 0,
     noise: float = 1.6,
     recipe: Recipe | None = None,
-) -> Dataset:
+) -> TrainingData:
     """A dataset as training reads it; its splits have different videos of the same world."""
     counts = {"train": train, "val": evaluated, "test": evaluated}
     videos = {
@@ -195,7 +195,7 @@ def make_dataset(
     return assemble(world, videos, recipe or Recipe())
 
 
-def assemble(world: World, videos: Mapping[str, Videos], recipe: Recipe) -> Dataset:
+def assemble(world: World, videos: Mapping[str, Videos], recipe: Recipe) -> TrainingData:
     """Make a dataset of the videos of train, val and test; only the first have targets."""
     names = {split: names_of(split, len(some.weak)) for split, some in videos.items()}
     learnt = videos["train"]
@@ -206,7 +206,7 @@ def assemble(world: World, videos: Mapping[str, Videos], recipe: Recipe) -> Data
         truth = audio.astype(np.uint8), visual.astype(np.uint8)
         seen = videos[split].inputs(world)
         evaluated[split] = EvaluationVideos(split, names[split], seen, truth)
-    return Dataset(
+    return TrainingData(
         train=TrainingVideos(names["train"], inputs, learnt.targets(recipe)),
         evaluated=evaluated,
         dimensions=world.dimensions(),

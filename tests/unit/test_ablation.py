@@ -15,9 +15,9 @@ from pipeline.core.errors import PipelineError
 from pipeline.parsers.components import components, link_variants
 from pipeline.parsers.interface import Dimensions
 from pipeline.parsers.recipes import Recipe
-from pipeline.parsers.registry import build_parser, recipe_for
+from pipeline.parsers.registry import build_network, recipe_for
 from pipeline.report.ablation import write_ablation
-from pipeline.training.trainer import Job, Trainer
+from pipeline.training.trainer import Trainer, TrainingJob
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LLP = Dimensions(768, 768, 0, 512, 768, 10, 25)
@@ -27,14 +27,14 @@ TINY = {"epochs": 2, "width": 16, "layers": 1, "heads": 2, "feedforward": 32, "b
 
 
 def trained_shapes(method: str, **options: object) -> dict[str, torch.Size]:
-    parser = build_parser(method, LLP, recipe_for(method, options))
+    parser = build_network(method, LLP, recipe_for(method, options))
     return {name: w.shape for name, w in parser.named_parameters() if w.requires_grad}
 
 
 def test_baseline_is_the_network_of_valorpp() -> None:
     assert trained_shapes("link", **BASELINE) == trained_shapes("valorpp")
     counts = [
-        build_parser(method, LLP, recipe_for(method, options)).parameter_count()
+        build_network(method, LLP, recipe_for(method, options)).parameter_count()
         for method, options in (("link", BASELINE), ("valorpp", {}))
     ]
     assert counts[0] == counts[1]
@@ -50,7 +50,9 @@ def test_baseline_trains_to_the_weights_of_valorpp() -> None:
     dataset = make_dataset(make_world(classes=4), train=16, evaluated=8)
     weights = []
     for method, options in (("link", BASELINE), ("valorpp", {})):
-        job = Job(method, recipe_for(method, {**TINY, **options}), dataset, 3, torch.device("cpu"))
+        job = TrainingJob(
+            method, recipe_for(method, {**TINY, **options}), dataset, 3, torch.device("cpu")
+        )
         trainer = Trainer(job)
         for epoch in (1, 2):
             trainer.run_epoch(epoch)

@@ -11,12 +11,12 @@ from pipeline.core.vocabulary import read_vocabulary
 from pipeline.data.annotations import (
     EVENT_TABLES,
     SPLIT_TABLES,
-    Event,
+    EventRow,
     events_to_segments,
+    find_runs,
     read_events,
     read_names,
     read_weak_labels,
-    runs,
     segments_to_events,
     weak_matrix,
     write_events,
@@ -37,7 +37,7 @@ def table(folder: Path, text: str) -> Path:
 
 
 def segments_of(*intervals: tuple[float, float], segments: int = 10) -> str:
-    events = [Event("a", onset, offset, DOG) for onset, offset in intervals]
+    events = [EventRow("a", onset, offset, DOG) for onset, offset in intervals]
     labels = events_to_segments(events, ["a"], segments, len(VOCABULARY))
     assert labels.sum() == labels[:, :, DOG].sum()
     return "".join(map(str, labels[0, :, DOG]))
@@ -70,7 +70,7 @@ def test_other_segment_counts() -> None:
 
 
 def test_events_of_other_videos_are_ignored() -> None:
-    events = [Event("a`", 0, 1, DOG), Event("Baby_cry_infant_cry", 0, 4, SPEECH)]
+    events = [EventRow("a`", 0, 1, DOG), EventRow("Baby_cry_infant_cry", 0, 4, SPEECH)]
     assert events_to_segments(events, ["a"], 10, 25).sum() == 0
 
 
@@ -78,9 +78,9 @@ def test_a_run_ends_at_the_border_and_between_classes() -> None:
     labels = np.zeros((2, 3, 2), np.uint8)
     labels[0, 2, 0] = labels[0, 0, 1] = labels[1, :, 1] = 1
     assert segments_to_events(labels, ["a", "b"]) == [
-        Event("a", 2, 3, 0),
-        Event("a", 0, 1, 1),
-        Event("b", 0, 3, 1),
+        EventRow("a", 2, 3, 0),
+        EventRow("a", 0, 1, 1),
+        EventRow("b", 0, 3, 1),
     ]
 
 
@@ -91,7 +91,7 @@ def test_events_give_the_segments_back_and_are_maximal(labels: np.ndarray) -> No
     events = segments_to_events(labels, names)
     back = events_to_segments(events, names, labels.shape[1], labels.shape[2])
     np.testing.assert_array_equal(back, labels)
-    found = runs(labels)
+    found = find_runs(labels)
     assert (found.offset > found.onset).all()
     for event in events:
         row, onset, offset = names.index(event.filename), int(event.onset), int(event.offset)
@@ -112,7 +112,7 @@ def test_written_events_are_read_back(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, int, int]]
 ) -> None:
     path = tmp_path_factory.mktemp("events") / "events.csv"
-    events = [Event(name, onset, offset, CAR) for name, onset, offset in rows]
+    events = [EventRow(name, onset, offset, CAR) for name, onset, offset in rows]
     write_events(path, events, VOCABULARY)
     assert read_events(path, VOCABULARY) == events
 

@@ -14,9 +14,9 @@ from pipeline.core.vocabulary import MODALITIES, read_vocabulary
 from pipeline.data.annotations import SPLIT_TABLES, read_weak_labels, weak_matrix
 from pipeline.parsers.interface import ParserInputs
 from pipeline.parsers.registry import recipe_for
-from pipeline.training.dataset import Dataset, read_dataset
+from pipeline.training.dataset import TrainingData, read_training_data
 from pipeline.training.npy_source import NpySource
-from pipeline.training.sources import ShardSource, Source, encoder_folder
+from pipeline.training.sources import FeatureSource, ShardSource, encoder_folder
 
 WORLD = make_world(classes=5)
 
@@ -27,15 +27,15 @@ def corpus(tmp_path: Path) -> Corpus:
 
 
 def read(
-    corpus: Corpus, method: str = "link", source: Source | None = None, **options: object
-) -> Dataset:
+    corpus: Corpus, method: str = "link", source: FeatureSource | None = None, **options: object
+) -> TrainingData:
     source = source or ShardSource(corpus.features, corpus.labels.parent)
     vocabulary = read_vocabulary(corpus.vocabulary)
-    return read_dataset(source, corpus.annotations, recipe_for(method, options), vocabulary)
+    return read_training_data(source, corpus.annotations, recipe_for(method, options), vocabulary)
 
 
 @pytest.fixture(params=["shards", "npy"])
-def source(corpus: Corpus, request: pytest.FixtureRequest) -> Source:
+def source(corpus: Corpus, request: pytest.FixtureRequest) -> FeatureSource:
     """The corpus in each kind of files."""
     if request.param == "shards":
         return ShardSource(corpus.features, corpus.labels.parent)
@@ -147,7 +147,7 @@ def test_only_the_training_prior_can_be_masked(corpus: Corpus) -> None:
 
 @pytest.mark.parametrize("options", [{"train_prior": "masked"}, {"labels": "soft"}])
 def test_weak_labels_of_val_and_test_reach_no_input(
-    corpus: Corpus, source: Source, options: dict[str, object]
+    corpus: Corpus, source: FeatureSource, options: dict[str, object]
 ) -> None:
     before = read(corpus, source=source, **options)
     spoil_masked_labels(corpus)
@@ -194,7 +194,7 @@ def spoil_masked_labels(corpus: Corpus) -> None:
 )
 def test_masked_and_soft_labels_are_read_for_training_alone(
     corpus: Corpus,
-    source: Source,
+    source: FeatureSource,
     method: str,
     options: dict[str, object],
     for_training: set[str],

@@ -9,7 +9,7 @@ from pipeline.core.vocabulary import read_vocabulary
 from pipeline.data.annotations import (
     EVENT_TABLES,
     SPLIT_TABLES,
-    Event,
+    EventRow,
     events_to_segments,
     read_events,
     read_names,
@@ -34,9 +34,13 @@ def tables(tmp_path: Path) -> dict[str, Path]:
     (tmp_path / "AVVP_test_pd.csv").write_text("filename\tevent_labels\na\tDog\n-b\tSpeech\n")
     paths = {"videos": tmp_path / "AVVP_test_pd.csv", "out": tmp_path / "out" / "metrics.json"}
     events = {
-        "truth-audio": [Event("a", 0, 4, DOG), Event("-b", 0, 10, SPEECH), Event("c", 0, 1, DOG)],
+        "truth-audio": [
+            EventRow("a", 0, 4, DOG),
+            EventRow("-b", 0, 10, SPEECH),
+            EventRow("c", 0, 1, DOG),
+        ],
         "truth-visual": [],
-        "predicted-audio": [Event("a", 0, 1, DOG), Event("-b", 0, 10, SPEECH)],
+        "predicted-audio": [EventRow("a", 0, 1, DOG), EventRow("-b", 0, 10, SPEECH)],
         "predicted-visual": [],
     }
     for key, rows in events.items():
@@ -87,7 +91,7 @@ def test_predicted_events_of_other_videos_are_ignored_with_a_warning(
     )
     alone = evaluate_tables(tables["videos"], truth, predicted, VOCABULARY)
     assert not caplog.text
-    events = [*read_events(predicted[0], VOCABULARY), Event("zz", 0, 9, DOG)]
+    events = [*read_events(predicted[0], VOCABULARY), EventRow("zz", 0, 9, DOG)]
     write_events(predicted[0], events, VOCABULARY)
     assert evaluate_tables(tables["videos"], truth, predicted, VOCABULARY) == alone
     assert "1 of the 3 events" in caplog.text
@@ -103,7 +107,7 @@ def test_mistakes_exit_with_2_and_one_sentence(
         return capsys.readouterr().err
 
     strangers = tmp_path / "strangers.csv"
-    write_events(strangers, [Event("01234567890", 0, 9, DOG)], VOCABULARY)
+    write_events(strangers, [EventRow("01234567890", 0, 9, DOG)], VOCABULARY)
     assert "'01234567890'" in complaint(predicted_visual=strangers)
     empty = tmp_path / "AVVP_none.csv"
     empty.write_text("filename\n")

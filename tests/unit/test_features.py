@@ -236,8 +236,8 @@ def test_both_stages_from_the_command_line(tmp_path, segments, capsys):
 
 def test_help_loads_no_heavy_library(repository):
     code = (
-        "import sys, json; from pipeline.cli import build_parser; build_parser('features');"
-        "build_parser('prompts'); build_parser('fetch');"
+        "import sys, json; from pipeline.cli import argument_parser; argument_parser('features');"
+        "argument_parser('prompts'); argument_parser('fetch');"
         "print(json.dumps([name for name in ('torch', 'open_clip') if name in sys.modules]))"
     )
     done = subprocess.run(

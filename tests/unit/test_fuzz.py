@@ -8,10 +8,10 @@ from mutations import mutate, write_seeds
 
 from pipeline.core.errors import Status
 from pipeline.core.shards import read_shard, read_status
-from pipeline.data.manifest import Row
 from pipeline.media import SAMPLE_RATE
 from pipeline.media.options import Decoding
 from pipeline.media.segments import run_shard
+from pipeline.media.video_window import VideoWindow
 
 COUNT, T, SIZE = 200, 2, 32
 
@@ -23,12 +23,12 @@ def test_every_broken_file_is_reported_and_none_stops_the_shard(tmp_path: Path) 
     for number in range(COUNT):
         path = tmp_path / f"v{number}.mp4"
         path.write_bytes(mutate(seeds[number % len(seeds)], random))
-        rows.append(Row(f"v{number}_0_2", "train", 1, str(path), 0.0, 2.0))
+        rows.append(VideoWindow(f"v{number}_0_2", str(path), 0.0, 2.0))
     out, status = tmp_path / "1-of-1.safetensors", tmp_path / "1-of-1.status.tsv"
     decoding = Decoding(segments=T, frame_size=SIZE, missing_video="pad")
     run_shard(rows, decoding, workers=1, timeout_seconds=20, out=out, status=status)
     shard, statuses = read_shard(out), read_status(status)
-    assert [row.filename for row in statuses] == sorted(row.filename for row in rows)
+    assert [row.filename for row in statuses] == sorted(row.name for row in rows)
     assert list(shard.names) == [row.filename for row in statuses if row.kept]
     assert shard["frames"].shape == (len(shard.names), T, 1, SIZE, SIZE, 3)
     assert shard["audio"].shape == (len(shard.names), T * SAMPLE_RATE)

@@ -12,11 +12,12 @@ from clips import number_in, write_clip
 from mutations import atoms_of
 
 from pipeline.core.errors import ItemError, PipelineError, Status
-from pipeline.data.manifest import Row
-from pipeline.media import audio, frames
+from pipeline.core.ffmpeg import ffmpeg_path
+from pipeline.media import frames
 from pipeline.media.options import Decoding
 from pipeline.media.probe import open_media
 from pipeline.media.segments import Decoded, decode_video
+from pipeline.media.video_window import VideoWindow
 
 T = 3
 DECODING = Decoding(segments=T, frame_size=96, frame_transform="valor", missing_video="pad")
@@ -25,14 +26,14 @@ MIDDLES = [15, 45, 75]
 
 def decode(path: Path) -> Decoded | ItemError:
     try:
-        return decode_video(Row("a_0_3", "train", 1, str(path), 0.0, float(T)), DECODING)
+        return decode_video(VideoWindow("a_0_3", str(path), 0.0, float(T)), DECODING)
     except ItemError as error:
         return error
 
 
 def copied(path: Path, name: str, *options: str) -> Path:
     target = path.with_name(name)
-    command = [audio.executable(), "-v", "error", "-i", path, "-c", "copy", *options, target]
+    command = [ffmpeg_path(), "-v", "error", "-i", path, "-c", "copy", *options, target]
     subprocess.run(command, check=True)
     return target
 
@@ -208,7 +209,7 @@ def test_pictures_that_cannot_be_decoded_are_as_good_as_missing(tmp_path):
     assert outcome.audio.reshape(T, -1).any(axis=1).all()
     assert (outcome.row.kept, outcome.row.status) == (True, Status.DECODE_ERROR)
     assert (outcome.row.video_seconds, outcome.row.audio_seconds) == (0.0, T)
-    row = Row("a_0_3", "train", 1, str(path), 0.0, float(T))
+    row = VideoWindow("a_0_3", str(path), 0.0, float(T))
     with pytest.raises(ItemError, match="decode_error: not one frame of the window"):
         decode_video(row, replace(DECODING, missing_video="drop"))
     with pytest.raises(PipelineError, match=r"'a_0_3' is decode_error .*missing_video is 'fail'"):
@@ -221,7 +222,7 @@ def test_av1_is_served(tmp_path):
     path = write_clip(tmp_path / "a.mp4", seconds=T, video_codec="libsvtav1", video_options=options)
     assert os.sched_getscheduler(0) == priority, "the encoder's real-time priority stays"
     for decoder in ("pyav", "decord"):
-        row = Row("a_0_3", "train", 1, str(path), 0.0, float(T))
+        row = VideoWindow("a_0_3", str(path), 0.0, float(T))
         result = decode_video(row, Decoding(segments=T, frame_transform="valor", decoder=decoder))
         assert [number_in(picture) for picture in result.frames[:, 0]] == MIDDLES
         assert result.row.backend == "pyav"

@@ -14,9 +14,9 @@ from pipeline.cli import main
 from pipeline.core.errors import PipelineError
 from pipeline.core.vocabulary import EventClass, Vocabulary
 from pipeline.parsers.checkpoint import read_checkpoint
-from pipeline.parsers.registry import build_parser, recipe_for
+from pipeline.parsers.registry import build_network, recipe_for
 from pipeline.training.npy_source import NpySource
-from pipeline.training.sources import Cache
+from pipeline.training.sources import CachedFeatures
 
 NAMES = [f"-_abc{row:06d}_{row}_{row + 10}" for row in range(4)]
 CLASSES, CLIP, CLAP = 3, 12, 8
@@ -60,7 +60,7 @@ def read(
     layout: str = "valor",
     labels: Path | None = None,
     **options: object,
-) -> Cache:
+) -> CachedFeatures:
     source = NpySource(folder, layout, scale, labels)
     return source.read(NAMES, recipe_for(method, options), VOCABULARY, for_training=True)
 
@@ -307,7 +307,7 @@ def test_hans_features_are_read_and_its_network_is_as_large_as_published(han_fol
     assert (cache.audio.shape, cache.visual.shape) == ((4, 10, 128), (4, 10, 2048))
     frames = np.load(han_folder / "res152" / f"{NAMES[2][:11]}.npy")
     np.testing.assert_allclose(cache.visual[2, 3], frames[24:32].mean(axis=0), atol=1e-6)
-    parser = build_parser("han", cache.dimensions(25), recipe_for("han", {"motion": True}))
+    parser = build_network("han", cache.dimensions(25), recipe_for("han", {"motion": True}))
     assert parser.parameter_count() == 4_569_675  # 4.57 M that learn, in HAN's code
 
 
@@ -353,7 +353,7 @@ def test_hans_features_have_no_space_in_common_with_texts(han_folder: Path) -> N
         read(han_folder, layout="han")
 
 
-def read_soft(folder: Path) -> Cache:
+def read_soft(folder: Path) -> CachedFeatures:
     recipe = recipe_for("valorpp", {"labels": "soft"})
     return NpySource(folder, "valor").read(NAMES, recipe, VOCABULARY, for_training=True)
 

@@ -16,7 +16,7 @@ from pipeline.parsers.link import (
 )
 from pipeline.parsers.losses import event_iou
 from pipeline.parsers.recipes import LinkRecipe
-from pipeline.parsers.registry import build_parser, recipe_for
+from pipeline.parsers.registry import build_network, recipe_for
 
 # Nothing is drawn in a forward pass: a loss that differs does so by what the option changes.
 SMALL = {"width": 16, "layers": 1, "heads": 2, "feedforward": 32, "dropout": 0.0} | {
@@ -60,7 +60,7 @@ def features() -> torch.Tensor:
 
 
 def test_full_size_has_the_published_number_of_parameters() -> None:
-    parser = build_parser("link", Dimensions(768, 768, 0, 512, 768, 10, 25), LinkRecipe())
+    parser = build_network("link", Dimensions(768, 768, 0, 512, 768, 10, 25), LinkRecipe())
     assert parser.parameter_count() == 5_544_230
 
 
@@ -225,7 +225,7 @@ def test_link_as_printed_changes_what_measurements_changed() -> None:
     chosen, printed = recipe_for("link", {}), recipe_for("link_printed", {})
     changed = dict(printed.model_dump().items() - chosen.model_dump().items())
     assert changed == {"encoder": "after", "text_dropout": 0.0, "avss_weight": 1.0}
-    built = build_parser("link_printed", DIMENSIONS, recipe_for("link_printed", SMALL))
+    built = build_network("link_printed", DIMENSIONS, recipe_for("link_printed", SMALL))
     assert isinstance(built, Link)
 
 

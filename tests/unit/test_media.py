@@ -13,14 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.core.errors import ItemError, PipelineError, Status
-from pipeline.media import audio, frames, probe, sampling, transforms, worker
+from pipeline.core.ffmpeg import ffmpeg_path
+from pipeline.media import frames, probe, sampling, transforms, worker
 
 LLP_CLIP = Path(__file__).parents[3] / "shared" / "llp" / "BjCEufrlXm4.mp4"
 needs_llp = pytest.mark.skipif(not LLP_CLIP.exists(), reason="the real LLP clip is not here")
 
 
 def ffmpeg(*arguments: str | Path) -> None:
-    subprocess.run([audio.executable(), "-y", "-v", "error", *arguments], check=True)
+    subprocess.run([ffmpeg_path(), "-y", "-v", "error", *arguments], check=True)
 
 
 MIDDLES = [15, 45, 75, 105]

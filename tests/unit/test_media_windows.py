@@ -9,7 +9,7 @@ import pytest
 from clips import sound, tone, write_clip
 from decoded import frames_of, numbers, sound_of, tones, window_of
 
-from pipeline.media import entries, probe, sampling, window
+from pipeline.media import probe, random_access, sampling, window
 from pipeline.media.audio import read_audio
 from pipeline.media.frames import read_frames
 
@@ -70,7 +70,7 @@ def test_only_what_a_later_window_depends_on_is_kept(tmp_path, name):
 
 def information(*messages: tuple[int, bytes]) -> bytes:
     """Return a unit of supplemental information with some messages, kind and content."""
-    unit = bytes([entries.INFORMATION])
+    unit = bytes([random_access.INFORMATION])
     for kind, content in messages:
         whole, rest = divmod(len(content), 255)
         unit += bytes([kind]) + b"\xff" * whole + bytes([rest]) + content
@@ -93,12 +93,12 @@ def information(*messages: tuple[int, bytes]) -> bytes:
     ],
 )
 def test_recovery_points_are_read(unit, is_exact):
-    assert entries._recovers_at_once(unit) == is_exact
+    assert random_access._recovers_at_once(unit) == is_exact
 
 
 def test_bytes_that_keep_start_codes_out_are_not_counted():
     plain = information((5, b"ab\0\0\1cd"), (6, b"\xc4"))
-    assert entries._recovers_at_once(plain.replace(b"\0\0\1", b"\0\0\3\1"))
+    assert random_access._recovers_at_once(plain.replace(b"\0\0\1", b"\0\0\3\1"))
 
 
 @pytest.mark.parametrize("start", [0, 6])

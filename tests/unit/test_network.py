@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from clips import write_clip
 
-from pipeline.media.audio import executable
+from pipeline.core.ffmpeg import ffmpeg_path
 
 # An address of the block that is kept for documentation (RFC 5737): no machine has it.
 NOWHERE = ("192.0.2.1", 80)
@@ -43,7 +43,7 @@ def test_this_machine_is_reached():
     "command",
     [
         [sys.executable, "-c", "from urllib.request import urlopen; urlopen('http://192.0.2.1')"],
-        [executable(), "-v", "error", "-i", "http://192.0.2.1/a.mp4", "-f", "null", "-"],
+        [ffmpeg_path(), "-v", "error", "-i", "http://192.0.2.1/a.mp4", "-f", "null", "-"],
     ],
 )
 def test_processes_that_tests_start_ask_a_proxy_that_is_not_there(command):

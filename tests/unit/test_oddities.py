@@ -7,7 +7,7 @@ import pytest
 from pipeline.cli import main
 from pipeline.core.errors import PipelineError
 from pipeline.core.vocabulary import read_vocabulary
-from pipeline.data.annotation_checks import KINDS, Oddity, check_tables
+from pipeline.data.annotation_checks import FINDING_KINDS, Finding, check_annotations
 
 VOCABULARY = read_vocabulary()
 LLP = Path(__file__).parents[3] / "shared" / "llp"
@@ -42,30 +42,30 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_every_oddity_is_listed_once(folder: Path) -> None:
-    found = [oddity for oddity in check_tables(folder, VOCABULARY) if oddity.kind != "version"]
+    found = [oddity for oddity in check_annotations(folder, VOCABULARY) if oddity.kind != "version"]
     audio, full, val = "AVVP_eval_audio.csv", "AVVP_dataset_full.csv", "AVVP_val_pd.csv"
     assert found == [
-        Oddity("missing_table", "AVVP_test_pd.csv", "", "the stages that need it stop"),
-        Oddity("repeated_video", "AVVP_train.csv", "t_0_10", "again in line 4"),
-        Oddity("repeated_label", val, "v_0_10", "Speech"),
-        Oddity("fractional_time", "AVVP_train.csv", "t_8.5_18.5", "8.5 to 18.5"),
-        Oddity("two_splits", val, "t_0_10", "also in train"),
-        Oddity("full_table_differs", full, "t_0_10", "labels differ from the split's"),
-        Oddity("full_table_differs", full, "v_0_10", "in a split, not here"),
-        Oddity("full_table_differs", full, "x_0_10", "here, in no split"),
-        Oddity("unknown_video", audio, "v_0_10`", "its events are ignored"),
-        Oddity("sets_nothing", audio, "v_0_10", "Cheering 9 to 0"),
-        Oddity("fractional_event", audio, "v_0_10", "Car 4.5 to 6"),
-        Oddity("repeated_event", audio, "v_0_10", "Speech 0 to 4, 2 times"),
-        Oddity("overlapping_events", audio, "v_0_10", "Speech 0 to 4 and Speech 1 to 2"),
-        Oddity("overlapping_events", audio, "v_0_10", "Speech 0 to 4 and Speech 3 to 6"),
-        Oddity("event_without_weak_label", audio, "v_0_10", "Car"),
-        Oddity("weak_label_without_event", val, "v_0_10", "Dog"),
+        Finding("missing_table", "AVVP_test_pd.csv", "", "the stages that need it stop"),
+        Finding("repeated_video", "AVVP_train.csv", "t_0_10", "again in line 4"),
+        Finding("repeated_label", val, "v_0_10", "Speech"),
+        Finding("fractional_time", "AVVP_train.csv", "t_8.5_18.5", "8.5 to 18.5"),
+        Finding("two_splits", val, "t_0_10", "also in train"),
+        Finding("full_table_differs", full, "t_0_10", "labels differ from the split's"),
+        Finding("full_table_differs", full, "v_0_10", "in a split, not here"),
+        Finding("full_table_differs", full, "x_0_10", "here, in no split"),
+        Finding("unknown_video", audio, "v_0_10`", "its events are ignored"),
+        Finding("sets_nothing", audio, "v_0_10", "Cheering 9 to 0"),
+        Finding("fractional_event", audio, "v_0_10", "Car 4.5 to 6"),
+        Finding("repeated_event", audio, "v_0_10", "Speech 0 to 4, 2 times"),
+        Finding("overlapping_events", audio, "v_0_10", "Speech 0 to 4 and Speech 1 to 2"),
+        Finding("overlapping_events", audio, "v_0_10", "Speech 0 to 4 and Speech 3 to 6"),
+        Finding("event_without_weak_label", audio, "v_0_10", "Car"),
+        Finding("weak_label_without_event", val, "v_0_10", "Dog"),
     ]
 
 
 def test_segments_decide_what_an_event_covers(folder: Path) -> None:
-    found = check_tables(folder, VOCABULARY, segments=6)
+    found = check_annotations(folder, VOCABULARY, segments=6)
     empty = [oddity.detail for oddity in found if oddity.kind == "sets_nothing"]
     assert empty == ["Speech 6 to 7", "Cheering 9 to 0"]
 
@@ -78,21 +78,21 @@ def test_the_command_writes_the_report_and_warns_once_a_kind(
     with out.open(newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     assert list(rows[0]) == ["kind", "table", "filename", "detail"]
-    assert {row["kind"] for row in rows} == set(KINDS)
+    assert {row["kind"] for row in rows} == set(FINDING_KINDS)
     log = capsys.readouterr().err
-    assert log.count("WARNING") == len(KINDS) - 1
+    assert log.count("WARNING") == len(FINDING_KINDS) - 1
     assert "overlap; they merge): 2, listed" in log
     assert "not a known release of LLP" in log
 
 
 def test_a_folder_without_tables_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(PipelineError, match="has none of the tables AVVP_train"):
-        check_tables(tmp_path, VOCABULARY)
+        check_annotations(tmp_path, VOCABULARY)
 
 
 @needs_llp
 def test_llp_has_its_known_oddities() -> None:
-    found = check_tables(LLP, VOCABULARY)
+    found = check_annotations(LLP, VOCABULARY)
     assert Counter((oddity.kind, oddity.table) for oddity in found) == {
         **{("version", path.name): 1 for path in LLP.glob("*.csv")},
         ("repeated_label", "AVVP_test_pd.csv"): 1,
@@ -116,7 +116,7 @@ def test_llp_has_its_known_oddities() -> None:
 
 @needs_llp
 def test_the_earlier_release_is_recognised(old_audio_table: Path) -> None:
-    found = check_tables(old_audio_table.parent, VOCABULARY)
+    found = check_annotations(old_audio_table.parent, VOCABULARY)
     assert found[0].detail.startswith("LLP's, from before the correction of 2024;")
     unknown = {oddity.filename for oddity in found if oddity.kind == "unknown_video"}
     assert {"Baby_cry_infant_cry", "KvIjsmANkxI_10_20`"} <= unknown

@@ -17,13 +17,19 @@ from simulated import make_vocabulary
 from pipeline.core.errors import ItemError, PipelineError, Status
 from pipeline.data.annotations import read_events
 from pipeline.inference.elan import elan_document
-from pipeline.inference.events import Event, Parsed, Thresholds, cut, raised
+from pipeline.inference.events import (
+    DecisionThresholds,
+    Event,
+    Parsed,
+    ceil_decimals,
+    floor_decimals,
+)
 from pipeline.inference.input_files import folder_digest, list_files, printable, safe_names
 from pipeline.inference.page import page_data, write_index, write_page
 from pipeline.inference.playback import Playback, make_playable, playable_type, remove_others
 from pipeline.inference.predictors import classes_of
-from pipeline.inference.tables import audacity_labels, json_text, web_captions, write_tables
-from pipeline.inference.videos import Facts, Stream
+from pipeline.inference.tables import audacity_labels, json_text, web_captions, write_parsed_files
+from pipeline.inference.videos import MediaFacts, StreamFacts
 from pipeline.inference.windows import merge, window_starts
 
 VOCABULARY = make_vocabulary(3)
@@ -37,7 +43,7 @@ def make_parsed(probabilities, gates=None, thresholds=None, **changes) -> Parsed
         "class_names": VOCABULARY.names[: probabilities.shape[2]],
         "probabilities": probabilities,
         "gates": np.ones_like(probabilities) if gates is None else np.asarray(gates, float),
-        "thresholds": thresholds or Thresholds(0.5, 0.5, 0.5),
+        "thresholds": thresholds or DecisionThresholds(0.5, 0.5, 0.5),
         "has_sound": True,
         "has_pictures": True,
         "notes": (),
@@ -119,7 +125,7 @@ def test_a_second_is_the_mean_over_the_windows_that_have_it():
     ],
 )
 def test_a_second_is_there_when_a_stream_has_half_of_it(seconds, span, expected):
-    facts = Facts(seconds, MP4, None, Stream(1, "aac", "", *span))
+    facts = MediaFacts(seconds, MP4, None, StreamFacts(1, "aac", "", *span))
     assert facts.present.tolist() == [[bool(one) for one in expected], [False] * len(expected)]
 
 
@@ -147,7 +153,7 @@ def test_the_gate_decides_with_the_probability_as_predict_does(segment, video):
     gate = random.random((1, 2, 3), np.float32) * 2
     # Values just below and above the thresholds, too.
     near = np.float32([-2e-5, 1e-5, 2e-5])
-    limits = raised(segment), raised(video)
+    limits = ceil_decimals(segment), ceil_decimals(video)
     audio[0, 0], gate[0, 0] = limits[0] + near, limits[1] + near[::-1]
     recipe, coarse = (
         recipe_for("link", {"segment_threshold": of_segment, "video_threshold": of_video})
@@ -155,9 +161,9 @@ def test_the_gate_decides_with_the_probability_as_predict_does(segment, video):
     )
     expected = np.stack(decide(Probabilities(audio, visual, gate), coarse))[:, 0]
     parsed = make_parsed(
-        cut(np.stack([audio[0], visual[0]]).astype(float)),
-        cut(np.repeat(gate[0][:, None], 10, axis=1).astype(float)),
-        Thresholds.of(recipe, None),
+        floor_decimals(np.stack([audio[0], visual[0]]).astype(float)),
+        floor_decimals(np.repeat(gate[0][:, None], 10, axis=1).astype(float)),
+        DecisionThresholds.of(recipe, None),
     )
     assert expected.any()
     assert not expected.all()
@@ -167,7 +173,7 @@ def test_the_gate_decides_with_the_probability_as_predict_does(segment, video):
 def test_another_threshold_moves_the_gates_too():
     parsed = make_parsed(one_class([0.45], [0.9]), one_class([0.42], [0.42]))
     assert not parsed.labels().any()
-    lower = replace(parsed, thresholds=Thresholds(0.5, 0.5, 0.4))
+    lower = replace(parsed, thresholds=DecisionThresholds(0.5, 0.5, 0.4))
     assert lower.labels()[:, 0, 0].tolist() == [1, 1]
     assert [event.modality for event in lower.events()] == ["both"]
 
@@ -175,24 +181,24 @@ def test_another_threshold_moves_the_gates_too():
 @pytest.mark.parametrize("video", np.arange(0.1, 1, 0.1))
 @pytest.mark.parametrize("segment", np.arange(0.1, 1, 0.1))
 def test_the_page_and_the_tables_agree_at_every_threshold(segment, video):
-    grid = cut(np.arange(0, 1, 0.005) + 1e-9)[:, None]
+    grid = floor_decimals(np.arange(0, 1, 0.005) + 1e-9)[:, None]
     parsed = make_parsed(np.stack([np.ones_like(grid), grid[::-1]]), np.stack([grid, grid]))
     for chosen in [*np.arange(0.05, 0.951, 0.01), 0.123456]:
-        at = replace(parsed, thresholds=Thresholds(segment, video, chosen))
+        at = replace(parsed, thresholds=DecisionThresholds(segment, video, chosen))
         data = page_data(at)
         drawn = np.array(data["scores"])[:, 0] / data["scale"] >= data["threshold"]
         assert (at.labels()[:, :, 0] == drawn).all()
 
 
 def test_raising_keeps_what_has_four_decimals():
-    assert [raised(number / 10_000) for number in range(10_001)] == [
+    assert [ceil_decimals(number / 10_000) for number in range(10_001)] == [
         number / 10_000 for number in range(10_001)
     ]
-    assert raised(0.45671) == raised(0.4568) == 0.4568
+    assert ceil_decimals(0.45671) == ceil_decimals(0.4568) == 0.4568
 
 
 def test_cutting_lifts_nothing_over_a_threshold():
-    assert cut(np.array([0.49999, 0.5, 0.99999])).tolist() == [0.4999, 0.5, 0.9999]
+    assert floor_decimals(np.array([0.49999, 0.5, 0.99999])).tolist() == [0.4999, 0.5, 0.9999]
 
 
 # ---- tables
@@ -200,14 +206,14 @@ def test_cutting_lifts_nothing_over_a_threshold():
 
 def parsed_of_three() -> Parsed:
     random = np.random.default_rng(1)
-    return make_parsed(cut(random.random((2, 70, 3))))
+    return make_parsed(floor_decimals(random.random((2, 70, 3))))
 
 
 def test_tables_say_what_the_labels_say(tmp_path):
     parsed = parsed_of_three()
     path = tmp_path / "v.mp4"
     path.touch()
-    write_tables(tmp_path / "out", parsed, path, VOCABULARY)
+    write_parsed_files(tmp_path / "out", parsed, path, VOCABULARY)
     for index, modality in enumerate(("audio", "visual")):
         events = read_events(tmp_path / "out" / f"predicted_{modality}.csv", VOCABULARY)
         labels = np.zeros((70, 3), np.uint8)
@@ -339,20 +345,20 @@ MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
     ],
 )
 def test_what_browsers_play_is_left_as_it_is(container, pictures, sound, expected):
-    stream = Stream(0, *pictures) if pictures else None
-    assert playable_type(Facts(1.0, container, stream, Stream(1, sound))) == expected
+    stream = StreamFacts(0, *pictures) if pictures else None
+    assert playable_type(MediaFacts(1.0, container, stream, StreamFacts(1, sound))) == expected
 
 
 def test_a_file_whose_clock_is_not_the_browsers_is_copied():
-    streams = Stream(0, "h264", "yuv420p"), Stream(1, "aac")
-    assert playable_type(Facts(1.0, MP4, *streams, origin=0.02)) == "video/mp4"
-    assert playable_type(Facts(1.0, MP4, *streams, origin=0.06)) is None
+    streams = StreamFacts(0, "h264", "yuv420p"), StreamFacts(1, "aac")
+    assert playable_type(MediaFacts(1.0, MP4, *streams, origin=0.02)) == "video/mp4"
+    assert playable_type(MediaFacts(1.0, MP4, *streams, origin=0.06)) is None
 
 
 def test_what_lies_beside_a_page_is_named_by_its_type(tmp_path):
     video = tmp_path / os.fsdecode(b"v.\xe9")
     video.write_bytes(b"12")
-    facts = Facts(1.0, "matroska,webm", Stream(0, "vp9", "yuv420p"), None)
+    facts = MediaFacts(1.0, "matroska,webm", StreamFacts(0, "vp9", "yuv420p"), None)
     beside = make_playable(video, facts, tmp_path / "out", 1)
     assert beside == Playback(tmp_path / "out" / "media.webm", "video/webm", False)
 
@@ -361,7 +367,9 @@ def test_a_copy_never_takes_the_place_of_its_video(tmp_path):
     video = tmp_path / "media.mp4"
     video.write_bytes(b"12")
     with pytest.raises(ItemError, match="its own place"):
-        make_playable(video, Facts(1.0, MP4, Stream(0, "hevc", "yuv420p"), None), tmp_path, 1)
+        make_playable(
+            video, MediaFacts(1.0, MP4, StreamFacts(0, "hevc", "yuv420p"), None), tmp_path, 1
+        )
     remove_others(tmp_path, video, None)
     assert video.read_bytes() == b"12"
 
@@ -381,7 +389,7 @@ def test_a_large_video_is_linked_beside_the_page_and_left_as_it_was(tmp_path):
     video = tmp_path / "v.MP4"
     video.write_bytes(b"12")
     video.chmod(0o600)
-    facts = Facts(1.0, MP4, Stream(0, "h264", "yuv420p"), None)
+    facts = MediaFacts(1.0, MP4, StreamFacts(0, "h264", "yuv420p"), None)
     folder = tmp_path / "out"
     beside = make_playable(video, facts, folder, 1)
     assert beside == Playback(folder / "media.mp4", "video/mp4", False)

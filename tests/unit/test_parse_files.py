@@ -13,15 +13,21 @@ from small_encoders import write_clip as write_clip_encoder
 
 from pipeline.cli import main
 from pipeline.config.models import parse_config
+from pipeline.core.ffmpeg import ffmpeg_path
 from pipeline.core.files import sha256_of
 from pipeline.core.vocabulary import EventClass, Vocabulary
-from pipeline.inference.settings import SETUP_FILE, find_setup, read_setup, setup_of, write_setup
-from pipeline.inference.stage import Options, parse_files
-from pipeline.labels.thresholds import Thresholds, write_thresholds
-from pipeline.media.audio import executable
+from pipeline.inference.settings import (
+    SETTINGS_FILE,
+    find_settings,
+    read_settings,
+    settings_from_config,
+    write_settings,
+)
+from pipeline.inference.stage import RunOptions, parse_files
+from pipeline.labels.thresholds import LabelThresholds, write_thresholds
 from pipeline.parsers.checkpoint import Checkpoint, write_checkpoint
 from pipeline.parsers.interface import Dimensions
-from pipeline.parsers.registry import build_parser, recipe_for
+from pipeline.parsers.registry import build_network, recipe_for
 
 T = 4
 NAMES = ("Dog", "Speech")
@@ -60,18 +66,20 @@ def run_folder(tmp_path_factory) -> Path:
     config_values["methods"] = {"link": {}}
     (folder / "config.yaml").write_text(json.dumps(config_values))
     thresholds = np.array([[0.1, -0.2], [0.3, -0.4]])
-    write_thresholds(folder / "thresholds.tsv", Thresholds(thresholds, thresholds + 9), VOCABULARY)
+    write_thresholds(
+        folder / "thresholds.tsv", LabelThresholds(thresholds, thresholds + 9), VOCABULARY
+    )
     config = parse_config(config_values)
-    path = folder / "results" / SETUP_FILE
-    write_setup(path, setup_of(config, ()), VOCABULARY, folder / "thresholds.tsv")
+    path = folder / "results" / SETTINGS_FILE
+    write_settings(path, settings_from_config(config, ()), VOCABULARY, folder / "thresholds.tsv")
     recipe = recipe_for("link", {**TINY, "video_threshold": 0.1, "segment_threshold": 0.45})
     dimensions = Dimensions(MAP_DIMENSION, DIMENSION, 0, DIMENSION, DIMENSION, T, len(NAMES))
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        weights = dict(build_parser("link", dimensions, recipe).state_dict())
+        weights = dict(build_network("link", dimensions, recipe).state_dict())
         for weight in weights.values():  # PLSIM starts as nothing, and its prior would not count
             weight += 0.05 * torch.randn_like(weight) if weight.is_floating_point() else 0
-    fingerprints = read_setup(path).fingerprints()
+    fingerprints = read_settings(path).fingerprints()
     write_checkpoint(
         folder / "results/models/link/seed0",
         Checkpoint("link", recipe, 0, dimensions, NAMES, 1, 50.0, fingerprints, weights),
@@ -82,16 +90,16 @@ def run_folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def parser(run_folder):
     """A reader, its setup and its encoders, loaded once."""
-    from pipeline.inference.predictors import TrainedReader, load_encoders
+    from pipeline.inference.predictors import TrainedPredictor, load_encoders
 
-    setup = read_setup(run_folder / "results" / SETUP_FILE)
+    setup = read_settings(run_folder / "results" / SETTINGS_FILE)
     encoders = load_encoders(setup, "cpu")
     checkpoint = run_folder / "results/models/link/seed0"
-    return TrainedReader(checkpoint, setup, encoders, torch.device("cpu"), None), setup, encoders
+    return TrainedPredictor(checkpoint, setup, encoders, torch.device("cpu"), None), setup, encoders
 
 
 def parse(parser, out: Path, *paths: Path, overlap: int = 2, **options):
-    return parse_files(paths, *parser, Options(overlap, **options), out)
+    return parse_files(paths, *parser, RunOptions(overlap, **options), out)
 
 
 def read_json(folder: Path) -> dict:
@@ -124,14 +132,14 @@ def test_a_video_becomes_tables_and_a_page(tmp_path, parser):
 
 def test_one_window_is_what_the_stages_make_of_it(tmp_path, parser):
     """Decode, embed, label by thresholds, parse: step by step as the workflow does."""
-    from pipeline.data.manifest import Row
     from pipeline.media.segments import decode_video
+    from pipeline.media.video_window import VideoWindow
     from pipeline.parsers.interface import ParserInputs
 
     reader, setup, encoders = parser
     clip = write_clip(tmp_path / "clip.mp4", seconds=T)
     (parsed,) = parse(parser, tmp_path / "out", clip)
-    decoded = decode_video(Row("clip", "", 0, str(clip), 0.0, T), setup.decoding)
+    decoded = decode_video(VideoWindow("clip", str(clip), 0.0, T), setup.decoding)
     clap = encoders["clap"].embed(decoded.audio[None])
     clip_features = encoders["clip"].embed(decoded.frames[None])["embedding"]
     inputs = {"audio": clap["map"], "visual": clip_features}
@@ -184,7 +192,7 @@ def test_other_formats_get_a_copy_that_browsers_play(tmp_path, parser):
     source = write_clip(tmp_path / "clip.mp4", seconds=T)
     old = tmp_path / "old.avi"
     words = ["-c:v", "mpeg4", "-c:a", "mp3", str(old)]
-    subprocess.run([executable(), "-v", "error", "-i", str(source), *words], check=True)
+    subprocess.run([ffmpeg_path(), "-v", "error", "-i", str(source), *words], check=True)
     parse(parser, tmp_path / "out", old, embed_bytes=0)
     page = (tmp_path / "out/old/index.html").read_text()
     assert 'src="media.mp4"' in page
@@ -197,7 +205,7 @@ def test_other_formats_get_a_copy_that_browsers_play(tmp_path, parser):
 def test_the_command_finds_the_setup_above_the_checkpoint(tmp_path, run_folder, capsys):
     clip = write_clip(tmp_path / "clip.mp4", seconds=T)
     checkpoint = run_folder / "results/models/link/seed0"
-    assert find_setup(checkpoint) == run_folder / "results" / SETUP_FILE
+    assert find_settings(checkpoint) == run_folder / "results" / SETTINGS_FILE
     words = ["parse", str(clip), "--checkpoint", str(checkpoint), "--device", "cpu"]
     assert main([*words, "--out", str(tmp_path / "out"), "--threshold", "0.05"]) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "out/clip/index.html")
@@ -246,19 +254,19 @@ def test_classes_in_words_need_no_training(tmp_path, run_folder):
 def test_zero_shot_is_a_softmax_over_classes_references_and_background(tmp_path, parser):
     from pipeline.inference.predictors import (
         BACKGROUND,
-        Window,
-        Windows,
-        ZeroShotReader,
+        WindowBatch,
+        WindowFeatures,
+        ZeroShotPredictor,
         classes_of,
     )
 
     encoders = parser[2]
     named = classes_of("rain, a big dog")
-    reader = ZeroShotReader(named, VOCABULARY, encoders, None)
+    reader = ZeroShotPredictor(named, VOCABULARY, encoders, None)
     random = np.random.default_rng(0).standard_normal((1, T, DIMENSION)).astype(np.float32)
     features = {"clip": {"embedding": random}, "clap": {"embedding": random}}
-    window = Window(features, np.ones((2, T), bool))
-    found = reader.read(Windows.of([window, window]))
+    window = WindowFeatures(features, np.ones((2, T), bool))
+    found = reader.read(WindowBatch.of([window, window]))
     captions = ["A photo of rain.", "A photo of a big dog.", "A photo of a Speech."]
     text = encoders["clip"].embed_captions([*captions, BACKGROUND["visual"]])
     shares = np.exp(encoders["clip"].logit_scale * random[0] @ text.T)
@@ -277,7 +285,7 @@ def test_zero_shot_is_a_softmax_over_classes_references_and_background(tmp_path,
     ],
 )
 def test_a_setup_of_another_run_is_one_sentence(tmp_path, run_folder, capsys, change, message):
-    values = json.loads((run_folder / "results" / SETUP_FILE).read_text()) | change
+    values = json.loads((run_folder / "results" / SETTINGS_FILE).read_text()) | change
     (tmp_path / "other.json").write_text(json.dumps(values))
     checkpoint = run_folder / "results/models/link/seed0"
     words = ["parse", "x.mp4", "--checkpoint", str(checkpoint), "--out", str(tmp_path)]

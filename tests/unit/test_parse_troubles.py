@@ -14,13 +14,13 @@ from clips import write_clip
 from small_encoders import IMAGE_SIZE
 
 from pipeline.core.errors import ItemError, PipelineError, Status
+from pipeline.core.ffmpeg import ffmpeg_path
 from pipeline.core.vocabulary import EventClass
 from pipeline.inference import stage, videos
-from pipeline.inference.events import Thresholds
+from pipeline.inference.events import DecisionThresholds
 from pipeline.inference.playback import make_playable
-from pipeline.inference.settings import Setup
-from pipeline.inference.stage import Options, parse_files
-from pipeline.media.audio import executable
+from pipeline.inference.settings import InferenceSettings
+from pipeline.inference.stage import RunOptions, parse_files
 from pipeline.parsers.prediction import Probabilities
 
 T = 4
@@ -29,7 +29,7 @@ RANDOM = {"model": "none", "weights": "random:1"}
 DOG = EventClass(
     name="Dog", visual_caption="a", audio_caption="b", visual_threshold=0, audio_threshold=0
 )
-SETUP = Setup.model_validate(
+SETUP = InferenceSettings.model_validate(
     {
         "segments": T,
         "untrimmed": False,
@@ -44,7 +44,7 @@ class Reader:
     """Says the same of every second of a window, or more of each window than of the one before."""
 
     class_names = ("Dog",)
-    thresholds = Thresholds(0.5, 0.5, 0.5)
+    thresholds = DecisionThresholds(0.5, 0.5, 0.5)
 
     def __init__(self, first: float = 0.8, step: float = 0.0) -> None:
         self.first, self.step = first, step
@@ -84,12 +84,12 @@ def in_this_process(monkeypatch):
                 yield place, error
 
     monkeypatch.setattr(videos, "run_isolated", run)
-    monkeypatch.setattr(Setup, "feature_fingerprints", lambda self: {})
+    monkeypatch.setattr(InferenceSettings, "feature_fingerprints", lambda self: {})
 
 
 def parse(out: Path, *paths: Path, reader=None, fails=None, overlap: int = 2, **options):
     encoders = {"clip": Encoder("frames", fails), "clap": Encoder("audio")}
-    settings = Options(overlap, **options)
+    settings = RunOptions(overlap, **options)
     return parse_files(paths, reader or Reader(), SETUP, encoders, settings, out)
 
 
@@ -209,7 +209,7 @@ def test_a_copy_counts_from_the_first_picture_or_sound(tmp_path):
     early = tmp_path / "early.mp4"
     words = ["-i", clip, "-f", "lavfi", "-i", "sine=d=2", "-map", "0:0", "-map", "0:1"]
     words += ["-map", "1:0", "-c", "copy", "-c:a:1", "aac", "-copyts", early]
-    subprocess.run([executable(), "-v", "error", *words], check=True)
+    subprocess.run([ffmpeg_path(), "-v", "error", *words], check=True)
     for path in (clip, early):
         facts = videos.inspect(path)
         assert facts.origin == pytest.approx(1.38, abs=0.03)

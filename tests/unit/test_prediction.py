@@ -29,7 +29,7 @@ from pipeline.parsers.checkpoint import read_checkpoint, write_checkpoint
 from pipeline.parsers.interface import Dimensions, ParserInputs
 from pipeline.parsers.prediction import Probabilities, decide, parse_videos, write_predictions
 from pipeline.parsers.recipes import LinkRecipe, Recipe
-from pipeline.parsers.registry import build_parser, recipe_for
+from pipeline.parsers.registry import build_network, recipe_for
 from pipeline.report.trained import read_parsers
 
 WORLD = make_world(classes=5)
@@ -61,7 +61,7 @@ def test_the_gate_is_the_videos_or_each_modalitys_own(gate: str) -> None:
     recipe = recipe_for("valorpp", {"width": 8, "layers": 1, "heads": 2, "gate": gate})
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        parser = build_parser("valorpp", Dimensions(5, 6, 0, 0, 0, 4, 3), recipe).eval()
+        parser = build_network("valorpp", Dimensions(5, 6, 0, 0, 0, 4, 3), recipe).eval()
         inputs = ParserInputs(10 * torch.randn(7, 4, 5), 10 * torch.randn(7, 4, 6))
     with torch.inference_mode():
         output = parser(inputs)

@@ -9,7 +9,7 @@ import pytest
 from report_artifacts import write_run
 
 from pipeline.cli import main
-from pipeline.report.artifacts import Sources
+from pipeline.report.artifacts import ReportInputs
 from pipeline.report.provenance import facts, git_state, machine, packages
 
 SETTINGS = {
@@ -20,12 +20,12 @@ SETTINGS = {
 
 
 @pytest.fixture(scope="module")
-def sources(tmp_path_factory: pytest.TempPathFactory) -> Sources:
+def sources(tmp_path_factory: pytest.TempPathFactory) -> ReportInputs:
     return write_run(tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture(scope="module")
-def out(sources: Sources, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def out(sources: ReportInputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("report")
     words = ["report", "--models", sources.models, "--pseudo-labels", sources.pseudo_labels]
     words += ["--annotations", sources.annotations, "--statuses", *sources.statuses]
@@ -34,7 +34,7 @@ def out(sources: Sources, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_one_json_says_where_the_numbers_come_from(out: Path, sources: Sources) -> None:
+def test_one_json_says_where_the_numbers_come_from(out: Path, sources: ReportInputs) -> None:
     record = json.loads((out / "provenance.json").read_text())
     assert {key: record[key] for key in SETTINGS} == SETTINGS
     table = sources.annotations / "AVVP_train.csv"

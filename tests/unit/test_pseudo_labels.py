@@ -16,7 +16,12 @@ from pipeline.core.files import REPOSITORY
 from pipeline.core.shards import Shard, read_shard, write_shard
 from pipeline.core.vocabulary import EventClass, Vocabulary, read_vocabulary
 from pipeline.data.annotations import EVENT_TABLES, SPLIT_TABLES, segments_to_events, write_events
-from pipeline.inference.settings import Setup, read_setup, setup_of, write_setup
+from pipeline.inference.settings import (
+    InferenceSettings,
+    read_settings,
+    settings_from_config,
+    write_settings,
+)
 from pipeline.labels.pseudo_labels import gather_videos, labels_fingerprint, soften
 from pipeline.labels.similarity import read_logits
 from pipeline.labels.thresholds import best_threshold, calibrated_thresholds, fixed_thresholds
@@ -211,13 +216,17 @@ def test_parse_names_a_runs_labels_as_the_run_does(
     corpus = make_corpus(1)
     config = read_config(REPOSITORY / "config.yaml")
     path = corpus.out / "parsing.json"
-    monkeypatch.setattr(Setup, "feature_fingerprints", lambda self: {"clip": "7", "clap": "7"})
+    monkeypatch.setattr(
+        InferenceSettings, "feature_fingerprints", lambda self: {"clip": "7", "clap": "7"}
+    )
     made = []
     for kind in ("fixed", "calibrated"):
         assert corpus.label(f"--thresholds={kind}") == 0
-        write_setup(path, setup_of(config, ()), VOCABULARY, corpus.out / "thresholds.tsv")
+        write_settings(
+            path, settings_from_config(config, ()), VOCABULARY, corpus.out / "thresholds.tsv"
+        )
         made.append(read_shard(corpus.out / "labels.safetensors").meta["fingerprint"])
-        assert read_setup(path).fingerprints() == {"clip": "7", "clap": "7", "labels": made[-1]}
+        assert read_settings(path).fingerprints() == {"clip": "7", "clap": "7", "labels": made[-1]}
     assert made[0] != made[1]
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import PipelineError
-from pipeline.parsers.interface import Dimensions, Parser
-from pipeline.parsers.registry import METHODS, build_parser, recipe_for
+from pipeline.parsers.interface import Dimensions, ParserNetwork
+from pipeline.parsers.registry import METHODS, build_network, recipe_for
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -17,8 +17,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def test_every_method_can_be_built_from_its_defaults(name: str) -> None:
     recipe = recipe_for(name, {})
     assert recipe == METHODS[name].recipe()
-    parser = build_parser(name, Dimensions(8, 8, 0, 6, 6, 10, 4), recipe)
-    assert isinstance(parser, Parser)
+    parser = build_network(name, Dimensions(8, 8, 0, 6, 6, 10, 4), recipe)
+    assert isinstance(parser, ParserNetwork)
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -14,11 +14,11 @@ from report_artifacts import HOSTILE, PUBLISHED, SIZES, VOCABULARY, write_run
 from pipeline.cli import main
 from pipeline.core.errors import PipelineError, Status
 from pipeline.core.shards import LABELS_FILE, StatusRow, read_shard, write_shard
-from pipeline.data.download.history import LEDGER_NAME, Ledger, Record
+from pipeline.data.download.history import HISTORY_FILE, DownloadHistory, HistoryRow
 from pipeline.evaluation.metrics import LEVELS, METRICS
 from pipeline.parsers.recipes import Recipe
 from pipeline.parsers.registry import recipe_for
-from pipeline.report.artifacts import Artifacts, Sources, read_artifacts
+from pipeline.report.artifacts import Artifacts, ReportInputs, read_artifacts
 from pipeline.report.browser import browser_data
 from pipeline.report.classes import per_class_plots
 from pipeline.report.confusion import confusion_plots, mean_confusion
@@ -35,7 +35,7 @@ from pipeline.report.tables import (
     result_rows,
 )
 from pipeline.report.timelines import (
-    Timeline,
+    TimelinePlot,
     ranked_timelines,
     showcase,
     write_timeline_png,
@@ -47,17 +47,17 @@ VOID = {"meta", "link", "br", "img", "input", "hr"}
 
 
 @pytest.fixture(scope="module")
-def sources(tmp_path_factory: pytest.TempPathFactory) -> Sources:
+def sources(tmp_path_factory: pytest.TempPathFactory) -> ReportInputs:
     return write_run(tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture(scope="module")
-def artifacts(sources: Sources) -> Artifacts:
+def artifacts(sources: ReportInputs) -> Artifacts:
     return read_artifacts(sources)
 
 
 @pytest.fixture(scope="module")
-def out(sources: Sources, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def out(sources: ReportInputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     write_report(sources, folder)
     return folder
@@ -189,7 +189,7 @@ def test_every_published_row_shows_its_protocol(out: Path) -> None:
 
 
 def test_calibrated_pseudo_labels_are_said_once(
-    sources: Sources, out: Path, tmp_path: Path
+    sources: ReportInputs, out: Path, tmp_path: Path
 ) -> None:
     sentence = str(escape(HOW_CALIBRATED))
     assert (out / "index.html").read_text(encoding="utf-8").count(sentence) == 1
@@ -211,7 +211,7 @@ def test_another_corpus_stands_apart_from_published_results(out: Path) -> None:
     assert ", this run" not in (out / "index.html").read_text(encoding="utf-8")
 
 
-def test_llp_stands_beside_published_results(sources: Sources, tmp_path: Path) -> None:
+def test_llp_stands_beside_published_results(sources: ReportInputs, tmp_path: Path) -> None:
     write_report(replace(sources, is_llp=True), tmp_path)
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "LINK, this run" in page
@@ -277,7 +277,9 @@ def test_every_table_of_the_report_is_linked_from_its_page(page: Page, out: Path
     assert {link for link in links if link and not link.startswith(("#", "http"))} == tables
 
 
-def test_the_same_run_gives_the_same_bytes(sources: Sources, out: Path, tmp_path: Path) -> None:
+def test_the_same_run_gives_the_same_bytes(
+    sources: ReportInputs, out: Path, tmp_path: Path
+) -> None:
     write_report(sources, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in out.iterdir()}
     for path in tmp_path.iterdir():
@@ -415,13 +417,13 @@ def test_videos_are_ranked_by_the_published_metric(artifacts: Artifacts) -> None
         assert np.mean([video.event_f1 for video in videos]) == pytest.approx(event)
 
 
-def _timeline(filename: str = "abc_0_4") -> Timeline:
+def _timeline(filename: str = "abc_0_4") -> TimelinePlot:
     truth = np.zeros((2, 4, 3), np.uint8)
     predicted = truth.copy()
     truth[0, 1:3, 0] = 1
     predicted[0, [0, 3], 0] = 1
     predicted[1, :, 2] = 1
-    return Timeline(filename, "test", 12.5, 6.25, truth, predicted, ("Dog", "Cat_s", HOSTILE))
+    return TimelinePlot(filename, "test", 12.5, 6.25, truth, predicted, ("Dog", "Cat_s", HOSTILE))
 
 
 def test_bars_are_the_events() -> None:
@@ -454,7 +456,7 @@ def test_tables_of_videos_have_the_same(out: Path, artifacts: Artifacts) -> None
 
 def test_a_picture_of_a_video_without_events_can_be_drawn(tmp_path: Path) -> None:
     empty = np.zeros((2, 4, 3), np.uint8)
-    timeline = Timeline("abc_0_4", "val", 100.0, 100.0, empty, empty, ("a", "b", "c"))
+    timeline = TimelinePlot("abc_0_4", "val", 100.0, 100.0, empty, empty, ("a", "b", "c"))
     write_timeline_png(timeline, tmp_path / "timeline.png")
     assert (tmp_path / "timeline.png").read_bytes().startswith(b"\x89PNG")
     assert showcase([timeline]) is timeline
@@ -482,9 +484,9 @@ def test_data_quality_counts_every_video(artifacts: Artifacts) -> None:
 
 def test_a_missing_video_says_what_its_download_met(artifacts: Artifacts, tmp_path: Path) -> None:
     names = [video.filename for video in data_quality(artifacts).left_out]
-    ledger = Ledger(tmp_path / LEDGER_NAME)
+    ledger = DownloadHistory(tmp_path / HISTORY_FILE)
     for name in names:
-        ledger.add(Record(name, Status.PRIVATE, "sign in if you were let in", 1, "2026-01-01"))
+        ledger.add(HistoryRow(name, Status.PRIVATE, "sign in if you were let in", 1, "2026-01-01"))
     explained = data_quality(
         replace(artifacts, sources=replace(artifacts.sources, videos=tmp_path))
     ).left_out
@@ -496,14 +498,14 @@ def test_a_missing_video_says_what_its_download_met(artifacts: Artifacts, tmp_pa
         assert (now.filename, now.status, now.detail) == (was.filename, *expected)
 
 
-def test_oddities_are_grouped_by_kind_and_table(sources: Sources) -> None:
+def test_oddities_are_grouped_by_kind_and_table(sources: ReportInputs) -> None:
     unknown, nothing = read_oddities(sources.check)
     assert (unknown.kind, unknown.count) == ("unknown_video", 1)
     assert (nothing.kind, nothing.count) == ("sets_nothing", 2)
     assert read_oddities(None) == []
 
 
-def test_costs_sum_over_a_stages_jobs(sources: Sources) -> None:
+def test_costs_sum_over_a_stages_jobs(sources: ReportInputs) -> None:
     segments, annotations = read_costs(sources.benchmarks)
     assert (segments.stage, segments.jobs, segments.wall_seconds) == ("segments", 2, 50.5)
     assert (segments.longest_seconds, segments.cpu_seconds) == (30.0, 52.5)
@@ -522,7 +524,7 @@ def test_without_link_the_best_on_validation_leads(tmp_path: Path) -> None:
     assert result_rows(artifacts, "test")[-1].scores["segment"]["type"].std is None
 
 
-def test_a_run_without_parsers_is_one_sentence(sources: Sources, tmp_path: Path) -> None:
+def test_a_run_without_parsers_is_one_sentence(sources: ReportInputs, tmp_path: Path) -> None:
     with pytest.raises(PipelineError, match="train a parser"):
         read_artifacts(replace(sources, models=tmp_path))
 
@@ -575,7 +577,7 @@ def test_a_malformed_evaluation_is_one_sentence(tmp_path: Path, text: str) -> No
 
 
 def test_the_stage_prints_its_table_and_the_page(
-    sources: Sources, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    sources: ReportInputs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["report", "--models", sources.models, "--pseudo-labels", sources.pseudo_labels]
     words += ["--annotations", sources.annotations, "--statuses", *sources.statuses]

@@ -25,9 +25,9 @@ from pipeline.parsers.checkpoint import FILE, read_checkpoint
 from pipeline.parsers.recipes import Recipe
 from pipeline.parsers.registry import recipe_for
 from pipeline.training import multi_seed as seeds
-from pipeline.training.multi_seed import Folders, Plan, choose_devices, train_seeds
-from pipeline.training.sources import Cache, ShardSource
-from pipeline.training.trainer import STATE_FILE, Job, Trainer
+from pipeline.training.multi_seed import SeedFolders, SeedPlan, choose_devices, train_seeds
+from pipeline.training.sources import CachedFeatures, ShardSource
+from pipeline.training.trainer import STATE_FILE, Trainer, TrainingJob
 
 TINY = {
     "width": 16,
@@ -47,8 +47,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 
 @pytest.fixture
-def plan(corpus: Corpus) -> Plan:
-    return Plan(
+def plan(corpus: Corpus) -> SeedPlan:
+    return SeedPlan(
         method="link",
         recipe=recipe_for("link", {**TINY, "text_dropout": 0.2}),
         source=ShardSource(corpus.features, corpus.labels.parent),
@@ -68,7 +68,7 @@ def words(corpus: Corpus, out: Path, *more: str, **options: object) -> list[str]
     return [*line, "--device", "cpu", *more]
 
 
-def folders(out: Path, chosen: Sequence[int] = (0, 1, 2)) -> Folders:
+def folders(out: Path, chosen: Sequence[int] = (0, 1, 2)) -> SeedFolders:
     return {seed: out / f"seed{seed}" for seed in chosen}
 
 
@@ -83,7 +83,7 @@ def results(folder: Path) -> dict[str, bytes | list[list[str]]]:
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_together_is_what_each_is_alone(plan: Plan, processes: int, tmp_path: Path) -> None:
+def test_together_is_what_each_is_alone(plan: SeedPlan, processes: int, tmp_path: Path) -> None:
     together = folders(tmp_path / "together")
     train_seeds(plan, together, [CPU] * processes)
     for seed, folder in folders(tmp_path / "alone").items():
@@ -96,7 +96,7 @@ def test_together_is_what_each_is_alone(plan: Plan, processes: int, tmp_path: Pa
 
 
 def test_finished_seed_is_not_trained_again_and_the_interrupted_one_carries_on(
-    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    plan: SeedPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train_seeds(plan, folders(tmp_path / "undisturbed"), [CPU])
     trained: list[tuple[int, int]] = []
@@ -123,7 +123,7 @@ def test_finished_seed_is_not_trained_again_and_the_interrupted_one_carries_on(
 
 
 def test_finished_seed_of_other_labels_is_trained_again(
-    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    plan: SeedPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained: list[int] = []
     run_epoch = Trainer.run_epoch
@@ -182,7 +182,7 @@ class Deadly:
 
     def read(
         self, names: Sequence[str], recipe: Recipe, vocabulary: Vocabulary, for_training: bool
-    ) -> Cache:
+    ) -> CachedFeatures:
         try:
             self.mark.touch(exist_ok=False)
         except FileExistsError:
@@ -191,7 +191,7 @@ class Deadly:
         raise AssertionError
 
 
-def test_killed_process_stops_the_others_and_is_named(plan: Plan, tmp_path: Path) -> None:
+def test_killed_process_stops_the_others_and_is_named(plan: SeedPlan, tmp_path: Path) -> None:
     deadly = replace(plan, source=Deadly(tmp_path / "mark"))
     with pytest.raises(PipelineError, match=r"process of seed (0, 2|1) ended with SIGKILL"):
         train_seeds(deadly, folders(tmp_path), [CPU, CPU])
@@ -210,9 +210,9 @@ def test_failure_names_its_seed_in_one_sentence(
 
 
 def test_short_memory_names_its_seed(
-    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    plan: SeedPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def too_large(job: Job, *rest: object) -> None:
+    def too_large(job: TrainingJob, *rest: object) -> None:
         if job.seed == 1:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
@@ -256,7 +256,7 @@ def test_seeds_are_spread_over_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_every_line_carries_its_seed(
-    plan: Plan, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    plan: SeedPlan, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     train_seeds(plan, folders(tmp_path, (4, 7)), [CPU])

@@ -9,9 +9,9 @@ from clips import number_in, tone, write_clip
 from pipeline.cli import main
 from pipeline.core.errors import ItemError, PipelineError, Status
 from pipeline.core.shards import StatusRow, read_shard, read_status
-from pipeline.data.manifest import Row
 from pipeline.media.options import Decoding, decoding_fingerprint
 from pipeline.media.segments import decode_video, run_shard
+from pipeline.media.video_window import VideoWindow
 
 T = 3
 SMALL = {"segments": T, "frame_size": 96, "frame_transform": "valor", "missing_video": "pad"}
@@ -34,10 +34,10 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def rows_of(folder: Path) -> list[Row]:
+def rows_of(folder: Path) -> list[VideoWindow]:
     paths = sorted(folder.iterdir())
-    rows = [Row(f"{path.stem}_0_3", "train", 1, str(path), 0.0, 3.0) for path in paths]
-    return [*rows, Row("gone_0_3", "train", 1, "", 0.0, 3.0)]
+    rows = [VideoWindow(f"{path.stem}_0_3", str(path), 0.0, 3.0) for path in paths]
+    return [*rows, VideoWindow("gone_0_3", "", 0.0, 3.0)]
 
 
 def decode(folder: Path, out: Path, **changes) -> tuple:
@@ -129,7 +129,7 @@ def test_a_policy_that_is_none_is_refused():
 def test_what_a_file_has_after_its_window_is_short_not_content(tmp_path):
     path = write_clip(tmp_path / "a.mp4", seconds=12)
     decoding = Decoding(**(SMALL | {"segments": 5, "untrimmed": True}))
-    row = Row("a_4_6", "train", 1, str(path), 4.0, 6.0)
+    row = VideoWindow("a_4_6", str(path), 4.0, 6.0)
     outcome = decode_video(row, decoding)
     assert [number_in(frame) for frame in outcome.frames[:, 0]] == [135, 165, 179, 179, 179]
     assert not outcome.audio[round(2.01 * 48_000) :].any()
@@ -149,7 +149,7 @@ def test_what_a_file_has_after_its_window_is_short_not_content(tmp_path):
 
 def test_a_window_longer_than_its_segments_is_told(tmp_path):
     path = write_clip(tmp_path / "a.mp4", seconds=T + 2)
-    outcome = decode_video(Row("a_0_5", "train", 1, str(path), 0.0, 5.0), Decoding(**SMALL))
+    outcome = decode_video(VideoWindow("a_0_5", str(path), 0.0, 5.0), Decoding(**SMALL))
     assert [number_in(frame) for frame in outcome.frames[:, 0]] == MIDDLES
     assert (outcome.row.status, outcome.row.detail) == (Status.OK, "its window is 5 s, not 3")
 

@@ -12,14 +12,15 @@ from clips import number_in, sound, write_clip
 from decoded import T, frames_of, numbers, sound_of, tones
 
 from pipeline.core.errors import ItemError, PipelineError, Status
-from pipeline.data.manifest import Row
+from pipeline.core.ffmpeg import ffmpeg_path
 from pipeline.media import audio, probe
 from pipeline.media.options import Decoding
 from pipeline.media.segments import Decoded, decode_video
+from pipeline.media.video_window import VideoWindow
 
 
 def decode(path: Path, **changes) -> Decoded:
-    row = Row("a_0_4", "train", 1, str(path), 0.0, float(T))
+    row = VideoWindow("a_0_4", str(path), 0.0, float(T))
     return decode_video(row, Decoding(segments=T, frame_size=32, **changes))
 
 
@@ -42,7 +43,7 @@ def test_eight_channels_are_eight(tmp_path, codec, kind):
     """PyAV finds a ninth plane after the eighth; ffmpeg's program says what is right."""
     path = tmp_path / "clip.mkv"
     tone = "sine=frequency=500:duration=1:sample_rate=48000"
-    command = [audio.executable(), "-v", "error", "-f", "lavfi", "-i", tone]
+    command = [ffmpeg_path(), "-v", "error", "-f", "lavfi", "-i", tone]
     command += ["-af", "pan=7.1|" + "|".join(f"c{n}={0.1 * (n + 1)}*c0" for n in range(8))]
     subprocess.run([*command, "-c:a", codec, "-strict", "-2", path], check=True)
     with av.open(str(path)) as container:

@@ -19,11 +19,11 @@ from pipeline.parsers import registry
 from pipeline.parsers.checkpoint import read_checkpoint, write_checkpoint
 from pipeline.parsers.prediction import decide, parse_videos
 from pipeline.parsers.recipes import HanRecipe, Recipe
-from pipeline.parsers.registry import build_parser, recipe_for
+from pipeline.parsers.registry import build_network, recipe_for
 from pipeline.training import trainer as training
-from pipeline.training.dataset import Dataset
+from pipeline.training.dataset import TrainingData
 from pipeline.training.optimisation import build_optimiser, learning_rate
-from pipeline.training.trainer import STATE_FILE, Job, Trainer, write_curve, write_results
+from pipeline.training.trainer import STATE_FILE, Trainer, TrainingJob, write_curve, write_results
 
 METHODS = ["han", "valorpp", "link"]
 TINY: Mapping[str, object] = {
@@ -40,20 +40,20 @@ TINY: Mapping[str, object] = {
 WORLD = make_world()
 
 
-def trainer(method: str, dataset: Dataset, seed: int = 0, **changes: object) -> Trainer:
+def trainer(method: str, dataset: TrainingData, seed: int = 0, **changes: object) -> Trainer:
     recipe = recipe_for(method, {**TINY, **changes})
-    return Trainer(Job(method, recipe, dataset, seed, torch.device("cpu")))
+    return Trainer(TrainingJob(method, recipe, dataset, seed, torch.device("cpu")))
 
 
 def trained(
-    method: str, dataset: Dataset, folder: Path, seed: int = 0, **changes: object
+    method: str, dataset: TrainingData, folder: Path, seed: int = 0, **changes: object
 ) -> Trainer:
     made = trainer(method, dataset, seed, **changes)
     made.run(folder / STATE_FILE)
     return made
 
 
-def segment_type(dataset: Dataset, split: str, labels: tuple[np.ndarray, np.ndarray]) -> float:
+def segment_type(dataset: TrainingData, split: str, labels: tuple[np.ndarray, np.ndarray]) -> float:
     metrics = score(*dataset.evaluated[split].truth, *labels).metrics()
     return metrics["segment"]["type"]
 
@@ -80,7 +80,7 @@ def test_step_schedule_is_hans() -> None:
 
 
 def test_link_spares_gates_biases_and_mu_from_decay() -> None:
-    parser = build_parser("link", WORLD.dimensions(), recipe_for("link", TINY))
+    parser = build_network("link", WORLD.dimensions(), recipe_for("link", TINY))
     decayed, spared = build_optimiser(parser, recipe_for("link", TINY)).param_groups
     assert (decayed["weight_decay"], spared["weight_decay"]) == (1e-3, 0)
     assert all(weight.ndim > 1 for weight in decayed["params"])
@@ -91,7 +91,7 @@ def test_link_spares_gates_biases_and_mu_from_decay() -> None:
 
 
 def test_valorpp_decays_everything() -> None:
-    parser = build_parser("valorpp", WORLD.dimensions(), recipe_for("valorpp", TINY))
+    parser = build_network("valorpp", WORLD.dimensions(), recipe_for("valorpp", TINY))
     _, spared = build_optimiser(parser, recipe_for("valorpp", TINY)).param_groups
     assert spared["params"] == []
 
@@ -122,13 +122,13 @@ def test_thirty_two_videos_are_learnt_by_heart(method: str, tmp_path: Path) -> N
 def test_pseudo_label_targets_train_every_way(options: dict[str, object], tmp_path: Path) -> None:
     recipe = recipe_for("link", {**TINY, "epochs": 14, "train_prior": "masked", **options})
     dataset = make_dataset(WORLD, train=160, evaluated=60, recipe=recipe)
-    made = Trainer(Job("link", recipe, dataset, 0, torch.device("cpu")))
+    made = Trainer(TrainingJob("link", recipe, dataset, 0, torch.device("cpu")))
     made.run(tmp_path / STATE_FILE)
     nothing = np.zeros_like(dataset.evaluated["test"].truth[0])
     assert result(made) > segment_type(dataset, "test", (nothing, nothing)) + 15
 
 
-def shuffled(dataset: Dataset) -> Dataset:
+def shuffled(dataset: TrainingData) -> TrainingData:
     """The same videos with each other's targets."""
     order = torch.randperm(len(dataset.train.names), generator=torch.Generator().manual_seed(1))
     train = replace(dataset.train, targets=dataset.train.targets.take(order))

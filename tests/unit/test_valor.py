@@ -5,14 +5,14 @@ import torch
 
 from pipeline.parsers.interface import Dimensions, ParserInputs, ParserTargets
 from pipeline.parsers.recipes import ValorPlusPlusRecipe, ValorRecipe
-from pipeline.parsers.registry import build_parser, recipe_for
+from pipeline.parsers.registry import build_network, recipe_for
 
 
 # VALOR++ as released has 4.89 M; without the two layers of the 3-D features 262 656 fewer.
 @pytest.mark.parametrize(("motion", "parameters"), [(512, 4_887_371), (0, 4_624_715)])
 def test_valorpp_has_the_published_number_of_parameters(motion: int, parameters: int) -> None:
     dimensions = Dimensions(768, 768, motion, 0, 0, 10, 25)
-    parser = build_parser("valorpp", dimensions, ValorPlusPlusRecipe())
+    parser = build_network("valorpp", dimensions, ValorPlusPlusRecipe())
     assert parser.parameter_count() == parameters
 
 
@@ -24,7 +24,7 @@ def test_valor_is_one_wide_layer_with_a_lower_rate() -> None:
 
 def test_loss_reads_weak_labels_at_video_level_and_masked_labels_at_segments() -> None:
     recipe = recipe_for("valorpp", {"width": 16, "heads": 2, "layers": 1})
-    parser = build_parser("valorpp", Dimensions(6, 7, 0, 0, 0, 10, 5), recipe)
+    parser = build_network("valorpp", Dimensions(6, 7, 0, 0, 0, 10, 5), recipe)
     output = parser(ParserInputs(torch.randn(3, 10, 6), torch.randn(3, 10, 7)))
     zeros, ones = torch.zeros(3, 10, 5), torch.ones(3, 10, 5)
     base = parser.loss_terms(output, ParserTargets(torch.zeros(3, 5), zeros, zeros))
@@ -42,7 +42,7 @@ def test_segment_weight_10_is_the_sum_over_ten_segments(method: str) -> None:
     inputs = ParserInputs(
         torch.randn(3, 10, 6), torch.randn(3, 10, 7), None, labels, labels, *torch.randn(2, 5, 4)
     )
-    parser = build_parser(method, dimensions, recipe_for(method, small))
+    parser = build_network(method, dimensions, recipe_for(method, small))
     output = parser(inputs)
     terms = parser.loss_terms(output, ParserTargets(labels[:, 0], labels, labels))
     for modality, logits in (("audio", output.audio_logits), ("visual", output.visual_logits)):
@@ -52,7 +52,7 @@ def test_segment_weight_10_is_the_sum_over_ten_segments(method: str) -> None:
 
 def test_loss_without_pseudo_labels_says_so() -> None:
     recipe = recipe_for("valorpp", {"width": 16, "heads": 2, "layers": 1})
-    parser = build_parser("valorpp", Dimensions(6, 7, 0, 0, 0, 10, 5), recipe)
+    parser = build_network("valorpp", Dimensions(6, 7, 0, 0, 0, 10, 5), recipe)
     output = parser(ParserInputs(torch.randn(3, 10, 6), torch.randn(3, 10, 7)))
     with pytest.raises(ValueError, match="needs segment pseudo-labels"):
         parser.loss_terms(output, ParserTargets(torch.zeros(3, 5)))

@@ -10,10 +10,10 @@ from video_site import STATUSES, VideoSite, frames_in
 
 from pipeline.core.errors import PipelineError, Status
 from pipeline.data.download import pace as pace_module
-from pipeline.data.download.history import LEDGER_NAME, Ledger, Record
+from pipeline.data.download.history import HISTORY_FILE, DownloadHistory, HistoryRow
 from pipeline.data.download.pace import OUTAGE, Pace, Politeness
-from pipeline.data.download.responses import PERMANENT, Answer, answer_of
-from pipeline.data.download.site import Site, checked, tools
+from pipeline.data.download.responses import PERMANENT, Response, response_from
+from pipeline.data.download.site import Site, check_clip, tools
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NAME = "abcdefghijk_1_3"
@@ -38,7 +38,7 @@ def tones_in(path: Path) -> list[float]:
     return [float(np.abs(np.fft.rfft(half)).argmax() * rate / len(half)) for half in halves]
 
 
-def download(server: VideoSite, folder: Path, name: str = NAME, **options: object) -> Answer:
+def download(server: VideoSite, folder: Path, name: str = NAME, **options: object) -> Response:
     (folder / "work").mkdir(parents=True, exist_ok=True)
     site = Site(**{"url": server.url, "timeout_seconds": 0.5, **options})
     with tools():
@@ -49,7 +49,7 @@ def download(server: VideoSite, folder: Path, name: str = NAME, **options: objec
 
 
 def test_the_window_is_cut_to_the_frame_and_the_sample(server: VideoSite, tmp_path: Path) -> None:
-    assert download(server, tmp_path, f"{ID}_1.5_3.5") == Answer(Status.OK)
+    assert download(server, tmp_path, f"{ID}_1.5_3.5") == Response(Status.OK)
     clip = tmp_path / f"{ID}_1.5_3.5.mp4"
     assert frames_in(clip) == list(range(15, 35))
     expected = [tone(1), tone(2), tone(2), tone(3)]
@@ -70,7 +70,7 @@ def test_the_cut_is_exact_whatever_the_codec(
     codecs = {"video_codec": video, "audio_codec": audio, "video_options": options}
     write_clip(path, seconds=6, rate=48_000, **codecs)
     server.files[ID] = path.read_bytes()
-    assert download(server, tmp_path / "videos", f"{ID}_3.5_5.5") == Answer(Status.OK)
+    assert download(server, tmp_path / "videos", f"{ID}_3.5_5.5") == Response(Status.OK)
     clip = tmp_path / "videos" / f"{ID}_3.5_5.5.mp4"
     assert frames_in(clip) == list(range(105, 165))
     np.testing.assert_allclose(tones_in(clip)[:4], [tone(3), tone(4), tone(4), tone(5)], atol=10)
@@ -81,7 +81,7 @@ def test_picture_and_sound_apart_are_cut_alike(server: VideoSite, tmp_path: Path
     sound = write_clip(tmp_path / "sound.m4a", seconds=9, video_codec=None)
     server.moods[ID] = "apart"
     server.files = {"small.mp4": picture.read_bytes(), "sound.m4a": sound.read_bytes()}
-    assert download(server, tmp_path / "videos", f"{ID}_3.5_5.5") == Answer(Status.OK)
+    assert download(server, tmp_path / "videos", f"{ID}_3.5_5.5") == Response(Status.OK)
     clip = tmp_path / "videos" / f"{ID}_3.5_5.5.mp4"
     assert frames_in(clip) == list(range(35, 55))
     np.testing.assert_allclose(tones_in(clip)[:4], [tone(3), tone(4), tone(4), tone(5)], atol=10)
@@ -98,7 +98,7 @@ def test_a_stream_that_breaks_off_is_not_a_short_video(
     """Of a window from 2 to 12 s, 4 s arrived; the site says how long the video is, or nothing."""
     clip = write_clip(tmp_path / "clip.mp4", seconds=4, fps=10)
     lengths = [] if length is None else [float(length)]
-    assert checked(clip, (2.0, 12.0), lengths).status is status
+    assert check_clip(clip, (2.0, 12.0), lengths).status is status
 
 
 def test_a_server_without_ranges_serves_too(server: VideoSite, tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_server_without_ranges_serves_too(server: VideoSite, tmp_path: Path) -
 def test_every_kind_of_id_is_an_address_and_no_option(
     server: VideoSite, tmp_path: Path, identity: str
 ) -> None:
-    assert download(server, tmp_path, f"{identity}_0_2") == Answer(Status.OK)
+    assert download(server, tmp_path, f"{identity}_0_2") == Response(Status.OK)
     assert (tmp_path / f"{identity}_0_2.mp4").is_file()
     assert server.asked == {identity: 1}
 
@@ -154,7 +154,7 @@ def test_a_page_cannot_name_other_videos_or_files(
 
 
 def test_a_video_that_ends_in_its_window_is_kept(server: VideoSite, tmp_path: Path) -> None:
-    assert download(server, tmp_path, f"{ID}_3_13") == Answer(
+    assert download(server, tmp_path, f"{ID}_3_13") == Response(
         Status.TOO_SHORT, "the video ends at 1.0 of 10 s"
     )
     assert frames_in(tmp_path / f"{ID}_3_13.mp4") == list(range(30, 40))
@@ -241,7 +241,7 @@ def test_an_address_without_a_place_for_the_id_is_refused(url: str) -> None:
     ],
 )
 def test_what_youtube_says_has_its_status(status: str, message: str) -> None:
-    answer = answer_of(f"ERROR: [youtube] BjCEufrlXm4: {message}; please report this issue on")
+    answer = response_from(f"ERROR: [youtube] BjCEufrlXm4: {message}; please report this issue on")
     assert answer.status == status
     assert message.startswith(answer.detail)
     assert answer.detail
@@ -258,16 +258,16 @@ def test_a_pause_that_cannot_be_is_named(name: str, value: float) -> None:
 
 
 def test_passing_troubles_are_waited_out_longer_and_longer(waits: list[float]) -> None:
-    answers = [Answer(Status.NETWORK_ERROR)] * 3 + [Answer(Status.OK)]
+    answers = [Response(Status.NETWORK_ERROR)] * 3 + [Response(Status.OK)]
     pace = Pace(Politeness(attempts=4, backoff_seconds=10))
-    assert pace.ask(lambda: answers.pop(0)) == (Answer(Status.OK), 4)
+    assert pace.ask(lambda: answers.pop(0)) == (Response(Status.OK), 4)
     assert [5 <= wait / 2**place <= 15 for place, wait in enumerate(waits)] == [True] * 3
     before = list(waits)
     waits.clear()
-    answers = [Answer(Status.NETWORK_ERROR)] * 3 + [Answer(Status.OK)]
+    answers = [Response(Status.NETWORK_ERROR)] * 3 + [Response(Status.OK)]
     Pace(Politeness(attempts=4, backoff_seconds=10)).ask(lambda: answers.pop(0))
     assert waits == before, "the jitter has a seed"
-    answers = [Answer(Status.NETWORK_ERROR)] * 3 + [Answer(Status.OK)]
+    answers = [Response(Status.NETWORK_ERROR)] * 3 + [Response(Status.OK)]
     waits.clear()
     Pace(Politeness(attempts=4, backoff_seconds=10, seed=1)).ask(lambda: answers.pop(0))
     assert waits != before
@@ -275,12 +275,12 @@ def test_passing_troubles_are_waited_out_longer_and_longer(waits: list[float]) -
 
 @pytest.mark.parametrize("status", sorted(PERMANENT | {Status.FORBIDDEN, Status.SITE_ERROR}))
 def test_other_troubles_are_not_asked_about_twice(status: Status, waits: list[float]) -> None:
-    assert Pace(Politeness(attempts=4)).ask(lambda: Answer(status)) == (Answer(status), 1)
+    assert Pace(Politeness(attempts=4)).ask(lambda: Response(status)) == (Response(status), 1)
     assert waits == []
 
 
 def test_the_wait_a_site_asks_for_is_kept(waits: list[float]) -> None:
-    answers = [Answer(Status.RATE_LIMITED, "", 120.0), Answer(Status.OK)]
+    answers = [Response(Status.RATE_LIMITED, "", 120.0), Response(Status.OK)]
     pace = Pace(Politeness(stop_after=2))
     pace.ask(lambda: answers.pop(0))
     assert waits == [120.0]
@@ -289,7 +289,7 @@ def test_the_wait_a_site_asks_for_is_kept(waits: list[float]) -> None:
 
 def test_a_wait_beyond_reason_ends_the_run(waits: list[float]) -> None:
     pace = Pace(Politeness(attempts=3, stop_after=2))
-    answer = Answer(Status.NETWORK_ERROR, "HTTP Error 503", 86_400.0)
+    answer = Response(Status.NETWORK_ERROR, "HTTP Error 503", 86_400.0)
     assert pace.ask(lambda: answer) == (answer, 1), "it is not asked again"
     assert waits == []
     assert pace.reason_to_stop() == (
@@ -303,7 +303,7 @@ def test_signs_of_blocking_are_counted_over_the_run(stop_after: int, waits: list
     pace = Pace(Politeness(attempts=2, stop_after=stop_after))
     requests = 0
     while not pace.reason_to_stop():
-        requests += pace.ask(lambda: Answer(Status.RATE_LIMITED, "429"))[1]
+        requests += pace.ask(lambda: Response(Status.RATE_LIMITED, "429"))[1]
     assert requests == stop_after
     assert "429" in pace.reason_to_stop()
 
@@ -311,12 +311,12 @@ def test_signs_of_blocking_are_counted_over_the_run(stop_after: int, waits: list
 def test_nothing_but_failures_is_an_outage(waits: list[float]) -> None:
     pace = Pace(Politeness(attempts=1))
     for _ in range(OUTAGE - 1):
-        pace.ask(lambda: Answer(Status.SITE_ERROR, "no player"))
-    pace.ask(lambda: Answer(Status.UNAVAILABLE))
+        pace.ask(lambda: Response(Status.SITE_ERROR, "no player"))
+    pace.ask(lambda: Response(Status.UNAVAILABLE))
     assert not pace.reason_to_stop(), "the site answered: it is there"
     for _ in range(OUTAGE):
         assert not pace.reason_to_stop()
-        pace.ask(lambda: Answer(Status.SITE_ERROR, "no player"))
+        pace.ask(lambda: Response(Status.SITE_ERROR, "no player"))
     assert "10 videos all failed, this one as site_error (no player)" in pace.reason_to_stop()
 
 
@@ -324,10 +324,10 @@ def test_nothing_but_failures_is_an_outage(waits: list[float]) -> None:
 
 
 def test_which_are_asked_for_again(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / LEDGER_NAME)
+    ledger = DownloadHistory(tmp_path / HISTORY_FILE)
     for status in (Status.PRIVATE, Status.NETWORK_ERROR, Status.OK):
-        ledger.add(Record(f"{status}_0_2", status, "", 1, "2026-01-01T00:00:00Z"))
-    again = Ledger(tmp_path / LEDGER_NAME)
+        ledger.add(HistoryRow(f"{status}_0_2", status, "", 1, "2026-01-01T00:00:00Z"))
+    again = DownloadHistory(tmp_path / HISTORY_FILE)
     names = ["private_0_2", "network_error_0_2", "ok_0_2", "new_0_2"]
     due = {
         retry: [again.is_due(name, retry) for name in names]
@@ -341,6 +341,6 @@ def test_which_are_asked_for_again(tmp_path: Path) -> None:
 
 
 def test_a_ledger_that_is_not_one_is_a_sentence(tmp_path: Path) -> None:
-    (tmp_path / LEDGER_NAME).write_text("filename\tstatus\na_0_1\tsplendid\n")
+    (tmp_path / HISTORY_FILE).write_text("filename\tstatus\na_0_1\tsplendid\n")
     with pytest.raises(PipelineError, match="is not a status table of downloads"):
-        Ledger(tmp_path / LEDGER_NAME)
+        DownloadHistory(tmp_path / HISTORY_FILE)

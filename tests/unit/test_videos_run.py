@@ -19,10 +19,10 @@ from video_site import STATUSES, Folder, VideoSite, frames_in, names_of
 from pipeline.cli import main
 from pipeline.config.models import Download
 from pipeline.core.errors import Status
-from pipeline.data.download import download
+from pipeline.data.download import run as download
 from pipeline.data.download.responses import PASSING, PERMANENT
 from pipeline.data.download.run import LOCK_NAME
-from pipeline.data.manifest import plan
+from pipeline.data.manifest import list_videos
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -65,7 +65,9 @@ def test_two_hundred_videos_with_injected_failures(server: VideoSite, tmp_path: 
     assert {row[0]: row[2] for row in folder.table("missing.tsv")} == {
         name: expected[name] for name in failing
     }
-    there = Counter(row.split for row in plan(folder.annotations, folder.videos, 1) if row.path)
+    there = Counter(
+        row.split for row in list_videos(folder.annotations, folder.videos, 1) if row.path
+    )
     totals = {"train": 198, "val": 1, "test": 1}
     assert folder.table("coverage.tsv") == [
         [split, str(there[split]), str(total)] for split, total in totals.items()

@@ -14,7 +14,7 @@ from pipeline.evaluation.evaluate import evaluate_model
 from pipeline.parsers.checkpoint import Checkpoint, write_checkpoint
 from pipeline.parsers.interface import Dimensions
 from pipeline.parsers.prediction import Probabilities, write_predictions
-from pipeline.parsers.registry import build_parser, recipe_for
+from pipeline.parsers.registry import build_network, recipe_for
 from pipeline.training.trainer import write_curve
 
 SEGMENTS, CLASSES, VIDEOS = 10, 2, 6
@@ -60,7 +60,7 @@ def write_model(
     The number at the end of the folder's name is the seed, 0 where there is none.
     """
     recipe = recipe_for(method, {**TINY, **options})
-    parser = build_parser(method, DIMENSIONS, recipe)
+    parser = build_network(method, DIMENSIONS, recipe)
     weights: dict[str, torch.Tensor] = dict(parser.state_dict())
     seed = int(re.search(r"\d*$", folder.name)[0] or 0)
     checkpoint = Checkpoint(

@@ -14,7 +14,7 @@ from clips import number_in
 
 from pipeline.cli import main
 from pipeline.core.errors import Status
-from pipeline.data.download.history import LEDGER_NAME, Ledger
+from pipeline.data.download.history import HISTORY_FILE, DownloadHistory
 
 # Moods that are an HTTP answer: code, reason as the site would word it, headers.
 REFUSALS: dict[str, tuple[int, str, dict[str, str]]] = {
@@ -193,7 +193,7 @@ class Folder:
 
     @property
     def statuses(self) -> dict[str, Status]:
-        records = Ledger(self.videos / LEDGER_NAME).records
+        records = DownloadHistory(self.videos / HISTORY_FILE).records
         return {name: record.status for name, record in records.items()}
 
     def table(self, name: str) -> list[list[str]]:

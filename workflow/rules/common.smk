@@ -18,10 +18,10 @@ from pipeline.demo import CORPUS_VERSION
 from pipeline.features.encoders.spec import MOTION_DECODING, EncoderSpec
 from pipeline.core.errors import PipelineError
 from pipeline.core.locks import hold, note_submission
-from pipeline.data.manifest import Sources
+from pipeline.data.manifest import ManifestSource
 from pipeline.media.options import decoding_fingerprint
 from pipeline.inference.input_files import folder_digest
-from pipeline.inference.settings import setup_of
+from pipeline.inference.settings import settings_from_config
 from pipeline.parsers.registry import PARSERS_VERSION, recipe_for
 from pipeline.labels.pseudo_labels import LABELS_VERSION
 
@@ -76,7 +76,7 @@ SPLITS = [f"{ANNOTATIONS}/{name}" for name in SPLIT_TABLES.values()]
 TABLES = SPLITS + [f"{ANNOTATIONS}/{name}" for name in EVENT_TABLES.values()]
 LISTED = ancient(SPLITS) if DATASET.annotations else SPLITS
 CLIPS = VIDEOS if IS_DEMO else ancient(VIDEOS)
-SOURCES = Sources(Path(ANNOTATIONS), Path(VIDEOS), DATASET.shards, DATASET.untrimmed)
+SOURCES = ManifestSource(Path(ANNOTATIONS), Path(VIDEOS), DATASET.shards, DATASET.untrimmed)
 
 
 def growing(amount):

@@ -22,8 +22,8 @@ rule parse_setup:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        made_by=deciding(setup_of(CONFIG, ())),
-        settings=unrecorded(setup_of(CONFIG, ()).model_dump_json()),
+        made_by=deciding(settings_from_config(CONFIG, ())),
+        settings=unrecorded(settings_from_config(CONFIG, ()).model_dump_json()),
     shell:
         "python -m pipeline parse-setup --settings {params.settings:q}"
         " --vocabulary {input.vocabulary:q} --thresholds {input.thresholds:q} --out {output:q}"

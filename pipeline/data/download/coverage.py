@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pipeline.core.errors import Status
 from pipeline.core.files import write_tsv
-from pipeline.data.download.history import LEDGER_NAME, Ledger
-from pipeline.data.manifest import Row
+from pipeline.data.download.history import HISTORY_FILE, DownloadHistory
+from pipeline.data.manifest import ManifestRow
 
 NEVER_ASKED = "no file has this name or its id, and it was never asked for"
 GONE = "it was downloaded, but its file is there no more"
@@ -56,7 +56,7 @@ class Coverage:
         return f"{self.split:5} {self.videos}/{self.total} videos" + f"; {reasons}" * bool(reasons)
 
 
-def write_coverage(rows: Sequence[Row], videos: Path, out: Path) -> list[Coverage]:
+def write_coverage(rows: Sequence[ManifestRow], videos: Path, out: Path) -> list[Coverage]:
     """Write missing.tsv and coverage.tsv, and return each split's coverage.
 
     Parameters
@@ -68,7 +68,7 @@ def write_coverage(rows: Sequence[Row], videos: Path, out: Path) -> list[Coverag
     out
         Folder to write.
     """
-    missing = list_missing(rows, Ledger(videos / LEDGER_NAME))
+    missing = list_missing(rows, DownloadHistory(videos / HISTORY_FILE))
     totals = Counter(row.split for row in rows)
     lacking = Counter(video.split for video in missing)
     coverage = [
@@ -90,7 +90,7 @@ def write_coverage(rows: Sequence[Row], videos: Path, out: Path) -> list[Coverag
     return coverage
 
 
-def list_missing(rows: Sequence[Row], ledger: Ledger) -> list[Missing]:
+def list_missing(rows: Sequence[ManifestRow], ledger: DownloadHistory) -> list[Missing]:
     """Return the videos without a file in table order, each with what is known of it."""
     missing = []
     for row in (row for row in rows if not row.path):
@@ -99,7 +99,7 @@ def list_missing(rows: Sequence[Row], ledger: Ledger) -> list[Missing]:
     return missing
 
 
-def why_missing(filename: str, ledger: Ledger) -> tuple[Status, str]:
+def why_missing(filename: str, ledger: DownloadHistory) -> tuple[Status, str]:
     """Return what is known of a video without a file: ``missing``, or what its download met."""
     record = ledger.records.get(filename)
     if record is None:

@@ -9,13 +9,13 @@ from pipeline.core.errors import PipelineError, Status
 from pipeline.core.files import write_tsv
 from pipeline.data.download.responses import PERMANENT
 
-LEDGER_NAME = "videos.status.tsv"
+HISTORY_FILE = "videos.status.tsv"
 
 Retry = Literal["transient", "all", "none"]
 
 
 @dataclass(frozen=True)
-class Record:
+class HistoryRow:
     """The last thing that is known of one video.
 
     Attributes
@@ -37,7 +37,7 @@ class Record:
     time: str
 
 
-class Ledger:
+class DownloadHistory:
     """The records of a folder, on disk after each one.
 
     It lies beside the videos, not among the results: what a site said stays known when results are
@@ -53,11 +53,11 @@ class Ledger:
         self.path = path
         self.records = _read(path) if path.is_file() else {}
 
-    def add(self, record: Record) -> None:
+    def add(self, record: HistoryRow) -> None:
         """Put a record in its video's place and write the table, atomically."""
         self.records[record.filename] = record
         rows = [astuple(self.records[name]) for name in sorted(self.records)]
-        write_tsv(self.path, [column.name for column in fields(Record)], rows)
+        write_tsv(self.path, [column.name for column in fields(HistoryRow)], rows)
 
     def is_due(self, filename: str, retry: Retry) -> bool:
         """Return whether a video that has no file is to be asked for.
@@ -71,12 +71,12 @@ class Ledger:
         return retry == "transient" and record.status not in PERMANENT
 
 
-def _read(path: Path) -> dict[str, Record]:
+def _read(path: Path) -> dict[str, HistoryRow]:
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     try:
         return {
-            row["filename"]: Record(
+            row["filename"]: HistoryRow(
                 row["filename"],
                 Status(row["status"]),
                 row["detail"],

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline.core.errors import PipelineError, Status
-from pipeline.data.download.responses import PASSING, PERMANENT, Answer
+from pipeline.data.download.responses import PASSING, PERMANENT, Response
 
 logger = logging.getLogger(__name__)
 
@@ -62,9 +62,9 @@ class Pace:
         self._random = random.Random(politeness.seed)
         self._blocks = 0
         self._failures = 0
-        self._last = Answer(Status.OK)
+        self._last = Response(Status.OK)
 
-    def ask(self, request: Callable[[], Answer]) -> tuple[Answer, int]:
+    def ask(self, request: Callable[[], Response]) -> tuple[Response, int]:
         """Return the answer to a request, and how often it was made."""
         for attempt in range(1, self.politeness.attempts + 1):
             answer = request()
@@ -110,7 +110,7 @@ class Pace:
     def _is_put_off(self) -> bool:
         return self._last.wait_seconds > LONGEST_WAIT_SECONDS
 
-    def _back_off(self, attempt: int, answer: Answer) -> None:
+    def _back_off(self, attempt: int, answer: Response) -> None:
         wait = self._jittered(self.politeness.backoff_seconds * 2 ** (attempt - 1))
         wait = max(min(wait, LONGEST_WAIT_SECONDS), answer.wait_seconds)
         logger.warning("%s (%s); next attempt in %.0f s", answer.status, answer.detail, wait)

@@ -52,7 +52,7 @@ REASONS: tuple[tuple[Status, str], ...] = (
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """What came of asking for a video once.
 
     Attributes
@@ -70,12 +70,12 @@ class Answer:
     wait_seconds: float = 0.0
 
 
-def answer_of(messages: str, wait_seconds: float = 0.0) -> Answer:
+def response_from(messages: str, wait_seconds: float = 0.0) -> Response:
     """Return what error messages of yt-dlp and ffmpeg mean; ``site_error`` where none is known."""
     for status, pattern in REASONS:
         if match := re.search(pattern, messages, re.IGNORECASE):
-            return Answer(status, _sentence(messages, match.start()), wait_seconds)
-    return Answer(Status.SITE_ERROR, _sentence(messages, 0), wait_seconds)
+            return Response(status, _sentence(messages, match.start()), wait_seconds)
+    return Response(Status.SITE_ERROR, _sentence(messages, 0), wait_seconds)
 
 
 def _sentence(messages: str, place: int) -> str:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.progress import track
-from pipeline.data.download.history import LEDGER_NAME, Ledger, Record, Retry
+from pipeline.data.download.history import HISTORY_FILE, DownloadHistory, HistoryRow, Retry
 from pipeline.data.download.pace import Pace, Politeness
 from pipeline.data.download.site import Site, tools
-from pipeline.data.manifest import Row
+from pipeline.data.manifest import ManifestRow
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ LOCK_NAME = ".downloading.lock"
 
 
 def download_missing(
-    rows: Sequence[Row], videos: Path, site: Site, politeness: Politeness, retry: Retry
+    rows: Sequence[ManifestRow], videos: Path, site: Site, politeness: Politeness, retry: Retry
 ) -> None:
     """Ask for every video of the tables that has no file, and keep a status table beside them.
 
@@ -40,7 +40,7 @@ def download_missing(
     site, politeness
         Where and how to ask.
     retry
-        Which of those that did not come earlier are asked for again, see ``Ledger.is_due``.
+        Which failed videos are tried again, see ``DownloadHistory.is_due``.
 
     Raises
     ------
@@ -48,20 +48,20 @@ def download_missing(
         yt-dlp is not installed, the folder cannot be written to, another run fills it, the site
         blocks, or so much fails that going on makes no sense.
     """
-    if not _due(rows, videos, Ledger(videos / LEDGER_NAME), retry):
+    if not _due(rows, videos, DownloadHistory(videos / HISTORY_FILE), retry):
         logger.info("videos: nothing to ask for")
         return
     pace, counts = Pace(politeness), Counter[str]()
     with _alone_in(videos), tools(), _fresh(videos / WORK_NAME) as work:
         # Read again: until the lock was this run's, another one may have been at work.
-        ledger = Ledger(videos / LEDGER_NAME)
+        ledger = DownloadHistory(videos / HISTORY_FILE)
         due = _due(rows, videos, ledger, retry)
         for place, name in enumerate(track(due, len(due), "videos")):
             if place:
                 pace.pause()
             answer, requests = pace.ask(functools.partial(site.download, name, videos, work))
             time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-            ledger.add(Record(name, answer.status, answer.detail, requests, time))
+            ledger.add(HistoryRow(name, answer.status, answer.detail, requests, time))
             counts[answer.status] += 1
             if reason := pace.reason_to_stop():
                 raise PipelineError(f"stopped at '{name}', {place + 1} of {len(due)}: {reason}")
@@ -69,7 +69,9 @@ def download_missing(
     logger.info("videos: %d asked for: %s", len(due), summary)
 
 
-def _due(rows: Sequence[Row], videos: Path, ledger: Ledger, retry: Retry) -> list[str]:
+def _due(
+    rows: Sequence[ManifestRow], videos: Path, ledger: DownloadHistory, retry: Retry
+) -> list[str]:
     """Return the names that have no file, by now, and are to be asked for."""
     missing = (row.filename for row in rows if not row.path)
     return [

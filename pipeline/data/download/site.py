@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from pipeline.core.errors import ItemError, PipelineError, Status
+from pipeline.core.ffmpeg import ffmpeg_path
 from pipeline.core.files import atomic_path, existing_file
 from pipeline.data.download import YOUTUBE, YOUTUBE_HOME
-from pipeline.data.download.responses import Answer, answer_of
+from pipeline.data.download.responses import Response, response_from
 from pipeline.data.manifest import window_of
-from pipeline.media.audio import executable
 from pipeline.media.probe import probe
 from pipeline.media.segments import SHORT_SECONDS
 
@@ -27,10 +27,10 @@ logger = logging.getLogger(__name__)
 IDENTITY = re.compile(r"[A-Za-z0-9_-]{11}")
 
 # Picture and sound apart or in one file, first in the containers that nearly every video has.
-FORMATS = "bv*[ext=mp4]+ba[ext=m4a]/b[ext=mp4]/bv*+ba/b"
+STREAM_FORMATS = "bv*[ext=mp4]+ba[ext=m4a]/b[ext=mp4]/bv*+ba/b"
 # Every error ends ffmpeg: a stream that breaks off must not pass for a short one.
-PROTOCOLS = "http,https,httpproxy,tcp,tls"
-INPUT_OPTIONS = ("-loglevel", "error", "-xerror", "-protocol_whitelist", PROTOCOLS)
+STREAM_PROTOCOLS = "http,https,httpproxy,tcp,tls"
+INPUT_OPTIONS = ("-loglevel", "error", "-xerror", "-protocol_whitelist", STREAM_PROTOCOLS)
 # The cut is between key frames, so the window is encoded anew, well above what LLP's clips hold.
 OUTPUT_OPTIONS = (
     *("-c:v", "libx264", "-preset", "veryfast", "-crf", "18", "-pix_fmt", "yuv420p"),
@@ -38,7 +38,7 @@ OUTPUT_OPTIONS = (
     *("-c:a", "aac", "-b:a", "160k"),
     *("-f", "mp4", "-movflags", "+faststart"),
 )
-KEPT = frozenset({Status.OK, Status.TOO_SHORT})
+KEPT_STATUSES = frozenset({Status.OK, Status.TOO_SHORT})
 FULL_DISK = re.compile(r"No space left on device|Read-only file system|Disk quota exceeded")
 
 
@@ -77,7 +77,7 @@ class Site:
         if self.cookies:
             existing_file(self.cookies, "the cookie file")
 
-    def download(self, name: str, videos: Path, work: Path) -> Answer:
+    def download(self, name: str, videos: Path, work: Path) -> Response:
         """Ask for a video's window and put it into a folder as ``{name}.mp4``.
 
         Parameters
@@ -91,7 +91,7 @@ class Site:
 
         Returns
         -------
-        Answer
+        Response
             ``too_short`` where the video ends before its window does; what there is of the window
             is kept.
 
@@ -102,15 +102,15 @@ class Site:
         """
         identity, start, end = window_of(name)
         if not IDENTITY.fullmatch(identity):
-            return Answer(Status.BAD_ID, f"'{identity}' is not 11 letters, digits, '-' or '_'")
+            return Response(Status.BAD_ID, f"'{identity}' is not 11 letters, digits, '-' or '_'")
         part = work / f"{name}.mp4"
         part.unlink(missing_ok=True)  # of a run that was killed, and not checked
         lengths: list[float] = []
         options = self._options(part, (start, end), lengths)
         answer = _extract(self.url.replace("{id}", identity), options)
         if answer.status is Status.OK:
-            answer = checked(part, (start, end), lengths)
-        if answer.status in KEPT and part.is_file():
+            answer = check_clip(part, (start, end), lengths)
+        if answer.status in KEPT_STATUSES and part.is_file():
             with atomic_path(videos / part.name) as temporary:
                 part.replace(temporary)
         return answer
@@ -127,7 +127,7 @@ class Site:
         microseconds = str(round(self.timeout_seconds * 1e6))
         return {
             "outtmpl": {"default": str(part.absolute()).replace("%", "%%")},
-            "format": FORMATS,
+            "format": STREAM_FORMATS,
             "format_sort": [f"res:{self.height}", "vcodec:h264", "acodec:aac"],
             "download_ranges": ranges,
             "force_keyframes_at_cuts": True,
@@ -168,7 +168,7 @@ def tools() -> Iterator[None]:
     before = dict(os.environ)
     with tempfile.TemporaryDirectory() as folder:
         # Before it cuts a stream, yt-dlp asks the PATH for a program of this very name.
-        (Path(folder) / "ffmpeg").symlink_to(executable())
+        (Path(folder) / "ffmpeg").symlink_to(ffmpeg_path())
         path = os.pathsep.join([folder, before.get("PATH", os.defpath)])
         os.environ.update(PATH=path, YTDLP_NO_PLUGINS="1")
         try:
@@ -190,7 +190,7 @@ class _Messages:
     warning = error = debug
 
 
-def _extract(url: str, options: dict[str, Any]) -> Answer:
+def _extract(url: str, options: dict[str, Any]) -> Response:
     """Run yt-dlp on one address."""
     import yt_dlp
 
@@ -207,14 +207,14 @@ def _extract(url: str, options: dict[str, Any]) -> Answer:
         printed = said.read().decode(errors="replace")
     logger.debug("%s", "\n".join([*messages.lines, printed, failure]))
     if not failure:
-        return Answer(Status.OK)
+        return Response(Status.OK)
     failure = f"{failure}\n{printed}"
     if full := FULL_DISK.search(failure):
         raise PipelineError(f"the clip cannot be written: {full[0]}; make room, then run again.")
-    return answer_of(failure, wait)
+    return response_from(failure, wait)
 
 
-def checked(part: Path, window: tuple[float, float], lengths: list[float]) -> Answer:
+def check_clip(part: Path, window: tuple[float, float], lengths: list[float]) -> Response:
     """Tell a clip that is whole from one that lacks the end of its window.
 
     Parameters
@@ -228,7 +228,7 @@ def checked(part: Path, window: tuple[float, float], lengths: list[float]) -> An
 
     Returns
     -------
-    Answer
+    Response
         ``ok``; ``too_short`` where the video itself ends; ``network_error`` where it goes on.
     """
     wanted = window[1] - window[0]
@@ -236,13 +236,13 @@ def checked(part: Path, window: tuple[float, float], lengths: list[float]) -> An
         seconds = probe(part).seconds
     except ItemError as error:
         part.unlink(missing_ok=True)
-        return Answer(Status.TOO_SHORT, f"nothing of its window is there ({error.detail})")
+        return Response(Status.TOO_SHORT, f"nothing of its window is there ({error.detail})")
     if seconds >= wanted - SHORT_SECONDS:
-        return Answer(Status.OK)
+        return Response(Status.OK)
     # Sites round a video's length to the second.
     if lengths and min(lengths[0] - 1, window[1]) - window[0] - seconds >= SHORT_SECONDS:
-        return Answer(Status.NETWORK_ERROR, f"{seconds:.1f} of {wanted:g} s arrived")
-    return Answer(Status.TOO_SHORT, f"the video ends at {seconds:.1f} of {wanted:g} s")
+        return Response(Status.NETWORK_ERROR, f"{seconds:.1f} of {wanted:g} s arrived")
+    return Response(Status.TOO_SHORT, f"the video ends at {seconds:.1f} of {wanted:g} s")
 
 
 def _asked_wait(error: Exception) -> float:

@@ -149,7 +149,7 @@ class ClapEncoder:
 
 def load(spec: EncoderSpec, runner: Runner) -> ClapEncoder:
     """Load CLAP as `pipeline.features.encoders.base.load_encoder` asks for it."""
-    return ClapEncoder(spec, runner, MODELS[spec.backend](spec))
+    return ClapEncoder(spec, runner, CLAP_MODELS[spec.backend](spec))
 
 
 def _tokenizer(spec: EncoderSpec, config: Any) -> tuple[CaptionTokenizer, dict[str, str]]:
@@ -267,7 +267,7 @@ def _import_laion_clap() -> Any:
     return factory
 
 
-MODELS: dict[str, Callable[[EncoderSpec], ClapModel]] = {
+CLAP_MODELS: dict[str, Callable[[EncoderSpec], ClapModel]] = {
     "laion_clap": _laion_model,
     "transformers": _transformers_model,
 }

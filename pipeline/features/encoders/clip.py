@@ -144,7 +144,7 @@ class ClipEncoder:
 
 def load(spec: EncoderSpec, runner: Runner) -> ClipEncoder:
     """Load CLIP as `pipeline.features.encoders.base.load_encoder` asks for it."""
-    return ClipEncoder(spec, runner, MODELS[spec.backend](spec))
+    return ClipEncoder(spec, runner, CLIP_MODELS[spec.backend](spec))
 
 
 def _open_clip_model(spec: EncoderSpec) -> ClipModel:
@@ -263,7 +263,7 @@ def _check_vocabulary(tokenizer: Any, size: int) -> None:
         )
 
 
-MODELS: dict[str, Callable[[EncoderSpec], ClipModel]] = {
+CLIP_MODELS: dict[str, Callable[[EncoderSpec], ClipModel]] = {
     "open_clip": _open_clip_model,
     "transformers": _transformers_model,
 }

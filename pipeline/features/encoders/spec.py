@@ -18,7 +18,7 @@ BACKENDS = {
     "motion": ("torchvision",),
 }
 # Which captions of the vocabulary an encoder reads; motion has no text tower.
-CAPTIONS = {"clip": "visual", "clap": "audio"}
+CAPTION_MODALITY = {"clip": "visual", "clap": "audio"}
 PRECISIONS = ("fp32", "bf16", "fp16")
 STORAGES = ("float32", "float16")
 # What the motion encoder asks of the decode stage, whatever `decode` says of CLIP's frames: HAN's
@@ -90,7 +90,7 @@ class EncoderSpec:
     @property
     def modality(self) -> str:
         """Which captions of the vocabulary the encoder reads: ``audio`` or ``visual``."""
-        return CAPTIONS[self.encoder]
+        return CAPTION_MODALITY[self.encoder]
 
     @property
     def random_seed(self) -> int | None:
