@@ -70,7 +70,7 @@ class Dataset(_Section):
     tables: dict[str, Table] = {}
     videos: str | None = None
     untrimmed: bool = False
-    vocabulary: str = "workflow/resources/vocabulary.yaml"
+    vocabulary: str = "package:vocabulary.yaml"
     segments: Count = 10
     shards: Count = 2
     demo: Demo = Demo()

@@ -81,7 +81,7 @@ def display_name(class_name: str) -> str:
 
 
 def read_vocabulary(path: Path = DEFAULT_PATH) -> Vocabulary:
-    """Read a vocabulary file (YAML, see workflow/resources/vocabulary.yaml).
+    """Read a vocabulary file (YAML, see pipeline/resources/vocabulary.yaml).
 
     Raises
     ------

@@ -1,8 +1,8 @@
-"""How a run's features and pseudo-labels were made, so that a new video's are made alike.
+"""How a run made its features and pseudo-labels, so that those of a new video are made alike.
 
-The workflow writes ``parsing.json`` once a run; ``parse`` looks for it beside the checkpoint and in
-the folders above. Paths in it are those of the configuration: relative to the folder of the run, or
-the checkout's own under ``workflow/``. What they name is proved by the checkpoint's fingerprints.
+The workflow writes ``parsing.json`` once per run; ``parse`` looks for it beside the checkpoint and in
+the folders above. Paths in it are those of the configuration: relative to the run's folder, or
+``package:NAME`` for a file of the package. The checkpoint's fingerprints prove what they name.
 """
 
 import csv
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline.config.models import Config, Decode, Encoders
 from pipeline.core.errors import PipelineError
-from pipeline.core.files import REPOSITORY, existing_file, write_text
+from pipeline.core.files import existing_file, located, write_text
 from pipeline.core.vocabulary import MODALITIES, EventClass, Vocabulary
 from pipeline.features.encoders.spec import EncoderSpec
 from pipeline.labels.pseudo_labels import labels_fingerprint
@@ -183,10 +183,5 @@ def _encoders(encoders: Encoders) -> dict[str, Any]:
 
 def _spec(name: str, encoder: Any) -> EncoderSpec:
     values = encoder.model_dump(include={field.name for field in fields(EncoderSpec)})
-    paths = {key: _located(values[key]) for key in ("model", "weights", "tokenizer") if values[key]}
+    paths = {key: located(values[key]) for key in ("model", "weights", "tokenizer") if values[key]}
     return EncoderSpec(encoder=name, **values | paths)
-
-
-def _located(path: str) -> str:
-    """Return where a path of the configuration lies: one under workflow/ is the checkout's own."""
-    return str(REPOSITORY / path) if path.startswith("workflow/") else path

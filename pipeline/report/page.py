@@ -143,9 +143,7 @@ def render_page(context: dict[str, Any]) -> str:
     """Return the page; everything but its own drawings, style and script is escaped."""
     script, script_hash = pages.script_and_hash(_HERE / "videos.js")
     own = {
-        "style": pages.style(
-            _HERE.parent / "core" / "page.css", TRACKS_STYLE, _HERE / "videos.css"
-        ),
+        "style": pages.style(*STYLES),
         "script": script,
         "script_hash": script_hash,
     }

@@ -17,6 +17,7 @@ from pipeline.config.models import parse_config
 from pipeline.demo import CORPUS_VERSION
 from pipeline.features.encoders.spec import MOTION_DECODING, EncoderSpec
 from pipeline.core.errors import PipelineError
+from pipeline.core.files import located
 from pipeline.core.locks import hold, note_submission
 from pipeline.data.manifest import ManifestSource
 from pipeline.media.options import decoding_fingerprint
@@ -44,8 +45,9 @@ def demanded(function, *arguments, **keywords):
 
 
 def from_base(path):
-    """Return a path of the configuration: one under workflow/ is the checkout's own."""
-    return os.path.relpath(BASE / path) if path.startswith("workflow/") else path
+    """Return a path of the configuration; of a file that the package carries a relative one."""
+    found = demanded(located, path)
+    return os.path.relpath(found) if found != path else path
 
 
 # Until this process ends; a run that was killed needs no --unlock, unless it submits its jobs.

@@ -11,7 +11,7 @@ rule compare:
         labels=rules.pseudo_labels.output.labels,
         tables=TABLES,
         vocabulary=VOCABULARY,
-        published=from_base("workflow/resources/published.yaml"),
+        published=from_base("package:published.yaml"),
     output:
         page="results/compare/compare.md",
         table="results/compare/compare.csv",

@@ -13,7 +13,7 @@ rule report:
         check=rules.annotations.output,
         tables=TABLES,
         vocabulary=VOCABULARY,
-        published=from_base("workflow/resources/published.yaml"),
+        published=from_base("package:published.yaml"),
     output:
         page=report(
             "results/report/index.html",
