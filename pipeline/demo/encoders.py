@@ -32,8 +32,8 @@ from pipeline.demo.scenes import CORPUS, Conditions
 from pipeline.demo.scripts import VideoScript
 from pipeline.features.encoders.base import load_encoder, with_captions
 from pipeline.features.encoders.mel import SECOND_FRAMES, WINDOW_SECONDS, LogMel
+from pipeline.features.encoders.options import EncoderOptions, encoder_options
 from pipeline.features.encoders.pooling import pool_seconds
-from pipeline.features.encoders.spec import EncoderSpec
 from pipeline.features.encoders.tokenizer import SPECIAL_TOKENS, UNKNOWN, read_tokenizer
 
 IMAGE_SIZE = 64
@@ -138,7 +138,9 @@ def make_clip(folder: Path, seed: int, captions: Sequence[str]) -> dict[str, Any
         for name, tensor in model.state_dict().items()
     }
     write_weights(folder / "clip.safetensors", state)
-    spec = EncoderSpec("clip", "open_clip", str(config), str(folder / "clip.safetensors"))
+    spec = encoder_options(
+        "clip", backend="open_clip", model=str(config), weights=str(folder / "clip.safetensors")
+    )
 
     def held_out(conditions: Conditions) -> NDArray[np.float32]:
         pictures = draw_pictures(_held_out(seed), conditions, IMAGE_SIZE)
@@ -181,7 +183,7 @@ def make_clap(folder: Path, seed: int, captions: Sequence[str]) -> dict[str, Any
     loss = fit(model, step, CLAP_SCHEDULE, seed, "demo clap")
     write_weights(folder / "model.safetensors", model.state_dict())
     weights = str(folder / "model.safetensors")
-    spec = EncoderSpec("clap", "transformers", str(folder), weights)
+    spec = encoder_options("clap", backend="transformers", model=str(folder), weights=weights)
 
     def held_out(conditions: Conditions) -> NDArray[np.float32]:
         sounds = play_sounds(_held_out(seed), conditions)
@@ -241,7 +243,7 @@ def _held_out(seed: int) -> list[VideoScript]:
 
 
 def _accuracy(
-    spec: EncoderSpec,
+    spec: EncoderOptions,
     seed: int,
     captions: Sequence[str],
     embed: Callable[[Conditions], NDArray[np.float32]],

@@ -254,7 +254,7 @@ def check_settings(folder: Path, setup: InferenceSettings) -> None:
 def load_encoders(setup: InferenceSettings, device: str) -> dict[str, CaptionEncoder]:
     """Load a setup's encoders; a window goes through each in one batch."""
     loaded = {
-        name: load_encoder(spec, device, batch_size=setup.segments)
+        name: load_encoder(spec.model_copy(update={"batch_size": setup.segments}), device)
         for name, spec in setup.specs.items()
     }
     return {name: cast(CaptionEncoder, encoder) for name, encoder in loaded.items()}

@@ -25,7 +25,7 @@ FILE = CHECKPOINT_FILE
 # What to do about a fingerprint that differs, where it is not plain.
 REMEDIES = {
     "labels": "run pseudo-labels with its captions, thresholds and encoders, to parse name the"
-    " parsing.json of its run with --setup,"
+    " parsing.json of its run with --settings,"
 }
 
 

@@ -245,15 +245,19 @@ class TestEncoders:
             play_sounds,
         )
         from pipeline.features.encoders.base import load_encoder
-        from pipeline.features.encoders.spec import EncoderSpec
+        from pipeline.features.encoders.options import encoder_options
 
         if encoder == "clip":
             model, weights = self.FOLDER / "clip.json", self.FOLDER / "clip.safetensors"
-            spec = EncoderSpec("clip", "open_clip", str(model), str(weights))
+            spec = encoder_options(
+                "clip", backend="open_clip", model=str(model), weights=str(weights)
+            )
         else:
             model = self.FOLDER / "clap"
             weights = model / "model.safetensors"
-            spec = EncoderSpec("clap", "transformers", str(model), str(weights))
+            spec = encoder_options(
+                "clap", backend="transformers", model=str(model), weights=str(weights)
+            )
         loaded = load_encoder(spec, "cpu")
         text = loaded.embed_captions(VOCABULARY.captions(spec.modality))
         examples = draw_examples(77, self.COUNT, paired=0, empty=0)

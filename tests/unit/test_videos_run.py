@@ -17,9 +17,9 @@ import pytest
 from video_site import STATUSES, Folder, VideoSite, frames_in, names_of
 
 from pipeline.cli import main
-from pipeline.config.models import Download
 from pipeline.core.errors import Status
 from pipeline.data.download import run as download
+from pipeline.data.download.options import DownloadOptions
 from pipeline.data.download.responses import PASSING, PERMANENT
 from pipeline.data.download.run import LOCK_NAME
 from pipeline.data.manifest import list_videos
@@ -114,7 +114,7 @@ def test_the_page_about_videos_has_every_status_and_key() -> None:
     troubles = (REPOSITORY / "docs/troubleshooting.md").read_text(encoding="utf-8")
     for status in Status:
         assert f"| `{status}` |" in page + troubles, status
-    for key in Download.model_fields:
+    for key in DownloadOptions.model_fields:
         assert f"| `{key}` |" in page, key
     asked_again = dict(re.findall(r"^\| `(\w+)` \|.*\| (yes|no) \|$", page, re.MULTILINE))
     asked_again.pop("missing")

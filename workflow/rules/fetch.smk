@@ -1,6 +1,28 @@
-# Downloads, each once and with its checksum; everything after works with no network.
-# REQUIRED INPUTS: none.
-# OUTPUTS: resources/annotations/*.csv, resources/weights/{encoder}/*
+# Downloads, each once and with its checksum; everything after works without a network.
+# INPUTS: none.
+# OUTPUTS: resources/annotations/*.csv, resources/weights/{encoder}/*, resources/hub/{owner}/{name}/*
+
+
+def table_source(wildcards):
+    """Return the configured download of an annotation table."""
+    if wildcards.table not in DATASET.tables:
+        raise WorkflowError(
+            f"dataset.tables has no '{wildcards.table}'; add its url and sha256, or name a folder"
+            " in dataset.annotations."
+        )
+    return DATASET.tables[wildcards.table]
+
+
+def weights_source(wildcards):
+    """Return the options of the encoder whose weights are downloaded."""
+    options = ENCODERS[wildcards.encoder]
+    if options.url is None:
+        raise WorkflowError(
+            f"encoders.{wildcards.encoder}.weights is '{options.weights}', which does not exist;"
+            " put the file there or set encoders."
+            f"{wildcards.encoder}.url."
+        )
+    return options
 
 
 rule fetch_annotations:
@@ -19,11 +41,11 @@ rule fetch_annotations:
         mem_mb=500,
         runtime=30,
     params:
-        url=table_url,
-        sha256=table_sha256,
+        url=lambda wildcards: table_source(wildcards).url,
+        sha256=lambda wildcards: table_source(wildcards).sha256,
     shell:
         "python -m pipeline fetch --url {params.url:q} --sha256 {params.sha256}"
-        " --out {output:q} 2>&1 | tee {log:q}"
+        " --out {output:q} > {log:q} 2>&1"
 
 
 rule fetch_weights:
@@ -34,8 +56,6 @@ rule fetch_weights:
         "logs/fetch_weights/{encoder}/{file}.log",
     benchmark:
         "benchmarks/fetch_weights/{encoder}/{file}.tsv"
-    wildcard_constraints:
-        encoder="|".join(ENCODERS),
     localrule: True
     conda:
         "../../envs/media.yaml"
@@ -44,8 +64,8 @@ rule fetch_weights:
         mem_mb=500,
         runtime=240,
     params:
-        url=weights_url,
-        sha256=weights_sha256,
+        url=lambda wildcards: weights_source(wildcards).url,
+        sha256=lambda wildcards: weights_source(wildcards).sha256,
     shell:
         "python -m pipeline fetch --url {params.url:q} --sha256 {params.sha256}"
-        " --out {output:q} 2>&1 | tee {log:q}"
+        " --out {output:q} > {log:q} 2>&1"
