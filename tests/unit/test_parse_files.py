@@ -301,8 +301,9 @@ def test_no_setup_and_a_foolish_threshold_are_one_sentence(tmp_path, run_folder,
     words = ["parse", "x.mp4", "--checkpoint", str(checkpoint), "--out", str(tmp_path)]
     assert main(words) == 2
     assert "inference_settings` in the run's folder" in capsys.readouterr().err
-    assert main([*words, "--threshold", "1.5"]) == 2
-    assert "threshold is 1.5" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*words, "--threshold", "1.5"])
+    assert "--threshold: 1.5 is given; it must be less than 1" in capsys.readouterr().err
 
 
 def test_thresholds_of_other_classes_are_refused(tmp_path, run_folder, capsys):
