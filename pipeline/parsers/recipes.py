@@ -55,7 +55,7 @@ class Recipe(BaseModel):
     precision, compiled
         Whether training's forward pass runs in bfloat16 where torch's autocast allows it (``bf16``;
         losses, weights and validation stay float32), and whether torch compiles it. Both are off,
-        for the papers' numbers are of neither; how much they gain is in docs/methods.md.
+        for the papers' numbers are of neither; docs/explanation/measurements.md has the gain.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -176,8 +176,8 @@ class ValorPlusPlusRecipe(Recipe):
 class LinkRecipe(Recipe):
     """LINK (arXiv 2412.20872), each choice the paper leaves open by name.
 
-    differs: where measurements (docs/link_study.md) speak against the plainest reading of the
-    paper, the default is theirs: ``encoder``, ``text_dropout``, ``avss_weight``.
+    differs: where measurements (docs/explanation/link-study.md) speak against the plainest reading
+    of the paper, the default is theirs: ``encoder``, ``text_dropout``, ``avss_weight``.
     ``PrintedLinkRecipe`` is the paper's.
 
     Attributes

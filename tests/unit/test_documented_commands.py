@@ -11,9 +11,17 @@ import pytest
 from pipeline.cli import STAGES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+PATTERNS = ("*.md", "*.yaml", "Makefile", "docs/**/*.md", "pipeline/**/*.py", "workflow/**/*")
 DOCUMENTS = sorted(
     path
-    for pattern in ("*.md", "*.yaml", "Makefile", "docs/*.md", "pipeline/**/*.py", "workflow/**/*")
+    for pattern in (
+        "*.md",
+        "*.yaml",
+        "Makefile",
+        "docs/**/*.md",
+        "pipeline/**/*.py",
+        "workflow/**/*",
+    )
     for path in REPOSITORY.glob(pattern)
     if path.suffix in {"", ".md", ".yaml", ".py", ".smk", ".json"} and path.is_file()
 )
@@ -73,8 +81,10 @@ def test_what_snakemake_is_asked_for_is_a_rule() -> None:
 
 def test_every_stage_has_the_options_that_are_named() -> None:
     found = [(path, words[3:]) for path, words in all_commands("python -m pipeline")]
+    installed = [(path, words[1:]) for path, words in all_commands("avvp")]
     assert len(found) > 10
-    for path, (stage, *words) in found:
+    assert len(installed) > 1
+    for path, (stage, *words) in found + installed:
         if stage == "STAGE":
             continue
         assert stage in STAGES, path
