@@ -17,6 +17,7 @@ from pipeline.parsers.registry import METHODS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCS = REPOSITORY / "docs"
+CONFIGURATION = (REPOSITORY / "config.yaml").read_text(encoding="utf-8")
 PAGES = sorted(str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md"))
 
 
@@ -51,6 +52,18 @@ def option_names(model: type[BaseModel], hooks: ModuleType) -> set[str]:
 def test_every_page_is_in_the_menu_once() -> None:
     nav = yaml.safe_load((REPOSITORY / "mkdocs.yml").read_text())["nav"]
     assert sorted(pages_of(nav)) == PAGES
+
+
+def test_every_page_that_code_or_configuration_names_exists() -> None:
+    named = {}
+    for folder in ("pipeline", "workflow", "envs"):
+        for path in (REPOSITORY / folder).rglob("*"):
+            if path.suffix in {".py", ".smk", ".yaml", ".in", ".j2", ".json", ".rst"}:
+                for page in re.findall(r"docs/[\w/-]+\.md", path.read_text(encoding="utf-8")):
+                    named[page] = str(path.relative_to(REPOSITORY))
+    named |= dict.fromkeys(re.findall(r"docs/[\w/-]+\.md", CONFIGURATION), "config.yaml")
+    assert named
+    assert {page: by for page, by in named.items() if not (REPOSITORY / page).is_file()} == {}
 
 
 @pytest.mark.site
