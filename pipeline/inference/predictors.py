@@ -169,7 +169,8 @@ class ZeroShotPredictor:
     The probability of a class in a second is its share of a softmax, at the encoder's own
     temperature, over the captions of all classes that are named, of the references, and of the
     background. References are what else there might be: without them something is always most
-    alike. There is no video-level gate. The threshold is one for all (docs/parse.md says why 0.3).
+    alike. There is no video-level gate. The threshold is one for all
+    (docs/explanation/measurements.md says why 0.3).
 
     Parameters
     ----------

@@ -62,7 +62,7 @@ def learned_plots(artifacts: Artifacts) -> list[Plot]:
 def read_gates(folder: Path) -> list[Gate]:
     """Return α, β and their product of either direction of CMIM, and μ; none of other methods.
 
-    Only α β matters where both are scalars (docs/methods.md).
+    Only α β matters where both are scalars (docs/explanation/methods.md).
 
     Raises
     ------

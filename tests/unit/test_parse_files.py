@@ -231,7 +231,8 @@ def test_a_broken_file_alone_is_one_sentence(tmp_path, run_folder, capsys):
     error = capsys.readouterr().err.splitlines()
     assert [line for line in error if line.startswith("error: ")] == [
         f"error: '{broken}' cannot be parsed (not_media: no known container opens it"
-        " (Invalid data found when processing input)); docs/troubleshooting.md says what to do."
+        " (Invalid data found when processing input)); docs/how-to/troubleshooting.md says what"
+        " to do."
     ]
     assert not any("Traceback" in line for line in error)
     assert "my_broken\tno\tnot_media" in (tmp_path / "out/status.tsv").read_text()

@@ -1,4 +1,4 @@
-"""Another dataset, by docs/datasets.md alone: its script, its configuration, 60 s and 3 classes."""
+"""Another dataset, by docs/how-to/your-dataset.md alone: its script and configuration."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def python(*words: object, cwd: Path) -> str:
 
 
 def blocks_of_the_page(language: str) -> list[str]:
-    page = (REPOSITORY / "docs/datasets.md").read_text()
+    page = (REPOSITORY / "docs/how-to/your-dataset.md").read_text()
     return re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
 
 

@@ -142,7 +142,7 @@ def tools() -> Iterator[None]:
     if importlib.util.find_spec("yt_dlp") is None:
         raise PipelineError(
             "downloading videos needs yt-dlp, which is not installed; install it with"
-            " `pip install 'yt-dlp[default,deno]'` (docs/videos.md)."
+            " `pip install 'yt-dlp[default,deno]'` (docs/how-to/download-videos.md)."
         )
     before = dict(os.environ)
     with tempfile.TemporaryDirectory() as folder:

@@ -15,7 +15,7 @@ from pipeline.core.vocabulary import read_vocabulary
 from pipeline.features.encoders.options import EncoderOptions
 from pipeline.features.encoders.runner import Runner
 
-# On a CPU larger batches gain little and take memory (docs/encoders.md has the measurement).
+# On a CPU larger batches gain little and take memory (docs/explanation/measurements.md).
 CPU_BATCH = 32
 # Two captions whose unit embeddings are nearer than this are taken for the same input: a lost
 # vocabulary gives 0, while even the weakest random text tower leaves 1e-3.
