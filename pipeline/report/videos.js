@@ -2,7 +2,8 @@
 (() => {
   const byId = (id) => document.getElementById(id);
   const data = JSON.parse(byId("browser-data").textContent);
-  const MODALITIES = [["heard", "Heard"], ["seen", "Seen"]];
+  // CSS class (shared with the parse page) and title of each modality.
+  const MODALITIES = [["heard", "Audible"], ["seen", "Visible"]];
   const ANNOTATED = 0, STEPS = [1, 2, 5, 10, 20, 30, 60, 120, 300], MOST_MARKS = 12;
   const BATCH = 20;
   const NAME = 0, SPLIT = 1, SEGMENT = 2, EVENT = 3, BARS = 4;
@@ -17,7 +18,7 @@
     return made;
   }
 
-  // ---- which videos, in which order
+  // ---- filtering and sorting
 
   function chosen() {
     const wanted = classes.value === "" ? null : Number(classes.value);
@@ -29,7 +30,7 @@
       .sort((a, b) => sign * (value(a) > value(b)) - sign * (value(a) < value(b)));
   }
 
-  // ---- one video's tracks
+  // ---- timeline of one video
 
   function row(style, name) {
     const made = element("div", `row ${style}`);
@@ -52,7 +53,7 @@
     return made;
   }
 
-  /** Each modality's classes, annotated above predicted, and the same in words. */
+  /** Return one row per class and modality, annotated above predicted, with a text alternative. */
   function tracks(video) {
     const made = element("div", "tracks");
     const step = STEPS.find((seconds) => data.seconds / seconds <= MOST_MARKS) || data.seconds;
@@ -63,7 +64,7 @@
       const bars = video[BARS].filter((bar) => bar[0] === modality);
       const head = row(`head ${style}`, title);
       if (!bars.length) {
-        head.lastChild.textContent = "Nothing annotated, nothing predicted.";
+        head.lastChild.textContent = "No events annotated or predicted.";
         head.classList.add("is-empty");
       }
       made.append(head);
@@ -73,7 +74,7 @@
           if (of !== index) continue;
           const name = kind === ANNOTATED ? "annotated" : "predicted";
           const bar = element("div", `bar ${name}`);
-          bar.title = `${data.classes[index]}, ${style}, ${name}, ${onset} to ${offset} s`;
+          bar.title = `${data.classes[index]}, ${title.toLowerCase()}, ${name}, ${onset} to ${offset} s`;
           words.push(bar.title);
           place(bar, onset, offset);
           line.lastChild.append(bar);
@@ -82,11 +83,11 @@
       }
     });
     made.setAttribute("role", "img");
-    made.setAttribute("aria-label", words.join("; ") || "no event");
+    made.setAttribute("aria-label", words.join("; ") || "no events");
     return made;
   }
 
-  // ---- the list
+  // ---- list of videos
 
   function videoRow(video) {
     const made = element("tr"), name = element("th", "text"), button = element("button", "", video[NAME]);
