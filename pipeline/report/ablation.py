@@ -9,7 +9,7 @@ from pipeline.data.annotations import SPLIT_TABLES, read_names
 from pipeline.parsers.checkpoint import read_checkpoint
 from pipeline.parsers.components import components
 from pipeline.parsers.recipes import Recipe
-from pipeline.report.comparable import SPLIT, other_seeds, read_comparable
+from pipeline.report.comparable import SPLIT, read_comparable, seed_mismatch_note
 from pipeline.report.tables import (
     METRIC_HEADER,
     ResultRow,
@@ -93,7 +93,7 @@ def _variant(
     parsers: Sequence[TrainedParser], first: Sequence[TrainedParser], total: int
 ) -> Variant:
     return Variant(
-        row=parser_row(parsers, SPLIT, total, other_seeds(parsers, first)),
+        row=parser_row(parsers, SPLIT, total, seed_mismatch_note(parsers, first)),
         recipe=parsers[0].recipe,
         parameters=read_checkpoint(parsers[0].folder).build().parameter_count(),
     )

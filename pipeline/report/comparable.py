@@ -29,7 +29,7 @@ def read_comparable(
     return by_method
 
 
-def other_seeds(parsers: Sequence[TrainedParser], reference: Sequence[TrainedParser]) -> str:
+def seed_mismatch_note(parsers: Sequence[TrainedParser], reference: Sequence[TrainedParser]) -> str:
     """Return a note if a method has other seeds than the reference, or an empty string."""
     seeds, expected = ([parser.seed for parser in each] for each in (parsers, reference))
     if seeds == expected:

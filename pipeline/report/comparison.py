@@ -28,7 +28,7 @@ from pipeline.evaluation.evaluate import read_predictions
 from pipeline.evaluation.metrics import LEVELS, METRICS, score
 from pipeline.parsers.checkpoint import read_checkpoint
 from pipeline.report.artifacts import are_calibrated
-from pipeline.report.comparable import SPLIT, other_seeds, read_comparable
+from pipeline.report.comparable import SPLIT, read_comparable, seed_mismatch_note
 from pipeline.report.tables import (
     HOW_CALIBRATED,
     HOW_DESCRIBED,
@@ -203,7 +203,7 @@ def read_standings(
     total = len(read_names(annotations / SPLIT_TABLES[SPLIT]))
     standings = {
         method: _standing(
-            group, other_seeds(group, parsers[reference]), total, annotations, vocabulary
+            group, seed_mismatch_note(group, parsers[reference]), total, annotations, vocabulary
         )
         for method, group in parsers.items()
     }

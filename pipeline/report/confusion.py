@@ -93,7 +93,7 @@ def _plot(name: str, title: str, predicted_by: str, counts: NDArray[np.float64])
 def _swapped(percent: NDArray[np.float64]) -> Iterator[str]:
     """Yield a sentence per modality: the share of its segments predicted as the other one."""
     for state, other in ((AUDIBLE, VISIBLE), (VISIBLE, AUDIBLE)):
-        annotated, predicted = list(STATES)[state], list(STATES)[other]
+        annotated, predicted = (list(STATES)[index].replace(" ", "-") for index in (state, other))
         share = percent[state, other]
         yield (
             f"No segment is annotated as {annotated}."

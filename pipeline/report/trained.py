@@ -174,8 +174,8 @@ def _read_parser(folder: Path, is_variant: bool) -> TrainedParser:
     header, _ = read_checkpoint_header(folder)
     method, seed = header["method"], header["seed"]
     recipe = saved_recipe(folder / CHECKPOINT_FILE, method, header["recipe"])
-    whole = folder.absolute()
-    variant = (whole.parent if whole.name == f"seed{seed}" else whole).name
+    absolute = folder.absolute()
+    variant = (absolute.parent if absolute.name == f"seed{seed}" else absolute).name
     evaluations = read_json(folder / "metrics.json")
     require_splits(evaluations, folder / "metrics.json")
     return TrainedParser(

@@ -1,9 +1,9 @@
 """Train several seeds of one method in one job, spread over devices.
 
-The parsers are small (LINK has 5.5 million parameters), so data-parallel training would spend its
-gain on exchanging gradients, and the results would depend on the number of GPUs. Seeds are
-independent: each process trains its share of them on one device. Every checkpoint is bit-identical
-to training that seed alone (on a CPU: with the same number of threads).
+The parsers are small (LINK has 5.5 million parameters), so data-parallel training would lose its
+gain to gradient exchange, and its results would depend on the number of GPUs. Seeds are
+independent, so each process trains its share of them on one device. Every checkpoint is
+byte-identical to one trained alone (on a CPU: with the same number of threads).
 """
 
 import logging

@@ -342,9 +342,9 @@ def test_a_modality_that_nothing_is_annotated_in_has_no_percentages(tmp_path: Pa
     run = write_run(tmp_path, methods={"link": 0.2}, seeds=(0,))
     (run.annotations / "AVVP_eval_visual.csv").write_text("filename\tonset\toffset\tevent_labels\n")
     plot = confusion_plots(read_artifacts(run))[0]
-    assert "No segment is annotated as visible only." in plot.caption
+    assert "No segment is annotated as visible-only." in plot.caption
     assert {row[3] for row in plot.rows if row[0] == "visible only"} == {None}
-    assert "audible only segments are predicted as visible only" in plot.caption
+    assert "audible-only segments are predicted as visible-only" in plot.caption
 
 
 # Pseudo-labels before and after calibration, learned weights
