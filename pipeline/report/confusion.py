@@ -67,7 +67,7 @@ def _states(labels: Labels) -> NDArray[np.int64]:
 def _plot(name: str, title: str, predicted_by: str, counts: NDArray[np.float64]) -> Plot:
     with np.errstate(invalid="ignore"):
         percent = 100 * counts / counts.sum(axis=1, keepdims=True)
-    title = f"Modality confusion, {title}: percent of segments"
+    title = f"Modality confusion of {title}, percent"
     swapped = " ".join(_swapped(percent))
     description = f"{title}. {swapped} Data: {name}.csv."
     with plot_style():
