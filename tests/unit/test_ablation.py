@@ -195,7 +195,7 @@ def test_variants_go_by_their_folders(tmp_path: Path) -> None:
         table = {row["variant"]: row for row in csv.DictReader(file)}
     assert list(table) == ["link", "wide", "link_3"]
     assert "width=16" in table["wide"]["changes"]
-    note = "its seeds are 3 and those of link 0, so part of their difference may be the seeds'"
+    note = "trained with seeds 3, but link with 0; part of the difference may come from the seeds"
     assert [row["note"] for row in table.values()] == ["", "", note]
     assert f"|\n\n- link_3: {note}.\n" in (tmp_path / "ablation.md").read_text(encoding="utf-8")
 
