@@ -2,8 +2,9 @@
 
 - ``weights/clip.pt``: a path, relative to the working directory.
 - ``package:NAME``: a file or folder that the package carries (``pipeline/resources/``).
-- ``hf:OWNER/NAME/FILE[@REVISION]``: a file of a Hub repository, and ``hf:OWNER/NAME[@REVISION]``
-  the repository as a folder; both are fetched to ``resources/hub/OWNER/NAME/``.
+- ``hf:OWNER/NAME/FILE[@REVISION]``: a file of a model repository on the Hub, and
+  ``hf:OWNER/NAME[@REVISION]`` the repository as a folder; both are fetched to
+  ``resources/hub/OWNER/NAME/``. Dataset repositories are ``hf:datasets/OWNER/NAME/FILE``.
 """
 
 import re
@@ -20,7 +21,7 @@ HUB_FOLDER = Path("resources") / "hub"
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _HUB = re.compile(
-    rf"^hf:(?P<repository>{_NAME}/{_NAME})(?P<file>(?:/{_NAME})*)(?:@(?P<revision>[\w./-]+))?$"
+    rf"^hf:(?P<datasets>datasets/)?(?P<repository>{_NAME}/{_NAME})(?P<file>(?:/{_NAME})*)(?:@(?P<revision>[\w./-]+))?$"
 )
 
 
@@ -36,11 +37,14 @@ class HubReference:
         Path inside the repository; empty for the repository itself.
     revision
         Branch, tag or commit.
+    kind
+        ``model`` or ``dataset``.
     """
 
     repository: str
     file: str = ""
     revision: str = "main"
+    kind: str = "model"
 
     @property
     def path(self) -> Path:
@@ -62,7 +66,9 @@ def parse_hub_reference(text: str) -> HubReference:
             f"'{text}' is not a file on the Hugging Face Hub; it must have the form"
             " hf:OWNER/NAME/FILE, optionally with @REVISION."
         )
-    return HubReference(match["repository"], match["file"].lstrip("/"), match["revision"] or "main")
+    kind = "dataset" if match["datasets"] else "model"
+    file, revision = match["file"].lstrip("/"), match["revision"] or "main"
+    return HubReference(match["repository"], file, revision, kind)
 
 
 def is_hub_reference(path: str) -> bool:

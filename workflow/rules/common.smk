@@ -1,5 +1,5 @@
-# What several rule files share: the checked configuration, the paths of the data, and functions for
-# inputs and params. No rule is defined here.
+# Shared by the rules: the checked configuration, the paths of the data, and functions for
+# inputs and params.
 import os
 import shlex
 import sys
@@ -18,8 +18,10 @@ from pipeline.data.manifest import ManifestSource
 
 # Rules run `python -m pipeline` from this checkout, whatever the working directory, with the Python
 # that runs Snakemake (or that of the rule's conda environment, which comes first on the PATH).
-os.environ["PATH"] = os.pathsep.join(
-    [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+os.environ.update(
+    PATH=os.pathsep.join(
+        [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+    )
 )
 shell.prefix(f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(BASE))}; ")
 
@@ -60,14 +62,20 @@ SOURCE = ManifestSource(
 # Encoders by name: how each one's segments are decoded, and the fingerprints that name the folders.
 ENCODERS = CONFIG.encoders.by_name
 DECODINGS = {name: CONFIG.decoding_of(name) for name in ENCODERS}
+SEGMENTS = {name: decoding.fingerprint() for name, decoding in DECODINGS.items()}
 FINGERPRINTS = {
-    name: checked(encoder.fingerprint, DECODINGS[name].fingerprint())
+    name: checked(encoder.fingerprint, SEGMENTS[name])
     for name, encoder in ENCODERS.items()
 }
 PROMPTS = [
     f"results/features/{name}-{FINGERPRINTS[name]}/prompts.safetensors"
     for name, encoder in ENCODERS.items()
     if encoder.captions
+]
+
+
+HUB_FILES = [
+    reference for encoder in ENCODERS.values() for reference in encoder.hub_files
 ]
 
 
@@ -101,7 +109,7 @@ def growing(amount):
 def not_recorded(value):
     """Return a param whose change reruns nothing.
 
-    Snakemake compares params with those of the last run, except those of functions that take
+    Snakemake compares params with those of the last run, but not those of functions that take
     `threads` (Rule._is_deriving_function in its rules.py).
     """
     return lambda wildcards, threads: value

@@ -3,24 +3,11 @@
 # OUTPUTS: results/features/{encoder}-{fingerprint}/K-of-N.safetensors, K-of-N.status.tsv
 
 
-def encoder_arguments(wildcards):
-    """Return what decides an encoder's numbers, for the command line."""
-    return command_words(ENCODERS[wildcards.encoder].deciding())
-
-
-def encoder_runtime(wildcards, threads):
-    """Return how an encoder runs, for the command line; not recorded, see `not_recorded`."""
-    runtime = ENCODERS[wildcards.encoder].runtime()
-    return command_words({key: value for key, value in runtime.items() if key != "url"})
-
-
 rule encode_segments:
     """Encode the segments of one shard."""
     input:
-        segments=lambda wildcards: f"results/segments/{DECODINGS[wildcards.encoder].fingerprint()}"
-        f"/{wildcards.scatteritem}.safetensors",
-        status=lambda wildcards: f"results/segments/{DECODINGS[wildcards.encoder].fingerprint()}"
-        f"/{wildcards.scatteritem}.status.tsv",
+        segments=lambda wildcards: f"results/segments/{SEGMENTS[wildcards.encoder]}/{wildcards.scatteritem}.safetensors",
+        status=lambda wildcards: f"results/segments/{SEGMENTS[wildcards.encoder]}/{wildcards.scatteritem}.status.tsv",
         weights=lambda wildcards: weights_files(wildcards.encoder),
     output:
         shard="results/features/{encoder}-{fingerprint}/{scatteritem}.safetensors",

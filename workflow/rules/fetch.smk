@@ -3,28 +3,6 @@
 # OUTPUTS: resources/annotations/*.csv, resources/weights/{encoder}/*, resources/hub/{owner}/{name}/*
 
 
-def table_source(wildcards):
-    """Return the configured download of an annotation table."""
-    if wildcards.table not in DATASET.tables:
-        raise WorkflowError(
-            f"dataset.tables has no '{wildcards.table}'; add its url and sha256, or name a folder"
-            " in dataset.annotations."
-        )
-    return DATASET.tables[wildcards.table]
-
-
-def weights_source(wildcards):
-    """Return the options of the encoder whose weights are downloaded."""
-    options = ENCODERS[wildcards.encoder]
-    if options.url is None:
-        raise WorkflowError(
-            f"encoders.{wildcards.encoder}.weights is '{options.weights}', which does not exist;"
-            " put the file there or set encoders."
-            f"{wildcards.encoder}.url."
-        )
-    return options
-
-
 rule fetch_annotations:
     """Download one annotation table."""
     output:
@@ -44,7 +22,7 @@ rule fetch_annotations:
         url=lambda wildcards: table_source(wildcards).url,
         sha256=lambda wildcards: table_source(wildcards).sha256,
     shell:
-        "python -m pipeline fetch --url {params.url:q} --sha256 {params.sha256}"
+        "python -m pipeline fetch {params.url:q} --sha256 {params.sha256}"
         " --out {output:q} > {log:q} 2>&1"
 
 
@@ -67,5 +45,31 @@ rule fetch_weights:
         url=lambda wildcards: weights_source(wildcards).url,
         sha256=lambda wildcards: weights_source(wildcards).sha256,
     shell:
-        "python -m pipeline fetch --url {params.url:q} --sha256 {params.sha256}"
+        "python -m pipeline fetch {params.url:q} --sha256 {params.sha256}"
         " --out {output:q} > {log:q} 2>&1"
+
+
+# The commit and checksum are recorded beside the file, which later downloads must match; the record
+# is not an output, so that Snakemake never deletes it.
+rule fetch_hub_file:
+    """Download a file from the Hugging Face Hub."""
+    output:
+        "resources/hub/{owner}/{name}/{file}",
+    log:
+        "logs/fetch_hub_file/{owner}/{name}/{file}.log",
+    benchmark:
+        "benchmarks/fetch_hub_file/{owner}/{name}/{file}.tsv"
+    wildcard_constraints:
+        owner="[^/]+",
+        name="[^/]+",
+    localrule: True
+    conda:
+        "../../envs/media.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=240,
+    params:
+        source=hub_source,
+    shell:
+        "python -m pipeline fetch {params.source:q} --out {output:q} > {log:q} 2>&1"

@@ -2,24 +2,8 @@
 # INPUTS: a checkpoint, the thresholds of the pseudo-labels, the encoders' weights, a folder of videos.
 # OUTPUTS: results/parsing.json; results/parsed/{video}/ (tables and a page), status.tsv, index.html
 from pipeline.config.settings import inference_settings
-from pipeline.inference.input_files import folder_digest
 
 SETTINGS = inference_settings(CONFIG)
-
-
-def parse_videos(wildcards):
-    """Return the folder that is parsed."""
-    if CONFIG.parse.videos is None:
-        raise WorkflowError(
-            "parse.videos names no folder; set it, or add --config parse='{videos: FOLDER}'."
-        )
-    return ancient(CONFIG.parse.videos)
-
-
-def parse_digest(wildcards):
-    """Return a digest of the files of that folder."""
-    folder = Path(CONFIG.parse.videos or "")
-    return checked(folder_digest, folder) if folder.is_dir() else ""
 
 
 rule inference_settings:

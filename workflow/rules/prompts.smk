@@ -3,12 +3,6 @@
 # OUTPUTS: results/features/{encoder}-{fingerprint}/prompts.safetensors
 
 
-def tokenizer_files(wildcards):
-    """Return the files of an encoder's tokenizer."""
-    options = ENCODERS[wildcards.encoder]
-    return [os.path.relpath(path) for path in checked(lambda: options.tokenizer_files)]
-
-
 rule encode_prompts:
     """Embed the captions of an encoder's modality."""
     input:

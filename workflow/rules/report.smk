@@ -1,27 +1,6 @@
 # Tables, plots and the page of a run.
 # INPUTS: checkpoints, metrics, curves and predictions of every parser, pseudo-labels, status tables.
 # OUTPUTS: results/report/index.html, results.md, results.csv, videos.csv, plots as .svg with their .csv
-import json
-
-from pipeline.parsers.registry import recipe_for
-
-
-def run_settings(configuration):
-    """Return what provenance.json records of configuration, recipes and weights, as JSON."""
-    weights = {
-        name: {
-            "file": from_package(encoder.weights),
-            "sha256": checked(lambda: encoder.weights_identity),
-        }
-        for name, encoder in ENCODERS.items()
-    }
-    recipes = {
-        f"models/{name}": recipe_for(name, options).model_dump(mode="json")
-        for name, options in CONFIG.methods.items()
-    }
-    return json.dumps(
-        {"configuration": configuration, "recipes": recipes, "weights": weights}
-    )
 
 
 rule report:

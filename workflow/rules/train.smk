@@ -10,37 +10,6 @@ JOB_SEEDS = CONFIG.training.seeds if IS_TOGETHER else ["{seed}"]
 SEEDS_AT_ONCE = min(CONFIG.training.seeds_at_once or 1, len(JOB_SEEDS))
 
 
-def of_job(files):
-    """Return files of every model folder that one job makes."""
-    return expand("results/{{run}}/seed{seed}/{file}", seed=JOB_SEEDS, file=files)
-
-
-def trained(files, kind="models"):
-    """Return files of every model folder, of `models` or of `ablation`."""
-    runs = [run for run in CONFIG.runs if run.startswith(f"{kind}/")]
-    folders = expand("results/{run}/seed{seed}", run=runs, seed=CONFIG.training.seeds)
-    return expand("{folder}/{file}", folder=folders, file=files)
-
-
-def motion_shards(wildcards):
-    """Return the motion features that a run reads: every shard, or none."""
-    return feature_shards("motion") if CONFIG.runs[wildcards.run].uses_motion else []
-
-
-def feature_arguments(wildcards, input):
-    """Return the cached features' part of the command line."""
-    names = {name: f"{name}-{FINGERPRINTS[name]}" for name in ENCODERS}
-    return command_words({"features": folder_of("clip", 2)(wildcards, input)} | names)
-
-
-def method_arguments(wildcards):
-    """Return a run's method and what it changes of the method's recipe, for the command line."""
-    run = CONFIG.runs[wildcards.run]
-    options = [f"{key}={value}" for key, value in run.options.items()]
-    words = [word for option in options for word in ("--option", option)]
-    return shlex.join(["--method", run.method, *words])
-
-
 rule train_parser:
     """Train a run; a killed job resumes from its last epoch and trains no seed twice."""
     input:

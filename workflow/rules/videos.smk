@@ -4,16 +4,6 @@
 # OUTPUTS: clips in the folder of videos; results/videos/missing.tsv, coverage.tsv
 
 
-def download_arguments(wildcards):
-    """Return the folder that videos are downloaded into, and how, for the command line."""
-    if IS_DEMO:
-        raise WorkflowError(
-            "dataset.source is 'demo', which renders its own videos; nothing is downloaded."
-        )
-    folder = {"videos": VIDEOS, "untrimmed": DATASET.untrimmed}
-    return command_words(folder | CONFIG.download.model_dump())
-
-
 # One job with one pace, on the machine that runs Snakemake, which has a network. It declares no
 # output: it runs whenever it is asked for, and keeps what it has when it is stopped.
 rule videos:

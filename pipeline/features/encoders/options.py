@@ -13,6 +13,7 @@ from pipeline.core.files import existing_file, fingerprint, sha256_of
 from pipeline.core.options import RUNTIME, Count, Options, Sha256
 from pipeline.core.references import PACKAGE_PREFIX, is_hub_reference, located
 from pipeline.core.validation import validated
+from pipeline.data.hub import read_record
 
 # Raise it whenever the features of the same weights and segments may change.
 FEATURES_VERSION = 1
@@ -155,6 +156,23 @@ class EncoderOptions(Options):
         if self.tokenizer and is_hub_reference(self.tokenizer):
             return [self.tokenizer_folder / name for name in TOKENIZER_FILES]
         return tokenizer_files(self.tokenizer_folder)
+
+    @property
+    def hub_files(self) -> list[str]:
+        """References of the files that are fetched from the Hub."""
+        files = [self.weights] if is_hub_reference(self.weights) else []
+        if self.tokenizer and is_hub_reference(self.tokenizer):
+            repository, at, revision = self.tokenizer.partition("@")
+            files += [f"{repository}/{name}{at}{revision}" for name in TOKENIZER_FILES]
+        return files
+
+    @property
+    def expected_sha256(self) -> str | None:
+        """The checksum that the weights must have, configured or recorded when fetched."""
+        if self.sha256 is None and is_hub_reference(self.weights):
+            record = read_record(self.weights_path)
+            return record.sha256 if record else None
+        return self.sha256
 
     @property
     def weights_identity(self) -> str:
