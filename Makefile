@@ -4,13 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-export HF_HUB_OFFLINE := 1
 
 .PHONY: demo test check docs env lock schema clean
 
 demo: $(READY)  ## the embedded demo, from nothing to the result table
 	snakemake --workflow-profile workflow/profiles/local --cores all
-	@sed '/^## Validation/,$$d' results/report/results.md && echo "report: results/report/index.html"
 
 # One process more than two cores: those that run Slurm mostly wait.
 test: $(READY)  ## the whole test suite, static checks included

@@ -1,5 +1,6 @@
 # Raw videos in, parsed and evaluated events out. The rules are in workflow/rules, one file per stage,
 # in this order; all logic is in pipeline/, reached through `python -m pipeline COMMAND`.
+import time
 from pathlib import Path
 
 from snakemake.utils import min_version
@@ -57,6 +58,17 @@ include: "workflow/rules/compare.smk"
 include: "workflow/rules/ablation.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/parse.smk"
+
+
+STARTED = time.time()
+
+
+# What a run was started for: the tables and pages that it has just written.
+onsuccess:
+    for name in ("report", "compare", "ablation", "parse"):
+        path = Path(f"logs/{name}.log")
+        if path.is_file() and path.stat().st_mtime >= STARTED:
+            print(path.read_text())
 
 
 rule all:

@@ -27,4 +27,4 @@ rule ablation:
         out=own_folder(),
     shell:
         "python -m pipeline ablation --models {params.models:q}"
-        " --annotations {params.annotations:q} --out {params.out:q} 2>&1 | tee {log:q}"
+        " --annotations {params.annotations:q} --out {params.out:q} > {log:q} 2>&1"

@@ -44,4 +44,4 @@ rule compare:
         "python -m pipeline compare --models {params.models:q} --reference {params.reference}"
         " --annotations {params.annotations:q} --pseudo-labels {params.labels:q}"
         " --vocabulary {input.vocabulary:q} --published {input.published:q}"
-        " --dataset {params.dataset} --out {params.out:q} 2>&1 | tee {log:q}"
+        " --dataset {params.dataset} --out {params.out:q} > {log:q} 2>&1"

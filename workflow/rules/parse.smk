@@ -67,4 +67,4 @@ rule parse:
     shell:
         "python -m pipeline parse {input.videos:q} --checkpoint {params.checkpoint:q}"
         " --settings {input.settings:q} {params.options} {params.runtime}"
-        " --workers {threads} --gpus 1 --out results/parsed 2>&1 | tee {log:q}"
+        " --workers {threads} --gpus 1 --out results/parsed > {log:q} 2>&1"

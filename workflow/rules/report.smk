@@ -63,4 +63,4 @@ rule report:
         " --annotations {params.annotations:q} --statuses {input.statuses:q} --check {input.check:q}"
         " --videos {params.videos:q} --benchmarks benchmarks --vocabulary {input.vocabulary:q}"
         " --published {input.published:q} --dataset {params.dataset}"
-        " --settings {params.settings:q} --out {params.out:q} 2>&1 | tee {log:q}"
+        " --settings {params.settings:q} --out {params.out:q} > {log:q} 2>&1"
