@@ -153,8 +153,8 @@ def _writable(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise PipelineError(
-            f"cannot write the GPU lock folder '{folder}' ({error.strerror}); remove it, or ask"
-            " its owner to remove it."
+            f"the GPU lock folder '{folder}' cannot be written ({error.strerror}); remove it, or"
+            " ask its owner to remove it."
         ) from None
 
 
