@@ -69,7 +69,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         if number not in UNWRITABLE:
             raise
         raise PipelineError(
-            f"cannot write '{path}' ({os.strerror(number)}); {UNWRITABLE[number]}, and run again."
+            f"'{path}' cannot be written ({os.strerror(number)}); {UNWRITABLE[number]}, and run"
+            " again."
         ) from error
     finally:
         with suppress(OSError):

@@ -92,7 +92,7 @@ def _download_checked(url: str, part: Path, sha256: str) -> None:
     if (seen := sha256_of(part)) != sha256:
         part.unlink()
         raise PipelineError(
-            f"'{url}' has SHA-256 {seen}, but {sha256} was expected; the file on the server has"
+            f"'{url}' has sha256 {seen}, but {sha256} was expected; the file on the server has"
             " changed or the expected checksum is wrong."
         )
 

@@ -67,7 +67,7 @@ def read_weights(path: Path, sha256: str | None) -> dict[str, torch.Tensor]:
     existing_file(path, "weights")
     if sha256 is not None and (seen := sha256_of(path)) != sha256:
         raise PipelineError(
-            f"the weights '{path}' have SHA-256 {seen}, but {sha256} was expected;"
+            f"the weights '{path}' have sha256 {seen}, but {sha256} was expected;"
             " download the file again or correct the checksum."
         )
     try:
