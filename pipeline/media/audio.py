@@ -84,7 +84,7 @@ def read_audio(window: Window, slicing: str = "exact") -> Sound:
 
 
 def exact_slices(samples: NDArray[np.int16], segments: int) -> NDArray[np.int16]:
-    """Return ``[T * 48000]`` samples, padded with silence."""
+    """Return ``[T * 48000]`` samples, cut or padded with silence."""
     filled = np.zeros(segments * SAMPLE_RATE, dtype=np.int16)
     filled[: len(samples)] = samples[: len(filled)]
     return filled

@@ -99,31 +99,31 @@ def describe(container: InputContainer, path: Path) -> Media:
     ItemError
         ``not_media``: it has neither a video nor an audio stream.
     """
-    pictures = [
+    videos = [
         stream
         for stream in container.streams.video
         if not stream.disposition & Disposition.attached_pic and stream.codec_context
     ]
-    sounds = [
+    audios = [
         stream
         for stream in container.streams.audio
         if stream.codec_context and stream.rate and stream.channels
     ]
-    if not pictures and not sounds:
+    if not videos and not audios:
         raise ItemError(Status.NOT_MEDIA, "the file has neither a video nor an audio stream")
-    used = [*pictures[:1], *sounds[:1]]
+    used = [*videos[:1], *audios[:1]]
     starts = [
         float(stream.start_time * stream.time_base)
         for stream in used
         if stream.start_time is not None and stream.time_base
     ]
-    sound = sounds[0] if sounds else None
+    audio = audios[0] if audios else None
     return Media(
         path=Path(os.path.abspath(path)),
         # Times below 0 are codec priming, which is never played.
         origin=max(0.0, min(starts, default=0.0)),
         seconds=(container.duration or 0) / av.time_base,
-        video=pictures[0].index if pictures else None,
+        video=videos[0].index if videos else None,
         only_video=len(container.streams.video) == 1,
-        audio=AudioStream(sound.index, sound.rate, sound.channels) if sound else None,
+        audio=AudioStream(audio.index, audio.rate, audio.channels) if audio else None,
     )

@@ -111,20 +111,20 @@ def decode_video(video: VideoWindow, decoding: Decoding) -> Decoded:
     with open_media(path) as container:
         media = describe(container, path)
         window = read_window(container, media, video.start, decoding.segments, length)
-        pictures, sound = _pictures(window, decoding), _sound(window, decoding)
-    for stream in (pictures, sound):
+        frames, audio = _decode_frames(window, decoding), _decode_audio(window, decoding)
+    for stream in (frames, audio):
         _apply_policy(video.name, stream, decoding)
-    if not pictures.seconds and not sound.seconds:
-        raise _empty_window_error(pictures, sound, video.start)
-    unusable = _unusable(pictures, sound)
+    if not frames.seconds and not audio.seconds:
+        raise _empty_window_error(frames, audio, video.start)
+    unusable = _unusable(frames, audio)
     return Decoded(
-        pictures.array,
-        sound.array,
-        _status_row(video.name, pictures, sound, _length_note(length, decoding.segments)),
+        frames.array,
+        audio.array,
+        _status_row(video.name, frames, audio, _length_note(length, decoding.segments)),
         time.perf_counter() - began,
         surplus=max(media.seconds - video.start - window.seconds, 0.0),
         status=unusable.status if unusable else Status.OK,
-        damage=_joined(pictures.damage, sound.damage),
+        damage=_joined(frames.damage, audio.damage),
     )
 
 
@@ -141,9 +141,9 @@ def _apply_policy(name: str, stream: _Stream, decoding: Decoding) -> None:
     raise ItemError(stream.status, stream.detail)
 
 
-def _empty_window_error(pictures: _Stream, sound: _Stream, start: float) -> ItemError:
+def _empty_window_error(frames: _Stream, audio: _Stream, start: float) -> ItemError:
     """Return why nothing was decoded: an unusable stream, or else an empty window."""
-    if unusable := _unusable(pictures, sound):
+    if unusable := _unusable(frames, audio):
         return ItemError(unusable.status, unusable.detail)
     detail = f"the file has neither video nor audio after {start:g} s"
     return ItemError(Status.TOO_SHORT, detail)
@@ -158,20 +158,20 @@ def _length_note(length: float, segments: int) -> str:
     return f"the window is {length:g} s long, not {segments} s" if is_odd else ""
 
 
-def _status_row(name: str, pictures: _Stream, sound: _Stream, note: str) -> StatusRow:
-    problems = [stream.status for stream in (pictures, sound) if stream.status != Status.OK]
+def _status_row(name: str, frames: _Stream, audio: _Stream, note: str) -> StatusRow:
+    problems = [stream.status for stream in (frames, audio) if stream.status != Status.OK]
     return StatusRow(
         name,
         kept=True,
         status=problems[0] if problems else Status.OK,
-        detail=_joined(note, pictures.detail, sound.detail),
-        backend=pictures.backend,
-        video_seconds=pictures.seconds,
-        audio_seconds=sound.seconds,
+        detail=_joined(note, frames.detail, audio.detail),
+        backend=frames.backend,
+        video_seconds=frames.seconds,
+        audio_seconds=audio.seconds,
     )
 
 
-def _pictures(window: Window, decoding: Decoding) -> _Stream:
+def _decode_frames(window: Window, decoding: Decoding) -> _Stream:
     from pipeline.media.frames import read_frames
     from pipeline.media.sampling import SAMPLERS
     from pipeline.media.transforms import TRANSFORMS
@@ -201,20 +201,20 @@ def _pictures(window: Window, decoding: Decoding) -> _Stream:
     return _Stream("missing_video", array, seconds, status, padding, damage, frames.backend)
 
 
-def _sound(window: Window, decoding: Decoding) -> _Stream:
+def _decode_audio(window: Window, decoding: Decoding) -> _Stream:
     from pipeline.media.audio import read_audio
 
     silence = np.zeros(decoding.segments * SAMPLE_RATE, dtype=np.int16)
     missing = functools.partial(_Stream, "missing_audio", silence, 0.0)
     try:
-        sound = read_audio(window, decoding.audio_slicing)
+        audio = read_audio(window, decoding.audio_slicing)
     except ItemError as error:
         return missing(error.status, **_error_note(error))
-    if not sound.end:
+    if not audio.end:
         return missing(Status.NO_AUDIO_STREAM, "the audio has no samples in the window")
-    status, padding = _missing_part("audio", 0.0, sound.end, decoding.segments)
-    damage = _damaged("audio", sound.damaged)
-    return _Stream("missing_audio", sound.samples, sound.end, status, padding, damage)
+    status, padding = _missing_part("audio", 0.0, audio.end, decoding.segments)
+    damage = _damaged("audio", audio.damaged)
+    return _Stream("missing_audio", audio.samples, audio.end, status, padding, damage)
 
 
 def _error_note(error: ItemError) -> dict[str, str]:

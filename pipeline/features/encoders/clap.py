@@ -42,9 +42,9 @@ class ClapModel:
         The model, in evaluation mode.
     tower
         The audio tower.
-    map_sound
+    map_audio
         Log-mel ``[B, 1001, 64]`` to HTSAT's last feature map ``[B, D', 2, 32]``.
-    project_sound
+    project_audio
         The map's mean ``[B, D']`` to embeddings ``[B, D]``.
     encode_tokens
         Token ids and mask ``[B, L]`` to embeddings ``[B, D]``.
@@ -58,8 +58,8 @@ class ClapModel:
 
     module: torch.nn.Module
     tower: torch.nn.Module
-    map_sound: Callable[[torch.Tensor], torch.Tensor]
-    project_sound: Callable[[torch.Tensor], torch.Tensor]
+    map_audio: Callable[[torch.Tensor], torch.Tensor]
+    project_audio: Callable[[torch.Tensor], torch.Tensor]
     encode_tokens: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
     text_config: Any
     dimension: int
@@ -131,14 +131,14 @@ class ClapEncoder:
         return self.runner.run(tokens, lambda rows: rows, encode).numpy()
 
     def _embedding(self, mel: torch.Tensor) -> torch.Tensor:
-        pooled = self._model.map_sound(mel).mean(dim=(2, 3))
-        return normalised(self._model.project_sound(pooled))
+        pooled = self._model.map_audio(mel).mean(dim=(2, 3))
+        return normalised(self._model.project_audio(pooled))
 
     def _window_maps(self, audio: torch.Tensor) -> torch.Tensor:
         """Return the pooled map ``[n, T, D']`` from windows of 10 s; the last may be shorter."""
 
         def encode(mel: torch.Tensor) -> torch.Tensor:
-            return pool_seconds(self._model.map_sound(mel).float())
+            return pool_seconds(self._model.map_audio(mel).float())
 
         maps = []
         for window in audio.split(WINDOW_SECONDS * SAMPLE_RATE, dim=1):
@@ -171,7 +171,7 @@ def _transformers_model(spec: EncoderSpec) -> ClapModel:
         )
     model = build(spec, lambda: transformers.ClapModel(config))
 
-    def map_sound(mel: torch.Tensor) -> torch.Tensor:
+    def map_audio(mel: torch.Tensor) -> torch.Tensor:
         longer = torch.zeros(len(mel), 1, dtype=torch.bool, device=mel.device)
         output = model.audio_model(input_features=mel[:, None], is_longer=longer)
         feature_map: torch.Tensor = output.last_hidden_state
@@ -185,8 +185,8 @@ def _transformers_model(spec: EncoderSpec) -> ClapModel:
     return ClapModel(
         module=model,
         tower=model.audio_model,
-        map_sound=map_sound,
-        project_sound=model.audio_projection,
+        map_audio=map_audio,
+        project_audio=model.audio_projection,
         encode_tokens=encode_tokens,
         text_config=config.text_config,
         dimension=config.projection_dim,
@@ -216,7 +216,7 @@ def _laion_model(spec: EncoderSpec) -> ClapModel:
         lambda _module, inputs: captured.append(inputs[0])
     )
 
-    def map_sound(mel: torch.Tensor) -> torch.Tensor:
+    def map_audio(mel: torch.Tensor) -> torch.Tensor:
         # One of the four fusion spectrograms is enough: the others are for clips above 10 s.
         longer = torch.zeros(len(mel), 1, dtype=torch.bool)
         model.encode_audio({"mel_fusion": mel[:, None], "longer": longer}, device=mel.device)
@@ -230,8 +230,8 @@ def _laion_model(spec: EncoderSpec) -> ClapModel:
     return ClapModel(
         module=model,
         tower=model.audio_branch,
-        map_sound=map_sound,
-        project_sound=model.audio_projection,
+        map_audio=map_audio,
+        project_audio=model.audio_projection,
         encode_tokens=encode_tokens,
         text_config=roberta,
         dimension=model.joint_embed_shape,
