@@ -1,1 +1,1 @@
-"""What every room needs: errors, files, shards, the vocabulary, progress, pages."""
+"""Shared building blocks: errors, files, shards, the class vocabulary, progress and HTML."""

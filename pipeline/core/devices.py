@@ -1,4 +1,4 @@
-"""Where tensors live: the device that a name stands for."""
+"""Device selection."""
 
 import re
 
@@ -15,16 +15,16 @@ def choose_device(name: str) -> torch.device:
     Raises
     ------
     PipelineError
-        The name is none of these, or no such GPU is there.
+        The name is none of these, or the machine has no such GPU.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     match = DEVICE.fullmatch(name)
     if match is None:
-        raise PipelineError(f"device is '{name}'; allowed are auto, cpu, cuda and cuda:INDEX.")
+        raise PipelineError(f"device must be auto, cpu, cuda or cuda:INDEX, not '{name}'.")
     if name != "cpu" and int(match["index"] or 0) >= torch.cuda.device_count():
         raise PipelineError(
-            f"device is '{name}', but {torch.cuda.device_count()} GPUs are visible; use auto or"
-            " cpu."
+            f"device is '{name}', but only {torch.cuda.device_count()} GPUs are visible; use auto"
+            " or cpu."
         )
     return torch.device(name)

@@ -1,17 +1,17 @@
-"""The two kinds of failure: a person's mistake, and one video that cannot be used."""
+"""The two kinds of failure: a user error, and a single video that cannot be used."""
 
 from enum import StrEnum
 
 
 class PipelineError(Exception):
-    """A mistake that a person can mend: one sentence with the value, what is allowed, what to do.
+    """A user error, in one sentence: the value, what it must be, and what to do.
 
     The command line prints it without a traceback and exits with code 2.
     """
 
 
 class Status(StrEnum):
-    """What became of one video; every code is one row of docs/how-to/troubleshooting.md."""
+    """The outcome for one video; docs/how-to/troubleshooting.md explains every code."""
 
     OK = "ok"
     MISSING = "missing"
@@ -38,14 +38,14 @@ class Status(StrEnum):
 
 
 class ItemError(Exception):
-    """One video that cannot be used; it becomes a row of the shard's status table.
+    """A video that cannot be used; it becomes a row of the shard's status table.
 
     Parameters
     ----------
     status
-        Why, as a code.
+        Reason, as a code.
     detail
-        Why, as one sentence.
+        Reason, as one sentence.
     """
 
     def __init__(self, status: Status, detail: str) -> None:
@@ -54,5 +54,5 @@ class ItemError(Exception):
         self.detail = detail
 
     def __reduce__(self) -> tuple[type["ItemError"], tuple[Status, str]]:
-        """Say how another process rebuilds it; an exception's default knows only one argument."""
+        """Support pickling: the default for exceptions expects a single argument."""
         return type(self), (self.status, self.detail)

@@ -1,4 +1,4 @@
-"""ffmpeg's program."""
+"""Location of the ffmpeg executable."""
 
 import functools
 import shutil
@@ -8,5 +8,5 @@ import imageio_ffmpeg
 
 @functools.cache
 def ffmpeg_path() -> str:
-    """Return ffmpeg's program: the one on the PATH, else the one that imageio-ffmpeg carries."""
+    """Return the ffmpeg executable: the one on the PATH, else the one of imageio-ffmpeg."""
     return shutil.which("ffmpeg") or str(imageio_ffmpeg.get_ffmpeg_exe())

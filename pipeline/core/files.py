@@ -1,4 +1,4 @@
-"""Files on disk: atomic writes, checksums, and names that must stay in their folder."""
+"""File helpers: atomic writes, checksums, and names that cannot leave their folder."""
 
 import csv
 import errno
@@ -14,7 +14,7 @@ from typing import Any
 
 from pipeline.core.errors import PipelineError
 
-# What a new file may be read by; some libraries create theirs for the owner alone.
+# Permissions of new files; some libraries create theirs readable by the owner only.
 UMASK = os.umask(0)
 os.umask(UMASK)
 
@@ -22,10 +22,10 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 RESOURCES = Path(__file__).resolve().parents[1] / "resources"
 
 
-# Why nothing can be written, and what a person does about it.
+# Errors that prevent writing, and the advice for each.
 FULL, CLOSED = "free some space there", "make its folder writable, or choose another"
-FILE_ABOVE = "a file lies where its folder would, so choose another path"
-FOLDER = "name a file in this folder"
+FILE_ABOVE = "one of its parent folders is a file, so choose another path"
+FOLDER = "give the path of a file inside this folder"
 UNWRITABLE = {
     errno.ENOSPC: FULL,
     errno.EDQUOT: FULL,
@@ -36,24 +36,24 @@ UNWRITABLE = {
     errno.EEXIST: FILE_ABOVE,
     errno.ENOTDIR: FILE_ABOVE,
     errno.EISDIR: FOLDER,
-    errno.EBUSY: FOLDER,  # what `.` and `..` are
+    errno.EBUSY: FOLDER,  # raised for `.` and `..`
     errno.ENAMETOOLONG: "choose a shorter name",
 }
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` that replaces it when the block ends well.
+    """Yield a temporary path that replaces ``path`` if the block succeeds.
 
-    Readers see the old file or the whole new one, never a half; a killed process leaves only a
+    Readers see either the old file or the complete new one. A killed process leaves only a
     ``.tmp`` file behind, which the next run overwrites or ignores.
 
     Raises
     ------
     PipelineError
-        The disk is full, the folder cannot be written to, or the path cannot be a file's.
+        The disk is full, the folder is not writable, or the path cannot be a file.
     """
-    # Of this process alone: other machines that see the folder have processes of the same number.
+    # The host name keeps machines that share the folder apart: process ids repeat across them.
     temporary = path.parent / f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,14 +76,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def _error_number(error: BaseException) -> int | None:
-    """Return the system's error that an exception comes from.
+    """Return the errno behind an exception, or None.
 
-    safetensors only says it in words; torch raises an error of its own over the system's.
+    safetensors gives it only in its message; torch wraps the system's error in its own.
     """
     if isinstance(number := getattr(error, "errno", None), int):
         return number
-    if said := re.search(r"\(os error (\d+)\)", str(error)):
-        return int(said[1])
+    if mentioned := re.search(r"\(os error (\d+)\)", str(error)):
+        return int(mentioned[1])
     return _error_number(error.__context__) if error.__context__ else None
 
 
@@ -94,7 +94,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as indented JSON, atomically; keys keep their order."""
+    """Write ``value`` as indented JSON, atomically; key order is kept."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
@@ -107,45 +107,43 @@ def write_tsv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
 
 
 def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, as 64 hex digits."""
+    """Return the SHA-256 of a file, as 64 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fingerprint(parts: object) -> str:
-    """Return 10 hex digits that change when any of ``parts`` (JSON values) changes."""
+    """Return a 10-digit hex digest of ``parts`` (JSON values)."""
     canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:10]
 
 
 def existing_file(path: Path, what: str) -> Path:
-    """Return ``path`` when it is a file; else say what was looked for and where.
+    """Return ``path`` if it is a file.
 
     Raises
     ------
     PipelineError
-        No file is there.
+        There is no such file.
     """
     if not path.is_file():
-        raise PipelineError(
-            f"{what} was looked for at '{path}', but no file is there; check the path."
-        )
+        raise PipelineError(f"cannot find {what} at '{path}': no such file; check the path.")
     return path
 
 
 def child_path(folder: Path, name: str) -> Path:
-    """Return ``folder/name`` for a name that must not leave its folder; see `check_file_name`."""
+    """Return ``folder/name``, where the name must not leave the folder; see `check_file_name`."""
     check_file_name(name)
     return folder / name
 
 
 def check_file_name(name: str) -> None:
-    """See that a name cannot lead out of the folder that it is put into.
+    """Check that a name cannot leave the folder it is joined to.
 
     Raises
     ------
     PipelineError
-        The name is empty, has a slash, a backslash or a NUL, or is ``.`` or ``..``.
+        The name is empty, contains a slash, a backslash or a NUL, or is ``.`` or ``..``.
     """
     if not name or name in {".", ".."} or any(mark in name for mark in "/\\\0"):
-        raise PipelineError(f"the name {name!r} cannot be a file name; rename the video.")
+        raise PipelineError(f"{name!r} cannot be used as a file name; rename the video.")

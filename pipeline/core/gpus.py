@@ -1,8 +1,8 @@
-"""Which GPUs of a machine are this process's own: several jobs run at a time, none shares one.
+"""GPU reservation: parallel jobs on one machine each get their own GPUs.
 
-A GPU is claimed by a lock on a file that stands for it, by its UUID where the driver's tool says
-it: two jobs may call one GPU ``0`` and ``GPU-...``. The kernel drops the lock when the process
-ends, however it ends, so nothing is left to clean up after ``kill -9``.
+A GPU is reserved by locking a file named after it, by its UUID if nvidia-smi reports one, because
+one job may call it ``0`` and another ``GPU-...``. The kernel drops the lock however the process
+ends, so nothing needs cleaning up after ``kill -9``.
 """
 
 import fcntl
@@ -23,39 +23,40 @@ from pipeline.core.errors import PipelineError
 logger = logging.getLogger(__name__)
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-# Slurm, PBS, LSF, Grid Engine. What a scheduler calls GPU 0 may be another one in every job, so
-# the locks of an allocation are its own.
+# Slurm, PBS, LSF, Grid Engine. A scheduler may map GPU 0 to a different card in every job, so
+# each allocation has its own locks.
 ALLOCATIONS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID")
 POLL_SECONDS = 0.2
-# How long nvidia-smi may take; its GPUs may be asleep.
+# Time limit of nvidia-smi, which may have to wake the GPUs.
 TOOL_SECONDS = 30.0
-# Not the temporary folder, which differs from job to job (TMPDIR), nor /run/user, which comes and
-# goes with a person's logins.
+# Not the temporary folder (TMPDIR may differ between jobs), nor /run/user, which disappears when
+# the user logs out.
 LOCKS = Path("/tmp")
-# The sticky bit keeps what clears /tmp of old files from a lock that somebody holds.
+# The sticky bit protects held locks from programs that clean old files out of /tmp.
 LOCK_MODE = 0o1600
-# What CUDA stops reading its variable at, besides a negative number.
+# Entries of CUDA_VISIBLE_DEVICES that end the list, besides negative numbers.
 NO_GPU = ("", "NoDevFiles")
 
 
 @contextmanager
 def claimed_gpus(wanted: int | None, folder: Path | None = None) -> Iterator[list[str]]:
-    """Hold GPUs that no other process has claimed, and hide all others from this one.
+    """Reserve free GPUs for this process and hide all others from it.
 
-    Waits until they are free. Must come before CUDA is first used: ``CUDA_VISIBLE_DEVICES``, which
-    child processes inherit, names the claimed GPUs inside the block and is as before after it.
+    Waits until enough are free. Call it before CUDA is initialised: inside the block,
+    ``CUDA_VISIBLE_DEVICES`` (which child processes inherit) lists the reserved GPUs; afterwards
+    it is restored.
 
     Parameters
     ----------
     wanted
-        How many; all that are visible where there are fewer. None claims and hides nothing.
+        How many GPUs; all visible ones if there are fewer. None reserves and hides nothing.
     folder
-        Where the locks are (default: ``lock_folder()``).
+        Folder of the lock files (default: ``lock_folder()``).
 
     Yields
     ------
     list
-        The claimed GPUs as ``CUDA_VISIBLE_DEVICES`` names them; empty where none is visible.
+        The reserved GPUs as ``CUDA_VISIBLE_DEVICES`` names them; empty if none is visible.
     """
     visible = _by_identity(visible_gpus()) if wanted else {}
     if not visible:
@@ -66,9 +67,7 @@ def claimed_gpus(wanted: int | None, folder: Path | None = None) -> Iterator[lis
         chosen = _claim([*visible], min(wanted or 0, len(visible)), folder or lock_folder(), held)
         claimed = [visible[identity] for identity in chosen]
         os.environ[VISIBLE] = ",".join(claimed)
-        logger.info(
-            "GPU %s of %s is this job's own", os.environ[VISIBLE], ",".join(visible.values())
-        )
+        logger.info("reserved GPU %s of %s", os.environ[VISIBLE], ",".join(visible.values()))
         try:
             yield claimed
         finally:
@@ -79,9 +78,9 @@ def claimed_gpus(wanted: int | None, folder: Path | None = None) -> Iterator[lis
 
 
 def visible_gpus() -> list[str]:
-    """Return the GPUs that this process may use: what ``CUDA_VISIBLE_DEVICES`` names, or all.
+    """Return the GPUs this process may use: those in ``CUDA_VISIBLE_DEVICES``, or all.
 
-    As CUDA does, it reads the names up to the first that can be no GPU, such as ``-1``.
+    Like CUDA, stop at the first invalid entry, such as ``-1``.
     """
     if VISIBLE in os.environ:
         names = (name.strip() for name in os.environ[VISIBLE].split(","))
@@ -93,20 +92,21 @@ def visible_gpus() -> list[str]:
 
 
 def lock_folder() -> Path:
-    """Return the folder of this machine's locks, or of the allocation's where a scheduler gave one.
+    """Return the folder of this machine's locks, or of the scheduler's allocation.
 
-    It is this user's: processes of others, and those that claim nothing, are not seen.
+    The folder belongs to the user: processes of other users, and those that reserve nothing, are
+    not seen.
     """
     owner = next((os.environ[name] for name in ALLOCATIONS if name in os.environ), "machine")
     return LOCKS / f"avvp-gpus-{os.getuid()}-{quote(owner, safe='')}"
 
 
 def _by_identity(gpus: Sequence[str]) -> dict[str, str]:
-    """Return UUID (or, where it is not known, the name) to name, each GPU once.
+    """Map each GPU's UUID, or its name if the UUID is unknown, to its name.
 
-    A UUID may be cut short, as CUDA allows where it stays unique. Where a machine has different
-    models, CUDA may count them in another order than the tool does: a number then stands for
-    another number's UUID, which keeps those who use numbers apart all the same.
+    A UUID may be abbreviated, as CUDA allows. On machines with different GPU models, CUDA and
+    nvidia-smi may number the cards differently, so a number may map to another card's UUID; jobs
+    that use numbers still never share a GPU.
     """
     uuids = _uuids()
     found: dict[str, str] = {}
@@ -120,7 +120,7 @@ def _by_identity(gpus: Sequence[str]) -> dict[str, str]:
 
 
 def _uuids() -> dict[str, str]:
-    """Return index to UUID of the machine's GPUs; nothing where the driver's tool does not tell."""
+    """Return index to UUID of the machine's GPUs; empty if nvidia-smi cannot list them."""
     if (tool := shutil.which("nvidia-smi")) is None:
         return {}
     try:
@@ -131,10 +131,10 @@ def _uuids() -> dict[str, str]:
 
 
 def _claim(gpus: Sequence[str], wanted: int, folder: Path, held: ExitStack) -> list[str]:
-    """Lock ``wanted`` of the GPUs; the first in the queue gets the next free ones."""
+    """Lock ``wanted`` of the GPUs; jobs are served in the order in which they queue."""
     claimed: list[str] = []
     with _writable(folder), ExitStack() as queue:
-        # One process chooses at a time: two that want two GPUs each can never hold one each.
+        # Only one process chooses at a time, so two that want two GPUs never hold one each.
         _lock(folder / "queue", queue, fcntl.LOCK_EX)
         while True:
             for gpu in gpus:
@@ -147,19 +147,19 @@ def _claim(gpus: Sequence[str], wanted: int, folder: Path, held: ExitStack) -> l
 
 @contextmanager
 def _writable(folder: Path) -> Iterator[None]:
-    """Make the folder of the locks; say so where it is not this user's."""
+    """Create the lock folder; raise a `PipelineError` if it is not writable."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         yield
     except OSError as error:
         raise PipelineError(
-            f"GPUs are claimed by locks in '{folder}', which cannot be written"
-            f" ({error.strerror}); remove that folder, or have its owner remove it."
+            f"the GPU lock folder '{folder}' cannot be written ({error.strerror}); remove it, or"
+            " ask its owner to remove it."
         ) from None
 
 
 def _lock(path: Path, held: ExitStack, how: int = fcntl.LOCK_EX | fcntl.LOCK_NB) -> bool:
-    """Lock a file for as long as ``held`` is open; return whether it was free."""
+    """Lock a file until ``held`` closes; return whether it was free."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, LOCK_MODE)
     try:
         fcntl.flock(descriptor, how)

@@ -1,4 +1,4 @@
-"""Pages in one HTML file: templates, and the scripts and data that stand in them."""
+"""Self-contained HTML pages: templates, and the styles, scripts and data embedded in them."""
 
 import base64
 import hashlib
@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 
 def render(template: Path, context: Mapping[str, Any], **filters: Any) -> str:
-    """Return a page; every value that is not ``Markup`` is escaped."""
+    """Render a template; every value that is not ``Markup`` is escaped."""
     environment = Environment(
         loader=FileSystemLoader(template.parent),
         autoescape=True,
@@ -25,18 +25,18 @@ def render(template: Path, context: Mapping[str, Any], **filters: Any) -> str:
 
 
 def style(*paths: Path) -> Markup:
-    """Return style sheets one after the other, later rules over earlier ones."""
+    """Concatenate style sheets; later ones override earlier ones."""
     return Markup("".join(path.read_text(encoding="utf-8") for path in paths))
 
 
 def script_and_hash(path: Path) -> tuple[Markup, str]:
-    """Return a script, and what the page's Content-Security-Policy lets it run by."""
+    """Return a script and its hash for the page's Content-Security-Policy."""
     script = path.read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return Markup(script), f"sha256-{digest}"
 
 
 def as_json(value: object) -> Markup:
-    """Return a value as JSON that cannot end the script element in which it stands."""
+    """Return a value as JSON that cannot close the script element around it."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c"))

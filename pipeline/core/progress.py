@@ -1,4 +1,4 @@
-"""What a person sees while a stage works: a bar on a terminal, a line now and then in a log."""
+"""Progress of a stage: a bar on a terminal, periodic lines in a log."""
 
 import logging
 import sys
@@ -16,7 +16,7 @@ logger = logging.getLogger("pipeline")
 
 
 def configure_logging(debug: bool = False) -> None:
-    """Send the package's log to standard error, one line a message."""
+    """Log to standard error, one line per message."""
     logging.basicConfig(
         level=logging.DEBUG if debug else logging.WARNING,
         format="%(asctime)s %(levelname)s %(message)s",
@@ -28,21 +28,20 @@ def configure_logging(debug: bool = False) -> None:
 
 
 def track(items: Iterable[Item], total: int, label: str, unit: str = "videos") -> Iterator[Item]:
-    """Yield ``items`` while showing how far the work is and how fast it goes.
+    """Yield ``items`` and report progress and speed.
 
-    One of several processes at work writes lines on a terminal too: each one's bar would
-    overwrite the others'.
+    Worker processes log lines on a terminal too, because their bars would overwrite each other.
 
     Parameters
     ----------
     items
-        What is worked on.
+        Items to iterate over.
     total
-        How many items there are.
+        Number of items.
     label
-        The stage's name, first in the line.
+        Stage name, printed first.
     unit
-        What an item is, in the plural.
+        Plural noun for the items.
     """
     if sys.stderr.isatty() and parent_process() is None:
         yield from tqdm(items, total=total, desc=label, unit=f" {unit}")

@@ -1,9 +1,9 @@
-"""The one shard format: stacked arrays of some videos in a safetensors file, and a status table.
+"""The shard format: a safetensors file with the arrays of several videos, and a status table.
 
-A shard file holds arrays ``[videos, segments, ...]`` and, in its header, the videos' names in row
-order, whatever says how the numbers were made, and a checksum of each array: that a disk or a copy
-changed a byte is noticed when the array is read whole. Beside it lies a tab-separated status table
-with a row for every video of the shard, kept or not.
+A shard file holds arrays ``[videos, segments, ...]``. Its header lists the video names in row
+order, how the values were computed, and a checksum of each array, so that corruption is detected
+when a whole array is read. The tab-separated status table beside it has one row for every video of
+the shard, kept or not.
 """
 
 import csv
@@ -25,14 +25,14 @@ from safetensors.numpy import save_file
 from pipeline.core.errors import PipelineError, Status
 from pipeline.core.files import atomic_path, existing_file
 
-# Of any number type; what is meant is said where it is used.
+# An array of any dtype.
 Array = NDArray[Any]
 
 HEADER = "shard"
-# What lies beside a folder's shards, and in the folder of pseudo-labels.
+# Files in a feature folder and in the folder of pseudo-labels.
 PROMPTS_FILE = "prompts.safetensors"
 LABELS_FILE = "labels.safetensors"
-# A trained parser: a safetensors file too, whose header has one entry of this name.
+# A trained parser, also a safetensors file; its header has one entry with this name.
 CHECKPOINT_FILE = "checkpoint.safetensors"
 CHECKPOINT_HEADER = "checkpoint"
 
@@ -41,16 +41,16 @@ SHARD_NAME = re.compile(r"^(?P<index>\d+)-of-(?P<count>\d+)\.safetensors$")
 
 @dataclass(frozen=True)
 class Shard:
-    """Some videos' arrays, all with the same first axis.
+    """The arrays of several videos; all have the same first axis.
 
     Attributes
     ----------
     names
-        N video names, unique, in row order.
+        N unique video names, in row order.
     arrays
         Key to array ``[N, ...]``.
     meta
-        How the numbers were made, as strings; equal for all shards of one folder.
+        How the values were computed, as strings; equal for all shards of a folder.
     """
 
     names: tuple[str, ...]
@@ -59,14 +59,16 @@ class Shard:
 
     def __post_init__(self) -> None:
         if len(set(self.names)) != len(self.names):
-            raise ValueError("a shard holds every video once")
+            raise ValueError("shard names must be unique")
         for key, array in self.arrays.items():
             if len(array) != len(self.names):
                 raise ValueError(f"{key} has {len(array)} rows for {len(self.names)} videos")
 
     def __getitem__(self, key: str) -> NDArray[Any]:
         if key not in self.arrays:
-            raise PipelineError(f"no array '{key}' in this shard; it has {', '.join(self.arrays)}.")
+            raise PipelineError(
+                f"the shard has no array '{key}', only {', '.join(self.arrays)}; check the path."
+            )
         return self.arrays[key]
 
     def select(self, names: Sequence[str]) -> Self:
@@ -81,7 +83,7 @@ class Shard:
         absent = [name for name in names if name not in rows_by_name]
         if absent:
             raise PipelineError(
-                f"{len(absent)} videos are not in this shard, the first '{absent[0]}'."
+                f"{len(absent)} videos are missing from the shard, including '{absent[0]}'."
             )
         rows = np.array([rows_by_name[name] for name in names], dtype=np.int64)
         arrays = {key: array[rows] for key, array in self.arrays.items()}
@@ -90,7 +92,7 @@ class Shard:
 
 def write_shard(path: Path, shard: Shard) -> None:
     """Write a shard file, atomically."""
-    # One header entry: safetensors writes several in random order, and equal shards would differ.
+    # One header entry: safetensors writes several in random order, so equal shards would differ.
     arrays = {key: np.ascontiguousarray(array) for key, array in shard.arrays.items()}
     about = {"names": shard.names, "meta": dict(shard.meta)}
     checksums = {key: _checksum(about, key, array) for key, array in arrays.items()}
@@ -100,20 +102,20 @@ def write_shard(path: Path, shard: Shard) -> None:
 
 
 def _checksum(about: Mapping[str, Any], key: str, array: NDArray[Any]) -> str:
-    """Return 16 hex digits of an array and of what the header says of its rows."""
-    told = [about["names"], about["meta"], key, str(array.dtype), array.shape]
-    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    """Return a 16-digit hex digest of an array and of the header fields that describe it."""
+    described = [about["names"], about["meta"], key, str(array.dtype), array.shape]
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
     digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:16]
 
 
 class ShardReader:
-    """An open shard file: names and meta at once, arrays a few rows at a time.
+    """An open shard file: names and meta are read at once, arrays on demand.
 
     Raises
     ------
     PipelineError
-        The file is missing, cut short, or not one of ours.
+        The file is missing, truncated or not a shard.
     """
 
     def __init__(self, path: Path) -> None:
@@ -123,9 +125,9 @@ class ShardReader:
             header = json.loads((self._file.metadata() or {})[HEADER])
             self.names: tuple[str, ...] = tuple(header["names"])
             self.meta: dict[str, str] = dict(header["meta"])
-            # None in a file that was written before there were checksums.
-            told = header.get("checksums")
-            self._checksums: dict[str, str] | None = None if told is None else dict(told)
+            # Missing in files written before checksums were introduced.
+            recorded = header.get("checksums")
+            self._checksums: dict[str, str] | None = None if recorded is None else dict(recorded)
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise self._broken(error) from None
 
@@ -142,7 +144,7 @@ class ShardReader:
 
     def _broken(self, why: object) -> PipelineError:
         return PipelineError(
-            f"'{self.path}' is not a whole shard file ({why}); delete it and run again."
+            f"'{self.path}' is corrupt or truncated ({why}); delete it and run again."
         )
 
     @property
@@ -151,8 +153,8 @@ class ShardReader:
         return tuple(self._file.keys())
 
     def rows(self, key: str, start: int, stop: int) -> NDArray[Any]:
-        """Return rows ``start:stop`` of one array; only these are read."""
-        if not self.names:  # safetensors refuses to slice an array without rows
+        """Return rows ``start:stop`` of one array without reading the others."""
+        if not self.names:  # safetensors cannot slice an array without rows
             empty: NDArray[Any] = self._file.get_tensor(key)
             return empty
         rows: NDArray[Any] = self._file.get_slice(key)[start:stop]
@@ -164,7 +166,7 @@ class ShardReader:
         Raises
         ------
         PipelineError
-            The file has no such array, or it is not as it was written.
+            The file has no such array, or its checksum does not match.
         """
         if key not in self.keys:
             raise PipelineError(
@@ -174,8 +176,8 @@ class ShardReader:
         about = {"names": self.names, "meta": self.meta}
         if self._checksums is not None and self._checksums.get(key) != _checksum(about, key, array):
             raise PipelineError(
-                f"'{self.path}' has changed since it was written (checksum of '{key}'); delete it"
-                " and run again."
+                f"'{self.path}' has changed since it was written (checksum of '{key}' differs);"
+                " delete it and run again."
             )
         return array
 
@@ -184,12 +186,12 @@ class ShardReader:
         return self.shard(self.keys)
 
     def shard(self, keys: Iterable[str]) -> Shard:
-        """Return a shard of some arrays; each is checked as in ``array``.
+        """Return a shard with some of the arrays, each checked as in ``array``.
 
         Raises
         ------
         PipelineError
-            An array is not as it was written, or is not of the videos that the header names.
+            A checksum does not match, or an array has the wrong number of rows.
         """
         arrays = {key: self.array(key) for key in keys}
         try:
@@ -205,12 +207,12 @@ def read_shard(path: Path) -> Shard:
 
 
 def shard_paths(folder: Path) -> list[Path]:
-    """Return the shard files ``K-of-N.safetensors`` of a folder in order, all N of them.
+    """Return all shard files ``K-of-N.safetensors`` of a folder, in order.
 
     Raises
     ------
     PipelineError
-        There are none, some are missing, or two shardings are mixed.
+        There are none, some are missing, or files of different N are mixed.
     """
     found = {
         (int(match["count"]), int(match["index"])): path
@@ -218,27 +220,27 @@ def shard_paths(folder: Path) -> list[Path]:
         if (match := SHARD_NAME.match(path.name))
     }
     if not found:
-        raise PipelineError(f"'{folder}' has no shard files K-of-N.safetensors; check the path.")
+        raise PipelineError(f"'{folder}' has no shard files (K-of-N.safetensors); check the path.")
     counts = {count for count, _ in found}
     if len(counts) > 1:
         raise PipelineError(
-            f"'{folder}' mixes shards of {sorted(counts)} parts; move an earlier run's away."
+            f"'{folder}' mixes shards of {sorted(counts)} parts; remove those of the earlier run."
         )
     count = counts.pop()
     if len(found) != count:
         raise PipelineError(
-            f"'{folder}' has {len(found)} of {count} shards; run the missing ones first."
+            f"'{folder}' has {len(found)} of {count} shards; make the missing ones first."
         )
     return [path for _, path in sorted(found.items())]
 
 
 def read_array(folder: Path, key: str) -> Shard:
-    """Join one array of a folder's shards, as float32; CLAP's hold two, of which one is needed.
+    """Read and join one array of all shards of a folder, as float32.
 
     Raises
     ------
     PipelineError
-        A shard is missing, or has no such array.
+        A shard is missing or has no such array.
     """
     shards = []
     for path in shard_paths(folder):
@@ -255,12 +257,12 @@ def join_shards(shards: Sequence[Shard]) -> Shard:
     Raises
     ------
     PipelineError
-        Their meta differ, so their numbers were not made alike.
+        Their meta differ: they were made with different settings.
     """
     metas = {json.dumps(dict(shard.meta), sort_keys=True) for shard in shards}
     if len(metas) != 1:
         raise PipelineError(
-            f"{len(shards)} shards were made in {len(metas)} different ways; rerun them."
+            f"{len(shards)} shards were made with {len(metas)} different settings; rerun them."
         )
     filled = [shard for shard in shards if shard.names] or shards[:1]
     names = [name for shard in filled for name in shard.names]
@@ -271,22 +273,22 @@ def join_shards(shards: Sequence[Shard]) -> Shard:
 
 @dataclass(frozen=True)
 class StatusRow:
-    """What became of one video in one stage.
+    """The outcome for one video in one stage.
 
     Attributes
     ----------
     filename
-        The video's whole name.
+        Full video name.
     kept
-        Whether the shard file has its arrays.
+        Whether the shard file contains the video.
     status
-        ``ok``, or the code of what was wrong (also of a kept video that had to be padded).
+        ``ok``, or the code of the problem (kept videos that had to be padded have one too).
     detail
-        One sentence for people; empty when all is well.
+        One sentence for people; empty if there is no problem.
     backend
-        Which library served the frames; empty where that says nothing.
+        Library that decoded the frames; empty if not applicable.
     video_seconds, audio_seconds
-        How much of the window the streams cover; 0 where there is none.
+        How much of the window each stream covers, in seconds.
     """
 
     filename: str
@@ -319,7 +321,7 @@ def read_status(path: Path) -> list[StatusRow]:
     Raises
     ------
     PipelineError
-        There is none, or it is cut or was not written by ``write_status``.
+        The file is missing, truncated, or not a status table.
     """
     text = existing_file(path, "a status table").read_bytes().decode("utf-8", "replace")
     lines = csv.reader(io.StringIO(text, newline=""), delimiter="\t")
@@ -328,28 +330,28 @@ def read_status(path: Path) -> list[StatusRow]:
             raise ValueError(f"the columns are not {', '.join(STATUS_COLUMNS)}")
         rows = [_status_row(values) for values in lines]
         if not text.endswith("\n"):
-            raise ValueError("it has no end")
+            raise ValueError("the last line is incomplete")
     except (csv.Error, ValueError) as error:
         raise PipelineError(
-            f"'{path}', line {lines.line_num}, is not as a status table is written ({error});"
-            " delete it and its shard, and run again."
+            f"'{path}', line {lines.line_num}: not a valid status table ({error}); delete it and"
+            " its shard, and run again."
         ) from None
     return rows
 
 
 def _status_row(values: Sequence[str]) -> StatusRow:
-    """Return the row that was written as ``values``.
+    """Parse one row of a status table.
 
     Raises
     ------
     ValueError
-        There are more of them or fewer, or one is such as is never written there.
+        The number of columns or a value is invalid.
     """
     if len(values) != len(STATUS_COLUMNS):
         raise ValueError(f"{len(values)} of {len(STATUS_COLUMNS)} columns")
     filename, kept, status, detail, backend, *seconds = values
     if kept not in KEPT:
-        raise ValueError(f"kept is '{kept}', not {' or '.join(KEPT)}")
+        raise ValueError(f"kept must be {' or '.join(KEPT)}, not '{kept}'")
     video_seconds, audio_seconds = map(float, seconds)
     return StatusRow(
         filename, KEPT[kept], Status(status), detail, backend, video_seconds, audio_seconds

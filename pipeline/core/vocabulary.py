@@ -1,4 +1,4 @@
-"""The classes: their names, captions and thresholds, in index order."""
+"""The event classes: names, captions and thresholds, in index order."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +12,14 @@ from pipeline.core.files import RESOURCES, existing_file
 
 DEFAULT_PATH = RESOURCES / "vocabulary.yaml"
 
-# Axis order of every stacked modality tensor: index 0 is audio, 1 is visual.
+# Axis order of every stacked modality array: index 0 is audio, 1 is visual.
 MODALITIES = ("audio", "visual")
 
 
 class EventClass(BaseModel):
-    """One class of events.
+    """One event class.
 
-    Thresholds are on the scale of the encoders' logits: ``exp(logit_scale) * cosine``.
+    Thresholds apply to similarity logits: ``exp(logit_scale) * cosine``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,7 +48,7 @@ class Vocabulary:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Class names, as they stand in the annotation tables."""
+        """Class names, as spelled in the annotation tables."""
         return tuple(event_class.name for event_class in self.classes)
 
     def captions(self, modality: str) -> tuple[str, ...]:
@@ -65,18 +65,19 @@ class Vocabulary:
         Raises
         ------
         PipelineError
-            The name is none of the C classes.
+            The vocabulary has no such class.
         """
         try:
             return self.names.index(name)
         except ValueError:
             raise PipelineError(
-                f"'{name}' is not a class of this vocabulary; allowed are {', '.join(self.names)}."
+                f"'{name}' is not a class of this vocabulary; it must be one of"
+                f" {', '.join(self.names)}."
             ) from None
 
 
 def display_name(class_name: str) -> str:
-    """Return a class name for people."""
+    """Return a class name for display."""
     return class_name.replace("_", " ")
 
 
@@ -86,18 +87,14 @@ def read_vocabulary(path: Path = DEFAULT_PATH) -> Vocabulary:
     Raises
     ------
     PipelineError
-        The file is missing, is not of this form, or names a class twice.
+        The file is missing or malformed, or a class name is repeated.
     """
     content = existing_file(path, "the vocabulary").read_bytes()
     try:
         classes = tuple(_VocabularyFile.model_validate(yaml.safe_load(content)).classes)
     except (ValidationError, yaml.YAMLError) as error:
-        raise PipelineError(
-            f"the vocabulary '{path}' is not of the expected form: {error}"
-        ) from None
+        raise PipelineError(f"the vocabulary '{path}' is malformed: {error}") from None
     vocabulary = Vocabulary(classes)
     if len(set(vocabulary.names)) != len(vocabulary):
-        raise PipelineError(
-            f"the vocabulary '{path}' names a class twice; each name may stand once."
-        )
+        raise PipelineError(f"the vocabulary '{path}' repeats a class; every name must be unique.")
     return vocabulary

@@ -1,1 +1,1 @@
-"""What a dataset is: annotation tables, the manifest of its videos, and getting both."""
+"""Datasets: annotation tables, the video manifest, and downloads."""

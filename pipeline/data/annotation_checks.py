@@ -1,7 +1,7 @@
-"""What is odd about a folder of annotation tables: nothing is repaired, everything is listed once.
+"""Annotation checks: list every irregularity of the annotation tables and repair none.
 
-LLP's own tables have a few hundred such rows; all published numbers rest on them, so they are
-reported and kept. Each kind of ``FINDING_KINDS`` says what its rows are.
+LLP's own tables have a few hundred. All published results are based on them, so they are reported
+and kept. ``FINDING_KINDS`` describes each kind.
 """
 
 import logging
@@ -32,40 +32,40 @@ from pipeline.data.annotations import (
 logger = logging.getLogger(__name__)
 
 FINDING_KINDS = {
-    "version": "which release of LLP a table is, by its SHA-256",
-    "missing_table": "a table that is not there",
-    "repeated_video": "a video that stands in several rows of a weak table",
-    "repeated_label": "a weak label that a row lists twice",
-    "fractional_time": "a video whose window starts or ends at a fraction of a second",
-    "two_splits": "a video that belongs to two splits",
-    "full_table_differs": "a video that the full table lacks, has alone, or labels otherwise",
-    "unknown_video": "a video with events that is neither in val nor in test",
-    "sets_nothing": "an event that covers no segment",
-    "fractional_event": "an event whose onset or offset is cut down to a whole second",
-    "repeated_event": "an event that is listed again",
-    "overlapping_events": "two events of one class that overlap; they merge",
-    "event_without_weak_label": "classes that occur in a video although its weak label lacks them",
-    "weak_label_without_event": "weak labels that occur in neither modality of their video",
+    "version": "release of each LLP table, identified by its SHA-256",
+    "missing_table": "tables that do not exist",
+    "repeated_video": "videos with several rows in a weak table",
+    "repeated_label": "weak labels that a row lists twice",
+    "fractional_time": "videos whose window starts or ends at a fraction of a second",
+    "two_splits": "videos that are in two splits",
+    "full_table_differs": "videos on which the full table and the split tables disagree",
+    "unknown_video": "videos with events that are in neither val nor test",
+    "sets_nothing": "events that cover no segment",
+    "fractional_event": "events whose onset or offset is truncated to a whole second",
+    "repeated_event": "events that are listed more than once",
+    "overlapping_events": "overlapping events of one class, which are merged",
+    "event_without_weak_label": "classes with events in a video whose weak label lacks them",
+    "weak_label_without_event": "weak labels without an event in either modality",
 }
 
-# SHA-256 to release. AVVP_eval_audio.csv was corrected upstream on 2024-04-16 (three rows whose
-# filename was wrong); most published numbers rest on the earlier one (MD5 a8b6b747e59a4ea2...).
+# SHA-256 to release. AVVP_eval_audio.csv was corrected upstream on 2024-04-16 (three rows had a
+# wrong filename); most published results use the earlier one (MD5 a8b6b747e59a4ea2...).
 LLP_RELEASES = {
-    "89f112ffc602279c87cc2b2040c4cd42eaf163a9d7e61cf4e74250a343d21e56": "LLP's",
-    "bbeb83e8af46a85075216b213d3464f92dd4ab71468c852ae454b82cc745c0a4": "LLP's",
-    "1811813b54c5f43c3be0a97bd0971cfb8a93818ca7b3ab96cdc7f4ac37ef37a6": "LLP's",
-    "3f7a2b040e3b67c15d08efef25002bf8c5b2320f11049eb99ae0eb2d62f8eb9b": "LLP's",
-    "e2274af694f3f27e38b840e0cd91a9d8d9ac85280f193e90828d26b22db69abe": "LLP's",
-    "d5435664668bec6e7eafb39059d2f424ed2682f6b55395262fc3cb691b7d0778": "LLP's, corrected in 2024",
+    "89f112ffc602279c87cc2b2040c4cd42eaf163a9d7e61cf4e74250a343d21e56": "LLP",
+    "bbeb83e8af46a85075216b213d3464f92dd4ab71468c852ae454b82cc745c0a4": "LLP",
+    "1811813b54c5f43c3be0a97bd0971cfb8a93818ca7b3ab96cdc7f4ac37ef37a6": "LLP",
+    "3f7a2b040e3b67c15d08efef25002bf8c5b2320f11049eb99ae0eb2d62f8eb9b": "LLP",
+    "e2274af694f3f27e38b840e0cd91a9d8d9ac85280f193e90828d26b22db69abe": "LLP",
+    "d5435664668bec6e7eafb39059d2f424ed2682f6b55395262fc3cb691b7d0778": "LLP, corrected in 2024",
     "249122f65501d8d611c0027a48643798fe622bedee60f7e6224b5a8e3c02f886": (
-        "LLP's, from before the correction of 2024"
+        "LLP, before the correction of 2024"
     ),
 }
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing to know about the tables.
+    """One irregularity of the tables.
 
     Attributes
     ----------
@@ -74,9 +74,9 @@ class Finding:
     table
         Name of the table.
     filename
-        The video's whole name; empty where a whole table is meant.
+        Full video name; empty if the finding concerns a whole table.
     detail
-        What exactly, for people.
+        Details for people.
     """
 
     kind: str
@@ -86,26 +86,28 @@ class Finding:
 
 
 def check_annotations(folder: Path, vocabulary: Vocabulary, segments: int = 10) -> list[Finding]:
-    """List every oddity of a folder of annotation tables once, in the order of ``FINDING_KINDS``.
+    """List every irregularity of a folder of annotation tables, in the order of ``FINDING_KINDS``.
 
     Parameters
     ----------
     folder
-        Has the tables of ``SPLIT_TABLES`` and ``EVENT_TABLES``, perhaps ``FULL_TABLE``.
+        Folder with the tables of ``SPLIT_TABLES`` and ``EVENT_TABLES``; ``FULL_TABLE`` is optional.
     vocabulary
         The classes.
     segments
-        T, segments of a video (LLP: 10).
+        T, segments per video (LLP: 10).
 
     Raises
     ------
     PipelineError
-        There is no table at all, or one is malformed.
+        The folder has no table, or one is malformed.
     """
     expected = [*SPLIT_TABLES.values(), *EVENT_TABLES.values()]
     present = [table for table in [*expected, FULL_TABLE] if (folder / table).is_file()]
     if not present:
-        raise PipelineError(f"'{folder}' has none of the tables {', '.join(expected)}.")
+        raise PipelineError(
+            f"'{folder}' has none of the tables {', '.join(expected)}; check the path."
+        )
     weak = {
         split: read_weak_labels(folder / table, vocabulary)
         for split, table in SPLIT_TABLES.items()
@@ -119,7 +121,7 @@ def check_annotations(folder: Path, vocabulary: Vocabulary, segments: int = 10) 
     annotated = weak.get("val", {}) | weak.get("test", {})
     found = [*_versions(folder, present)]
     found += [
-        Finding("missing_table", table, "", "the stages that need it stop")
+        Finding("missing_table", table, "", "stages that need it will fail")
         for table in expected
         if table not in present
     ]
@@ -135,17 +137,17 @@ def check_annotations(folder: Path, vocabulary: Vocabulary, segments: int = 10) 
     for split in [split for split in SCORED_SPLITS if split in weak]:
         found += _labels_of_videos(split, weak[split], events, vocabulary.names, segments)
     kinds = list(FINDING_KINDS)
-    return sorted(found, key=lambda oddity: kinds.index(oddity.kind))
+    return sorted(found, key=lambda finding: kinds.index(finding.kind))
 
 
-def write_findings(path: Path, oddities: Sequence[Finding]) -> None:
-    """Write the report (tab-separated, a row an oddity) and log one line per kind."""
+def write_findings(path: Path, findings: Sequence[Finding]) -> None:
+    """Write the findings as a tab-separated table and log one line per kind."""
     header = [column.name for column in fields(Finding)]
-    write_tsv(path, header, (astuple(oddity) for oddity in oddities))
-    for oddity in oddities:
-        if oddity.kind == "version":
-            logger.info("%s: %s", oddity.table, oddity.detail)
-    counts = Counter(oddity.kind for oddity in oddities if oddity.kind != "version")
+    write_tsv(path, header, (astuple(finding) for finding in findings))
+    for finding in findings:
+        if finding.kind == "version":
+            logger.info("%s: %s", finding.table, finding.detail)
+    counts = Counter(finding.kind for finding in findings if finding.kind != "version")
     for kind, count in counts.items():
         logger.warning("%s (%s): %d, listed in '%s'", kind, FINDING_KINDS[kind], count, path)
 
@@ -153,7 +155,7 @@ def write_findings(path: Path, oddities: Sequence[Finding]) -> None:
 def _versions(folder: Path, tables: Iterable[str]) -> Iterator[Finding]:
     for table in tables:
         digest = sha256_of(folder / table)
-        release = LLP_RELEASES.get(digest, "not a known release of LLP")
+        release = LLP_RELEASES.get(digest, "not a known LLP release")
         yield Finding("version", table, "", f"{release}; SHA-256 {digest}")
 
 
@@ -186,11 +188,11 @@ def _full_table(
     labels = {name: indices for videos in weak.values() for name, indices in videos.items()}
     for name in sorted(full.keys() | labels.keys()):
         if name not in full:
-            detail = "in a split, not here"
+            detail = "only in a split table"
         elif name not in labels:
-            detail = "here, in no split"
+            detail = "only in the full table"
         elif set(full[name]) != set(labels[name]):
-            detail = "labels differ from the split's"
+            detail = "labels differ from those of the split table"
         else:
             continue
         yield Finding("full_table_differs", FULL_TABLE, name, detail)
@@ -207,14 +209,14 @@ def _event_rows(
         if name not in annotated:
             yield Finding("unknown_video", table, name, "its events are ignored")
     for event in events:
-        detail = _words(event, class_names)
+        detail = _describe(event, class_names)
         if _is_empty(event, segments):
             yield Finding("sets_nothing", table, event.filename, detail)
         if event.onset % 1 or event.offset % 1:
             yield Finding("fractional_event", table, event.filename, detail)
     for event, count in Counter(events).items():
         if count > 1:
-            detail = f"{_words(event, class_names)}, {count} times"
+            detail = f"{_describe(event, class_names)}, {count} times"
             yield Finding("repeated_event", table, event.filename, detail)
 
 
@@ -227,7 +229,7 @@ def _event_pairs(
         key = event.filename, event.class_index
         before = furthest.get(key)
         if before is not None and before.offset > event.onset:
-            detail = f"{_words(before, class_names)} and {_words(event, class_names)}"
+            detail = f"{_describe(before, class_names)} and {_describe(event, class_names)}"
             yield Finding("overlapping_events", table, event.filename, detail)
         if before is None or before.offset < event.offset:
             furthest[key] = event
@@ -263,5 +265,5 @@ def _is_empty(event: EventRow, segments: int) -> bool:
     return not range(segments)[int(event.onset) : int(event.offset)]
 
 
-def _words(event: EventRow, class_names: Sequence[str]) -> str:
+def _describe(event: EventRow, class_names: Sequence[str]) -> str:
     return f"{class_names[event.class_index]} {event.onset:g} to {event.offset:g}"

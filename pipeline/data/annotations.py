@@ -1,8 +1,8 @@
-"""LLP's annotation tables: weak labels and dense events, to arrays and back.
+"""LLP's annotation tables: conversion of weak labels and dense events to arrays and back.
 
-The tables are tab-separated. A weak table has a row per video (``filename``, ``event_labels``
+The tables are tab-separated. A weak table has a row per video (``filename``, and ``event_labels``
 joined by commas); an event table has a row per event (``filename``, ``onset``, ``offset``,
-``event_labels``). Predictions are written as event tables, so one reader serves both.
+``event_labels``). Predictions are written as event tables too.
 Source: Tian et al., ECCV 2020 (LLP), and its published evaluator.
 """
 
@@ -19,7 +19,7 @@ from pipeline.core.files import existing_file, write_text
 from pipeline.core.vocabulary import Vocabulary
 
 SPLIT_TABLES = {"train": "AVVP_train.csv", "val": "AVVP_val_pd.csv", "test": "AVVP_test_pd.csv"}
-# The splits whose events are annotated, and so can be scored.
+# Splits with annotated events, which can be scored.
 SCORED_SPLITS = ("val", "test")
 EVENT_TABLES = {"audio": "AVVP_eval_audio.csv", "visual": "AVVP_eval_visual.csv"}
 FULL_TABLE = "AVVP_dataset_full.csv"
@@ -36,7 +36,7 @@ class EventRow:
     Attributes
     ----------
     filename
-        The video's whole name.
+        Full video name.
     onset, offset
         Start and end in seconds from the start of the video's window.
     class_index
@@ -53,14 +53,14 @@ class EventRow:
 class EventRuns:
     """All maximal runs of consecutive positive segments of labels ``[N, T, C]``.
 
-    The runs are sorted by video, then class, then onset; every attribute has one value a run.
+    Runs are sorted by video, then class, then onset; every attribute has one value per run.
 
     Attributes
     ----------
     video, class_index
-        Row and class of the run.
+        Video index and class of the run.
     onset, offset
-        First segment of the run, and the first one after it.
+        First segment of the run, and first segment after it.
     """
 
     video: NDArray[np.int64]
@@ -72,8 +72,8 @@ class EventRuns:
 def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, tuple[str, ...]]]:
     """Yield the line number and the values of ``columns`` of every row of a table.
 
-    Empty lines are skipped and other columns ignored. There is no quoting: a stray quotation mark
-    is part of its value and cannot swallow the lines after it.
+    Empty lines and other columns are ignored. There is no quoting, so a stray quotation mark is
+    part of its value and cannot swallow the following lines.
 
     Raises
     ------
@@ -88,24 +88,24 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, tuple[s
     absent = [column for column in columns if column not in header]
     if absent:
         raise PipelineError(
-            f"'{path}' line 1 lacks the column '{absent[0]}'; its tab-separated header is "
-            f"{header} and must have {', '.join(columns)}."
+            f"'{path}' line 1 lacks the column '{absent[0]}'; its tab-separated header must have "
+            f"{', '.join(columns)}, not {header}."
         )
-    places = [header.index(column) for column in columns]
+    indices = [header.index(column) for column in columns]
     for number, line in enumerate(lines[1:], start=2):
         if not line.strip():
             continue
         values = [value.strip() for value in line.split("\t")]
-        if len(values) <= max(places):
+        if len(values) <= max(indices):
             raise PipelineError(
-                f"'{path}' line {number} has {len(values)} tab-separated values for the "
-                f"{len(header)} columns of its header; complete the row."
+                f"'{path}' line {number} has {len(values)} tab-separated values, but its header "
+                f"has {len(header)} columns; complete the row."
             )
-        yield number, tuple(values[place] for place in places)
+        yield number, tuple(values[index] for index in indices)
 
 
 def read_names(path: Path) -> list[str]:
-    """Return the video names of a table in its order, each once; only ``filename`` is needed."""
+    """Return the unique video names of a table, in order; only ``filename`` is required."""
     return list(dict.fromkeys(name for _, (name,) in read_rows(path, ("filename",))))
 
 
@@ -115,8 +115,8 @@ def read_weak_labels(path: Path, vocabulary: Vocabulary) -> dict[str, tuple[int,
     Returns
     -------
     dict
-        Video name to its class indices, both in table order. A label that is listed twice counts
-        once, rows of the same video are joined, and a video may have no label at all.
+        Video name to its class indices, both in table order. Repeated labels count once, rows of
+        the same video are merged, and a video may have no label.
 
     Raises
     ------
@@ -137,7 +137,7 @@ def read_weak_labels(path: Path, vocabulary: Vocabulary) -> dict[str, tuple[int,
 def weak_matrix(
     labels: Mapping[str, Iterable[int]], names: Sequence[str], class_count: int
 ) -> Labels:
-    """Return the weak labels of ``names`` as multi-hot ``[N, C]`` of 0 and 1.
+    """Return the weak labels of ``names`` as a multi-hot array ``[N, C]`` of 0 and 1.
 
     Raises
     ------
@@ -147,13 +147,13 @@ def weak_matrix(
     matrix = np.zeros((len(names), class_count), np.uint8)
     for row, name in enumerate(names):
         if name not in labels:
-            raise PipelineError(f"the video '{name}' stands in no weak table; add its row.")
+            raise PipelineError(f"the video '{name}' is in no weak table; add its row.")
         matrix[row, list(labels[name])] = 1
     return matrix
 
 
 def read_events(path: Path, vocabulary: Vocabulary) -> list[EventRow]:
-    """Read an event table, all rows in their order, nothing repaired.
+    """Read all rows of an event table in order, without repairs.
 
     Raises
     ------
@@ -174,11 +174,11 @@ def read_events(path: Path, vocabulary: Vocabulary) -> list[EventRow]:
 def events_to_segments(
     events: Iterable[EventRow], names: Sequence[str], segments: int, class_count: int
 ) -> Labels:
-    """Spread events over segments exactly as LLP's published evaluator does.
+    """Convert events to segment labels exactly as LLP's published evaluator does.
 
-    An event sets the slice ``[int(onset):int(offset)]`` of its class: a zero-length or reversed
-    interval sets nothing, overlapping and adjacent ones merge, one that ends after the last
-    segment is cut. Events of other videos than ``names`` are ignored.
+    An event sets the slice ``[int(onset):int(offset)]`` of its class: zero-length and reversed
+    intervals set nothing, overlapping and adjacent ones merge, and ones that end after the last
+    segment are cut. Events of videos that are not in ``names`` are ignored.
 
     Returns
     -------
@@ -198,7 +198,7 @@ def find_runs(labels: NDArray[np.generic]) -> EventRuns:
     by_class = labels.transpose(0, 2, 1) != 0
     edges = np.diff(np.pad(by_class.astype(np.int8), ((0, 0), (0, 0), (1, 1))), axis=2)
     video, class_index, onset = np.nonzero(edges == 1)
-    # Starts and ends alternate within a class, so the k-th start belongs to the k-th end.
+    # Starts and ends alternate within a class, so the k-th start matches the k-th end.
     offset = np.nonzero(edges == -1)[2]
     return EventRuns(video, class_index, onset, offset)
 
@@ -225,7 +225,7 @@ def write_events(path: Path, events: Iterable[EventRow], vocabulary: Vocabulary)
 
 
 def class_at(path: Path, line: int, name: str, vocabulary: Vocabulary) -> int:
-    """Return the index of a class named in a table; an unknown one is an error with its place."""
+    """Return the index of a class named in a table; errors name the file and the line."""
     try:
         return vocabulary.index(name)
     except PipelineError as error:
@@ -239,6 +239,6 @@ def _seconds_at(path: Path, line: int, column: str, value: str) -> float:
         seconds = math.nan
     if not math.isfinite(seconds):
         raise PipelineError(
-            f"'{path}' line {line} has the {column} '{value}'; it must be a number of seconds."
+            f"'{path}' line {line}: {column} must be a number of seconds, not '{value}'."
         )
     return seconds

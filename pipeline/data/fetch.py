@@ -1,4 +1,4 @@
-"""Downloads: one file, resumed where it was cut off, and kept only with the right checksum."""
+"""Download of single files: resumable, and accepted only with the expected checksum."""
 
 import http.client
 import logging
@@ -20,48 +20,52 @@ logger = logging.getLogger(__name__)
 SCHEMES = ("https", "http", "file")
 CHUNK_BYTES = 2**20
 TIMEOUT_SECONDS = 60.0
-# Waits before the second, third and fourth attempt.
+# Waits before the second, third and fourth attempt, in seconds.
 BACKOFF_SECONDS = (2.0, 8.0, 30.0)
-# Answers that another attempt may change: too many requests, and the server's own troubles.
+# Responses worth a retry: timeouts, too many requests and temporary server errors.
 TRANSIENT_CODES = frozenset({408, 425, 429, 500, 502, 503, 504})
 RANGE_NOT_SATISFIABLE = 416
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to http and https only."""
+    """Redirect handler that follows http and https only."""
 
     def redirect_request(self, request, file, code, message, headers, url):  # type: ignore[no-untyped-def]
         if urllib.parse.urlsplit(url).scheme not in {"http", "https"}:
-            raise PipelineError(f"{request.full_url} redirects to '{url}', which is not followed.")
+            raise PipelineError(
+                f"'{request.full_url}' redirects to '{url}'; a redirect must be http or https."
+            )
         return super().redirect_request(request, file, code, message, headers, url)
 
 
 def fetch(url: str, path: Path, sha256: str) -> None:
-    """Download ``url`` to ``path``, unless it is there already.
+    """Download ``url`` to ``path``, unless the file already exists with this checksum.
 
-    The bytes go to ``path`` + ``.part``, which a later call carries on with, and get their name
-    only when the checksum is right. Where it is not right and the part was begun earlier, maybe of
-    an older file, the download starts over once.
+    The data goes to ``path`` + ``.part``, which later calls resume, and is renamed only when the
+    checksum matches. If the checksum of a resumed download does not match, for example because the
+    file on the server has changed, the download starts over once.
 
     Parameters
     ----------
     url
         ``https``, ``http`` or ``file``.
     path
-        Where the file goes.
+        Path to write.
     sha256
-        Its checksum, 64 hex digits.
+        Expected checksum, 64 hex digits.
 
     Raises
     ------
     PipelineError
-        The scheme is another, the server does not serve the file, the disk is full or may not be
-        written, or the checksum differs.
+        The scheme is not supported, the download fails, the file cannot be written, or the
+        checksum differs.
     """
     if (scheme := urllib.parse.urlsplit(url).scheme) not in SCHEMES:
-        raise PipelineError(f"'{url}' has scheme '{scheme}'; allowed are {', '.join(SCHEMES)}.")
+        raise PipelineError(
+            f"the scheme of '{url}' must be one of {', '.join(SCHEMES)}, not '{scheme}'."
+        )
     if path.is_file() and sha256_of(path) == sha256:
-        logger.info("%s is there already, checksum as expected", path)
+        logger.info("%s already exists with the expected checksum", path)
         return
     part = path.with_name(path.name + ".part")
     try:
@@ -73,42 +77,42 @@ def fetch(url: str, path: Path, sha256: str) -> None:
             raise
         raise PipelineError(
             f"'{path}' cannot be written ({error.strerror}); {UNWRITABLE[error.errno]}, and run"
-            " again: what has arrived is kept."
+            " again: the partial download is kept."
         ) from None
 
 
 def _download_checked(url: str, part: Path, sha256: str) -> None:
-    """Fill ``part``; start over once where it was begun earlier and its checksum is another."""
+    """Fill ``part``; if an earlier part leads to a wrong checksum, start over once."""
     was_begun = part.is_file()
     _download(url, part)
     if was_begun and sha256_of(part) != sha256:
-        logger.warning("%s has another checksum with its earlier part; it starts over", url)
+        logger.warning("%s: wrong checksum after resuming; starting over", url)
         part.unlink()
         _download(url, part)
     if (seen := sha256_of(part)) != sha256:
         part.unlink()
         raise PipelineError(
-            f"'{url}' has sha256 {seen}, but {sha256} is asked for; the file there has changed or"
-            " the checksum is another file's."
+            f"'{url}' has sha256 {seen}, but {sha256} was expected; the file on the server has"
+            " changed or the expected checksum is wrong."
         )
 
 
 def _download(url: str, part: Path) -> None:
-    """Fill ``part``, carrying on with what is there, in a few attempts.
+    """Fill ``part``, resuming it if it exists, with a few retries.
 
     Raises
     ------
     PipelineError
-        The server does not serve it.
+        The download fails.
     OSError
-        It cannot be written, which no attempt changes.
+        The file cannot be written; retries would not help.
     """
     for wait in (*BACKOFF_SECONDS, None):
         try:
             _attempt(url, part)
             return
         except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
-            # The server's own refusals come as a URLError, which has no number.
+            # Refusals by the server are URLErrors, which have no errno.
             if getattr(error, "errno", None) in UNWRITABLE:
                 raise
             code = getattr(error, "code", None)
@@ -116,14 +120,14 @@ def _download(url: str, part: Path) -> None:
             if wait is None or lasting:
                 raise PipelineError(
                     f"'{url}' could not be downloaded ({error}); check the address and the"
-                    " network, then run again: what has arrived is kept."
+                    " network, then run again: the partial download is kept."
                 ) from None
-            logger.warning("%s: %s; next attempt in %.0f s", url, error, wait)
+            logger.warning("%s: %s; retrying in %.0f s", url, error, wait)
             time.sleep(wait)
 
 
 def _attempt(url: str, part: Path) -> None:
-    """Ask for what is missing and append it; start over where the server cannot resume."""
+    """Request the missing bytes and append them; start over if the server cannot resume."""
     have = part.stat().st_size if part.is_file() else 0
     request = urllib.request.Request(url, headers={"User-Agent": "avvp-pipeline"})
     if have and not url.startswith("file:"):
@@ -134,7 +138,7 @@ def _attempt(url: str, part: Path) -> None:
         )
     except urllib.error.HTTPError as error:
         if have and error.code == RANGE_NOT_SATISFIABLE:
-            return  # nothing is missing; the checksum decides
+            return  # nothing is missing; the caller checks the checksum
         raise
     with response:
         resumed = getattr(response, "status", None) == http.client.PARTIAL_CONTENT
@@ -146,7 +150,7 @@ def _attempt(url: str, part: Path) -> None:
 
 
 def _copy(response: BinaryIO, file: BinaryIO, label: str, length: int) -> None:
-    """Copy the answer chunk by chunk; a connection that ends early is an error."""
+    """Copy the response in chunks; raise an error if the connection ends early."""
 
     def chunks() -> Iterator[bytes]:
         while chunk := response.read(CHUNK_BYTES):

@@ -1,4 +1,4 @@
-"""Which videos there are: name, split, shard, file and the window inside the file."""
+"""The video manifest: name, split, shard, file and window of every video."""
 
 import hashlib
 import logging
@@ -17,29 +17,29 @@ from pipeline.media.video_window import VideoWindow
 
 logger = logging.getLogger(__name__)
 
-# In the order of preference where a video has several files.
+# In order of preference if a video has several files.
 EXTENSIONS = ("mp4", "mkv", "webm", "mov", "avi", "m4v", "mpg", "mpeg", "ts", "flv", "ogv", "wmv")
 
-# {id}_{start}_{end}; ids hold '_' and '-', five LLP names have decimals (methods.md 3).
+# {id}_{start}_{end}; ids may contain '_' and '-', and five names of LLP have decimals.
 NAME = re.compile(r"^(?P<id>.+)_(?P<start>\d+(?:\.\d+)?)_(?P<end>\d+(?:\.\d+)?)$", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class ManifestRow:
-    """One video of the tables.
+    """One video of the annotation tables.
 
     Attributes
     ----------
     filename
-        Whole name ``{id}_{start}_{end}``.
+        Full video name, ``{id}_{start}_{end}``.
     split
         ``train``, ``val`` or ``test``.
     shard
-        1 to the number of shards, a stable hash of the name.
+        1 to the number of shards, from a stable hash of the name.
     path
-        Its file, or empty where the folder has none.
+        Its file; empty if the folder has none.
     start, end
-        The window inside that file, in seconds.
+        The window in that file, in seconds.
     """
 
     filename: str
@@ -51,12 +51,12 @@ class ManifestRow:
 
     @property
     def window(self) -> VideoWindow:
-        """What is decoded of it."""
+        """The part of the file to decode."""
         return VideoWindow(self.filename, self.path, self.start, self.end)
 
 
 COLUMNS = [column.name for column in fields(ManifestRow)]
-# What `dataclasses.astuple` returns, without its deep copy: a plan may hold a million rows.
+# Like `dataclasses.astuple`, but without its deep copy: a manifest may have a million rows.
 as_columns: Callable[[ManifestRow], tuple[object, ...]] = attrgetter(*COLUMNS)
 
 
@@ -65,19 +65,18 @@ def list_videos(
 ) -> list[ManifestRow]:
     """List every video of the tables, in table order, with its file in ``videos``.
 
-    A file is named by the whole name or by the id. Named by the whole name it is the clip itself,
-    so its window starts at 0; named by the id it is the clip too, or with ``untrimmed`` the full
-    video, where the window starts at the name's start.
+    Files are named after the full video name or after the id. A file with the full name is the clip
+    itself, so its window starts at 0. A file with the id is the clip too, or with ``untrimmed`` the
+    full video, in which the window starts at the start time in the name.
 
     Raises
     ------
     PipelineError
-        A table or the folder is missing, a name is not of the form ``{id}_{start}_{end}`` or
-        stands in two splits, a clip named by its id could be that of two names, or ``shards`` is
-        below 1.
+        A table or the folder is missing, a name is not ``{id}_{start}_{end}`` or is in two splits,
+        a clip named after its id matches two names, or ``shards`` is below 1.
     """
     if shards < 1:
-        raise PipelineError(f"shards is {shards}; allowed is 1 or more.")
+        raise PipelineError(f"shards must be 1 or more, not {shards}.")
     files = _list_videos(videos)
     rows: dict[str, ManifestRow] = {}
     owners: dict[str, str] = {}
@@ -91,33 +90,33 @@ def list_videos(
             path, start, end = _locate(name, files, untrimmed)
             if path and not untrimmed and (owner := owners.setdefault(path, name)) != name:
                 raise PipelineError(
-                    f"'{path}' is one clip, but '{owner}' and '{name}' are two; name each clip by "
-                    "its whole name, or set untrimmed: true if the file is the full video."
+                    f"'{path}' could be the clip '{owner}' or the clip '{name}'; name each clip by "
+                    "its full name, or set untrimmed: true if the file is the full video."
                 )
             rows[name] = ManifestRow(name, split, shard_of(name, shards), path, start, end)
     return list(rows.values())
 
 
 def window_of(name: str) -> tuple[str, float, float]:
-    """Return a name's id, and the start and end of its window in the full video, in seconds.
+    """Return the id of a name, and the start and end of its window in the full video, in seconds.
 
     Raises
     ------
     PipelineError
-        The name cannot be a file name, or is not of the form ``{id}_{start}_{end}``.
+        The name cannot be a file name, or is not ``{id}_{start}_{end}``.
     """
     check_file_name(name)
     match = NAME.match(name)
     if match is None or float(match["end"]) <= float(match["start"]):
         raise PipelineError(
-            f"the video name {name!r} is not of the form id_start_end with start before end, as in "
+            f"the video name {name!r} must be ID_START_END with START before END, such as "
             "BjCEufrlXm4_20_30; rename it in the tables."
         )
     return match["id"], float(match["start"]), float(match["end"])
 
 
 def shard_of(name: str, shards: int) -> int:
-    """Return the shard (1 to ``shards``) of a name; other names do not change it."""
+    """Return the shard (1 to ``shards``) of a name, independent of all other names."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") % shards + 1
 
 
@@ -130,7 +129,7 @@ def rows_of_shard(rows: Iterable[ManifestRow], shard: int, shards: int) -> list[
         ``shard`` is not 1 to ``shards``, or the rows were divided into another number of shards.
     """
     if not 1 <= shard <= shards:
-        raise PipelineError(f"shard is {shard}; it must be 1 to {shards}, the number of shards.")
+        raise PipelineError(f"shard must be 1 to {shards} (the number of shards), not {shard}.")
     chosen = [row for row in rows if row.shard == shard]
     for row in chosen:
         if shard_of(row.filename, shards) != shard:
@@ -142,11 +141,10 @@ def rows_of_shard(rows: Iterable[ManifestRow], shard: int, shards: int) -> list[
 
 
 def shard_digest(rows: Iterable[ManifestRow], shard: int) -> str:
-    """Return 16 hex digits that change when what the shard's decoding reads changes.
+    """Return a 16-digit hex digest of everything that decoding the shard reads.
 
-    That is its names, and of each the window and the name and size of its file. Rows of other
-    shards are skipped. Neither the folder, nor a file's time stamp, nor a video's split counts:
-    moving or copying a folder keeps its digests.
+    It covers each video's name, window, file name and file size. Rows of other shards are ignored.
+    Folders, time stamps and splits do not count, so moving or copying a folder keeps its digests.
     """
     digest = hashlib.sha256()
     for row in sorted((row for row in rows if row.shard == shard), key=lambda row: row.filename):
@@ -157,15 +155,15 @@ def shard_digest(rows: Iterable[ManifestRow], shard: int) -> str:
 
 @dataclass(frozen=True)
 class ManifestSource:
-    """Where tables and videos are; what stands for them changes when they do.
+    """The tables and the video folder of a manifest, with digests that change with their contents.
 
-    They are listed once for each state of the tables: a workflow that asks before it has fetched
-    them asks again when they are there.
+    The videos are listed once per state of the tables, so that a workflow that asks for digests
+    before the tables are fetched gets new ones afterwards.
 
     Attributes
     ----------
     annotations, videos, shards, untrimmed
-        As `list_videos` takes them.
+        See `list_videos`.
     """
 
     annotations: Path
@@ -174,12 +172,12 @@ class ManifestSource:
     untrimmed: bool = False
 
     def shard_digest(self, shard: int) -> str:
-        """Return a shard's digest; empty while a table or the folder is not there."""
+        """Return a shard's digest; empty while a table or the folder is missing."""
         stamps = self._stamps()
         return _shard_digest(self, stamps, shard) if stamps else ""
 
     def digest(self) -> str:
-        """Return what changes when the manifest does; empty while it cannot be written."""
+        """Return a digest of the manifest; empty while a table or the folder is missing."""
         if not (stamps := self._stamps()):
             return ""
         digest = hashlib.sha256()
@@ -240,14 +238,12 @@ def _manifest_row(
 
 
 def _list_videos(folder: Path) -> dict[str, str]:
-    """Return stem -> path of the folder's videos; links that lead out of it are left out."""
+    """Return stem to path of the folder's videos, without links that lead out of the folder."""
     try:
         with os.scandir(folder) as entries:
             names = sorted(entry.name for entry in entries if _is_inside(entry, folder))
     except (FileNotFoundError, NotADirectoryError):
-        raise PipelineError(
-            f"the videos were looked for in '{folder}', but no folder is there; check the path."
-        ) from None
+        raise PipelineError(f"cannot find the video folder '{folder}'; check the path.") from None
     ranks = {extension: rank for rank, extension in enumerate(EXTENSIONS)}
     best: dict[str, tuple[int, str]] = {}
     for name in names:
@@ -262,13 +258,13 @@ def _is_inside(entry: os.DirEntry[str], folder: Path) -> bool:
     if not entry.is_file():
         return False
     if entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(folder.resolve()):
-        logger.warning("'%s' is a link that leaves its folder; it is not followed", entry.path)
+        logger.warning("'%s' links to a file outside its folder; it is ignored", entry.path)
         return False
     return True
 
 
 def _locate(name: str, files: dict[str, str], untrimmed: bool) -> tuple[str, float, float]:
-    """Return the path (or nothing) and the window of a name."""
+    """Return the path (or an empty string) and the window of a name."""
     identity, start, end = window_of(name)
     if name in files or not untrimmed:
         path = files.get(name) or files.get(identity, "")

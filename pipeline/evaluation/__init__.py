@@ -1,1 +1,1 @@
-"""How well predicted events agree with annotated ones: the published metrics."""
+"""LLP's metrics: agreement of predicted with annotated events."""

@@ -18,15 +18,15 @@ Floats = NDArray[np.float64]
 def bootstrap_means(
     values: Floats, draws: int = BOOTSTRAP_DRAWS, seed: int = BOOTSTRAP_SEED
 ) -> Floats:
-    """Return the means of values over resamples of videos, with replacement.
+    """Return the means over resamples of videos, drawn with replacement.
 
     Parameters
     ----------
     values : ``[M, N]``
-        M values of each of N videos. The same resamples serve all M, so the values of two methods
-        for the same videos may be subtracted before: a paired bootstrap.
+        M values of each of N videos. All M use the same resamples, so differences between two
+        methods on the same videos give a paired bootstrap.
     draws, seed
-        Number of resamples of N videos, and their seed.
+        Number of resamples, and their seed.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def bootstrap_means(
 
 
 def draw_resamples(count: int, draws: int, seed: int) -> NDArray[np.int64]:
-    """Return how often each of N videos is drawn ``[draws, N]``."""
+    """Return how often each resample draws each video, ``[draws, N]``."""
     weights: NDArray[np.int64] = np.random.default_rng(seed).multinomial(
         count, np.full(count, 1 / count), draws
     )

@@ -1,4 +1,4 @@
-"""An evaluation: how well predicted events agree with annotated ones, as one JSON value."""
+"""Evaluation of predicted against annotated events, as a JSON value."""
 
 import logging
 import math
@@ -43,11 +43,11 @@ def evaluate_arrays(
     Parameters
     ----------
     split
-        What the videos are called together.
+        Name of the split.
     names
         The N videos.
     truth, predicted : ``(audio, visual)``
-        Two arrays ``[N, T, C]``, or one stacked ``[2, N, T, C]``; positive where not 0.
+        Two arrays ``[N, T, C]``, or one stacked ``[2, N, T, C]``; nonzero is positive.
     vocabulary
         The C classes.
 
@@ -57,7 +57,7 @@ def evaluate_arrays(
         ``split``; ``videos``: N; ``metrics``: level to metric to percent, unrounded;
         ``intervals``: the same with ``[low, high]``, 95% bootstrap over videos; ``per_class``:
         level to modality to class to F1 in percent, None for a class that does not occur.
-        Levels and metrics are those of ``pipeline.evaluation.metrics``.
+        Levels and metrics are ``LEVELS`` and ``METRICS`` of ``pipeline.evaluation.metrics``.
 
     Raises
     ------
@@ -67,7 +67,9 @@ def evaluate_arrays(
     scores = score(*truth, *predicted)
     per_video = scores.per_video["segment"]["audio"]
     if len(per_video) != len(names):
-        raise ValueError(f"the labels are of {len(per_video)} videos, the names {len(names)}")
+        raise ValueError(
+            f"the labels have {len(per_video)} videos, but there are {len(names)} names"
+        )
     return {
         "split": split,
         "videos": len(names),
@@ -88,15 +90,15 @@ def evaluate_tables(
     Parameters
     ----------
     videos
-        Table whose ``filename`` column lists the videos to score; a video without any event
-        counts too. Its name without ``AVVP_`` and ending is the split's name.
+        Table whose ``filename`` column lists the videos to score, with or without events. The split
+        is named after the file, without ``AVVP_`` and the extension.
     truth, predicted : ``(audio, visual)``
-        Event tables. Annotated events of other videos are ignored, as published; predicted ones
-        also, with a warning.
+        Event tables. Events of other videos are ignored, as in the published evaluator; for
+        predicted events a warning is logged.
     vocabulary
         The classes.
     segments
-        T, segments of a video (LLP: 10).
+        T, segments per video (LLP: 10).
 
     Returns
     -------
@@ -106,14 +108,14 @@ def evaluate_tables(
     Raises
     ------
     PipelineError
-        A table is missing or malformed, no video is listed, T is below 1, or there are predicted
-        events but none of a listed video.
+        A table is missing or malformed, no video is listed, T is below 1, or none of the predicted
+        events is of a listed video.
     """
     names = read_names(videos)
     if not names:
-        raise PipelineError(f"'{videos}' lists no video; give the table of a split.")
+        raise PipelineError(f"'{videos}' lists no videos; give the table of a split.")
     if segments < 1:
-        raise PipelineError(f"{segments} segments a video cannot be scored; give 1 or more.")
+        raise PipelineError(f"segments must be 1 or more, not {segments}.")
     events = {path: read_events(path, vocabulary) for path in (*truth, *predicted)}
     for path in predicted:
         _warn_of_strangers(path, events[path], names, videos)
@@ -128,12 +130,12 @@ def evaluate_tables(
 
 @dataclass(frozen=True)
 class SplitPredictions:
-    """What a trained parser predicted for a split, beside what is annotated.
+    """The predictions of a trained parser for a split, and the annotations.
 
     Attributes
     ----------
     names
-        The N videos that were parsed, those without any predicted event too.
+        The N parsed videos, including those without predicted events.
     truth, predicted : ``[2, N, T, C]``
         Labels, audio before visual.
     """
@@ -146,13 +148,13 @@ class SplitPredictions:
 def read_predictions(
     folder: Path, split: str, annotations: Path, vocabulary: Vocabulary
 ) -> SplitPredictions:
-    """Read what a trained parser predicted for a split.
+    """Read a trained parser's predictions for a split.
 
     Parameters
     ----------
     folder
         A model folder with ``predicted_{split}_{modality}.csv`` and
-        ``probabilities_{split}.safetensors``; the latter names the videos that were parsed.
+        ``probabilities_{split}.safetensors``, which lists the parsed videos.
     split
         ``val`` or ``test``.
     annotations
@@ -178,7 +180,7 @@ def read_predictions(
 def read_labels(
     tables: Iterable[Path], names: Sequence[str], segments: int, vocabulary: Vocabulary
 ) -> Labels:
-    """Read event tables as labels of N videos, one table a modality.
+    """Read event tables, one per modality, as labels of N videos.
 
     Returns
     -------
@@ -192,13 +194,13 @@ def read_labels(
 
 
 def parsed_videos(folder: Path, split: str) -> tuple[tuple[str, ...], int]:
-    """Return the names of the videos of a split that a trained parser parsed, and T."""
+    """Return the names of a split's parsed videos, and T."""
     with ShardReader(folder / f"probabilities_{split}.safetensors") as parsed:
         return parsed.names, parsed.rows("audio", 0, 1).shape[1]
 
 
 def evaluate_model(folder: Path, annotations: Path, vocabulary: Vocabulary) -> dict[str, Any]:
-    """Score what a trained parser predicted for validation and test, and write metrics.json.
+    """Score a trained parser on validation and test, and write metrics.json.
 
     Parameters
     ----------
@@ -235,9 +237,9 @@ def write_metrics(
 
 
 def summary(evaluation: dict[str, Any], total: int | None = None) -> str:
-    """Return an evaluation's scores as a small table of text, in percent with one decimal.
+    """Return an evaluation's scores as a text table, in percent with one decimal.
 
-    ``total`` is the number of videos in the split's table, where not all of it was scored.
+    ``total`` is the number of videos in the split's table, if some were not scored.
     """
     videos = f"{evaluation['videos']}{'' if total is None else f' of {total}'} videos"
     lines = [f"{evaluation['split']}, {videos}, F1 in percent"]
@@ -249,7 +251,7 @@ def summary(evaluation: dict[str, Any], total: int | None = None) -> str:
 
 
 def _by_name(f1: Floats, vocabulary: Vocabulary) -> dict[str, float | None]:
-    """Return each class's F1 ``[C]`` in percent by name, None for one that does not occur."""
+    """Return the F1 ``[C]`` in percent by class name, None for a class that does not occur."""
     return {
         name: None if math.isnan(value) else 100 * value
         for name, value in zip(vocabulary.names, f1.tolist(), strict=True)
@@ -265,12 +267,12 @@ def _warn_of_strangers(
         return
     if len(strangers) == len(events):
         raise PipelineError(
-            f"none of the {len(events)} events of '{path}' is of a video that '{videos}' lists "
-            f"(the first is of '{strangers[0]}'); both must use the whole name ID_START_END."
+            f"none of the {len(events)} events in '{path}' is of a video listed in '{videos}' "
+            f"(the first is of '{strangers[0]}'); both must use the full name ID_START_END."
         )
     logger.warning(
-        "%d of the %d events of '%s' are of videos that '%s' does not list, the first '%s'; "
-        "they are ignored",
+        "ignoring %d of the %d events in '%s': their videos are not listed in '%s', for example "
+        "'%s'",
         len(strangers),
         len(events),
         path,

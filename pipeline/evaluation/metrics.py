@@ -1,15 +1,15 @@
-"""The metrics of LLP: segment-level and event-level F1 of audio, visual and audio-visual events.
+"""LLP's metrics: segment-level and event-level F1 of audio, visual and audio-visual events.
 
-Source: Tian et al., ECCV 2020, and the evaluator published with it, which all later methods use.
-Every score belongs to one video first, so intervals over videos come at no cost.
+Source: Tian et al., ECCV 2020, and its published evaluator, which all later methods use. Scores are
+computed per video, so bootstrap intervals over videos are cheap.
 
-Definitions, for one video and one of audio, visual and audio-visual (both at once): a class is
-active when it is predicted or annotated anywhere; the video scores the mean of
-``2 TP / (2 TP + FP + FN)`` over its active classes, and 1 when there is none. TP, FP and FN count
-segments at segment level. At event level they count maximal runs, where a predicted and an
-annotated run match when their intersection is at least half their union. ``event`` (Event@AV)
-adds the counts of audio and visual before dividing; ``type`` (Type@AV) is the mean of audio,
-visual and audio-visual. A score of a split is the mean over its videos, in percent.
+For one video and one of audio, visual and audio-visual (both at once), a class is active if it is
+predicted or annotated anywhere. The video's score is the mean of ``2 TP / (2 TP + FP + FN)`` over
+its active classes, or 1 if there are none. At segment level, TP, FP and FN count segments. At event
+level they count maximal runs of segments; a predicted and an annotated run match if their
+intersection is at least half their union. ``event`` (Event@AV) adds the counts of audio and visual
+before dividing; ``type`` (Type@AV) is the mean of audio, visual and audio-visual. A split's score
+is the mean over its videos, in percent.
 """
 
 import warnings
@@ -34,20 +34,20 @@ from pipeline.evaluation.bootstrap import (
 LEVELS = ("segment", "event")
 METRICS = ("audio", "visual", "audio_visual", "type", "event")
 
-# Intersection over union from which two runs match, inclusive (published evaluator).
+# Smallest intersection over union of matching runs, inclusive (published evaluator).
 MATCHING_IOU = 0.5
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What was found of what, per video and class.
+    """Counts of matches, per video and class.
 
     Attributes
     ----------
     true_positives : ``[N, C]``
-        Segments or runs that are predicted and annotated.
+        Segments or runs that are both predicted and annotated.
     positives : ``[N, C]``
-        Predicted plus annotated ones, which is ``2 TP + FP + FN``.
+        Number of predicted plus number of annotated ones, ``2 TP + FP + FN``.
     """
 
     true_positives: NDArray[np.int64]
@@ -59,7 +59,7 @@ class Counts:
         )
 
     def per_video(self) -> Floats:
-        """Return the score of each video in [0, 1]: mean F1 over active classes, 1 without any."""
+        """Return each video's score in [0, 1]: mean F1 over active classes, 1 without any."""
         active = self.positives > 0
         f1 = 2 * self.true_positives / np.maximum(self.positives, 1)
         score: Floats = np.where(
@@ -68,10 +68,10 @@ class Counts:
         return score
 
     def per_class(self) -> Floats:
-        """Return each class's F1 in [0, 1] from the counts of all videos, NaN where none is active.
+        """Return each class's F1 in [0, 1] over all videos, NaN if it is never active.
 
-        differs: the published evaluator has no score per class; pooled counts are used because a
-        class is in too few videos for a mean over videos.
+        The published evaluator has no scores per class. Counts are pooled over videos, because a
+        class is active in too few of them for a mean over videos.
         """
         positives = self.positives.sum(axis=0)
         with np.errstate(invalid="ignore"):
@@ -86,9 +86,9 @@ class Scores:
     Attributes
     ----------
     per_video
-        Level to metric to one score a video, ``[N]``.
+        Level to metric to one score per video, ``[N]``.
     per_class
-        Level to modality (``audio``, ``visual``) to one F1 a class, ``[C]``; NaN for a class that
+        Level to modality (``audio``, ``visual``) to one F1 per class, ``[C]``; NaN for a class that
         is neither predicted nor annotated.
     """
 
@@ -97,7 +97,7 @@ class Scores:
 
     @property
     def table(self) -> Floats:
-        """Every video's scores ``[M, N]``: all metrics at segment level, then at event level."""
+        """Scores of every video, ``[M, N]``: all metrics at segment level, then at event level."""
         return np.stack([self.per_video[level][metric] for level in LEVELS for metric in METRICS])
 
     def metrics(self) -> dict[str, dict[str, float]]:
@@ -110,14 +110,14 @@ class Scores:
     def intervals(
         self, draws: int = BOOTSTRAP_DRAWS, seed: int = BOOTSTRAP_SEED
     ) -> dict[str, dict[str, list[float]]]:
-        """Return level to metric to the 95% percentile bootstrap interval over videos.
+        """Return level to metric to the 95% bootstrap interval over videos.
 
         Parameters
         ----------
         draws
             Number of resamples of N videos with replacement.
         seed
-            Seed of the resamples; the same resamples serve all metrics.
+            Seed of the resamples, which all metrics share.
 
         Returns
         -------
@@ -139,17 +139,16 @@ def class_intervals(
     Parameters
     ----------
     truth : ``[N, T, C]``
-        Annotated labels of one modality, positive where not 0.
+        Annotated labels of one modality; nonzero is positive.
     trainings
-        Predicted ones of each training, alike; in every resample the F1 is their mean.
+        Predicted labels of each training run; a resample's F1 is the mean over runs.
     draws, seed
-        Number of resamples of N videos, and their seed.
+        Number of resamples, and their seed.
 
     Returns
     -------
     ndarray ``[C, 2]``
-        Low and high in [0, 1], over the resamples in which the class occurs; NaN where it never
-        does.
+        Low and high in [0, 1], over the resamples in which the class occurs; NaN if it never does.
     """
     weights = draw_resamples(len(truth), draws, seed)
     counts = [_count_segments(truth != 0, predicted != 0) for predicted in trainings]
@@ -172,17 +171,17 @@ def score(
     Parameters
     ----------
     truth_audio, truth_visual, predicted_audio, predicted_visual : ``[N, T, C]``
-        Labels, positive where not 0; N at least 1.
+        Labels; nonzero is positive, and N is at least 1.
 
     Raises
     ------
     ValueError
-        The shapes differ, are not three-dimensional, or there is no video.
+        The shapes differ, are not three-dimensional, or N is 0.
     """
     labels = [truth_audio, truth_visual, predicted_audio, predicted_visual]
     shapes = {array.shape for array in labels}
     if len(shapes) != 1 or truth_audio.ndim != 3 or not len(truth_audio):
-        raise ValueError(f"labels must be alike, [N, T, C] with N > 0; got {sorted(shapes)}")
+        raise ValueError(f"labels must have one shape [N, T, C] with N > 0; got {sorted(shapes)}")
     truth_a, truth_v, predicted_a, predicted_v = (array != 0 for array in labels)
     per_video, per_class = {}, {}
     for level, count in zip(LEVELS, (_count_segments, _count_events), strict=True):
@@ -201,15 +200,15 @@ def _count_segments(truth: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> C
 
 
 def _count_events(truth: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> Counts:
-    """Count the runs of labels ``[N, T, C]`` and the pairs of runs that match.
+    """Count the runs of labels ``[N, T, C]`` and the pairs of matching runs.
 
-    A run can match only one other: two disjoint maximal runs have a gap between them, so both
-    cannot share half of a union with the same run. Pairs are therefore TP, whichever side counts.
+    A run matches at most one other: two disjoint maximal runs are separated by a gap, so they
+    cannot both share half of a union with the same run. The number of pairs is therefore TP.
     """
     truth_cell, truth_length, truth_owner = _owned_segments(truth)
     cell, length, owner = _owned_segments(predicted)
     shared = (truth_owner >= 0) & (owner >= 0)
-    # A pair as one number: sorting numbers is several times quicker than sorting columns.
+    # Encode each pair as one number: sorting numbers is several times faster than sorting columns.
     pairs, intersection = np.unique(
         truth_owner[shared] * len(cell) + owner[shared], return_counts=True
     )
@@ -229,9 +228,9 @@ def _count_events(truth: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> Cou
 def _owned_segments(
     labels: NDArray[np.bool_],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return each run's cell (video x C + class) and length, and each segment's run.
+    """Return each run's cell (video x C + class) and length, and the run of each segment.
 
-    Segments are in the order video, class, time, as runs are; one without a run has -1.
+    Segments and runs are ordered by video, class and time; a segment without a run has -1.
     """
     found = find_runs(labels)
     lengths = found.offset - found.onset

@@ -1,1 +1,1 @@
-"""Frozen encoders over segments and captions, and the cached features they leave."""
+"""Frozen encoders for segments and captions, and their cached features."""

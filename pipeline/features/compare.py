@@ -1,4 +1,4 @@
-"""Whether two folders hold the same features: cosines segment by segment."""
+"""Comparison of two feature folders by segment-wise cosine similarity."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +18,16 @@ WORST = 10
 
 @dataclass(frozen=True)
 class FeatureComparison:
-    """How alike two folders' features are.
+    """The cosine similarities of two folders' features.
 
     Attributes
     ----------
     names
-        N videos that both have.
+        N videos that are in both.
     cosines
-        ``[N, T]``, each segment's with its counterpart.
+        ``[N, T]``, one per pair of segments.
     only_first, only_second
-        How many videos one alone has.
+        Number of videos that are in one folder only.
     """
 
     names: tuple[str, ...]
@@ -36,11 +36,11 @@ class FeatureComparison:
     only_second: int
 
     def text(self) -> str:
-        """Return mean, percentiles, histogram and the worst videos, for people."""
+        """Return mean, percentiles, histogram and the least similar videos as text."""
         videos, segments = self.cosines.shape
         lines = [
-            f"{videos} videos of {segments} segments in both, {self.only_first} in the first"
-            f" alone, {self.only_second} in the second alone",
+            f"{videos} videos of {segments} segments in both, {self.only_first} only in the"
+            f" first, {self.only_second} only in the second",
             f"cosine: mean {self.cosines.mean():.6f}",
         ]
         for share, value in zip(PERCENTILES, np.percentile(self.cosines, PERCENTILES), strict=True):
@@ -57,42 +57,42 @@ class FeatureComparison:
 
     def _worst(self) -> list[str]:
         means = self.cosines.mean(axis=1)
-        return ["the worst videos (mean, lowest segment):"] + [
+        return ["least similar videos (mean, lowest segment):"] + [
             f"  {means[row]:.6f} {self.cosines[row].min():.6f} {self.names[row]}"
             for row in np.argsort(means, kind="stable")[:WORST]
         ]
 
 
 def compare_features(first: Path, second: Path, array: str = "embedding") -> FeatureComparison:
-    """Compare two feature folders, ours or of ``.npy`` files by YouTube id (VALOR's, HAN's).
+    """Compare two feature folders: our shards, or ``.npy`` files by YouTube id (VALOR, HAN).
 
     Parameters
     ----------
     first, second
-        Folders of shards, or of ``.npy`` files such as ``CLIP/features`` or ``res152``, see
-        ``interop.read_npy_folder``; names are cut to the id where one of them is.
+        Folders of shards, or of ``.npy`` files such as ``CLIP/features`` or ``res152`` (see
+        ``npy_layouts.read_npy_folder``). If one has ``.npy`` files, names are cut to the id.
     array
-        Which array of a shard: ``embedding``, or CLAP's ``map``.
+        Array of the shards: ``embedding``, or CLAP's ``map``.
 
     Raises
     ------
     PipelineError
-        A folder cannot be read, they share no video, their shapes differ, or names that are cut to
-        the id would be the same.
+        A folder cannot be read, they share no video, their shapes differ, or cutting names to the
+        id makes them ambiguous.
     """
     by_id = any(_is_npy(folder) for folder in (first, second))
     ours, theirs = (_read(folder, array, by_id) for folder in (first, second))
     shared = sorted(ours.keys() & theirs.keys())
     if not shared:
         raise PipelineError(
-            f"'{first}' and '{second}' have no video in common ({len(ours)} and {len(theirs)});"
-            " check the paths."
+            f"'{first}' and '{second}' have no video in common ({len(ours)} and {len(theirs)}"
+            " videos); check the paths."
         )
     a, b = (np.stack([features[name] for name in shared]) for features in (ours, theirs))
     if a.shape != b.shape:
         raise PipelineError(
             f"'{first}' has {a.shape[1]} segments of {a.shape[2]} dimensions, '{second}'"
-            f" {b.shape[1]} of {b.shape[2]}; give two folders of one encoder, or --array map."
+            f" {b.shape[1]} of {b.shape[2]}; give two folders of the same encoder, or --array map."
         )
     a, b = a.astype(np.float64), b.astype(np.float64)
     lengths = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)

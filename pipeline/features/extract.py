@@ -1,4 +1,4 @@
-"""The features stage: one shard's segments through a frozen encoder, batch by batch."""
+"""The features stage: encode one shard's segments with a frozen encoder, batch by batch."""
 
 import logging
 import time
@@ -28,13 +28,13 @@ from pipeline.features.encoders.options import FEATURES_VERSION, EncoderOptions
 
 logger = logging.getLogger(__name__)
 
-# Batches that wait in memory while one is encoded.
+# Batches held in memory while one is encoded.
 READ_AHEAD = 2
 
 
 @dataclass
 class Timing:
-    """Where a shard's seconds went.
+    """Time spent on a shard.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class Timing:
     write: float = 0.0
 
     def line(self, videos: int) -> str:
-        """Return the shard's one log line."""
+        """Return the shard's log line."""
         total = max(self.waited + self.encode + self.write, 1e-9)
         share = self.waited / max(self.waited + self.encode, 1e-9)
         return (
@@ -59,20 +59,20 @@ class Timing:
 
 @dataclass
 class Prefetcher:
-    """Reads a shard's batches in a thread, some ahead of who takes them.
+    """Iterator over a shard's batches that reads ahead in a thread.
 
     Attributes
     ----------
     reader
         The open segments shard.
     key
-        Which array.
+        Array to read.
     videos
-        Videos a batch.
+        Videos per batch.
     stage
-        Puts a batch where the device can copy it from.
+        Moves a batch to memory that the device can copy from.
     timing
-        Gets the seconds of reading and waiting.
+        Receives the seconds spent reading and waiting.
     """
 
     reader: ShardReader
@@ -111,7 +111,7 @@ def encode_shard(
 ) -> Timing:
     """Encode one shard of segments and write its features and status table.
 
-    A video whose features are not finite is left out and says so in the status table.
+    A video whose features are not finite is dropped and marked in the status table.
 
     Parameters
     ----------
@@ -123,12 +123,12 @@ def encode_shard(
         The features shard and its table: arrays ``encoder.dimensions``, ``[N, T, D]``, in the
         spec's storage.
     fingerprint
-        What the caller believes the features' fingerprint to be; None for no opinion.
+        Expected fingerprint of the features; None skips the check.
 
     Raises
     ------
     PipelineError
-        The segments do not suit the encoder, or the fingerprint is another.
+        The segments do not suit the encoder, or the fingerprint differs.
     """
     timing = Timing()
     with ShardReader(segments) as reader:
@@ -150,12 +150,12 @@ def encode_shard(
 
 
 def features_meta(encoder: Encoder, segments_meta: dict[str, str]) -> dict[str, str]:
-    """Return how the features are made, as a shard's meta.
+    """Return the meta of a features shard: how the features are computed.
 
     Raises
     ------
     PipelineError
-        The segments do not say how they were decoded.
+        The segments shard does not record how it was decoded.
     """
     if not {"segments", "fingerprint"} <= segments_meta.keys():
         raise PipelineError("the segments shard has no fingerprint in its meta; decode it again.")
@@ -176,17 +176,17 @@ def features_meta(encoder: Encoder, segments_meta: dict[str, str]) -> dict[str, 
 
 
 def check_fingerprint(spec: EncoderOptions, computed: str, expected: str | None) -> None:
-    """See that the folder's fingerprint is that of what is about to be written.
+    """Check that the features have the fingerprint that the folder name promises.
 
     Raises
     ------
     PipelineError
-        They differ.
+        The fingerprints differ.
     """
     if expected is not None and expected != computed:
         raise PipelineError(
-            f"these {spec.encoder} features have fingerprint {computed}, but {expected} is asked"
-            " for; the encoder or the segments are others than the workflow planned with."
+            f"these {spec.encoder} features have fingerprint {computed}, but {expected} was"
+            " expected; the encoder or the segments differ from those the workflow planned with."
         )
 
 
@@ -194,8 +194,8 @@ def _encode(encoder: Encoder, reader: ShardReader, timing: Timing) -> dict[str, 
     segments = int(reader.meta["segments"])
     if encoder.source not in reader.keys:
         raise PipelineError(
-            f"'{reader.path}' has no '{encoder.source}', which {encoder.spec.encoder} needs; it has"
-            f" {', '.join(reader.keys)}."
+            f"'{reader.path}' has no array '{encoder.source}', which {encoder.spec.encoder} needs;"
+            f" it has {', '.join(reader.keys)}."
         )
     total = len(reader.names)
     arrays = {
@@ -219,7 +219,7 @@ def _encode(encoder: Encoder, reader: ShardReader, timing: Timing) -> dict[str, 
 
 
 def _status_rows(rows: Sequence[StatusRow], lost: set[str], encoder: str) -> list[StatusRow]:
-    detail = f"{encoder} gave features that are not finite"
+    detail = f"{encoder} returned features that are not finite"
     return [
         replace(row, kept=False, status=Status.NOT_FINITE, detail=detail)
         if row.filename in lost

@@ -1,28 +1,28 @@
-"""Folders of one ``.npy`` file a video, as researchers already have them.
+"""Published feature layouts: folders with one ``.npy`` file per video.
 
-Files are named by the 11 characters of the video's YouTube id. VALOR's authors have::
+Files are named by the 11 characters of the video's YouTube id. VALOR's layout::
 
     CLIP/features/{id}.npy                10x768, L2-normalised
     CLAP/features/{id}.npy                64x768 (map), 10x768 (map, pooled) or 10x512 (embedding)
     st/{id}.npy, or                       10x512, R(2+1)D-18, optional
     feats/r2plus1d_18/{id}.npy
 
-HAN's, and everybody who took them from there::
+HAN's layout, which most later methods use::
 
     vggish/{id}.npy                       10x128
-    res152/{id}.npy                       80x2048, eight frames a second
+    res152/{id}.npy                       80x2048, eight frames per second
     r2plus1d_18/{id}.npy                  10x512
 
-and for methods that ask for them, made by CLIP and CLAP, in that folder, in the one that it lies in
-(VALOR's authors have HAN's folders in ``feats/`` beside ``CLIP/`` and ``CLAP/``) or in one that is
-named::
+Methods that train on pseudo-labels also need files made with CLIP and CLAP. They are looked for in
+that folder, in its parent (VALOR's authors keep HAN's folders in ``feats/`` beside ``CLIP/`` and
+``CLAP/``), or in a folder that is given::
 
     {CLIP,CLAP}/segment_pseudo_labels/    10xC, masked with weak labels
     {CLIP,CLAP}/segment_logits/           10xC, optional
     text_clip.npy, text_clap.npy          Cx768, Cx512, optional
 
-PLSIM needs labels that are not masked, and soft labels are not 0 or 1: both come from the logits,
-or from embeddings and texts of one space, which HAN's features are not.
+PLSIM needs unmasked labels, and soft labels need probabilities. Both are computed from the logits,
+or from segment and text embeddings of the same space, which HAN's features lack.
 """
 
 from collections import Counter
@@ -39,7 +39,7 @@ from pipeline.core.progress import track
 from pipeline.core.shards import Array
 from pipeline.features.encoders.pooling import pool_seconds
 
-# From a file's rows to one a second.
+# Converts the rows of a file to one per second.
 PerSecond = Callable[[Array], Array]
 ID_LENGTH = 11
 ENCODERS = {"audio": "CLAP", "visual": "CLIP"}
@@ -48,16 +48,16 @@ TEXT_FILES = {"audio": "text_clap.npy", "visual": "text_clip.npy"}
 
 @dataclass(frozen=True)
 class Layout:
-    """In which folders a layout has its features.
+    """The feature folders of a layout.
 
     Attributes
     ----------
     audio, visual
         Folders of ``.npy`` files.
     motion
-        The same; of several the first that is there.
+        The same; the first one that exists is used.
     frames
-        Rows of a visual file for each segment; they are averaged, as HAN's network does after its
+        Rows of a visual file per segment; they are averaged, as HAN's network does after its
         first layer, which is linear.
     """
 
@@ -68,40 +68,40 @@ class Layout:
 
 
 LAYOUTS = {
-    # Source: VALOR's README, where HAN's folders lie in feats/.
+    # Source: VALOR's README, with HAN's folders in feats/.
     "valor": Layout("CLAP/features", "CLIP/features", ("st", "feats/r2plus1d_18")),
-    # Source: the default folders of HAN's code, and its pooling of 80 frames in eights.
+    # Source: the default folders of HAN's code, which averages 80 frames in groups of 8.
     "han": Layout("vggish", "res152", ("r2plus1d_18",), frames=8),
 }
-# Rows of a file of HAN's frames, eight for each second of LLP's videos.
+# Rows of a file of HAN's frames: eight per second of a 10-second video.
 FRAME_ROWS = 80
-# Steps of CLAP's map: 2 frequency rows of 32 steps, index f·32 + t (VALOR's code).
+# Cells of CLAP's map: 2 frequency rows x 32 time steps, index f * 32 + t (VALOR's code).
 MAP_SHAPE = (2, 32)
 
 
 def read_npy_folder(folder: Path) -> dict[str, Array]:
-    """Read a folder of features, one ``.npy`` a video: id to ``[T, D]``.
+    """Read a folder with one ``.npy`` feature file per video: id to ``[T, D]``.
 
-    CLAP's maps are pooled, and 80 rows averaged in eights.
+    CLAP maps are pooled to seconds, and files of 80 rows are averaged in groups of 8.
 
     Raises
     ------
     PipelineError
-        A file is no plain array of two axes, or not all have the same shape.
+        A file is not a plain two-dimensional array, or the shapes differ.
     """
     paths = sorted(folder.glob("*.npy"))
     return dict(zip((path.stem for path in paths), read_stacked(paths, _any_seconds), strict=True))
 
 
 def npy_paths(folder: Path, names: Sequence[str]) -> list[Path]:
-    """Return the file of each video in a folder."""
+    """Return the path of each video's file in a folder."""
     return [child_path(folder, f"{name[:ID_LENGTH]}.npy") for name in names]
 
 
 def read_stacked(paths: Sequence[Path], per_second: PerSecond | None = None) -> Array:
-    """Read files of one shape with two axes, [N, T, D], each brought to seconds as it is read.
+    """Read files of one two-dimensional shape into ``[N, T, D]``, converting each as it is read.
 
-    Of LLP, HAN's frames take 7.8 GB and their means 1 GB.
+    For LLP, HAN's frames take 7.8 GB and their means 1 GB.
     """
     arrays = _read_alike(paths)
     rows = map(per_second, arrays) if per_second else arrays
@@ -114,15 +114,15 @@ def read_stacked(paths: Sequence[Path], per_second: PerSecond | None = None) -> 
 
 
 def _read_alike(paths: Sequence[Path]) -> Iterator[Array]:
-    """Yield each file's array; all have the first one's shape, of two axes."""
+    """Yield each file's array; all must have the same two-dimensional shape."""
     shape: tuple[int, ...] | None = None
     for path in track(paths, len(paths), str(paths[0].parent)):
         array = load_npy(path)
         shape = shape or array.shape
         if array.shape != shape or array.ndim != 2:
             raise PipelineError(
-                f"'{path}' is {array.shape}, the first one {shape}; all files of a folder must be "
-                "alike, with two axes."
+                f"'{path}' has shape {array.shape}, but the first file {shape}; all files of a"
+                " folder must have the same two-dimensional shape."
             )
         yield array
 
@@ -133,7 +133,7 @@ def load_npy(path: Path) -> Array:
     Raises
     ------
     PipelineError
-        It is not a plain array.
+        It is not a plain ``.npy`` array.
     """
     try:
         array = np.load(path, allow_pickle=False)
@@ -145,7 +145,7 @@ def load_npy(path: Path) -> Array:
 
 
 def pool_map(steps: Array) -> Array:
-    """Return a video's CLAP features a second: a map of 64 steps is pooled, others pass."""
+    """Return a video's CLAP features per second: a map of 64 cells is pooled, others pass."""
     if len(steps) != MAP_SHAPE[0] * MAP_SHAPE[1]:
         return steps
     grid = torch.from_numpy(steps.T.reshape(1, -1, *MAP_SHAPE))
@@ -154,24 +154,24 @@ def pool_map(steps: Array) -> Array:
 
 
 def average_frames(rows: Array, frames: int) -> Array:
-    """Return a video's visual features a second, of several rows a second."""
+    """Average a video's visual features over ``frames`` rows per second."""
     if len(rows) % frames:
         raise PipelineError(
-            f"visual features have {len(rows)} rows a video, which are not {frames} a second; check"
-            " the folder and --layout."
+            f"visual features have {len(rows)} rows per video, which must be a multiple of"
+            f" {frames}; check the folder and --layout."
         )
     averaged: Array = rows.reshape(-1, frames, rows.shape[1]).mean(axis=1)
     return averaged
 
 
 def _any_seconds(rows: Array) -> Array:
-    """Return features a second of whatever a layout has."""
+    """Return features per second from the rows of any layout."""
     frames = LAYOUTS["han"].frames if len(rows) == FRAME_ROWS else 1
     return average_frames(pool_map(rows), frames)
 
 
 def check_unique_ids(names: Sequence[str]) -> None:
-    """See that no two videos share an id.
+    """Check that no two videos share an id.
 
     Raises
     ------
@@ -182,14 +182,14 @@ def check_unique_ids(names: Sequence[str]) -> None:
     shared = [identity for identity, count in counts.items() if count > 1]
     if shared:
         raise PipelineError(
-            f"{len(shared)} ids stand for several videos, the first '{shared[0]}', and .npy files"
-            f" are named by the first {ID_LENGTH} characters alone; take folders in which an id"
-            " stands for one video."
+            f"{len(shared)} ids belong to several videos, including '{shared[0]}', but .npy files"
+            f" are named by the first {ID_LENGTH} characters only; use folders in which every id"
+            " is unique."
         )
 
 
 def write_npy_rows(folder: Path, names: Sequence[str], array: Array) -> None:
-    """Write one file a video, ``{id}.npy``."""
+    """Write one file per video, ``{id}.npy``."""
     for name, row in track(zip(names, array, strict=True), len(names), str(folder)):
         write_npy(child_path(folder, f"{name[:ID_LENGTH]}.npy"), row)
 

@@ -1,4 +1,4 @@
-"""The prompts stage: the class captions through an encoder's text tower."""
+"""The prompts stage: encode the class captions with an encoder's text tower."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from pipeline.features.encoders.options import FEATURES_VERSION
 def write_prompts(
     encoder: CaptionEncoder, vocabulary: Vocabulary, path: Path, fingerprint: str
 ) -> Shard:
-    """Embed the captions of an encoder's modality and write them.
+    """Encode the captions of an encoder's modality and write them as a shard.
 
     Parameters
     ----------
@@ -21,15 +21,15 @@ def write_prompts(
     vocabulary
         The C classes.
     path
-        The shard: names are the classes, ``text [C, D]`` L2-normalised, meta ``logit_scale`` is
-        the factor on cosines (already exponentiated), and the tokenizer's files have their sha256.
+        Output shard: the names are the classes, ``text [C, D]`` is L2-normalised, and the meta has
+        ``logit_scale`` (factor on cosines, exponentiated) and the SHA-256 of the tokenizer's files.
     fingerprint
-        That of the features which the prompts belong to.
+        Fingerprint of the features that the prompts belong to.
 
     Raises
     ------
     PipelineError
-        Two captions cannot be told apart.
+        Two captions have the same tokens or embedding.
     """
     captions = vocabulary.captions(encoder.spec.modality)
     tokenizer = {path.name: sha256_of(path) for path in encoder.spec.tokenizer_files}

@@ -1,1 +1,1 @@
-"""Segment pseudo-labels from the similarity of segments and captions."""
+"""Segment pseudo-labels from the similarity of segments and class captions."""

@@ -1,10 +1,10 @@
-"""Segment pseudo-labels: what CLIP sees and CLAP hears in each second, by its likeness to captions.
+"""Segment pseudo-labels from CLIP and CLAP similarity to class captions.
 
-A segment's logit of a class is ``exp(logit_scale) * cosine(segment, caption)``; it gets the label
-when the logit is strictly above the class's threshold. Unmasked labels are that and nothing more;
-they are all a new video can have. Masked labels are besides restricted to the video's weak label;
-they are only fit as training targets and for measuring, since the weak label of a video to parse
-is unknown. Source: VALOR (Lai et al., NeurIPS 2023); unmasked labels: LINK (arXiv 2412.20872).
+A segment's logit for a class is ``exp(logit_scale) * cosine(segment, caption)``. A segment gets the
+label if its logit is strictly above the class's threshold. Unmasked labels apply only this rule, so
+new videos can have them. Masked labels are also restricted to the video's weak label, which is
+unknown for new videos; they serve only for training and evaluation.
+Source: VALOR (Lai et al., NeurIPS 2023); unmasked labels: LINK (arXiv 2412.20872).
 """
 
 import logging
@@ -45,13 +45,13 @@ from pipeline.labels.thresholds import (
 
 logger = logging.getLogger(__name__)
 
-# Raised whenever the same features may get other labels.
+# Increase it when the same features may give other labels.
 LABELS_VERSION = 3
 
 
 @dataclass(frozen=True)
 class LabelledVideos:
-    """The videos that have features of both encoders, and what is known of them.
+    """The videos with features of both encoders, their logits and weak labels.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class LabelledVideos:
     weak : ``[N, C]``
         Weak labels of each video's split.
     rows
-        Split to the rows of its videos.
+        Split to the indices of its videos.
     """
 
     names: tuple[str, ...]
@@ -79,7 +79,7 @@ def gather_videos(
     Parameters
     ----------
     clip, clap
-        ``logits [N, T, C]`` of each encoder; videos that only one of them kept are left out.
+        ``logits [N, T, C]`` of each encoder; videos that are in only one are ignored.
     weak_labels
         Split to video name to class indices.
 
@@ -90,12 +90,12 @@ def gather_videos(
     """
     names = tuple(sorted(set(clip.names) & set(clap.names)))
     if not names:
-        raise PipelineError("no video has both CLIP and CLAP features; see their status tables.")
+        raise PipelineError("no video has both CLIP and CLAP features; check their status tables.")
     audio, visual = clap.select(names)["logits"], clip.select(names)["logits"]
     if audio.shape != visual.shape:
         raise PipelineError(
-            f"CLAP has {audio.shape[1]} segments a video and CLIP {visual.shape[1]}; "
-            "run both on the same segments."
+            f"CLAP has {audio.shape[1]} segments per video and CLIP {visual.shape[1]}; "
+            "encode the same segments with both."
         )
     splits = {name: split for split, labels in weak_labels.items() for name in labels}
     known = {name: indices for labels in weak_labels.values() for name, indices in labels.items()}
@@ -115,19 +115,19 @@ def label(videos: LabelledVideos, thresholds: LabelThresholds) -> tuple[Labels, 
 
 
 def soften(logits: NDArray[np.float32], thresholds: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return σ(logit - threshold), in [0, 1]: how sure a label is, where 0.5 is undecided.
+    """Return soft labels σ(logit - threshold) in [0, 1], where 0.5 is undecided.
 
-    Source: UWAV (Lai et al., CVPR 2025), with CLIP's and CLAP's logits in place of its own
-    temporal network's. A weak label still has to mask it.
+    They are not masked with weak labels. Source: UWAV (Lai et al., CVPR 2025), with the logits of
+    CLIP and CLAP in place of those of its temporal network.
 
     Parameters
     ----------
     logits : ``[..., C]``
-        Of segments.
+        Logits of segments.
     thresholds : ``[C]``
-        Of masked labels.
+        Thresholds of masked labels.
     """
-    # As a tanh, which does not overflow where a logit is far below its threshold.
+    # Computed with tanh, which does not overflow for logits far below the threshold.
     soft: NDArray[np.float32] = (0.5 + 0.5 * np.tanh((logits - thresholds) / 2)).astype(np.float32)
     return soft
 
@@ -135,11 +135,11 @@ def soften(logits: NDArray[np.float32], thresholds: NDArray[np.float64]) -> NDAr
 def labels_fingerprint(
     vocabulary: Vocabulary, thresholds: NDArray[np.float64], encoders: Mapping[str, str]
 ) -> str:
-    """Return what names unmasked labels: a hash of all that they are made of.
+    """Return a hash of everything that determines unmasked labels.
 
-    They are the vocabulary's captions, the thresholds ``[2, C]``, and the fingerprints of the
-    features of ``clip`` and ``clap``. Hundredths of a threshold count: on another machine the same
-    features move a calibrated one by less.
+    It covers the vocabulary's captions, the thresholds ``[2, C]``, and the fingerprints of the
+    features of ``clip`` and ``clap``. Thresholds are rounded to hundredths, because a calibrated
+    one may differ by less between machines.
     """
     return fingerprint(
         {
@@ -159,31 +159,32 @@ def make_pseudo_labels(
     kind: ThresholdKind,
     out: Path,
 ) -> None:
-    """Label every video that both encoders have features of; the ``pseudo-labels`` stage.
+    """Label all videos that have features of both encoders; the ``pseudo-labels`` stage.
 
-    Writes ``labels.safetensors`` (``{modality}_logits`` and ``{modality}_soft`` float32, the
-    latter by the thresholds of masked labels but not masked; ``{modality}`` and
-    ``{modality}_masked`` uint8; all ``[N, T, C]``, videos sorted by name; ``fingerprint`` in its
-    meta, see ``labels_fingerprint``), ``thresholds.tsv`` and ``quality.json`` (split to
-    ``unmasked`` and ``masked`` to an evaluation; a split without videos is left out).
+    Writes ``labels.safetensors``, ``thresholds.tsv`` and ``quality.json``. The first has
+    ``{modality}_logits`` and ``{modality}_soft`` float32 (soft labels use the thresholds of masked
+    labels but are not masked), ``{modality}`` and ``{modality}_masked`` uint8, all ``[N, T, C]``
+    with videos sorted by name, and ``fingerprint`` in its meta (see ``labels_fingerprint``).
+    ``quality.json`` maps split to ``unmasked`` and ``masked`` to an evaluation, without splits
+    that have no videos.
 
     Parameters
     ----------
     clip, clap
         Feature folders, see ``read_logits``.
     annotations
-        Folder of LLP's tables.
+        Folder of LLP's annotation tables.
     vocabulary
         The classes.
     kind
         ``fixed``: the vocabulary's thresholds; ``calibrated``: see ``calibrated_thresholds``.
     out
-        Folder to write.
+        Output folder.
 
     Raises
     ------
     PipelineError
-        An input is missing or does not fit the others.
+        An input is missing or does not match the others.
     """
     shards = {
         encoder: read_logits(encoder, folder, vocabulary)

@@ -1,4 +1,4 @@
-"""How well pseudo-labels agree with annotated events."""
+"""Agreement of pseudo-labels with annotated events."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ def label_quality(
     Returns
     -------
     dict
-        Kind to an evaluation, see ``evaluate_arrays``.
+        Kind to its evaluation, see ``evaluate_arrays``.
     """
     quality = {
         kind: evaluate_arrays(split, names, truth, of_kind, vocabulary)

@@ -1,4 +1,4 @@
-"""Similarity logits: segments against class captions.
+"""Similarity logits of segments and class captions.
 
 The logit of a segment and a class is ``exp(logit_scale) * cosine(segment, caption)``.
 Source: VALOR (Lai et al., NeurIPS 2023).
@@ -18,7 +18,7 @@ from pipeline.core.vocabulary import Vocabulary
 def similarity_logits(
     embeddings: NDArray[Any], texts: NDArray[Any], logit_scale: float
 ) -> NDArray[Any]:
-    """Return the logits ``[..., C]`` of segments and captions.
+    """Return the logits ``[..., C]`` of segments against captions.
 
     Parameters
     ----------
@@ -27,60 +27,63 @@ def similarity_logits(
     texts : ``[C, D]``
         L2-normalised caption embeddings of the same encoder.
     logit_scale
-        The encoder's factor on cosines, already exponentiated.
+        The encoder's factor on cosines, exponentiated.
     """
     logits: NDArray[Any] = embeddings @ (logit_scale * texts.T)
     return logits
 
 
 def normalise(array: NDArray[Any]) -> NDArray[Any]:
-    """Return rows of length 1; a row of zeros stays as it is."""
+    """Scale rows to length 1; rows of zeros stay zero."""
     unit: NDArray[Any] = array / np.maximum(np.linalg.norm(array, axis=-1, keepdims=True), 1e-12)
     return unit
 
 
 def read_logits(encoder: str, folder: Path, vocabulary: Vocabulary) -> Shard:
-    """Compare an encoder's cached segments with its captions.
+    """Compute the similarity logits of an encoder's cached features.
 
     Parameters
     ----------
     encoder
-        ``clip`` or ``clap``, which the features must belong to.
+        ``clip`` or ``clap``; the features must be from this encoder.
     folder
-        Has ``K-of-N.safetensors`` with ``embedding [N, T, D]`` and ``prompts.safetensors`` with
-        ``text [C, D]``, both L2-normalised, and ``logit_scale`` (exponentiated) in its header.
+        Folder with ``K-of-N.safetensors``, which have ``embedding [N, T, D]``, and
+        ``prompts.safetensors``, which has ``text [C, D]`` and ``logit_scale`` (exponentiated, in
+        its header); both arrays are L2-normalised.
     vocabulary
-        The classes, which must be those of the prompts.
+        The classes; the prompts must have the same.
 
     Returns
     -------
     Shard
-        ``logits [N, T, C]`` float32, in ``[-logit_scale, logit_scale]``; the shards' meta.
+        ``logits [N, T, C]`` float32, in ``[-logit_scale, logit_scale]``, with the shards' meta.
 
     Raises
     ------
     PipelineError
-        A file is missing, the shards differ in how they were made or hold no video, they belong to
-        another encoder, or the prompts to other classes or features.
+        A file is missing, the shards have different settings or no videos, or the features and
+        prompts do not match each other, the encoder or the vocabulary.
     """
     prompts = read_shard(folder / PROMPTS_FILE)
     if prompts.names != vocabulary.names:
         raise PipelineError(
-            f"the prompts in '{folder}' are of {len(prompts.names)} classes that differ from the "
-            f"vocabulary's {len(vocabulary)}; run the prompts stage with this vocabulary."
+            f"the {len(prompts.names)} classes of the prompts in '{folder}' are not the "
+            f"{len(vocabulary)} of the vocabulary; run the prompts stage with this vocabulary."
         )
     joined = read_array(folder, "embedding")
     if joined.meta["encoder"] != encoder:
         raise PipelineError(
-            f"'{folder}' has features of {joined.meta['encoder']}; give a folder of {encoder}'s."
+            f"'{folder}' has {joined.meta['encoder']} features; give a folder of {encoder}"
+            " features."
         )
     if joined.meta["fingerprint"] != prompts.meta["fingerprint"]:
         raise PipelineError(
             f"in '{folder}' the features ({joined.meta['fingerprint']}) and the prompts "
-            f"({prompts.meta['fingerprint']}) were made differently; run the prompts stage again."
+            f"({prompts.meta['fingerprint']}) have different fingerprints; run the prompts stage"
+            " again."
         )
     if not joined.names:
-        raise PipelineError(f"no shard in '{folder}' holds a video; see its status tables.")
+        raise PipelineError(f"the shards in '{folder}' have no videos; check their status tables.")
     scale = float(prompts.meta["logit_scale"])
     logits = similarity_logits(joined["embedding"], prompts["text"], scale)
     return Shard(joined.names, {"logits": logits}, joined.meta)

@@ -1,4 +1,4 @@
-"""Thresholds on similarity logits: fixed in the vocabulary, or calibrated on validation videos."""
+"""Thresholds on similarity logits: from the vocabulary, or calibrated on validation videos."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,12 +27,12 @@ class LabelOptions(Options):
 
 @dataclass(frozen=True)
 class LabelThresholds:
-    """Logits above which a segment gets a label, per modality (0 audio, 1 visual) and class.
+    """Thresholds of logits for pseudo-labels, by modality (0 audio, 1 visual) and class.
 
     Attributes
     ----------
     unmasked, masked : ``[2, C]``
-        For unmasked and for masked labels.
+        Thresholds of unmasked and of masked labels.
     """
 
     unmasked: NDArray[np.float64]
@@ -42,13 +42,13 @@ class LabelThresholds:
 def best_threshold(logits: NDArray[Any], truth: NDArray[Any]) -> float:
     """Return the threshold with the highest F1 of ``logits > threshold``.
 
-    Equal logits always fall on the same side. Of thresholds with the same F1 the highest is
-    taken, and it lies midway between the two logits that it separates.
+    Equal logits always get the same label. If several thresholds reach the best F1, the highest is
+    returned, midway between the two logits that it separates.
 
     Parameters
     ----------
     logits, truth : ``[M]``
-        Logits of some segments, and whether each is positive (not 0); at least one is.
+        Logits of segments, and whether each is positive (not 0); at least one must be.
     """
     order = np.argsort(-logits, kind="stable")
     ranked = logits[order].astype(np.float64)
@@ -60,7 +60,7 @@ def best_threshold(logits: NDArray[Any], truth: NDArray[Any]) -> float:
 
 
 def fixed_thresholds(vocabulary: Vocabulary) -> LabelThresholds:
-    """Return the vocabulary's thresholds, for unmasked and masked labels alike (as VALOR)."""
+    """Return the vocabulary's thresholds for both unmasked and masked labels, as in VALOR."""
     fixed = np.array([vocabulary.thresholds(modality) for modality in MODALITIES], np.float64)
     return LabelThresholds(unmasked=fixed, masked=fixed)
 
@@ -70,27 +70,27 @@ def calibrated_thresholds(
 ) -> LabelThresholds:
     """Choose each class's thresholds by segment-level F1 on validation videos.
 
-    Unmasked labels are calibrated on all videos, masked labels on those whose weak label has the
-    class. A class is frequent in the latter and rare among all, so the two thresholds are far
-    apart: with one for both, masked labels would miss most events. Masked labels are therefore
+    Unmasked labels are calibrated on all videos, masked labels only on videos whose weak label has
+    the class. A class is frequent in the latter but rare overall, so the two thresholds differ
+    widely: with a single one, masked labels would miss most events. Masked labels are therefore
     not always a subset of unmasked ones.
 
-    A class without positive segments gets the highest logit of all as unmasked threshold, which
-    keeps it silent there, and the vocabulary's as masked threshold.
+    For a class without positive segments, the unmasked threshold is its highest logit, which gives
+    no labels on these videos, and the masked threshold is the vocabulary's.
 
     Parameters
     ----------
     logits, truth : ``[2, N, T, C]``
-        Of validation videos; audio, then visual.
+        Logits and annotated segments of validation videos; audio, then visual.
     weak : ``[N, C]``
-        Their weak labels.
+        Weak labels of the same videos.
     vocabulary
         The classes.
 
     Raises
     ------
     PipelineError
-        There is no validation video.
+        There are no validation videos.
     """
     if not len(weak):
         raise PipelineError(
@@ -114,7 +114,7 @@ def calibrated_thresholds(
 
 
 def write_thresholds(path: Path, thresholds: LabelThresholds, vocabulary: Vocabulary) -> None:
-    """Write a row a class: ``class``, then ``audio``, ``visual`` and the same of masked labels."""
+    """Write one row per class: ``class``, ``audio``, ``visual``, and both for masked labels."""
     columns = np.concatenate([thresholds.unmasked, thresholds.masked]).T.tolist()
     names = [*MODALITIES, *(f"{modality}_masked" for modality in MODALITIES)]
     rows = ([name, *row] for name, row in zip(vocabulary.names, columns, strict=True))

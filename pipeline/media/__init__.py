@@ -1,10 +1,9 @@
-"""Video files: what is in them, their frames and sound by presentation time, and safe workers.
+"""Media files: probing, frames and audio by presentation time, and isolated decode workers.
 
-One clock serves frames and sound: its zero is where the earlier of the two streams begins (never
-before the container's own zero), as in players and ffmpeg's command line.
+Video and audio share one clock. It starts with the earlier of the two streams, but never before
+the container's own zero, as in players and on ffmpeg's command line.
 """
 
-# What sound is made to be: CLAP's rate (laion_clap), and int16, which is what laion_clap makes of a
-# waveform, truncating towards zero.
+# The audio format of CLAP (laion_clap): 48 kHz, quantised to int16 by truncating towards zero.
 SAMPLE_RATE = 48_000
 FULL_SCALE = 32_767

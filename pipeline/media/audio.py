@@ -1,4 +1,4 @@
-"""The sound of a window: 48 kHz, mono, on the frames' clock."""
+"""Decoding of a window's audio: 48 kHz mono, on the clock of the frames."""
 
 import functools
 from dataclasses import dataclass
@@ -18,30 +18,30 @@ from pipeline.media import FULL_SCALE, SAMPLE_RATE
 from pipeline.media.probe import FORMATS, PROTOCOLS, AudioStream
 from pipeline.media.window import MARGIN_SECONDS, Track, Window
 
-# Times may jitter in their container; a lost AAC frame (21 ms) is a gap to be filled with silence.
+# Tolerated jitter of block times; a lost AAC frame (21 ms) is longer and is filled with silence.
 GAP_SECONDS = 0.02
 
 Waveform = NDArray[np.float32]
 
-# What the samples of ffmpeg's formats are in memory, as far as numpy gets them from PyAV.
+# numpy types of ffmpeg's sample formats, as far as PyAV exposes them.
 PLANE_TYPES = {"u8": np.uint8, "s16": np.int16, "s32": np.int32, "flt": np.float32, "dbl": float}
 
 
 @dataclass(frozen=True)
 class Sound:
-    """The sound of a window.
+    """The audio of a window.
 
     Attributes
     ----------
     samples
-        ``[T * 48000]`` int16, truncated ``clip(x, -1, 1) * 32767``; silence where the stream has
-        not begun, has holes, or is over.
+        ``[T * 48000]`` int16, truncated ``clip(x, -1, 1) * 32767``; silence before the stream
+        starts, in its gaps and after its end.
     end
-        When the stream's sound ends, in seconds from the window's start; T at most, 0 when it
-        has none in the window.
+        When the audio ends, in seconds from the window's start; at most T, 0 without any audio in
+        the window.
     damaged
-        Packets that could not be decoded and blocks that the decoder had to mend, as far as
-        decoding went.
+        Number of packets that could not be decoded and of blocks that the decoder concealed, up to
+        the point where decoding stopped.
     """
 
     samples: NDArray[np.int16]
@@ -50,16 +50,16 @@ class Sound:
 
 
 def read_audio(window: Window, slicing: str = "exact") -> Sound:
-    """Decode a window's sound.
+    """Decode a window's audio.
 
-    The channels are averaged as floats before resampling, 0.5 L + 0.5 R, as librosa does, which
-    VALOR used; libraries' other common gain, 0.707, moves CLAP embeddings as much as two segments
-    of a clip differ. Resampling is soxr's HQ, librosa's default.
+    Channels are averaged as floats before resampling (0.5 L + 0.5 R), as in librosa, which VALOR
+    used. The other common gain, 0.707, moves CLAP embeddings as far as two segments of a clip
+    differ. Resampling is soxr HQ, librosa's default.
 
     Parameters
     ----------
     window
-        T segments of a file with sound.
+        T segments of a file with an audio stream.
     slicing
         ``exact``: second t of the window is segment t. ``valor``: see ``valor_slices``.
 
@@ -70,38 +70,40 @@ def read_audio(window: Window, slicing: str = "exact") -> Sound:
     """
     audio, track = window.media.audio, window.audio
     if audio is None or track is None:
-        raise ItemError(Status.NO_AUDIO_STREAM, "the file has no sound")
-    line = _Line(audio.rate, window.seconds)
-    damaged = _decode(track, window.zero, line)
-    heard = line.heard if damaged is not None else _decode_with_program(window, audio)
-    if not np.isfinite(heard).all():
-        raise ItemError(Status.NOT_FINITE, "its sound has values that are not numbers")
+        raise ItemError(Status.NO_AUDIO_STREAM, "the file has no audio stream")
+    buffer = _WindowBuffer(audio.rate, window.seconds)
+    damaged = _decode(track, window.zero, buffer)
+    decoded = buffer.decoded if damaged is not None else _decode_with_ffmpeg(window, audio)
+    if not np.isfinite(decoded).all():
+        raise ItemError(Status.NOT_FINITE, "the audio has values that are not finite")
     is_native = audio.rate == SAMPLE_RATE
-    waveform = heard if is_native else soxr.resample(heard, audio.rate, SAMPLE_RATE, "HQ")
+    waveform = decoded if is_native else soxr.resample(decoded, audio.rate, SAMPLE_RATE, "HQ")
     quantised = (np.clip(waveform, -1.0, 1.0) * FULL_SCALE).astype(np.int16)
     samples = SLICINGS[slicing](quantised, window.segments)
-    return Sound(samples, len(heard) / audio.rate, damaged or 0)
+    return Sound(samples, len(decoded) / audio.rate, damaged or 0)
 
 
 def exact_slices(samples: NDArray[np.int16], segments: int) -> NDArray[np.int16]:
-    """Return ``[T * 48000]`` samples, those that there are and silence after them."""
+    """Return ``[T * 48000]`` samples, cut or padded with silence."""
     filled = np.zeros(segments * SAMPLE_RATE, dtype=np.int16)
     filled[: len(samples)] = samples[: len(filled)]
     return filled
 
 
 def valor_slices(samples: NDArray[np.int16], segments: int) -> NDArray[np.int16]:
-    """Stretch L samples over the segments as VALOR does for CLAP (methods.md 6.2).
+    """Stretch L samples over the T segments, as VALOR does for CLAP.
 
-    Segment t has the ``L // T`` samples from ``round(t * L / T)`` on, so sound that ends before its
-    window is cut into shorter segments, and nothing is silent; each is repeated to a second. CLAP
-    repeats what it is given to ten seconds by itself. differs: VALOR cuts the whole file's L; here
-    it is the window's, as everywhere, so the two slicings are the same where it has T seconds.
+    Segment t has the ``L // T`` samples from ``round(t * L / T)`` on. Audio that ends before its
+    window is thus cut into shorter segments instead of being padded with silence, and each segment
+    is repeated to fill a second (CLAP itself repeats its input to ten seconds). Unlike VALOR, which
+    takes L from the whole file, L is that of the window; a window with T seconds of audio gives
+    the same samples as `exact_slices`.
+    Source: VALOR (Lai et al., NeurIPS 2023), released extraction code.
 
     Parameters
     ----------
     samples
-        ``[L]``, from the window's start to the end of the sound.
+        ``[L]``, from the window's start to the end of the audio.
     segments
         T.
 
@@ -121,8 +123,8 @@ def valor_slices(samples: NDArray[np.int16], segments: int) -> NDArray[np.int16]
 SLICINGS = {"exact": exact_slices, "valor": valor_slices}
 
 
-class _Line:
-    """A window's mono samples in the making, each block put where its time says."""
+class _WindowBuffer:
+    """The mono samples of a window, filled block by block according to their times."""
 
     def __init__(self, rate: int, seconds: float) -> None:
         self.rate = rate
@@ -134,21 +136,21 @@ class _Line:
         return self._next is not None and self._next >= len(self._samples)
 
     @property
-    def heard(self) -> Waveform:
-        """The samples up to the last block's end."""
+    def decoded(self) -> Waveform:
+        """The samples up to the end of the last block."""
         return self._samples[: max(self._next or 0, 0)]
 
     def add(self, block: Waveform, seconds: float) -> None:
-        """Put a block at ``seconds`` from the window's start.
+        """Add a block that starts ``seconds`` after the window's start.
 
-        A block follows the last one without a seam unless its time differs by more than a jitter:
-        then silence fills the hole, or what was already heard is left out.
+        Blocks are joined seamlessly unless their times differ by more than jitter: then gaps are
+        filled with silence and overlaps are dropped.
         """
-        place = round(seconds * self.rate)
-        if self._next is None or place - self._next > GAP_SECONDS * self.rate:
-            self._next = place
-        elif self._next - place > GAP_SECONDS * self.rate:
-            block = block[self._next - place :]
+        index = round(seconds * self.rate)
+        if self._next is None or index - self._next > GAP_SECONDS * self.rate:
+            self._next = index
+        elif self._next - index > GAP_SECONDS * self.rate:
+            block = block[self._next - index :]
         inside = block[max(-self._next, 0) :]
         first = max(self._next, 0)
         room = self._samples[first : first + len(inside)]
@@ -156,39 +158,38 @@ class _Line:
         self._next += len(block)
 
 
-def _decode(track: Track, zero: float, line: _Line) -> int | None:
-    """Put a track's sound on the line, and return how many packets are damaged.
+def _decode(track: Track, zero: float, buffer: _WindowBuffer) -> int | None:
+    """Decode a track's audio into the buffer; return the number of damaged packets.
 
-    None where a block has no time, another rate than the header says, or samples of a format that
-    is not known here.
+    Return None if a block has no time, an unexpected sample rate or an unknown sample format.
 
     Raises
     ------
     ItemError
-        ``decode_error``: the stream has packets, and not one can be decoded.
+        ``decode_error``: the stream has packets, but none can be decoded.
     """
     if not isinstance(track.stream, PyavStream) or track.stream.time_base is None:
-        raise ItemError(Status.NO_AUDIO_STREAM, "the file has no sound")
+        raise ItemError(Status.NO_AUDIO_STREAM, "the file has no audio stream")
     context, tick = track.stream.codec_context, float(track.stream.time_base)
     context.thread_count = 1
-    damaged = decoded = 0
+    damaged = frame_count = 0
     for packet in [*track.packets, None]:
         try:
             frames = context.decode(packet)
         except av.FFmpegError:
             damaged += 1
             continue
-        decoded += len(frames)
+        frame_count += len(frames)
         for frame in frames:
             is_known = frame.format.packed.name in PLANE_TYPES
-            if frame.pts is None or frame.sample_rate != line.rate or not is_known:
+            if frame.pts is None or frame.sample_rate != buffer.rate or not is_known:
                 return None
             damaged += frame.is_corrupt
-            line.add(_mono(frame), frame.pts * tick - zero)
-        if line.is_full:
+            buffer.add(_mono(frame), frame.pts * tick - zero)
+        if buffer.is_full:
             break
-    if damaged and not decoded:
-        raise ItemError(Status.DECODE_ERROR, "not one packet of its sound can be decoded")
+    if damaged and not frame_count:
+        raise ItemError(Status.DECODE_ERROR, "no audio packet can be decoded")
     return damaged
 
 
@@ -199,7 +200,7 @@ def _mono(frame: AudioFrame) -> Waveform:
         interleaved = _floats(frame.to_ndarray().reshape(-1, channels))
         mono: Waveform = interleaved.mean(axis=1, dtype=np.float32)
         return mono
-    # Of eight channels or more PyAV's `planes`, and with it `to_ndarray`, goes on past the last.
+    # With eight channels or more, PyAV's `planes` (and so `to_ndarray`) reads past the last one.
     kind = PLANE_TYPES[frame.format.packed.name]
     views = [memoryview(plane) for plane in frame.planes[:channels]]
     planes = [_floats(np.frombuffer(view, kind, frame.samples)) for view in views]
@@ -215,11 +216,11 @@ def _floats(samples: NDArray[Any]) -> Waveform:
     return samples.astype(np.float32, copy=False)
 
 
-def _decode_with_program(window: Window, audio: AudioStream) -> Waveform:
-    """Do what ``_decode`` does with ffmpeg's program, which converts rates and makes up times.
+def _decode_with_ffmpeg(window: Window, audio: AudioStream) -> Waveform:
+    """Decode with the ffmpeg program, which converts sample rates and reconstructs block times.
 
-    aresample with ``first_pts`` drops what comes before that sample and puts silence where the
-    stream begins later; with ``async`` it fills holes in the stream's times.
+    In aresample, ``first_pts`` drops samples before it and fills a late start with silence;
+    ``async`` fills gaps in the stream's times.
     """
     zero, seconds = window.zero, window.seconds
     seek: dict[str, object] = {}
@@ -247,8 +248,8 @@ def _decode_with_program(window: Window, audio: AudioStream) -> Waveform:
     except ffmpeg.Error as error:
         lines = error.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
         raise ItemError(
-            Status.DECODE_ERROR, f"ffmpeg cannot decode the sound: {lines[-1]}"
+            Status.DECODE_ERROR, f"ffmpeg cannot decode the audio: {lines[-1]}"
         ) from None
     samples = np.frombuffer(raw, dtype="<f4").reshape(-1, audio.channels)
-    heard: Waveform = samples[: round(seconds * audio.rate)].mean(axis=1, dtype=np.float32)
-    return heard
+    mono: Waveform = samples[: round(seconds * audio.rate)].mean(axis=1, dtype=np.float32)
+    return mono

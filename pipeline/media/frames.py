@@ -1,4 +1,4 @@
-"""The frames of a window, chosen by presentation time and shaped for the encoder."""
+"""Decoding of a window's frames: chosen by presentation time, transformed for the encoder."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from pipeline.media.random_access import is_entry
 from pipeline.media.sampling import Sampler, Timeline
 from pipeline.media.window import Track, Window
 
-# Clocks that round: Matroska's and FLV's have this tick. AVI's coarser one counts frames, exactly.
+# Clocks that round: Matroska and FLV have this tick. AVI's coarser one counts frames exactly.
 COARSEST_CLOCK_SECONDS = 0.001
 
-# decord's times are float32 seconds from the file's own clock.
+# decord's times are float32 seconds on the file's own clock.
 DECORD_TOLERANCE_SECONDS = 0.001
 
 Picture = NDArray[np.uint8]
@@ -42,17 +42,18 @@ class Frames:
     Attributes
     ----------
     pictures
-        ``[F, H, W, 3]`` uint8 RGB, shaped, in the sampler's order.
+        ``[F, H, W, 3]`` uint8 RGB, transformed, in the sampler's order.
     pts
         Presentation time of each, in the stream's ticks.
     first, end
         When the first frame appears and the last one ends, in seconds from the window's start;
-        the stream is read no further than the window.
+        the stream is not read beyond the window.
     backend
         ``decord`` or ``pyav``.
     damaged
-        Packets that could not be decoded and frames that the decoder had to mend, as far as
-        decoding went. VP8's and VP9's decode whatever they are given, and decord says nothing.
+        Number of packets that could not be decoded and of frames that the decoder concealed, up to
+        the point where decoding stopped. VP8 and VP9 decoders accept any data, and decord does not
+        report damage.
     """
 
     pictures: Picture
@@ -66,30 +67,30 @@ class Frames:
 def read_frames(
     window: Window, per_segment: int, sampler: Sampler, shape: Shape, decoder: str = "pyav"
 ) -> Frames:
-    """Decode the frames that stand for a window's segments.
+    """Decode the frames of a window's segments.
 
     Parameters
     ----------
     window
-        T segments of a file with pictures.
+        T segments of a file with a video stream.
     per_segment
-        K frames each.
+        K, frames per segment.
     sampler
-        Chooses ``T * K`` frames by when they are shown (see ``sampling``).
+        Chooses ``T * K`` frames by their presentation times (see ``sampling``).
     shape
-        Maps an upright frame ``[H, W, 3]`` to what is kept of it.
+        Transforms an upright frame ``[H, W, 3]``.
     decoder
-        ``pyav`` decodes only what the frames depend on, which was measured faster. ``decord`` is
-        used where it is right: a window at the file's start, no edit list, times that agree with
-        the packets'; everything else is PyAV's then too.
+        ``pyav`` decodes only what the chosen frames depend on, which measured faster. ``decord``
+        is used only where it is exact: windows at the start of the file, no edit list, and times
+        that agree with the packets'. PyAV decodes all others.
 
     Raises
     ------
     ItemError
-        ``decode_error``: there is not one frame.
+        ``decode_error``: no frame can be decoded.
     """
     if window.video is None:
-        raise ItemError(Status.NO_VIDEO_STREAM, "the file has no pictures")
+        raise ItemError(Status.NO_VIDEO_STREAM, "the file has no video stream")
     read = functools.partial(_read, window, per_segment, sampler, shape, decoder)
     if window.video.stream.codec_context.codec.canonical_name == "hevc":
         return _read_strictly(window.media.path, window.video, read)
@@ -97,11 +98,11 @@ def read_frames(
 
 
 def _read_strictly(path: Path, track: Track, read: Callable[[Track], Frames]) -> Frames:
-    """Read frames by a decoder that stops at damage, and where there is some, by one that does not.
+    """Read frames with a decoder that stops at errors; if it does, read again with a lenient one.
 
-    HEVC's alone says nothing of damage that it may pass over: of 40 clips with two wrong bytes it
-    told of none, and of 22 when it had to stop, at no cost where all is well. But a packet that it
-    stops at loses what follows there, and files that others play may have oddities of that kind.
+    A lenient HEVC decoder does not report damage: of 40 clips with two corrupted bytes it reported
+    none, the strict one 22, at no cost for intact files. But a strict decoder loses the frames
+    after an error, and playable files may contain harmless ones.
     """
     track.stream.codec_context.options = {"err_detect": "explode"}
     damaged = 1
@@ -110,7 +111,7 @@ def _read_strictly(path: Path, track: Track, read: Callable[[Track], Frames]) ->
         if not frames.damaged:
             return frames
         damaged = frames.damaged
-    with open_media(path) as again:  # a decoder reads its options once
+    with open_media(path) as again:  # decoders read their options only once
         lenient = read(replace(track, stream=again.streams[track.stream.index]))
     return replace(lenient, damaged=max(damaged, lenient.damaged))
 
@@ -134,7 +135,7 @@ def _read(
         if not pictures:
             pictures = reader.decode(set(timeline.pts[chosen].tolist()), shape)
     if timeline is None or not set(timeline.pts[chosen].tolist()) <= set(pictures):
-        # Packets without times, or without frames: let the decoder say what is shown when.
+        # Packets lack times, or some give no frame: take the times from the decoder.
         timeline = reader.decoded_timeline()
         chosen = sampler(timeline, window.segments, per_segment)
         pictures = reader.decode(set(timeline.pts[chosen].tolist()), shape, skip=False)
@@ -149,27 +150,27 @@ def _read(
 
 
 class _Reader:
-    """PyAV over one window's packets, which can be decoded several times.
+    """PyAV decoding of one window's packets; can be repeated.
 
-    ``is_plain`` says whether these are the stream's packets from the first one, each a frame that
-    is shown, so that places in the timeline are decord's frame numbers.
+    ``is_plain``: the packets start with the stream's first one and each is a displayed frame, so
+    timeline indices are decord's frame numbers.
     """
 
     def __init__(self, track: Track, window: Window) -> None:
         if not isinstance(track.stream, VideoStream):
-            raise ItemError(Status.NO_VIDEO_STREAM, "the file has no pictures")
+            raise ItemError(Status.NO_VIDEO_STREAM, "the file has no video stream")
         self._track = track
         self._stream = track.stream
         self._packets = track.packets
         self._window = window
         self._tick = float(track.stream.time_base or 0)
-        # Videos are decoded side by side in processes; threads within one only add copies.
+        # Videos are decoded in parallel processes; threads within one only add copies.
         track.stream.codec_context.thread_count = 1
         self.damaged = 0
         self.is_plain = False
 
     def timeline(self) -> Timeline | None:
-        """Return when frames are shown, from the packets alone; None where they do not say."""
+        """Return the timeline from the packets alone, or None if they lack times."""
         shown = [packet for packet in self._packets if not packet.is_discard]
         if not shown or any(packet.pts is None for packet in shown):
             return None
@@ -179,12 +180,12 @@ class _Reader:
         return self._timeline_of(ticks)
 
     def decoded_timeline(self) -> Timeline:
-        """Return when frames are shown, by decoding them all.
+        """Return the timeline by decoding all frames.
 
         Raises
         ------
         ItemError
-            ``decode_error``: there is none.
+            ``decode_error``: there is no frame.
         """
         ticks = {
             frame.pts: frame.duration or 0
@@ -192,17 +193,17 @@ class _Reader:
             if frame.pts is not None
         }
         if not ticks:
-            raise ItemError(Status.DECODE_ERROR, "not one frame of the window can be decoded")
+            raise ItemError(Status.DECODE_ERROR, "no frame of the window can be decoded")
         return self._timeline_of(ticks)
 
     def decode(self, wanted: set[int], shape: Shape, skip: bool = True) -> dict[int, Picture]:
-        """Return the shaped frames at the ``wanted`` times; those that cannot be had are left out.
+        """Return the transformed frames at the ``wanted`` times, as far as they can be decoded.
 
-        With ``skip`` only what the wanted frames depend on is decoded: no frame that no other one
-        refers to, no group after its last wanted frame.
+        With ``skip``, decode only what they depend on: leave out unreferenced frames, and the rest
+        of a group after its last wanted frame.
         """
         groups = self._groups(wanted) if skip else [self._packets]
-        # One for all frames, and in this thread: making one costs as much as three conversions.
+        # One reformatter, single-threaded: creating one costs as much as three conversions.
         reformatter = VideoReformatter()
         pictures: dict[int, Picture] = {}
         for frame in self._frames(groups, wanted if skip else None):
@@ -215,38 +216,38 @@ class _Reader:
         return pictures
 
     def _groups(self, wanted: set[int]) -> list[list[Packet[Stream]]]:
-        """Return the groups of pictures that have wanted frames, each up to its last such packet.
+        """Return the groups of pictures with wanted frames, each up to its last wanted packet.
 
-        Packets come in decoding order: nothing depends on a later one, and from where a group
-        begins, nothing on an earlier one either.
+        Packets are in decoding order: none depends on a later one, nor on any before the start of
+        its group.
         """
-        begins = self._begins()
+        begins = self._entry_indices()
         groups = []
         for first, stop in itertools.pairwise([*begins, len(self._packets)]):
-            places = [p for p in range(first, stop) if self._packets[p].pts in wanted]
-            if places:
-                groups.append(self._packets[first : places[-1] + 1])
+            indices = [p for p in range(first, stop) if self._packets[p].pts in wanted]
+            if indices:
+                groups.append(self._packets[first : indices[-1] + 1])
         return groups
 
-    def _begins(self) -> list[int]:
-        """Return the places of packets with which a decoder can begin anew: a clean cut.
+    def _entry_indices(self) -> list[int]:
+        """Return the indices of packets at which decoding can start cleanly.
 
-        Such a packet refers to none before it, and all after it are shown after it.
+        Such a packet refers to no earlier one, and all later packets are shown after it.
         """
         begins = []
         earliest: float = np.inf
-        for place in range(len(self._packets) - 1, 0, -1):
-            packet = self._packets[place]
+        for index in range(len(self._packets) - 1, 0, -1):
+            packet = self._packets[index]
             earliest = min(earliest, packet.pts if packet.pts is not None else -np.inf)
             if packet.pts == earliest and is_entry(self._stream, packet):
-                begins.append(place)
+                begins.append(index)
         return [0, *reversed(begins)]
 
     def _frames(
         self, groups: list[list[Packet[Stream]]], wanted: set[int] | None
     ) -> Iterator[VideoFrame]:
         context: Any = self._stream.codec_context
-        # Decoders of other libraries, dav1d, read the option once and would keep to it.
+        # Wrapped decoders such as libdav1d read the option once and ignore later changes.
         can_skip = not context.codec.name.startswith("lib")
         self.damaged = 0
         for group in groups:
@@ -268,7 +269,7 @@ class _Reader:
         pts = np.array(sorted(ticks), dtype=np.int64)
         own = np.array([ticks[tick] for tick in pts.tolist()], dtype=np.float64)
         gaps = np.diff(pts)
-        # The last frame has no successor: it is shown for its own duration or the usual one.
+        # The last frame has no successor: use its own duration, or else the median.
         last = own[-1] or (np.median(gaps) if len(gaps) else 0)
         durations = np.append(gaps, last) * self._tick
         rounding = min(self._tick, COARSEST_CLOCK_SECONDS) / 2
@@ -280,18 +281,18 @@ class _Reader:
 def _decord_pictures(
     window: Window, timeline: Timeline, chosen: NDArray[np.int64], shape: Shape
 ) -> dict[int, Picture]:
-    """Return the chosen frames by decord, or nothing where it fails or its times differ."""
+    """Return the chosen frames from decord, or nothing if it fails or its times differ."""
     import decord
 
-    places = sorted(set(chosen.tolist()))
+    indices = sorted(set(chosen.tolist()))
     try:
         reader = decord.VideoReader(str(window.media.path), num_threads=1)
-        times = reader.get_frame_timestamp(places)[:, 0] - window.zero
-        if np.abs(times - timeline.seconds[places]).max() > DECORD_TOLERANCE_SECONDS:
+        times = reader.get_frame_timestamp(indices)[:, 0] - window.zero
+        if np.abs(times - timeline.seconds[indices]).max() > DECORD_TOLERANCE_SECONDS:
             return {}
-        frames = reader.get_batch(places).asnumpy()
+        frames = reader.get_batch(indices).asnumpy()
     except (decord.DECORDError, RuntimeError, IndexError):
         return {}
     return {
-        int(timeline.pts[place]): shape(frame) for place, frame in zip(places, frames, strict=True)
+        int(timeline.pts[index]): shape(frame) for index, frame in zip(indices, frames, strict=True)
     }

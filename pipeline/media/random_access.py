@@ -1,4 +1,4 @@
-"""Packets with which a decoder can begin, so that nothing before them need be decoded."""
+"""Detection of packets at which a decoder can start."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-# Kinds of H.264's units (ITU-T H.264, table 7-1): an IDR picture is one after which nothing refers
-# to what came before it; supplemental information tells of a picture that follows in the packet.
+# NAL unit types of H.264 (ITU-T H.264, table 7-1): after an IDR picture nothing refers to earlier
+# ones; supplemental enhancement information (SEI) describes the picture that follows in the packet.
 IDR, INFORMATION = 5, 6
 START_CODE = b"\0\0\1"
-# Supplemental information of this kind (annex D.1.8) says how many frames after it are not right
-# yet, as a number whose code is the bit 1 for none, and then a bit that is 1 where right is exact.
+# An SEI recovery point (annex D.1.8) gives the number of frames until the output is correct, where
+# a first bit of 1 means none, followed by a bit that is 1 if the output is then exact.
 RECOVERY_POINT, AT_ONCE_AND_EXACT = 6, 0b1100_0000
 
 
 def is_entry(stream: VideoStream, packet: Packet[Stream]) -> bool:
-    """Return whether decoding may begin at ``packet`` and give the same frames from there on.
+    """Return whether decoding from ``packet`` gives the same frames from there on.
 
-    A container's key frames are not enough in H.264: with open groups and intra refresh they are
-    marked where frames after them still refer to frames before. Codecs that are not known here
-    have no entries, and are decoded from the start of what was read.
+    In H.264 the key frame flag is not enough: with open groups of pictures or intra refresh, later
+    frames may refer to frames before it. Unknown codecs have no entries and are decoded from the
+    first packet that was read.
     """
     check = _CHECKS.get(stream.codec_context.codec.canonical_name)
     return packet.is_keyframe and check is not None and check(stream, packet)
 
 
 def is_turning_point(stream: VideoStream, packet: Packet[Stream]) -> bool:
-    """Return whether decoding from ``packet`` on gives all that is shown from it on.
+    """Return whether decoding from ``packet`` gives every frame shown from its time on.
 
-    That is less than an entry: packets after it may be of frames that are shown before it and
-    refer to what came before it too, as in open groups. It is every entry, H.264's pictures whose
-    recovery point is themselves, and the key frames of codecs that are not known here.
+    This is weaker than `is_entry`: later packets may hold frames that are shown earlier and refer
+    to frames before it, as in open groups of pictures. It holds for all entries, for H.264 pictures
+    that are their own recovery point, and for key frames of other codecs.
     """
     if stream.codec_context.codec.canonical_name == "h264":
         return packet.is_keyframe and (_has_idr(stream, packet) or _recovers(stream, packet))
@@ -50,10 +50,10 @@ def _recovers(stream: VideoStream, packet: Packet[Stream]) -> bool:
 
 
 def _recovers_at_once(unit: bytes) -> bool:
-    """Return whether a unit has a recovery point from which on every picture is exact."""
+    """Return whether a unit has a recovery point at which output is exact at once."""
     if unit[0] & 31 != INFORMATION:
         return False
-    content = iter(unit[1:].replace(b"\0\0\3", b"\0\0"))  # a 3 keeps start codes out of content
+    content = iter(unit[1:].replace(b"\0\0\3", b"\0\0"))  # remove emulation prevention bytes
     while True:
         kind, size = _number(content), _number(content)
         message = bytes(islice(content, size))
@@ -62,7 +62,7 @@ def _recovers_at_once(unit: bytes) -> bool:
 
 
 def _number(content: Iterator[int]) -> int:
-    """Read a number that is written as its sum of bytes, of which only the last is below 255."""
+    """Read an SEI number: the sum of its bytes, all 255 except the last."""
     total = 0
     for byte in content:
         total += byte
@@ -72,24 +72,24 @@ def _number(content: Iterator[int]) -> int:
 
 
 def _units(stream: VideoStream, packet: Packet[Stream]) -> Iterator[bytes]:
-    """Yield the units of an H.264 packet, none of which is empty."""
+    """Yield the non-empty NAL units of an H.264 packet."""
     header = stream.codec_context.extradata or b""
     content = bytes(packet)
-    is_length_prefixed = header[:1] == b"\1"  # mp4's and Matroska's form; the others' start codes
+    is_length_prefixed = header[:1] == b"\1"  # in MP4 and Matroska; others use start codes
     if not is_length_prefixed:
         yield from filter(None, content.split(START_CODE)[1:])
         return
     width = (header[4] & 3) + 1
-    place = 0
-    while place + width < len(content):
-        stop = place + width + int.from_bytes(content[place : place + width], "big")
-        if unit := content[place + width : stop]:
+    position = 0
+    while position + width < len(content):
+        stop = position + width + int.from_bytes(content[position : position + width], "big")
+        if unit := content[position + width : stop]:
             yield unit
-        place = stop
+        position = stop
 
 
 def _is_marked(stream: VideoStream, packet: Packet[Stream]) -> bool:
-    return True  # key frames of these codecs refer to nothing, and nothing skips over them
+    return True  # in these codecs, no later frame refers to one before a key frame
 
 
 _CHECKS: dict[str, Callable[..., bool]] = {

@@ -1,4 +1,4 @@
-"""Which frames stand for the segments, given when each frame is shown."""
+"""Choice of the frames of each segment, by presentation time."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# VALOR's frame extraction (`ffmpeg -r 8`) and its number of samples (methods.md 6.1).
+# Frame rate of VALOR's extraction (`ffmpeg -r 8`; Lai et al., NeurIPS 2023, released code).
 VALOR_RATE = 8
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """When a stream's frames are shown.
+    """The presentation times of a stream's frames.
 
     Attributes
     ----------
@@ -25,8 +25,8 @@ class Timeline:
     durations
         How long each frame is shown, in seconds.
     rounding
-        How far the container may have rounded a time, in seconds: a frame that is asked for at its
-        very onset is meant, though Matroska wrote its 166.67 ms as 167.
+        Largest rounding error of the container's times, in seconds: Matroska stores 166.67 ms as
+        167, and a request for that instant still means the frame.
     """
 
     pts: NDArray[np.int64]
@@ -36,11 +36,11 @@ class Timeline:
 
     @property
     def end(self) -> float:
-        """When the last frame leaves the screen."""
+        """End time of the last frame, in seconds."""
         return float(self.seconds[-1] + self.durations[-1])
 
     def until(self, stop: float) -> Timeline:
-        """Return what is shown before ``stop``, in seconds; the first frame in any case."""
+        """Return the frames shown before ``stop`` (seconds), and always the first one."""
         count = max(int(np.searchsorted(self.seconds + self.rounding, stop)), 1)
         seconds = self.seconds[:count]
         durations = np.minimum(self.durations[:count], np.maximum(stop - seconds, 0))
@@ -51,31 +51,31 @@ Sampler = Callable[[Timeline, int, int], NDArray[np.int64]]
 
 
 def shown_at(timeline: Timeline, times: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return which frame is on the screen at each of ``times`` (seconds from the window's start).
+    """Return the index of the frame shown at each of ``times`` (seconds from the window's start).
 
-    Before the first frame and after the last one these two hold.
+    The first frame also stands for earlier times, the last one for later times.
     """
-    places = np.searchsorted(timeline.seconds, times + timeline.rounding, side="right") - 1
-    frames: NDArray[np.int64] = np.maximum(places, 0)
+    indices = np.searchsorted(timeline.seconds, times + timeline.rounding, side="right") - 1
+    frames: NDArray[np.int64] = np.maximum(indices, 0)
     return frames
 
 
 def center_times(segments: int, per_segment: int) -> NDArray[np.float64]:
-    """Return the ``T * K`` times ``t + (k + 0.5) / K`` in order: K parts' middles a segment."""
-    places = np.arange(segments * per_segment, dtype=np.float64)
-    return (places + 0.5) / per_segment
+    """Return the ``T * K`` times ``t + (k + 0.5) / K``: the centres of K parts of each segment."""
+    indices = np.arange(segments * per_segment, dtype=np.float64)
+    return (indices + 0.5) / per_segment
 
 
 def sample_center(timeline: Timeline, segments: int, per_segment: int) -> NDArray[np.int64]:
-    """Return the ``T * K`` frames on the screen at ``center_times``."""
+    """Return the indices of the ``T * K`` frames shown at ``center_times``."""
     return shown_at(timeline, center_times(segments, per_segment))
 
 
 def sample_valor(timeline: Timeline, segments: int, per_segment: int) -> NDArray[np.int64]:
-    """Return VALOR's T frames: ``round(linspace(0, N - 1, T))`` of the N frames at 8 a second.
+    """Return VALOR's T frames: ``round(linspace(0, N - 1, T))`` of the N frames at 8 per second.
 
-    N is what the window has, so a short video is stretched over the T segments (methods.md 6.1).
-    ``per_segment`` is 1.
+    N counts the frames in the window, so a short video is stretched over the T segments.
+    ``per_segment`` is 1. Source: VALOR (Lai et al., NeurIPS 2023), released extraction code.
     """
     seconds = timeline.seconds + timeline.rounding
     inside = np.flatnonzero((seconds >= 0) & (seconds < segments))
@@ -83,20 +83,20 @@ def sample_valor(timeline: Timeline, segments: int, per_segment: int) -> NDArray
         return sample_center(timeline, segments, per_segment)
     onsets, durations = timeline.seconds[inside], timeline.durations[inside]
     resampled = inside[constant_rate(onsets, durations, VALOR_RATE)]
-    places = np.round(np.linspace(0, len(resampled) - 1, segments)).astype(np.int64)
-    frames: NDArray[np.int64] = resampled[places]
+    indices = np.round(np.linspace(0, len(resampled) - 1, segments)).astype(np.int64)
+    frames: NDArray[np.int64] = resampled[indices]
     return frames
 
 
 def constant_rate(
     seconds: NDArray[np.float64], durations: NDArray[np.float64], rate: int
 ) -> NDArray[np.int64]:
-    """Return the frame that ``ffmpeg -r RATE`` writes at each step of a constant rate.
+    """Return the index of the frame that ``ffmpeg -r RATE`` writes at each output step.
 
-    ffmpeg does not take the frame on the screen at ``i / rate``: it walks through the frames,
-    drops one only when its end lies more than 1.1 steps behind the output and repeats one only
-    when it lies more than 1.1 steps ahead (fftools, video sync "cfr"). So the first frames come
-    faster than they were shown, and 10 s at 30 frames a second give 82 frames, not 80.
+    ffmpeg does not take the frame shown at ``i / rate``. It goes through the frames, drops one only
+    if its end is more than 1.1 steps behind the output, and repeats one only if its end is more
+    than 1.1 steps ahead (fftools, video sync "cfr"). The first frames thus come early, and 10 s at
+    30 frames per second give 82 frames, not 80.
     """
     written: list[int] = []
     for frame, (onset, duration) in enumerate(zip(seconds * rate, durations * rate, strict=True)):

@@ -1,4 +1,4 @@
-"""The decode stage: one shard's videos to frames and sound of 1-second segments."""
+"""The segments stage: decode a shard's videos into frames and audio of 1-second segments."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from pipeline.media import SAMPLE_RATE
 from pipeline.media.options import Decoding
 from pipeline.media.video_window import VideoWindow
 
-if TYPE_CHECKING:  # the workflow imports this module where no decoder is installed
+if TYPE_CHECKING:  # the workflow imports this module without any decoder installed
     from pipeline.media.window import Window
 
 logger = logging.getLogger(__name__)
 
-# A window that lacks less than half a segment is not called short: cutters end on frame borders.
+# Shortest gap that makes a window too short: cutting tools end clips on frame boundaries.
 SHORT_SECONDS = 0.5
-# Padding below a frame's length is not worth a word.
+# Shortest padding to report; less is below a frame's duration.
 NOTED_SECONDS = 0.1
-# Nor is what a clip has after its window, as long as it may be a cutter's carelessness.
+# Shortest surplus after the window to report; less is imprecise cutting.
 SURPLUS_SECONDS = 1.0
 
-# What makes a stream more than padded: it is there and cannot be used.
+# Statuses of a stream that exists but cannot be used.
 UNUSABLE = {Status.DECODE_ERROR, Status.NOT_FINITE}
 
-# What a shard holds; the motion encoder's hold no sound.
+# The arrays of a shard; shards for the motion encoder have no audio.
 ARRAYS = ("frames", "audio")
 
 
@@ -51,13 +51,13 @@ class Decoded:
     audio
         ``[T * 48000]`` int16, mono, 48 kHz.
     row
-        Its status row.
+        Row of the status table.
     seconds
-        How long decoding took.
+        Decoding time.
     surplus
-        How long the file goes on after the window, in seconds, by its header.
+        Duration of the file after the window, in seconds, according to the header.
     status, damage
-        What was wrong with it besides padding; ``ok`` where only packets are damaged.
+        Problems other than padding; ``ok`` if only some packets are damaged.
     """
 
     frames: NDArray[np.uint8]
@@ -71,10 +71,10 @@ class Decoded:
 
 @dataclass(frozen=True)
 class _Stream:
-    """One stream's part of a video: its array, length in seconds and what was wrong with it.
+    """The video or audio of one clip: its array, length in seconds and problems.
 
-    ``missing`` names the policy for when there is nothing of it; ``padding`` says what it lacks of
-    the window, ``damage`` what is there and is not as it should be.
+    ``missing`` names the policy for a stream without any content; ``padding`` describes the part
+    of the window that it lacks, ``damage`` the part that is broken.
     """
 
     missing: str
@@ -87,22 +87,21 @@ class _Stream:
 
     @property
     def detail(self) -> str:
-        """All that was wrong."""
+        """All problems in one sentence."""
         return _joined(self.padding, self.damage)
 
 
 def decode_video(video: VideoWindow, decoding: Decoding) -> Decoded:
-    """Decode one video's window; meant for a worker process (``media.worker``).
+    """Decode one video's window; runs in a worker process (``media.worker``).
 
-    A stream that cannot be decoded is as good as missing, and so is what the file has after the
-    window's end.
+    A stream that cannot be decoded counts as missing; content after the window's end is ignored.
 
     Raises
     ------
     ItemError
-        The video cannot be used, or a policy does not say to pad it.
+        The video cannot be used, or no policy allows padding it.
     PipelineError
-        A policy says that this stops the shard.
+        A policy is ``fail``, which stops the shard.
     """
     from pipeline.media.probe import describe, open_media
     from pipeline.media.window import read_window
@@ -112,20 +111,20 @@ def decode_video(video: VideoWindow, decoding: Decoding) -> Decoded:
     with open_media(path) as container:
         media = describe(container, path)
         window = read_window(container, media, video.start, decoding.segments, length)
-        pictures, sound = _pictures(window, decoding), _sound(window, decoding)
-    for stream in (pictures, sound):
+        frames, audio = _decode_frames(window, decoding), _decode_audio(window, decoding)
+    for stream in (frames, audio):
         _apply_policy(video.name, stream, decoding)
-    if not pictures.seconds and not sound.seconds:
-        raise _nothing(pictures, sound, video.start)
-    unusable = _unusable(pictures, sound)
+    if not frames.seconds and not audio.seconds:
+        raise _empty_window_error(frames, audio, video.start)
+    unusable = _unusable(frames, audio)
     return Decoded(
-        pictures.array,
-        sound.array,
-        _status_row(video.name, pictures, sound, _odd_length(length, decoding.segments)),
+        frames.array,
+        audio.array,
+        _status_row(video.name, frames, audio, _length_note(length, decoding.segments)),
         time.perf_counter() - began,
         surplus=max(media.seconds - video.start - window.seconds, 0.0),
         status=unusable.status if unusable else Status.OK,
-        damage=_joined(pictures.damage, sound.damage),
+        damage=_joined(frames.damage, audio.damage),
     )
 
 
@@ -136,17 +135,17 @@ def _apply_policy(name: str, stream: _Stream, decoding: Decoding) -> None:
         return
     if policy == "fail":
         raise PipelineError(
-            f"'{name}' is {stream.status} ({stream.detail}) and decode.{key} is 'fail'; mend or"
-            " remove the video, or set pad or drop."
+            f"'{name}' is {stream.status} ({stream.detail}) and decode.{key} is 'fail'; repair or"
+            " remove the video, or set it to pad or drop."
         )
     raise ItemError(stream.status, stream.detail)
 
 
-def _nothing(pictures: _Stream, sound: _Stream, start: float) -> ItemError:
-    """Return why there is nothing: what cannot be decoded, else that the window is empty."""
-    if unusable := _unusable(pictures, sound):
+def _empty_window_error(frames: _Stream, audio: _Stream, start: float) -> ItemError:
+    """Return why nothing was decoded: an unusable stream, or else an empty window."""
+    if unusable := _unusable(frames, audio):
         return ItemError(unusable.status, unusable.detail)
-    detail = f"the file has neither pictures nor sound from {start:g} s on"
+    detail = f"the file has neither video nor audio after {start:g} s"
     return ItemError(Status.TOO_SHORT, detail)
 
 
@@ -154,25 +153,25 @@ def _unusable(*streams: _Stream) -> _Stream | None:
     return next((stream for stream in streams if stream.status in UNUSABLE), None)
 
 
-def _odd_length(length: float, segments: int) -> str:
+def _length_note(length: float, segments: int) -> str:
     is_odd = abs(length - segments) > NOTED_SECONDS
-    return f"its window is {length:g} s, not {segments}" if is_odd else ""
+    return f"the window is {length:g} s long, not {segments} s" if is_odd else ""
 
 
-def _status_row(name: str, pictures: _Stream, sound: _Stream, note: str) -> StatusRow:
-    troubles = [stream.status for stream in (pictures, sound) if stream.status != Status.OK]
+def _status_row(name: str, frames: _Stream, audio: _Stream, note: str) -> StatusRow:
+    problems = [stream.status for stream in (frames, audio) if stream.status != Status.OK]
     return StatusRow(
         name,
         kept=True,
-        status=troubles[0] if troubles else Status.OK,
-        detail=_joined(note, pictures.detail, sound.detail),
-        backend=pictures.backend,
-        video_seconds=pictures.seconds,
-        audio_seconds=sound.seconds,
+        status=problems[0] if problems else Status.OK,
+        detail=_joined(note, frames.detail, audio.detail),
+        backend=frames.backend,
+        video_seconds=frames.seconds,
+        audio_seconds=audio.seconds,
     )
 
 
-def _pictures(window: Window, decoding: Decoding) -> _Stream:
+def _decode_frames(window: Window, decoding: Decoding) -> _Stream:
     from pipeline.media.frames import read_frames
     from pipeline.media.sampling import SAMPLERS
     from pipeline.media.transforms import TRANSFORMS
@@ -194,47 +193,47 @@ def _pictures(window: Window, decoding: Decoding) -> _Stream:
         )
     except ItemError as error:
         black = np.zeros(shape, dtype=np.uint8)
-        return _Stream("missing_video", black, 0.0, error.status, **_error_words(error))
-    status, padding = _lacking("pictures", frames.first, frames.end, segments)
+        return _Stream("missing_video", black, 0.0, error.status, **_error_note(error))
+    status, padding = _missing_part("video", frames.first, frames.end, segments)
     seconds = max(min(frames.end, segments) - max(frames.first, 0.0), 0.0)
     array = frames.pictures.reshape(shape)
-    damage = _damaged("pictures", frames.damaged)
+    damage = _damaged("video", frames.damaged)
     return _Stream("missing_video", array, seconds, status, padding, damage, frames.backend)
 
 
-def _sound(window: Window, decoding: Decoding) -> _Stream:
+def _decode_audio(window: Window, decoding: Decoding) -> _Stream:
     from pipeline.media.audio import read_audio
 
     silence = np.zeros(decoding.segments * SAMPLE_RATE, dtype=np.int16)
     missing = functools.partial(_Stream, "missing_audio", silence, 0.0)
     try:
-        sound = read_audio(window, decoding.audio_slicing)
+        audio = read_audio(window, decoding.audio_slicing)
     except ItemError as error:
-        return missing(error.status, **_error_words(error))
-    if not sound.end:
-        return missing(Status.NO_AUDIO_STREAM, "its sound has no samples here")
-    status, padding = _lacking("sound", 0.0, sound.end, decoding.segments)
-    damage = _damaged("sound", sound.damaged)
-    return _Stream("missing_audio", sound.samples, sound.end, status, padding, damage)
+        return missing(error.status, **_error_note(error))
+    if not audio.end:
+        return missing(Status.NO_AUDIO_STREAM, "the audio has no samples in the window")
+    status, padding = _missing_part("audio", 0.0, audio.end, decoding.segments)
+    damage = _damaged("audio", audio.damaged)
+    return _Stream("missing_audio", audio.samples, audio.end, status, padding, damage)
 
 
-def _error_words(error: ItemError) -> dict[str, str]:
-    """Return what a stream that gave nothing lacks: it is broken, or not there."""
+def _error_note(error: ItemError) -> dict[str, str]:
+    """Return an error's message as ``damage`` if the stream is broken, as ``padding`` if absent."""
     return {"damage" if error.status in UNUSABLE else "padding": error.detail}
 
 
 def _damaged(what: str, packets: int) -> str:
-    return f"damaged packets of {what}: {packets}" if packets else ""
+    return f"damaged {what} packets: {packets}" if packets else ""
 
 
-def _lacking(what: str, first: float, end: float, segments: int) -> tuple[Status, str]:
-    """Return whether what a stream lacks of the window makes it short, and that in words."""
+def _missing_part(what: str, first: float, end: float, segments: int) -> tuple[Status, str]:
+    """Return whether a stream covers too little of the window, and what is missing in words."""
     missing = max(first, 0.0) + max(segments - end, 0.0)
     notes = []
     if first > NOTED_SECONDS:
-        notes.append(f"{what} begin at {first:.2f} s")
+        notes.append(f"{what} starts at {first:.2f} s")
     if segments - end > NOTED_SECONDS:
-        notes.append(f"{what} end at {end:.2f} of {segments} s")
+        notes.append(f"{what} ends at {end:.2f} of {segments} s")
     return Status.TOO_SHORT if missing >= SHORT_SECONDS else Status.OK, _joined(*notes)
 
 
@@ -250,27 +249,27 @@ def run_shard(
     status: Path,
     kinds: Sequence[str] = ARRAYS,
 ) -> None:
-    """Decode a shard's videos and write its arrays and its status table.
+    """Decode a shard's videos and write its arrays and status table.
 
-    Every video gets a row in the status table; one that cannot be used costs nothing else.
+    Every video gets a row in the status table; an unusable one does not affect the others.
 
     Parameters
     ----------
     videos
         The shard's videos.
     decoding
-        How to decode, and the longest time for one video.
+        Decoding options, with the time limit per video.
     workers
-        Decode processes at a time.
+        Number of decode processes.
     out, status
-        The shard file and its status table.
+        Paths of the shard file and its status table.
     kinds
-        Which of ``ARRAYS`` are written; which videos are kept does not depend on it.
+        Which of ``ARRAYS`` to write; does not affect which videos are kept.
 
     Raises
     ------
     PipelineError
-        Decode processes do not start, or a video lacks what a policy ``fail`` insists on.
+        Decode processes cannot start, or a video violates a policy that is ``fail``.
     """
     from pipeline.media.worker import run_isolated
 
@@ -282,14 +281,14 @@ def run_shard(
     outcomes = run_isolated(decode, present, workers, decoding.timeout_seconds)
     tracked = track(outcomes, len(present), "segments")
     statuses, decode_seconds = _collect(tracked, names, arrays, decoding.untrimmed)
-    kept = [place for place, row in enumerate(statuses) if row.kept]
+    kept = [index for index, row in enumerate(statuses) if row.kept]
     statuses += [
-        StatusRow(video.name, False, Status.MISSING, "no file has this name or its id")
+        StatusRow(video.name, False, Status.MISSING, "no file is named after the video or its id")
         for video in videos
         if not video.path
     ]
     writing = time.perf_counter()
-    kept_names = tuple(names[place] for place in kept)
+    kept_names = tuple(names[index] for index in kept)
     write_shard(out, Shard(kept_names, _compact(arrays, kept), decoding.meta()))
     write_status(status, statuses)
     done = time.perf_counter()
@@ -302,27 +301,27 @@ def _collect(
     arrays: dict[str, NDArray[Any]],
     untrimmed: bool,
 ) -> tuple[list[StatusRow], float]:
-    """Put every decoded video into its row of the arrays.
+    """Copy every decoded video into its row of the arrays.
 
     Returns
     -------
-    A status row for every name, in order, and the seconds of decoding, of all workers together.
+    A status row for every name, in order, and the total decoding time of all workers in seconds.
     """
     statuses: dict[int, StatusRow] = {}
     seconds = 0.0
-    for place, outcome in outcomes:
+    for index, outcome in outcomes:
         if isinstance(outcome, ItemError):
-            statuses[place] = StatusRow(names[place], False, outcome.status, outcome.detail)
+            statuses[index] = StatusRow(names[index], False, outcome.status, outcome.detail)
             continue
-        statuses[place] = outcome.row if untrimmed else _with_surplus(outcome)
+        statuses[index] = outcome.row if untrimmed else _with_surplus(outcome)
         seconds += outcome.seconds
         for kind, array in arrays.items():
-            array[place] = getattr(outcome, kind)
-    return [statuses[place] for place in sorted(statuses)], seconds
+            array[index] = getattr(outcome, kind)
+    return [statuses[index] for index in sorted(statuses)], seconds
 
 
 def _with_surplus(clip: Decoded) -> StatusRow:
-    """Return a clip's row, which says so where the file is more than the window."""
+    """Return a clip's status row, with a note if the file is longer than the window."""
     if clip.surplus <= SURPLUS_SECONDS:
         return clip.row
     note = f"the file is {clip.surplus:.1f} s longer than its window"
@@ -330,7 +329,7 @@ def _with_surplus(clip: Decoded) -> StatusRow:
 
 
 def _allocate(count: int, decoding: Decoding, kinds: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Return the shard's arrays, one row for every video that has a file."""
+    """Allocate the shard's arrays, with one row for every video that has a file."""
     size = decoding.frame_size
     frames = (count, decoding.segments, decoding.frames_per_segment, size, size, 3)
     arrays: dict[str, NDArray[Any]] = {
@@ -341,7 +340,7 @@ def _allocate(count: int, decoding: Decoding, kinds: Sequence[str]) -> dict[str,
 
 
 def _compact(arrays: dict[str, NDArray[Any]], kept: Sequence[int]) -> dict[str, NDArray[Any]]:
-    """Move the kept rows to the front, in place, and return them: a shard is held only once."""
+    """Move the kept rows to the front, in place, so that memory holds the shard only once."""
     for array in arrays.values():
         for target, source in enumerate(kept):
             if target != source:
@@ -353,14 +352,14 @@ def _report(
     statuses: Sequence[StatusRow], decode_seconds: float, write_seconds: float, seconds: float
 ) -> None:
     kept = Counter(str(row.status) for row in statuses if row.kept)
-    left_out = Counter(str(row.status) for row in statuses if not row.kept)
+    dropped = Counter(str(row.status) for row in statuses if not row.kept)
     logger.info(
-        "segments: %d of %d videos kept (%s), left out: %s; decode %.1f s, write %.1f s,"
+        "segments: %d of %d videos kept (%s), dropped: %s; decode %.1f s, write %.1f s,"
         " %.1f videos/s",
         kept.total(),
         len(statuses),
         _counts(kept),
-        _counts(left_out),
+        _counts(dropped),
         decode_seconds,
         write_seconds,
         len(statuses) / max(seconds, 1e-9),

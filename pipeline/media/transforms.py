@@ -1,4 +1,4 @@
-"""Frames to the encoder's square, as uint8."""
+"""Transforms of a frame to the encoder's square input, as uint8."""
 
 from collections.abc import Callable
 
@@ -10,13 +10,13 @@ RgbImage = NDArray[np.uint8]
 
 
 def clip(picture: RgbImage, size: int) -> RgbImage:
-    """Resize the short side to ``size`` (PIL bicubic) and cut the middle square, as open_clip does.
+    """Resize the short side to ``size`` (PIL bicubic) and crop the centre, as open_clip does.
 
     Parameters
     ----------
     picture
         ``[H, W, 3]`` RGB.
-    size
+        Side length of the result ``[size, size, 3]``.
         Side of the result ``[size, size, 3]``.
     """
     height, width = picture.shape[:2]
@@ -28,11 +28,11 @@ def clip(picture: RgbImage, size: int) -> RgbImage:
 
 
 def valor(picture: RgbImage, size: int) -> RgbImage:
-    """Squash to ``[size, size, 3]``, bilinear between the four nearest pixels, not antialiased.
+    """Resize to ``[size, size, 3]`` without keeping the aspect ratio, bilinear, no antialiasing.
 
-    The resizing of a float tensor that VALOR's torchvision 0.13 did (methods.md 6.1). differs:
-    the result is rounded to uint8, half a grey level at most, where VALOR kept floats; VALOR's
-    own frames came through JPEG, which moves them more.
+    This is how torchvision 0.13 resized float tensors for VALOR (Lai et al., NeurIPS 2023, released
+    extraction code). Unlike VALOR, the result is rounded to uint8, an error of at most half a grey
+    level; the JPEG files VALOR read its frames from differ by more.
     """
     top, bottom, down = _neighbours(picture.shape[0], size)
     left, right, across = _neighbours(picture.shape[1], size)
@@ -46,7 +46,7 @@ def valor(picture: RgbImage, size: int) -> RgbImage:
 def _neighbours(
     length: int, size: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    """Return the two source pixels of each of ``size`` pixel centres, and the second's share."""
+    """Return the two source pixels for each of ``size`` pixel centres, and the second's weight."""
     centres = np.maximum((np.arange(size) + 0.5) * length / size - 0.5, 0)
     first = centres.astype(np.int64)
     share = (centres - first).astype(np.float32)

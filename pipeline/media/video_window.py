@@ -1,4 +1,4 @@
-"""Which part of which file is decoded."""
+"""The part of a video file to decode."""
 
 from dataclasses import dataclass
 
@@ -12,9 +12,9 @@ class VideoWindow:
     name
         The video's name in tables and messages.
     path
-        Its file; empty where there is none.
+        Its file; empty if there is none.
     start, end
-        The window inside the file, in seconds.
+        Bounds of the window in the file, in seconds.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The packets of a window: both streams of an open file, read once and decoded later."""
+"""Reading of a window's packets: both streams of an open file, read once and decoded later."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from av.video.stream import VideoStream
 from pipeline.media.probe import Media
 from pipeline.media.random_access import is_turning_point
 
-# How much earlier than a window to begin, and how much later to end: index entries are in decoding
-# order, a frame is shown up to the reorder depth (16 frames) after its place in it, and a sound
-# decoder has to run in.
+# Margin to read before and after a window: index entries are in decoding order, a frame may be
+# shown up to 16 frames (the reorder depth) after its position in it, and audio decoders need a
+# run-in.
 MARGIN_SECONDS = 2.0
 
-# How far one stream may run ahead of another in a file: ffmpeg's muxers wait no longer for one that
-# says nothing (max_interleave_delta). One that is further behind has ended.
+# How far one stream may run ahead of another in a file: ffmpeg's muxers wait no longer for a
+# silent stream (max_interleave_delta). A stream that lags further behind has ended.
 INTERLEAVING_SECONDS = 10.0
-# Formats of which a stream's last packet is known to be whole only when the file ends.
+# Formats in which a stream's last packet is known to be complete only at the end of the file.
 OPEN_ENDED = {"mpegts", "mpeg"}
 
 
@@ -33,9 +33,9 @@ class Track:
     Attributes
     ----------
     stream
-        The stream of the open container, whose codec decodes the packets.
+        The stream of the open container; its codec decodes the packets.
     packets
-        Those that what is shown or heard in the window depends on, as far as the file has them.
+        All packets in the file that the window's frames or samples depend on.
     from_start
         Whether the first of them is the stream's first.
     """
@@ -52,15 +52,15 @@ class Window:
     Attributes
     ----------
     media
-        What is in the file.
+        The contents of the file.
     zero
         The window's start on the container's timeline, in seconds.
     segments
         T, of one second each.
     seconds
-        How long the window is, T at most: what the file has after that is not there.
+        Length of the window, at most T; later content is ignored.
     video, audio
-        The tracks that the file has, else None.
+        The tracks, or None if the file has no such stream.
     """
 
     media: Media
@@ -78,23 +78,23 @@ def read_window(
     segments: int,
     seconds: float | None = None,
 ) -> Window:
-    """Read a window's packets; nothing is decoded.
+    """Read a window's packets without decoding them.
 
-    One pass over the file gives both streams where the window lies at its start. For a later one
-    each stream is sought by itself, as sound can begin nearer to it than the last key frame.
+    A window at the start of the file is read in one pass for both streams. For a later one each
+    stream is sought separately, because audio can start closer to it than the last key frame.
 
     Parameters
     ----------
     container
-        The open file, of which nothing has been read.
+        The open file, nothing read yet.
     media
-        What is in it.
+        Its contents.
     start
-        The window's start on the clock, in seconds.
+        The window's start on the shared clock, in seconds.
     segments
         T segments of one second.
     seconds
-        How long the window is, if it is shorter than T.
+        Length of the window, if shorter than T.
     """
     seconds = min(segments, seconds or segments)
     zero = media.origin + start
@@ -106,12 +106,12 @@ def read_window(
         packets = _read(container, used, used, stop)
         tracks = {index: Track(streams[index], packets[index], True) for index in streams}
     else:
-        tracks = {i: _sought(container, used, streams[i], zero, start, stop) for i in streams}
+        tracks = {i: _seek_track(container, used, streams[i], zero, start, stop) for i in streams}
     video, audio = (None if index is None else tracks[index] for index in indices)
     return Window(media, zero, segments, seconds, video, audio)
 
 
-def _sought(
+def _seek_track(
     container: InputContainer,
     used: list[Stream],
     stream: Stream,
@@ -119,26 +119,26 @@ def _sought(
     start: float,
     stop: float,
 ) -> Track:
-    """Return a stream's packets from where a decoder can begin, at ``zero`` or before it.
+    """Return a stream's packets from the last point at or before ``zero`` where decoding can start.
 
-    A seek lands where an index or, in transport streams, a guess says, which need be no such
-    place: then it is tried ever earlier, and in the end the file is read from its start.
+    A seek follows an index or, in transport streams, a guess, so it may land too late: seek earlier
+    and earlier, and in the end read the file from its start.
     """
     margin = MARGIN_SECONDS
     while True:
         is_whole = margin >= start
         target = 0.0 if is_whole else zero - margin
         packets = _read(container, [stream], used, stop, target)[stream.index]
-        place = _place_to_begin(stream, packets, zero)
-        if place is not None or is_whole:
-            return Track(stream, packets[place or 0 :], from_start=is_whole and not place)
+        first = _first_index(stream, packets, zero)
+        if first is not None or is_whole:
+            return Track(stream, packets[first or 0 :], from_start=is_whole and not first)
         margin *= 2
 
 
-def _place_to_begin(stream: Stream, packets: list[Packet[Stream]], zero: float) -> int | None:
-    """Return the place from which packets give all from ``zero`` on, or None.
+def _first_index(stream: Stream, packets: list[Packet[Stream]], zero: float) -> int | None:
+    """Return the index of the packet that gives everything from ``zero`` on, or None.
 
-    For pictures it is the last such place: what comes before it need not be decoded.
+    For video it is the last such packet, so that as little as possible is decoded.
     """
     tick = float(stream.time_base or 0)
     early = [
@@ -158,13 +158,14 @@ def _read(
     stop: float,
     target: float | None = None,
 ) -> dict[int, list[Packet[Stream]]]:
-    """Return each wanted stream's packets, by its index, from around a time to ``stop``.
+    """Return each wanted stream's packets from around ``target`` to ``stop``, by stream index.
 
-    The other streams in use tell how far the file has been read, so that it is not read to its end
-    for a stream that has ended.
+    The other used streams show how far the file has been read, so that reading stops early for a
+    stream that has ended.
     """
     packets: dict[int, list[Packet[Stream]]] = {stream.index: [] for stream in wanted}
-    ticks = {stream.index: float(stream.time_base or 0) for stream in used}  # a packet's are slow
+    # Computed once: a packet's own time base is slow to access.
+    ticks = {stream.index: float(stream.time_base or 0) for stream in used}
     unfinished = set(packets)
     patience = math.inf if container.format.name in OPEN_ENDED else INTERLEAVING_SECONDS
     try:
@@ -181,5 +182,5 @@ def _read(
             elif packet.size and index in unfinished:
                 packets[index].append(packet)
     except av.FFmpegError:
-        pass  # a file cut in the middle gives what it has
+        pass  # a truncated file gives what it has
     return packets

@@ -1,11 +1,11 @@
-"""Work on untrusted files in processes of their own: a crash or a hang costs one item.
+"""Process isolation for untrusted files: a crash or a hang costs one item.
 
-Decoders are C code that people feed with whatever they downloaded. A worker is a spawned process
-(forked ones inherit locks and threads that decoders then wait for), it leads a process group, so
-that what it started ends with it, and it is replaced after some items, so that leaks stay small.
+Decoders are C code that runs on files from anywhere. A worker is a spawned process (forked ones
+inherit locks and threads on which decoders can deadlock). It leads a process group, so that its
+children end with it, and it is replaced after some items, which bounds memory leaks.
 
-An item whose worker dies is tried once more: a file that kills its decoder does so again, while a
-worker that the kernel killed for memory, or a person, says nothing about the file.
+If a worker dies, its item is retried once: a file that crashes its decoder does so again, whereas
+a worker may also be killed for lack of memory or by a user.
 """
 
 import multiprocessing
@@ -24,15 +24,15 @@ WorkItem = TypeVar("WorkItem")
 WorkResult = TypeVar("WorkResult")
 
 RECYCLE_AFTER = 200
-# RLIMIT_DATA counts what a process has made its own; RLIMIT_AS would also count the libraries'
-# mappings and every thread's reserved stack and arena, several GB that are never touched. 8K H.264
-# and 10-bit HEVC took 1.2 GB; 16 reference frames of 8K in 10 bits, the most that a level allows,
-# are 1.6 GB alone. With a shard's arrays it stays below what the workflow asks for a decode job.
+# RLIMIT_DATA counts private memory; RLIMIT_AS would add library mappings and every thread's
+# reserved stack and arena, several GB that are never touched. 8K H.264 and 10-bit HEVC took 1.2 GB;
+# 16 reference frames of 10-bit 8K, the most that a level allows, alone take 1.6 GB. Together with a
+# shard's arrays this stays below the memory that the workflow requests for a decode job.
 MEMORY_BYTES = 5 << 29
 STARTUP_SECONDS = 120.0
-# A worker that does not start may be one that the kernel killed; so many in a row are no chance.
+# A worker may fail to start because the kernel killed it; this many in a row are not chance.
 FAILED_STARTS = 3
-# A worker whose parent was killed ends itself this long after its item's time.
+# A worker whose parent was killed exits this long after its item's time limit.
 ORPHAN_SECONDS = 10
 
 _CONTEXT = multiprocessing.get_context("spawn")
@@ -46,57 +46,57 @@ def run_isolated(
     recycle_after: int = RECYCLE_AFTER,
     memory_bytes: int = MEMORY_BYTES,
 ) -> Iterator[tuple[int, WorkResult | ItemError]]:
-    """Yield ``(place, result)`` of every item as each is done, in no fixed order.
+    """Yield ``(index, result)`` for every item, in order of completion.
 
     Parameters
     ----------
     function
-        Called as ``function(item)`` in a worker; importable by name.
+        Called as ``function(item)`` in a worker; must be importable by name.
     items
-        What to work on.
+        Items to process.
     workers
-        Processes at a time.
+        Number of processes.
     timeout_seconds
-        Longest time for an item; then its worker is killed and the result is ``timeout``.
+        Time limit per item; beyond it the worker is killed and the result is ``timeout``.
     recycle_after
-        Items before a worker is replaced.
+        Number of items after which a worker is replaced.
     memory_bytes
-        What a worker, and any program it starts, may make its own.
+        Limit on private memory of a worker, and of any program it starts.
 
     Raises
     ------
     PipelineError
-        Workers cannot even start, ``workers`` is below 1, or ``function`` raised it.
+        Workers fail to start, ``workers`` is below 1, or ``function`` raised it.
     """
     if workers < 1:
-        raise PipelineError(f"workers is {workers}; allowed is 1 or more.")
+        raise PipelineError(f"workers must be 1 or more, not {workers}.")
     todo = list(enumerate(items))[::-1]
     tried_again: set[int] = set()
     failed_starts = 0
     pool = [_Worker(function, memory_bytes) for _ in range(min(workers, len(items)))]
     try:
-        while todo or any(worker.place is not None for worker in pool):
+        while todo or any(worker.index is not None for worker in pool):
             for number, worker in enumerate(pool):
-                if todo and worker.place is None and worker.done >= recycle_after:
+                if todo and worker.index is None and worker.done >= recycle_after:
                     worker.stop()
                     pool[number] = worker = _Worker(function, memory_bytes)
-                if todo and worker.place is None and worker.is_ready:
+                if todo and worker.index is None and worker.is_ready:
                     worker.give(*todo.pop(), timeout_seconds)
             _wait_for(pool)
             for number, worker in enumerate(pool):
                 outcome = worker.collect()
                 if outcome is not None:
-                    place, result = outcome
-                    if _is_crash(result) and place not in tried_again:
-                        tried_again.add(place)
-                        todo.append((place, items[place]))
+                    index, result = outcome
+                    if _is_crash(result) and index not in tried_again:
+                        tried_again.add(index)
+                        todo.append((index, items[index]))
                     else:
-                        yield place, result
+                        yield index, result
                 failed_starts = 0 if worker.is_ready else failed_starts + worker.is_gone
                 if failed_starts == FAILED_STARTS:
                     raise PipelineError(
-                        f"{failed_starts} decode workers in a row did not start ({worker.ending});"
-                        " see the messages above it."
+                        f"{failed_starts} decode workers in a row failed to start"
+                        f" ({worker.ending}); see the messages above."
                     )
                 if worker.is_gone:
                     worker.stop()
@@ -111,19 +111,19 @@ def _is_crash(result: object) -> bool:
 
 
 def _wait_for(pool: Sequence["_Worker[Any, Any]"]) -> None:
-    """Sleep until a busy worker says something, ends, or has used up its time."""
-    busy = [worker for worker in pool if worker.place is not None or not worker.is_ready]
+    """Sleep until a busy worker sends a message, ends, or reaches its time limit."""
+    busy = [worker for worker in pool if worker.index is not None or not worker.is_ready]
     remaining = min((worker.deadline - time.monotonic() for worker in busy), default=0.0)
     wait([worker.connection for worker in busy], timeout=max(0.0, remaining))
 
 
 @dataclass
 class _Worker(Generic[WorkItem, WorkResult]):
-    """One process and what it is doing."""
+    """One process and its current item."""
 
     function: Callable[[WorkItem], WorkResult]
     memory_bytes: int
-    place: int | None = None
+    index: int | None = None
     done: int = 0
     is_ready: bool = False
     is_gone: bool = False
@@ -141,9 +141,9 @@ class _Worker(Generic[WorkItem, WorkResult]):
         theirs.close()
         self.deadline = time.monotonic() + STARTUP_SECONDS
 
-    def give(self, place: int, item: WorkItem, timeout_seconds: float) -> None:
-        """Hand the worker an item."""
-        self.place, self.timeout_seconds = place, timeout_seconds
+    def give(self, index: int, item: WorkItem, timeout_seconds: float) -> None:
+        """Send the worker an item."""
+        self.index, self.timeout_seconds = index, timeout_seconds
         self.deadline = time.monotonic() + timeout_seconds
         try:
             self.connection.send((item, timeout_seconds))
@@ -151,7 +151,7 @@ class _Worker(Generic[WorkItem, WorkResult]):
             self.is_gone = True
 
     def collect(self) -> tuple[int, WorkResult | ItemError] | None:
-        """Return the outcome of the item at hand, if there is one by now."""
+        """Return the outcome of the current item, or None if it is not finished."""
         result: WorkResult | ItemError | PipelineError
         try:
             if self.is_gone:
@@ -161,7 +161,7 @@ class _Worker(Generic[WorkItem, WorkResult]):
             elif time.monotonic() >= self.deadline:
                 self.is_gone = True
                 result = ItemError(
-                    Status.TIMEOUT, f"it was not done after {self.timeout_seconds:g} s"
+                    Status.TIMEOUT, f"decoding took longer than {self.timeout_seconds:g} s"
                 )
             else:
                 return None
@@ -176,29 +176,29 @@ class _Worker(Generic[WorkItem, WorkResult]):
         if not self.is_ready:
             self.is_ready, self.ending = not self.is_gone, str(result)
             return None
-        if self.place is None:
+        if self.index is None:
             return None
         if isinstance(result, PipelineError):
             raise result
-        place, self.place = self.place, None
+        index, self.index = self.index, None
         self.done += 1
-        return place, result
+        return index, result
 
     def _ending(self) -> str:
-        self._process.join(timeout=10.0)  # it is on its way out, slowly where a machine is busy
+        self._process.join(timeout=10.0)  # it is exiting, which can be slow on a busy machine
         code = self._process.exitcode
         if code is not None and code < 0:
             return signal.Signals(-code).name
         return f"exit code {code}"
 
     def stop(self) -> None:
-        """End the process and everything it started."""
+        """Kill the process and everything it started."""
         self.connection.close()
         if self._process.pid is not None:
             try:
                 os.killpg(self._process.pid, signal.SIGKILL)
             except (ProcessLookupError, PermissionError):
-                self._process.kill()  # it does not lead its group yet, or is gone
+                self._process.kill()  # it does not lead its group yet, or has exited
         self._process.join()
         self._process.close()
 
@@ -206,9 +206,9 @@ class _Worker(Generic[WorkItem, WorkResult]):
 def _serve(
     connection: Connection, function: Callable[[WorkItem], WorkResult], memory_bytes: int
 ) -> None:
-    """Work through what comes over the connection until it closes; runs in the worker."""
+    """Process items from the connection until it closes; runs in the worker."""
     os.setpgid(0, 0)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent kills the workers
     resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     connection.send(None)
@@ -227,11 +227,11 @@ def _outcome(
 ) -> WorkResult | ItemError | PipelineError:
     try:
         return function(item)
-    except (ItemError, PipelineError) as error:  # one is this item's, the other the whole stage's
+    except (ItemError, PipelineError) as error:  # concerns this item, or the whole stage
         return error
     except MemoryError:
         return ItemError(
-            Status.DECODE_ERROR, f"it needs more than {memory_bytes >> 20} MB of memory"
+            Status.DECODE_ERROR, f"decoding needs more than {memory_bytes >> 20} MB of memory"
         )
-    except Exception as error:  # whatever a library raises about one file is that file's row
+    except Exception as error:  # any other exception of a library concerns this file only
         return ItemError(Status.DECODE_ERROR, f"{type(error).__name__}: {error}")

@@ -77,7 +77,7 @@ def bare_clap(encoder, segments: np.ndarray, device: torch.device) -> Callable[[
 
     def loop() -> object:
         embeddings = [encoder._embedding(batch).cpu() for batch in seconds]
-        return embeddings, [pool_seconds(encoder._model.map_sound(b)).cpu() for b in windows]
+        return embeddings, [pool_seconds(encoder._model.map_audio(b)).cpu() for b in windows]
 
     return loop
 

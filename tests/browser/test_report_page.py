@@ -100,7 +100,7 @@ def test_videos_open_by_keyboard_alone(browser, report):
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_the_list_leads_to_every_video(browser, tmp_path, parsed, screenshot, size):
-    failures = {"<b>bad</b>": ItemError(Status.NOT_MEDIA, "no known container opens it")}
+    failures = {"<b>bad</b>": ItemError(Status.NOT_MEDIA, "not a supported media file")}
     write_index(tmp_path, [parsed], failures)
     browser.open(tmp_path / "index.html", size)
     assert browser.messages() == []

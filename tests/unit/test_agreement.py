@@ -46,7 +46,7 @@ def test_the_worst_videos_are_named_first(tmp_path, features, capsys):
     np.testing.assert_allclose(agreement.cosines[4], -1, atol=1e-6)
     assert main(["features-compare", str(first), str(second)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    worst = lines.index("the worst videos (mean, lowest segment):")
+    worst = lines.index("least similar videos (mean, lowest segment):")
     assert lines[worst + 1].split()[-1] == NAMES[4]
     assert lines[worst + 2].split()[-1] == NAMES[2]
     bars = [line.split() for line in lines if " to " in line]
@@ -88,7 +88,7 @@ def test_names_that_share_an_id_are_not_compared_by_it(tmp_path, features):
     assert len(compare_features(first, first).names) == 6
     (tmp_path / "released").mkdir()
     np.save(tmp_path / "released" / f"{NAMES[0][:11]}.npy", features[0])
-    with pytest.raises(PipelineError, match="1 ids stand for several videos, the first 'video"):
+    with pytest.raises(PipelineError, match="1 ids belong to several videos, including 'video"):
         compare_features(first, tmp_path / "released")
 
 

@@ -176,7 +176,7 @@ def test_locks_lie_in_one_place_whatever_the_temporary_folder(monkeypatch, tmp_p
 def test_a_folder_of_locks_that_is_not_ones_own_is_a_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with (
-        pytest.raises(PipelineError, match=r"file', which cannot be written .*remove that folder"),
+        pytest.raises(PipelineError, match=r"file' cannot be written .*remove it"),
         claimed_gpus(1, tmp_path / "file"),
     ):
         pass

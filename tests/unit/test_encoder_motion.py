@@ -51,7 +51,7 @@ def test_a_segment_is_one_clip_and_the_order_of_its_frames_counts(motion, frames
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 112, 112, 3), (1, 1, 8, 64, 64, 3)])
 def test_frames_of_another_kind_are_refused(motion, shape):
-    with pytest.raises(PipelineError, match="motion sees 8 of 112 x 112"):
+    with pytest.raises(PipelineError, match="motion needs 8 of 112 x 112"):
         motion.embed(np.zeros(shape, dtype=np.uint8))
 
 
@@ -61,5 +61,5 @@ def test_other_architectures_and_captions_are_refused(motion):
             encoder_options("motion", backend="torchvision", model="r3d_18", weights="random"),
             "cpu",
         )
-    with pytest.raises(PipelineError, match="motion reads no captions"):
+    with pytest.raises(PipelineError, match="motion cannot encode captions"):
         with_captions(motion)

@@ -70,7 +70,7 @@ def test_a_vocabulary_of_the_right_size_but_other_entries_is_refused(tmp_path):
 def test_other_special_tokens_are_refused(tmp_path):
     vocabulary = {"[PAD]": 0, "[CLS]": 1}
     Tokenizer(models.BPE(vocab=vocabulary, merges=[])).save(str(tmp_path / "tokenizer.json"))
-    with pytest.raises(PipelineError, match="as 0, 1, 2 and 3"):
+    with pytest.raises(PipelineError, match="must be 0, 1, 2 and 3"):
         read_tokenizer(tmp_path, 2, 78)
 
 

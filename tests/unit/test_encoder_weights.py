@@ -54,7 +54,7 @@ def test_random_weights_depend_on_their_seed_alone():
 
 
 def test_missing_weights_never_become_random(tmp_path):
-    with pytest.raises(PipelineError, match="no file is there"):
+    with pytest.raises(PipelineError, match="no such file"):
         build(spec(tmp_path / "w.safetensors"), make)
 
 
@@ -78,7 +78,7 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path, monkeypatch):
     torch.save({"weight": Hostile()}, tmp_path / "w.pt")
     (tmp_path / "plain.pt").write_bytes(pickle.dumps(Hostile()))
     for name in ("w.pt", "plain.pt"):
-        with pytest.raises(PipelineError, match=r"holds more than weights|not a whole"):
+        with pytest.raises(PipelineError, match=r"contains more than weights|corrupt or truncated"):
             read_weights(tmp_path / name, None)
     assert not (tmp_path / "was-run").exists()
 
@@ -102,7 +102,7 @@ def test_tensors_must_be_named(tmp_path):
 def test_weights_of_another_model_are_counted(state):
     state["weight"] = torch.zeros(5, 5)
     state["extra"] = state.pop("bias")
-    with pytest.raises(PipelineError, match="1 missing, 1 left over, 1 of another shape"):
+    with pytest.raises(PipelineError, match="1 missing, 1 unexpected, 1 of another shape"):
         load_into(make(), state, Path("w.pt"))
 
 

@@ -227,7 +227,7 @@ def test_clip_model_names_and_configurations_are_checked(tmp_path, clip_spec):
 )
 def test_clip_models_that_were_trained_with_other_pixels_are_refused(tmp_path, model, differing):
     weights = tmp_path / "weights.safetensors"
-    with pytest.raises(PipelineError, match=f"^{model}'s .*other pixels \\({differing}"):
+    with pytest.raises(PipelineError, match=f"^{model}'s .*other preprocessing \\({differing}"):
         load_encoder(
             encoder_options("clip", backend="open_clip", model=model, weights=str(weights)), "cpu"
         )
@@ -236,11 +236,11 @@ def test_clip_models_that_were_trained_with_other_pixels_are_refused(tmp_path, m
 def test_clip_models_of_which_some_weights_need_other_pixels_are_warned_of(tmp_path, caplog):
     weights = str(tmp_path / "absent.safetensors")
     for model in ("ViT-L-14-quickgelu", "ViT-L-14"):
-        with pytest.raises(PipelineError, match="no file is there"):
+        with pytest.raises(PipelineError, match="no such file"):
             load_encoder(
                 encoder_options("clip", backend="open_clip", model=model, weights=weights), "cpu"
             )
-    warnings = [record.message for record in caplog.records if "pixels" in record.message]
+    warnings = [record.message for record in caplog.records if "preprocessing" in record.message]
     assert len(warnings) == 1
     assert warnings[0].startswith("ViT-L-14's weights laion2b_s32b_b82k were trained with other")
 
@@ -383,7 +383,7 @@ def test_captions_give_unit_embeddings_that_differ(clip, clap):
 
 
 def test_captions_with_the_same_tokens_are_refused(clip):
-    with pytest.raises(PipelineError, match="'A DOG' and 'a dog' as the same tokens"):
+    with pytest.raises(PipelineError, match="'A DOG' and 'a dog' the same tokens"):
         prove_captions(clip, ["a dog", "a cat", "A DOG"])
 
 
@@ -391,8 +391,8 @@ def test_captions_with_the_same_tokens_are_refused(clip):
     ("text", "words"),
     [
         (np.ones((3, DIMENSION)), "'one' and 'two' the same embedding"),
-        (np.full((3, DIMENSION), np.nan), "not finite"),
-        (np.eye(3), "not finite or not"),
+        (np.full((3, DIMENSION), np.nan), "must be finite"),
+        (np.eye(3), "must be finite and"),
     ],
 )
 def test_a_text_tower_that_cannot_be_right_is_refused(clip, monkeypatch, text, words):
@@ -403,5 +403,5 @@ def test_a_text_tower_that_cannot_be_right_is_refused(clip, monkeypatch, text, w
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:99", "cuda:x", "cuda:", "cuda:²", "cpu:0", ""])
 def test_devices_that_are_not_there_are_refused(name):
-    with pytest.raises(PipelineError, match="device is"):
+    with pytest.raises(PipelineError, match=f"device must be .*, not '{name}'|device is '{name}'"):
         choose_device(name)

@@ -112,8 +112,8 @@ def test_mistakes_exit_with_2_and_one_sentence(
     empty = tmp_path / "AVVP_none.csv"
     empty.write_text("filename\n")
     assert "lists no video" in complaint(videos=empty)
-    assert "no file is there" in complaint(truth_audio=tmp_path / "absent.csv")
-    assert "0 segments" in complaint("--segments=0")
+    assert "no such file" in complaint(truth_audio=tmp_path / "absent.csv")
+    assert "segments must be 1 or more, not 0" in complaint("--segments=0")
     assert not tables["out"].exists()
 
 
@@ -123,7 +123,7 @@ def test_arrays_may_be_stacked() -> None:
     names = ["a", "b", "c"]
     stacked = evaluate_arrays("val", names, truth, predicted, VOCABULARY)
     assert stacked == evaluate_arrays("val", names, tuple(truth), tuple(predicted), VOCABULARY)
-    with pytest.raises(ValueError, match="of 3 videos, the names 2"):
+    with pytest.raises(ValueError, match="have 3 videos, but there are 2 names"):
         evaluate_arrays("val", names[:2], truth, predicted, VOCABULARY)
 
 

@@ -158,7 +158,7 @@ def test_ids_that_stand_for_two_videos_are_refused(source, tmp_path):
     for folder in (source.features / "clip-0123456789", source.features / "clap-0123456789"):
         rename(folder / "1-of-1.safetensors", names)
     rename(source.pseudo_labels / "labels.safetensors", names)
-    with pytest.raises(PipelineError, match="1 ids stand for several videos"):
+    with pytest.raises(PipelineError, match="1 ids belong to several videos"):
         export(source, "valor", VOCABULARY, tmp_path / "out")
 
 

@@ -110,7 +110,7 @@ def test_meta_says_how_the_features_were_made(segments, tmp_path):
 
 
 def test_another_fingerprint_is_refused_before_anything_is_written(segments, tmp_path):
-    with pytest.raises(PipelineError, match="ffffffffff is asked for"):
+    with pytest.raises(PipelineError, match="ffffffffff was expected"):
         encode(segments, tmp_path, fingerprint="ffffffffff")
     assert not (tmp_path / "out").exists()
 
@@ -168,7 +168,7 @@ def test_a_shard_without_videos_keeps_the_shapes(tmp_path):
 def test_a_shard_that_lacks_the_encoders_source_is_named(segments, tmp_path):
     encoder = Doubler()
     encoder.source = "audio"
-    with pytest.raises(PipelineError, match=r"no 'audio'.*it has frames"):
+    with pytest.raises(PipelineError, match=r"no array 'audio'.*it has frames"):
         encode(segments, tmp_path, encoder)
 
 

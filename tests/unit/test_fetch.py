@@ -225,7 +225,7 @@ def test_redirects_within_the_web_are_followed(server, tmp_path):
 
 @pytest.mark.parametrize("url", ["ftp://host/weights.pt", "data:,x", "weights.pt", "-x"])
 def test_other_schemes_are_refused(url, tmp_path):
-    with pytest.raises(PipelineError, match="allowed are https, http, file"):
+    with pytest.raises(PipelineError, match="must be one of https, http, file"):
         fetch(url, tmp_path / "weights.pt", SHA)
 
 

@@ -100,7 +100,7 @@ def test_a_file_with_streams_and_no_samples_is_one_row(tmp_path):
     outcome = decode(copied(whole, "nothing.mp4", "-t", "0"))
     assert isinstance(outcome, ItemError)
     assert outcome.status == Status.TOO_SHORT
-    assert "neither pictures nor sound from 0 s on" in outcome.detail
+    assert "neither video nor audio after 0 s" in outcome.detail
 
 
 def test_damage_in_the_middle_is_told(tmp_path):
@@ -112,7 +112,7 @@ def test_damage_in_the_middle_is_told(tmp_path):
     path.write_bytes(content)
     outcome = decode(path)
     assert isinstance(outcome, Decoded)
-    assert "damaged packets of pictures: " in outcome.row.detail
+    assert "damaged video packets: " in outcome.row.detail
 
 
 NOISY = {"preset": "veryfast", "g": "50", "crf": "30"}
@@ -146,7 +146,7 @@ def test_pictures_that_the_decoder_mends_are_damage(tmp_path):
         tmp_path / "whole.mp4", seconds=T, audio_codec=None, grain=random, video_options=NOISY
     )
     clean, content, packets = decode(whole), whole.read_bytes(), packets_of(whole)
-    assert clean.row.detail == "the file has no sound"
+    assert clean.row.detail == "the file has no audio stream"
     told = []
     for number in range(30):
         path = tmp_path / f"{number}.mp4"
@@ -155,7 +155,7 @@ def test_pictures_that_the_decoder_mends_are_damage(tmp_path):
         assert isinstance(outcome, Decoded)
         difference = np.abs(outcome.frames.astype(int) - clean.frames).mean(axis=(1, 2, 3, 4))
         if difference.max() > 5:
-            told.append("damaged packets of pictures: " in outcome.row.detail)
+            told.append("damaged video packets: " in outcome.row.detail)
     assert len(told) > 10
     assert np.mean(told) > 0.8, "what happens to be a valid code says nothing"
 
@@ -173,7 +173,7 @@ def test_damage_that_hevc_passes_over_is_told_and_costs_no_frame(tmp_path, monke
     content[position + size // 2 : position + size] = b"\xff" * (size - size // 2)
     path.write_bytes(content)
     outcome = decode(path)
-    assert "damaged packets of pictures: 1" in outcome.row.detail
+    assert "damaged video packets: 1" in outcome.row.detail
     assert len(opened) == 1
     differs = (outcome.frames != clean.frames).any(axis=(1, 2, 3, 4))
     assert differs.tolist() == [False, True, False]
@@ -187,13 +187,13 @@ def test_hevc_of_which_a_strict_decoder_gives_nothing_is_had(tmp_path, monkeypat
     def strict(*arguments):
         asked.append(arguments[-1].stream.codec_context.options)
         if len(asked) == 1:
-            raise ItemError(Status.DECODE_ERROR, "not one frame")
+            raise ItemError(Status.DECODE_ERROR, "no frame of the window can be decoded")
         return read(*arguments)
 
     monkeypatch.setattr(frames, "_read", strict)
     outcome = decode(path)
     assert [number_in(picture) for picture in outcome.frames[:, 0]] == MIDDLES
-    assert "damaged packets of pictures: 1" in outcome.row.detail
+    assert "damaged video packets: 1" in outcome.row.detail
     assert asked == [{"err_detect": "explode"}, {}]
 
 
@@ -209,7 +209,7 @@ def test_pictures_that_cannot_be_decoded_are_as_good_as_missing(tmp_path):
     assert (outcome.row.kept, outcome.row.status) == (True, Status.DECODE_ERROR)
     assert (outcome.row.video_seconds, outcome.row.audio_seconds) == (0.0, T)
     row = VideoWindow("a_0_3", str(path), 0.0, float(T))
-    with pytest.raises(ItemError, match="decode_error: not one frame of the window"):
+    with pytest.raises(ItemError, match="decode_error: no frame of the window can be decoded"):
         decode_video(row, DECODING.model_copy(update={"missing_video": "drop"}))
     with pytest.raises(PipelineError, match=r"'a_0_3' is decode_error .*missing_video is 'fail'"):
         decode_video(row, DECODING.model_copy(update={"missing_video": "fail"}))

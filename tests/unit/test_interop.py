@@ -157,7 +157,7 @@ def test_map_without_logits_cannot_give_a_prior(folder: Path) -> None:
 
 def test_other_shapes_and_pickles_are_refused(folder: Path) -> None:
     save(folder, "CLIP/features", NAMES[1], np.ones((9, CLIP)))
-    with pytest.raises(PipelineError, match=r"is \(9, 12\), the first one \(10, 12\)"):
+    with pytest.raises(PipelineError, match=r"has shape \(9, 12\), but the first file \(10, 12\)"):
         read(folder)
     np.save(
         folder / "CLIP" / "features" / "-_abc000001.npy",
@@ -338,7 +338,7 @@ def test_frames_are_averaged_file_by_file(tmp_path: Path) -> None:
 def test_frames_that_are_not_eight_a_second_are_refused(han_folder: Path) -> None:
     for name in NAMES:
         save(han_folder, "res152", name, np.ones((82, 2048)))
-    with pytest.raises(PipelineError, match="82 rows a video, which are not 8 a second"):
+    with pytest.raises(PipelineError, match="82 rows per video, which must be a multiple of 8"):
         read(han_folder, "han", layout="han")
 
 

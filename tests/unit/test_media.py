@@ -434,7 +434,7 @@ def test_workers_are_replaced_after_some_items():
 
 def test_no_items_start_no_worker():
     assert outcomes_of([]) == []
-    with pytest.raises(PipelineError, match="workers is 0"):
+    with pytest.raises(PipelineError, match="workers must be 1 or more, not 0"):
         outcomes_of(["a"], workers=0)
 
 
@@ -450,7 +450,7 @@ class _CannotBeLoaded:
 
 
 def test_workers_that_cannot_start_are_an_error_not_a_loop():
-    sentence = "3 decode workers in a row did not start .*exit code 1"
+    sentence = "3 decode workers in a row failed to start .*exit code 1"
     with pytest.raises(PipelineError, match=sentence):
         list(worker.run_isolated(_CannotBeLoaded(), ["a"], 1, 5.0))
 

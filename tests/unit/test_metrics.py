@@ -182,7 +182,7 @@ def test_intervals_of_equal_videos_have_no_width() -> None:
 
 @pytest.mark.parametrize("shape", [(0, 10, 25), (3, 25)])
 def test_wrong_shapes_are_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="labels must be alike"):
+    with pytest.raises(ValueError, match="labels must have one shape"):
         score(*[np.zeros(shape)] * 4)
-    with pytest.raises(ValueError, match="labels must be alike"):
+    with pytest.raises(ValueError, match="labels must have one shape"):
         score(*[np.zeros((2, 10, 3))] * 3, np.zeros((2, 9, 3)))

@@ -22,11 +22,11 @@ def said(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.parametrize(
     ("path", "sentence"),
     [
-        ("file/x.tsv", r"file/x\.tsv' cannot be written .*a file lies where its folder would"),
-        ("file/below/x.tsv", r"cannot be written .*a file lies where its folder would"),
-        ("folder", r"folder' cannot be written .*name a file in this folder"),
-        (".", r"'\.' cannot be written .*name a file in this folder"),
-        ("..", r"'\.\.' cannot be written .*name a file in this folder"),
+        ("file/x.tsv", r"file/x\.tsv' cannot be written .*one of its parent folders is a file"),
+        ("file/below/x.tsv", r"cannot be written .*one of its parent folders is a file"),
+        ("folder", r"folder' cannot be written .*give the path of a file inside this folder"),
+        (".", r"'\.' cannot be written .*give the path of a file inside this folder"),
+        ("..", r"'\.\.' cannot be written .*give the path of a file inside this folder"),
         ("x" * 300, r"cannot be written .*choose a shorter name"),
     ],
 )

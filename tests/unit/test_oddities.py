@@ -45,14 +45,16 @@ def test_every_oddity_is_listed_once(folder: Path) -> None:
     found = [oddity for oddity in check_annotations(folder, VOCABULARY) if oddity.kind != "version"]
     audio, full, val = "AVVP_eval_audio.csv", "AVVP_dataset_full.csv", "AVVP_val_pd.csv"
     assert found == [
-        Finding("missing_table", "AVVP_test_pd.csv", "", "the stages that need it stop"),
+        Finding("missing_table", "AVVP_test_pd.csv", "", "stages that need it will fail"),
         Finding("repeated_video", "AVVP_train.csv", "t_0_10", "again in line 4"),
         Finding("repeated_label", val, "v_0_10", "Speech"),
         Finding("fractional_time", "AVVP_train.csv", "t_8.5_18.5", "8.5 to 18.5"),
         Finding("two_splits", val, "t_0_10", "also in train"),
-        Finding("full_table_differs", full, "t_0_10", "labels differ from the split's"),
-        Finding("full_table_differs", full, "v_0_10", "in a split, not here"),
-        Finding("full_table_differs", full, "x_0_10", "here, in no split"),
+        Finding(
+            "full_table_differs", full, "t_0_10", "labels differ from those of the split table"
+        ),
+        Finding("full_table_differs", full, "v_0_10", "only in a split table"),
+        Finding("full_table_differs", full, "x_0_10", "only in the full table"),
         Finding("unknown_video", audio, "v_0_10`", "its events are ignored"),
         Finding("sets_nothing", audio, "v_0_10", "Cheering 9 to 0"),
         Finding("fractional_event", audio, "v_0_10", "Car 4.5 to 6"),
@@ -81,8 +83,8 @@ def test_the_command_writes_the_report_and_warns_once_a_kind(
     assert {row["kind"] for row in rows} == set(FINDING_KINDS)
     log = capsys.readouterr().err
     assert log.count("WARNING") == len(FINDING_KINDS) - 1
-    assert "overlap; they merge): 2, listed" in log
-    assert "not a known release of LLP" in log
+    assert "one class, which are merged): 2, listed" in log
+    assert "not a known LLP release" in log
 
 
 def test_a_folder_without_tables_is_an_error(tmp_path: Path) -> None:
@@ -110,13 +112,13 @@ def test_llp_has_its_known_oddities() -> None:
     absent = [oddity.detail for oddity in found if oddity.kind == "weak_label_without_event"]
     assert sum(len(detail.split(",")) for detail in absent) == 13 + 25
     releases = {oddity.table: oddity.detail for oddity in found if oddity.kind == "version"}
-    assert releases["AVVP_eval_audio.csv"].startswith("LLP's, corrected in 2024;")
-    assert all(detail.startswith("LLP's") for detail in releases.values())
+    assert releases["AVVP_eval_audio.csv"].startswith("LLP, corrected in 2024;")
+    assert all(detail.startswith("LLP") for detail in releases.values())
 
 
 @needs_llp
 def test_the_earlier_release_is_recognised(old_audio_table: Path) -> None:
     found = check_annotations(old_audio_table.parent, VOCABULARY)
-    assert found[0].detail.startswith("LLP's, from before the correction of 2024;")
+    assert found[0].detail.startswith("LLP, before the correction of 2024;")
     unknown = {oddity.filename for oddity in found if oddity.kind == "unknown_video"}
     assert {"Baby_cry_infant_cry", "KvIjsmANkxI_10_20`"} <= unknown

@@ -230,7 +230,7 @@ def test_a_broken_file_alone_is_one_sentence(tmp_path, run_folder, capsys):
     assert main([*words, "--config", str(run_folder / "config.yaml"), "--device", "cpu"]) == 2
     error = capsys.readouterr().err.splitlines()
     assert [line for line in error if line.startswith("error: ")] == [
-        f"error: '{broken}' cannot be parsed (not_media: no known container opens it"
+        f"error: '{broken}' cannot be parsed (not_media: not a supported media file"
         " (Invalid data found when processing input)); docs/how-to/troubleshooting.md says what"
         " to do."
     ]

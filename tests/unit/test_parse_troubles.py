@@ -169,7 +169,9 @@ def test_damaged_packets_are_told_and_change_no_status(tmp_path):
     parse(tmp_path / "out", clip)
     row = rows(tmp_path / "out")["clip"]
     assert row["status"] == "ok"
-    assert row["detail"].startswith("Faulty: 1 of 1 windows, the one from 0 s on (damaged packets")
+    assert row["detail"].startswith(
+        "Faulty: 1 of 1 windows, the one from 0 s on (damaged audio packets"
+    )
 
 
 @pytest.mark.parametrize("kind", ["video", "audio"])
@@ -273,7 +275,7 @@ def test_a_missing_file_is_named_as_it_was_given(tmp_path):
     with pytest.raises(PipelineError) as error:
         parse(tmp_path / "out", missing)
     assert str(error.value) == (
-        f"'{missing}' cannot be parsed (missing: the file is not there); check the path."
+        f"'{missing}' cannot be parsed (missing: the file does not exist); check the path."
     )
     with pytest.raises(PipelineError, match=r"\), nor can the other file; check the path"):
         parse(tmp_path / "out", missing, missing)

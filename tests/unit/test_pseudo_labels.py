@@ -297,9 +297,9 @@ def test_features_that_do_not_fit_are_named(tmp_path: Path) -> None:
         read_logits("clip", tmp_path / "clip", Vocabulary(VOCABULARY.classes[::-1]))
     clip = read_logits("clip", tmp_path / "clip", VOCABULARY)
     write_features(tmp_path / "empty", {}, 100.0)
-    with pytest.raises(PipelineError, match="holds a video"):
+    with pytest.raises(PipelineError, match="have no videos"):
         read_logits("empty", tmp_path / "empty", VOCABULARY)
-    with pytest.raises(PipelineError, match="has features of clip; give a folder of clap's"):
+    with pytest.raises(PipelineError, match="has clip features; give a folder of clap features"):
         read_logits("clap", tmp_path / "clip", VOCABULARY)
     prompts = read_shard(tmp_path / "clip" / "prompts.safetensors")
     other = Shard(prompts.names, prompts.arrays, {**prompts.meta, "fingerprint": "8"})
@@ -309,7 +309,7 @@ def test_features_that_do_not_fit_are_named(tmp_path: Path) -> None:
     weak = {"val": {"a": (DOG,)}, "test": {}}
     with pytest.raises(PipelineError, match="no video has both"):
         gather_videos(clip, Shard(("b",), {"logits": clip["logits"]}), weak)
-    with pytest.raises(PipelineError, match="8 segments a video and CLIP 10"):
+    with pytest.raises(PipelineError, match="8 segments per video and CLIP 10"):
         gather_videos(clip, Shard(("a",), {"logits": np.zeros((1, 8, C))}), weak)
-    with pytest.raises(PipelineError, match="'a' stands in no weak table"):
+    with pytest.raises(PipelineError, match="'a' is in no weak table"):
         gather_videos(clip, clip, {"val": {}})

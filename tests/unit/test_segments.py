@@ -90,8 +90,8 @@ def test_rows_are_the_right_videos_segments(corpus, tmp_path):
         spectra = np.abs(np.fft.rfft(sounds[name].reshape(T, -1)))
         assert spectra.argmax(axis=1).tolist() == [tone(second) for second in range(T)]
     short = statuses["short_0_3"]
-    assert "pictures end at 1.50 of 3 s" in short.detail
-    assert "sound end" in short.detail
+    assert "video ends at 1.50 of 3 s" in short.detail
+    assert "audio ends" in short.detail
     assert short.video_seconds == pytest.approx(1.5, abs=0.01)
     assert short.backend == "pyav"
 
@@ -101,7 +101,7 @@ def test_policies_drop_what_they_say(corpus, tmp_path):
     shard, statuses = decode(corpus, tmp_path, **changes)
     assert shard.names == ("-dash_0_3", "good_0_3")
     assert statuses["mute_0_3"] == StatusRow(
-        "mute_0_3", False, Status.NO_AUDIO_STREAM, "the file has no sound"
+        "mute_0_3", False, Status.NO_AUDIO_STREAM, "the file has no audio stream"
     )
     assert statuses["short_0_3"].status == Status.TOO_SHORT
 
@@ -138,7 +138,7 @@ def test_what_a_file_has_after_its_window_is_short_not_content(tmp_path):
         Status.TOO_SHORT, pytest.approx(2), pytest.approx(2),
     )  # fmt: skip
     assert outcome.row.detail == (
-        "its window is 2 s, not 5; pictures end at 2.00 of 5 s; sound end at 2.00 of 5 s"
+        "the window is 2 s long, not 5 s; video ends at 2.00 of 5 s; audio ends at 2.00 of 5 s"
     )
     with pytest.raises(ItemError, match="too_short"):
         decode_video(row, decoding.model_copy(update={"short": "drop"}))
@@ -152,7 +152,10 @@ def test_a_window_longer_than_its_segments_is_told(tmp_path):
     path = write_clip(tmp_path / "a.mp4", seconds=T + 2)
     outcome = decode_video(VideoWindow("a_0_5", str(path), 0.0, 5.0), Decoding(**SMALL))
     assert [number_in(frame) for frame in outcome.frames[:, 0]] == MIDDLES
-    assert (outcome.row.status, outcome.row.detail) == (Status.OK, "its window is 5 s, not 3")
+    assert (outcome.row.status, outcome.row.detail) == (
+        Status.OK,
+        "the window is 5 s long, not 3 s",
+    )
 
 
 @pytest.mark.parametrize(("untrimmed", "notes"), [(False, 1), (True, 0)])

@@ -122,8 +122,8 @@ def test_damaged_packets_of_sound_are_counted_and_the_rest_stays_in_place(tmp_pa
     assert tones(path) == [300.0, 430.0, 560.0, 690.0]
     outcome = decode(path)
     assert outcome.row.status == Status.OK
-    assert f"damaged packets of sound: {heard.damaged}" in outcome.row.detail
-    assert "of pictures" not in outcome.row.detail
+    assert f"damaged audio packets: {heard.damaged}" in outcome.row.detail
+    assert "video packets" not in outcome.row.detail
 
 
 def test_sound_of_which_no_packet_can_be_decoded_is_as_good_as_missing(tmp_path):
@@ -133,10 +133,12 @@ def test_sound_of_which_no_packet_can_be_decoded_is_as_good_as_missing(tmp_path)
     assert [number_in(picture) for picture in outcome.frames[:, 0]] == [15, 45, 75, 105]
     assert not outcome.audio.any()
     assert (outcome.row.status, outcome.row.audio_seconds) == (Status.DECODE_ERROR, 0.0)
-    assert outcome.row.detail == "not one packet of its sound can be decoded"
-    with pytest.raises(ItemError, match="decode_error: not one packet of its sound"):
+    assert outcome.row.detail == "no audio packet can be decoded"
+    with pytest.raises(ItemError, match="decode_error: no audio packet can be decoded"):
         decode(path, missing_audio="drop")
-    with pytest.raises(PipelineError, match=r"'a_0_4' is decode_error \(not one.*missing_audio is"):
+    with pytest.raises(
+        PipelineError, match=r"'a_0_4' is decode_error \(no audio packet.*missing_audio is"
+    ):
         decode(path, missing_audio="fail")
 
 

@@ -56,7 +56,7 @@ def test_a_whole_folder_passes_and_says_what_it_holds(folder, capsys):
     assert verified.shapes == {"embedding": (T, D)}
     assert main(["features-verify", str(folder)]) == 0
     assert (
-        "2 shards are whole, 9 videos (2 left out), embedding [9, 3, 8]" in capsys.readouterr().out
+        "2 shards are valid, 9 videos (2 dropped), embedding [9, 3, 8]" in capsys.readouterr().out
     )
 
 
@@ -127,20 +127,20 @@ def cut_table(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
-        (with_value(np.nan), r"embedding that is not finite for 'video\d+_0_3' \(1 in all\)"),
+        (with_value(np.nan), r"embedding values that are not finite for 'video.*\(1 in total\)"),
         (with_value(5.0), r"length is not 1 for 'video"),
-        (changed(without_first), "status.tsv' keeps 'video.*; delete that shard and its table"),
-        (changed(renamed), "whose place is shard 2"),
+        (changed(without_first), "marks 'video.* as kept, .*; delete that shard and its table"),
+        (changed(renamed), "which belongs in shard 2"),
         (changed(narrowed), r"2-of-2.* has arrays .*\(3, 8\)"),
-        (changed(halved), "has embedding in float16, where float32 is due"),
+        (changed(halved), "has embedding as float16; expected float32"),
         (changed(other_meta), "fingerprint ffffffffff"),
-        (cut, "2-of-2.* is not a whole shard file"),
-        (copied, "which is in 1-of-2.safetensors too"),
-        (unkept, "does not keep 'video"),
-        (other_prompts, "prompts.* another fingerprint; delete that file and run it again"),
+        (cut, "2-of-2.* is corrupt or truncated"),
+        (copied, "which is also in 1-of-2.safetensors"),
+        (unkept, "marks 'video.* as dropped"),
+        (other_prompts, "prompts.* different fingerprint; delete that file and run it again"),
         (cut_table, "2-of-2.status.tsv', line "),
         (lambda folder: shard_path(folder, 2).unlink(), "1 of 2 shards"),
-        (lambda folder: status_path(folder, 2).unlink(), "2-of-2.status.tsv', but no file"),
+        (lambda folder: status_path(folder, 2).unlink(), "2-of-2.status.tsv': no such file"),
     ],
 )  # fmt: skip
 def test_each_damage_is_named(folder, capsys, damage, sentence):
@@ -162,6 +162,6 @@ def test_float16_and_motion_of_any_length_are_whole(folder):
 
 def test_a_folder_of_another_name_is_not_to_be_deleted(folder):
     other = folder.rename(folder.with_name("clip-ffffffffff"))
-    with pytest.raises(PipelineError, match=r"fingerprint 0123456789.*give it the name") as caught:
+    with pytest.raises(PipelineError, match=r"fingerprint 0123456789.*rename the folder") as caught:
         verify_features(other)
     assert "delete" not in str(caught.value)

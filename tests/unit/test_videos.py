@@ -127,7 +127,7 @@ def test_what_is_not_an_id_is_never_asked_for(
 
 
 def test_a_name_cannot_leave_its_folder(server: VideoSite, tmp_path: Path) -> None:
-    with pytest.raises(PipelineError, match="cannot be a file name"):
+    with pytest.raises(PipelineError, match="cannot be used as a file name"):
         download(server, tmp_path, "../../abcde_0_2")
     assert not server.asked
 
@@ -344,5 +344,5 @@ def test_which_are_asked_for_again(tmp_path: Path) -> None:
 
 def test_a_ledger_that_is_not_one_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / HISTORY_FILE).write_text("filename\tstatus\na_0_1\tsplendid\n")
-    with pytest.raises(PipelineError, match="is not a status table of downloads"):
+    with pytest.raises(PipelineError, match="is not a valid download history"):
         DownloadHistory(tmp_path / HISTORY_FILE)

@@ -162,7 +162,7 @@ def test_a_folder_that_cannot_be_filled_is_a_sentence(
     folder.videos.rmdir()
     folder.videos.write_text("a file")
     assert folder.run() == 2
-    assert "no folder is there" in capsys.readouterr().err
+    assert "cannot find the video folder" in capsys.readouterr().err
     assert not server.asked
 
 

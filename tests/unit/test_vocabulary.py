@@ -59,5 +59,5 @@ def test_every_class_has_its_published_place_captions_and_thresholds() -> None:
 def test_a_file_that_is_no_vocabulary_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "classes.yaml"
     path.write_bytes(content)
-    with pytest.raises(PipelineError, match=r"classes\.yaml' is not of the expected form"):
+    with pytest.raises(PipelineError, match=r"classes\.yaml' is malformed"):
         read_vocabulary(path)

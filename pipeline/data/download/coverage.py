@@ -1,4 +1,4 @@
-"""What is missing of a folder of videos, why, and how much of each split is there."""
+"""Coverage of a video folder: which videos are missing and why, and how many each split has."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,20 +10,20 @@ from pipeline.core.files import write_tsv
 from pipeline.data.download.history import HISTORY_FILE, DownloadHistory
 from pipeline.data.manifest import ManifestRow
 
-NEVER_ASKED = "no file has this name or its id, and it was never asked for"
-GONE = "it was downloaded, but its file is there no more"
+NEVER_ASKED = "no file is named after the video or its id, and it was never requested"
+GONE = "it was downloaded, but its file no longer exists"
 
 
 @dataclass(frozen=True)
 class Missing:
-    """A video of the tables that has no file.
+    """A video of the tables without a file.
 
     Attributes
     ----------
     filename, split
-        Which one.
+        Name and split.
     status, detail
-        Why: ``missing``, or what came of asking for it.
+        Reason: ``missing``, or the outcome of its download.
     """
 
     filename: str
@@ -34,16 +34,16 @@ class Missing:
 
 @dataclass(frozen=True)
 class Coverage:
-    """How much of a split is there.
+    """Number of available videos of a split.
 
     Attributes
     ----------
     split
         ``train``, ``val`` or ``test``.
     videos, total
-        Videos with a file, and those of the split's table.
+        Videos with a file, and videos in the split's table.
     missing
-        Status to number of videos, the most frequent first.
+        Status to number of videos, most frequent first.
     """
 
     split: str
@@ -62,11 +62,11 @@ def write_coverage(rows: Sequence[ManifestRow], videos: Path, out: Path) -> list
     Parameters
     ----------
     rows
-        The videos of the tables, as ``manifest.plan`` lists them.
+        The videos of the tables, from ``manifest.list_videos``.
     videos
-        Their folder, with or without a status table of downloads.
+        Their folder; it may have a table of downloads.
     out
-        Folder to write.
+        Output folder.
     """
     missing = list_missing(rows, DownloadHistory(videos / HISTORY_FILE))
     totals = Counter(row.split for row in rows)
@@ -90,18 +90,18 @@ def write_coverage(rows: Sequence[ManifestRow], videos: Path, out: Path) -> list
     return coverage
 
 
-def list_missing(rows: Sequence[ManifestRow], ledger: DownloadHistory) -> list[Missing]:
-    """Return the videos without a file in table order, each with what is known of it."""
+def list_missing(rows: Sequence[ManifestRow], history: DownloadHistory) -> list[Missing]:
+    """Return the videos without a file in table order, each with the reason."""
     missing = []
     for row in (row for row in rows if not row.path):
-        status, detail = why_missing(row.filename, ledger)
+        status, detail = why_missing(row.filename, history)
         missing.append(Missing(row.filename, row.split, status, detail))
     return missing
 
 
-def why_missing(filename: str, ledger: DownloadHistory) -> tuple[Status, str]:
-    """Return what is known of a video without a file: ``missing``, or what its download met."""
-    record = ledger.records.get(filename)
+def why_missing(filename: str, history: DownloadHistory) -> tuple[Status, str]:
+    """Return why a video has no file: ``missing``, or the outcome of its download."""
+    record = history.records.get(filename)
     if record is None:
         return Status.MISSING, NEVER_ASKED
     if record.status is Status.OK:

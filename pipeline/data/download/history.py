@@ -1,4 +1,4 @@
-"""The status table of a folder of videos: what came of every video that was asked for."""
+"""The download history of a video folder: the last outcome for every requested video."""
 
 import csv
 from dataclasses import astuple, dataclass, fields
@@ -14,18 +14,18 @@ HISTORY_FILE = "videos.status.tsv"
 
 @dataclass(frozen=True)
 class HistoryRow:
-    """The last thing that is known of one video.
+    """The last known outcome for one video.
 
     Attributes
     ----------
     filename
-        Whole name ``{id}_{start}_{end}``.
+        Full video name, ``{id}_{start}_{end}``.
     status, detail
-        What came of it, as a code and in the site's words.
+        Outcome, as a code and in the site's words.
     requests
-        How often it was asked for in that run.
+        Number of requests in that run.
     time
-        When, UTC, ``YYYY-MM-DDTHH:MM:SSZ``.
+        Time of the outcome, UTC, ``YYYY-MM-DDTHH:MM:SSZ``.
     """
 
     filename: str
@@ -36,15 +36,15 @@ class HistoryRow:
 
 
 class DownloadHistory:
-    """The records of a folder, on disk after each one.
+    """The download history of a folder; every change is written to disk at once.
 
-    It lies beside the videos, not among the results: what a site said stays known when results are
-    deleted, and Snakemake removes the outputs of a job that is killed.
+    The table is kept beside the videos rather than with the results: it outlives the results, and
+    Snakemake deletes the outputs of jobs that are killed.
 
     Raises
     ------
     PipelineError
-        The table is not of this form.
+        The table is malformed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -52,16 +52,16 @@ class DownloadHistory:
         self.records = _read(path) if path.is_file() else {}
 
     def add(self, record: HistoryRow) -> None:
-        """Put a record in its video's place and write the table, atomically."""
+        """Set the record of a video and write the table, atomically."""
         self.records[record.filename] = record
         rows = [astuple(self.records[name]) for name in sorted(self.records)]
         write_tsv(self.path, [column.name for column in fields(HistoryRow)], rows)
 
     def is_due(self, filename: str, retry: Retry) -> bool:
-        """Return whether a video that has no file is to be asked for.
+        """Return whether to request a video that has no file.
 
-        One that was never asked for is, and one whose file has gone since. Of the others,
-        ``transient`` takes those whose status may change, ``all`` every one, ``none`` none.
+        Videos that were never requested, or whose file has disappeared, are always due. For the
+        others, ``transient`` retries statuses that may change, ``all`` every one, ``none`` none.
         """
         record = self.records.get(filename)
         if record is None or record.status is Status.OK or retry == "all":
@@ -85,5 +85,5 @@ def _read(path: Path) -> dict[str, HistoryRow]:
         }
     except (KeyError, TypeError, ValueError) as error:
         raise PipelineError(
-            f"'{path}' is not a status table of downloads ({error}); mend or delete it."
+            f"'{path}' is not a valid download history ({error}); repair or delete it."
         ) from None

@@ -1,11 +1,11 @@
-"""What a site answers when a video is asked for, and which status its words stand for."""
+"""Outcomes of download requests: the site's error messages and the status of each."""
 
 import re
 from dataclasses import dataclass
 
 from pipeline.core.errors import Status
 
-# What a site says of the video itself: asking again changes nothing.
+# Statuses of the video itself: retrying does not help.
 PERMANENT = frozenset(
     {
         Status.UNAVAILABLE,
@@ -17,11 +17,11 @@ PERMANENT = frozenset(
         Status.TOO_SHORT,
     }
 )
-# Troubles that may be over in a moment: the same video is asked for again, after a wait.
+# Temporary failures: the video is requested again after a wait.
 PASSING = frozenset({Status.RATE_LIMITED, Status.NETWORK_ERROR})
 
-# The first pattern that the messages of yt-dlp and ffmpeg match, case aside, decides. Blocking
-# comes first, because YouTube words it as "Video unavailable" and as "Sign in" too.
+# The first pattern found in the messages of yt-dlp and ffmpeg decides, ignoring case. Blocking
+# comes first, because YouTube also words it as "Video unavailable" and "Sign in".
 REASONS: tuple[tuple[Status, str], ...] = (
     (Status.RATE_LIMITED, r"confirm you.{1,3}re not a bot|captcha challenge"),
     (
@@ -53,16 +53,16 @@ REASONS: tuple[tuple[Status, str], ...] = (
 
 @dataclass(frozen=True)
 class Response:
-    """What came of asking for a video once.
+    """The outcome of one request for a video.
 
     Attributes
     ----------
     status
-        ``ok``, or why the video is not there.
+        ``ok``, or why there is no video.
     detail
-        The site's or the tool's own words, one sentence; empty when all is well.
+        One sentence from the site or the tool; empty if the request succeeded.
     wait_seconds
-        How long the site asks to wait before the next request; 0 where it says nothing.
+        How long the site asks to wait before the next request; 0 if it does not say.
     """
 
     status: Status
@@ -71,16 +71,16 @@ class Response:
 
 
 def response_from(messages: str, wait_seconds: float = 0.0) -> Response:
-    """Return what error messages of yt-dlp and ffmpeg mean; ``site_error`` where none is known."""
+    """Return the status of yt-dlp and ffmpeg messages; ``site_error`` if no pattern matches."""
     for status, pattern in REASONS:
         if match := re.search(pattern, messages, re.IGNORECASE):
             return Response(status, _sentence(messages, match.start()), wait_seconds)
     return Response(Status.SITE_ERROR, _sentence(messages, 0), wait_seconds)
 
 
-def _sentence(messages: str, place: int) -> str:
-    """Return the line at ``place`` without what yt-dlp puts around the reason."""
-    start = messages.rfind("\n", 0, place) + 1
+def _sentence(messages: str, position: int) -> str:
+    """Return the line at ``position`` without yt-dlp's prefix and advice."""
+    start = messages.rfind("\n", 0, position) + 1
     line = messages[start:].split("\n", 1)[0]
     line = re.sub(r"^(ERROR: )?(\[[^\]]*\] )?([A-Za-z0-9_-]{11}: )?", "", line)
     return re.split(r"; please report this|\. Use --| \(caused by", line)[0].strip()

@@ -1,1 +1,1 @@
-"""Frozen encoders of 1-second segments and of captions: CLIP for frames, CLAP for sound."""
+"""Frozen encoders of 1-second segments and captions: CLIP, CLAP and R(2+1)D."""

@@ -1,4 +1,4 @@
-"""What every encoder offers, how it is loaded, and how it proves itself."""
+"""The encoder interface, loading, and the caption check."""
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -15,10 +15,10 @@ from pipeline.core.vocabulary import read_vocabulary
 from pipeline.features.encoders.options import EncoderOptions
 from pipeline.features.encoders.runner import Runner
 
-# On a CPU larger batches gain little and take memory (docs/explanation/measurements.md).
+# Larger batches gain little on a CPU and take memory (docs/explanation/measurements.md).
 CPU_BATCH = 32
-# Two captions whose unit embeddings are nearer than this are taken for the same input: a lost
-# vocabulary gives 0, while even the weakest random text tower leaves 1e-3.
+# Captions whose unit embeddings are closer than this are treated as identical: a lost vocabulary
+# gives 0, while even randomly initialised text towers give at least 1e-3.
 NEAREST_CAPTIONS = 1e-4
 
 
@@ -28,15 +28,15 @@ class Encoder(Protocol):
     Attributes
     ----------
     spec
-        What decides its numbers.
+        Everything that determines the features.
     runner
-        Where and in what batches it runs.
+        Device, precision and batch size.
     source
-        The array of a segments shard that it reads.
+        Array of a segments shard that it encodes.
     dimensions
-        The arrays it makes, ``[N, T, dimension]`` each; the first is ``embedding``.
+        Name to D of its output arrays, ``[N, T, D]`` each; the first is ``embedding``.
     notes
-        What else a shard's meta should say.
+        Further entries for the meta of its shards.
     """
 
     spec: EncoderOptions
@@ -52,12 +52,12 @@ class Encoder(Protocol):
 
 @runtime_checkable
 class CaptionEncoder(Encoder, Protocol):
-    """A frozen encoder of segments and captions into one space; its embeddings have length 1.
+    """A frozen encoder of segments and captions in one space, with unit-length embeddings.
 
     Attributes
     ----------
     logit_scale
-        The factor on cosines that the encoder was trained with (already exponentiated).
+        Factor on cosines from training, exponentiated.
     """
 
     logit_scale: float
@@ -72,7 +72,7 @@ class CaptionEncoder(Encoder, Protocol):
 
 
 def load_encoder(spec: EncoderOptions, device: str = "auto") -> Encoder:
-    """Load an encoder, and check it on LLP's captions before anything is encoded.
+    """Load an encoder; caption encoders are first checked on LLP's captions.
 
     Parameters
     ----------
@@ -85,10 +85,10 @@ def load_encoder(spec: EncoderOptions, device: str = "auto") -> Encoder:
     Raises
     ------
     PipelineError
-        Model, weights, tokenizer or device are not what they must be.
+        The model, weights, tokenizer or device is invalid.
     """
     chosen = choose_device(device)
-    # fp32 means fp32: TF32 rounds convolutions to 10 bits unless it is told not to.
+    # PyTorch would otherwise run fp32 convolutions in TF32, with a 10-bit mantissa.
     torch.backends.cudnn.allow_tf32 = False
     is_automatic = spec.batch_size == "auto"
     runner = Runner(
@@ -108,20 +108,20 @@ def load_encoder(spec: EncoderOptions, device: str = "auto") -> Encoder:
 
 
 def with_captions(encoder: Encoder) -> CaptionEncoder:
-    """Return an encoder that reads captions too.
+    """Return ``encoder`` if it can encode captions.
 
     Raises
     ------
     PipelineError
-        It does not.
+        It cannot.
     """
     if not isinstance(encoder, CaptionEncoder):
-        raise PipelineError(f"{encoder.spec.encoder} reads no captions; give clip or clap.")
+        raise PipelineError(f"{encoder.spec.encoder} cannot encode captions; use clip or clap.")
     return encoder
 
 
 def prove_captions(encoder: CaptionEncoder, captions: Sequence[str]) -> NDArray[np.float32]:
-    """Embed captions and see that C of them give C different token rows and embeddings.
+    """Encode captions and check that they give distinct tokens and distinct embeddings.
 
     Returns
     -------
@@ -130,23 +130,23 @@ def prove_captions(encoder: CaptionEncoder, captions: Sequence[str]) -> NDArray[
     Raises
     ------
     PipelineError
-        Two captions cannot be told apart, or an embedding is not finite or has another size
-        than the segments'.
+        Two captions have the same tokens or embedding, or an embedding is not finite or differs in
+        size from those of segments.
     """
     tokens = encoder.tokenize(captions)
     seen: dict[tuple[int, ...], str] = {}
     for caption, row in zip(captions, tokens.tolist(), strict=True):
         if (other := seen.setdefault(tuple(row), caption)) is not caption:
             raise PipelineError(
-                f"the {encoder.spec.encoder} tokenizer reads '{caption}' and '{other}' as the same"
+                f"the {encoder.spec.encoder} tokenizer gives '{caption}' and '{other}' the same"
                 " tokens; correct the captions or the tokenizer's files."
             )
     embeddings = encoder.embed_captions(captions)
     size = encoder.dimensions["embedding"]
     if embeddings.shape != (len(captions), size) or not np.isfinite(embeddings).all():
         raise PipelineError(
-            f"the {encoder.spec.encoder} text tower gave embeddings {embeddings.shape} that are not"
-            f" finite or not [{len(captions)}, {size}]; check the weights."
+            f"the {encoder.spec.encoder} text tower returned embeddings {embeddings.shape}, which"
+            f" must be finite and [{len(captions)}, {size}]; check the weights."
         )
     text = torch.from_numpy(embeddings)
     apart = torch.cdist(text, text).fill_diagonal_(np.inf)
@@ -160,5 +160,5 @@ def prove_captions(encoder: CaptionEncoder, captions: Sequence[str]) -> NDArray[
 
 
 def normalised(embeddings: torch.Tensor) -> torch.Tensor:
-    """Return fp32 rows of length 1."""
+    """Return the rows scaled to length 1, as fp32."""
     return functional.normalize(embeddings.float(), dim=-1)

@@ -1,4 +1,4 @@
-"""CLAP: sound and captions to one space, by laion_clap or transformers."""
+"""CLAP: joint embeddings of audio and captions, from laion_clap or transformers."""
 
 import importlib
 import logging
@@ -28,23 +28,23 @@ from pipeline.media import SAMPLE_RATE
 
 logger = logging.getLogger(__name__)
 
-# RoBERTa keeps positions 0 and 1 for padding.
+# RoBERTa reserves positions 0 and 1 for padding.
 RESERVED_POSITIONS = 2
 
 
 @dataclass(frozen=True)
 class ClapModel:
-    """One library's CLAP with fusion (the 630k-fusion checkpoints).
+    """CLAP with fusion (the 630k-fusion checkpoints), independent of the library.
 
     Attributes
     ----------
     module
         The model, in evaluation mode.
     tower
-        Its part that hears sound.
-    map_sound
+        The audio tower.
+    map_audio
         Log-mel ``[B, 1001, 64]`` to HTSAT's last feature map ``[B, D', 2, 32]``.
-    project_sound
+    project_audio
         The map's mean ``[B, D']`` to embeddings ``[B, D]``.
     encode_tokens
         Token ids and mask ``[B, L]`` to embeddings ``[B, D]``.
@@ -58,8 +58,8 @@ class ClapModel:
 
     module: torch.nn.Module
     tower: torch.nn.Module
-    map_sound: Callable[[torch.Tensor], torch.Tensor]
-    project_sound: Callable[[torch.Tensor], torch.Tensor]
+    map_audio: Callable[[torch.Tensor], torch.Tensor]
+    project_audio: Callable[[torch.Tensor], torch.Tensor]
     encode_tokens: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
     text_config: Any
     dimension: int
@@ -68,7 +68,7 @@ class ClapModel:
 
 
 class ClapEncoder:
-    """CLAP over each second, and its feature map over 10-second windows (see `Encoder`)."""
+    """CLAP embeddings of each second, and its feature map over 10-second windows."""
 
     source = "audio"
 
@@ -83,7 +83,7 @@ class ClapEncoder:
         self._tokenizer, self.notes = _tokenizer(spec, model.text_config)
 
     def embed(self, segments: NDArray[np.int16]) -> dict[str, NDArray[np.float32]]:
-        """Embed sound.
+        """Encode audio.
 
         Parameters
         ----------
@@ -92,21 +92,21 @@ class ClapEncoder:
 
         Returns
         -------
-        ``embedding [n, T, D]``, L2-normalised: each second by itself, repeated to 10 s (VALOR's
-        pseudo-label input). ``map [n, T, D']``: HTSAT's map over 10-second windows, pooled to
-        seconds as VALOR++ does (see `pooling`).
+        ``embedding [n, T, D]``, L2-normalised: each second on its own, repeated to 10 s (as for
+        VALOR's pseudo-labels). ``map [n, T, D']``: HTSAT's feature map over 10-second windows,
+        pooled to seconds as in VALOR++ (see `pooling`).
 
         Raises
         ------
         PipelineError
-            The sound is not a whole number of seconds.
+            The audio is not a whole number of seconds.
         """
         videos, samples = segments.shape
         count, rest = divmod(samples, SAMPLE_RATE)
         if rest or not count:
             raise PipelineError(
-                f"the segments' audio has {samples} samples a video; it must be whole seconds of"
-                f" {SAMPLE_RATE}."
+                f"the segments' audio has {samples} samples per video, which must be a multiple of"
+                f" {SAMPLE_RATE} (one second)."
             )
         audio = torch.from_numpy(segments)
         seconds = audio.view(videos * count, SAMPLE_RATE)
@@ -131,14 +131,14 @@ class ClapEncoder:
         return self.runner.run(tokens, lambda rows: rows, encode).numpy()
 
     def _embedding(self, mel: torch.Tensor) -> torch.Tensor:
-        pooled = self._model.map_sound(mel).mean(dim=(2, 3))
-        return normalised(self._model.project_sound(pooled))
+        pooled = self._model.map_audio(mel).mean(dim=(2, 3))
+        return normalised(self._model.project_audio(pooled))
 
     def _window_maps(self, audio: torch.Tensor) -> torch.Tensor:
-        """Return the pooled map ``[n, T, D']``, from windows of 10 s and what is left."""
+        """Return the pooled map ``[n, T, D']`` from windows of 10 s; the last may be shorter."""
 
         def encode(mel: torch.Tensor) -> torch.Tensor:
-            return pool_seconds(self._model.map_sound(mel).float())
+            return pool_seconds(self._model.map_audio(mel).float())
 
         maps = []
         for window in audio.split(WINDOW_SECONDS * SAMPLE_RATE, dim=1):
@@ -148,14 +148,14 @@ class ClapEncoder:
 
 
 def load(spec: EncoderOptions, runner: Runner) -> ClapEncoder:
-    """Load CLAP as `pipeline.features.encoders.base.load_encoder` asks for it."""
+    """Load CLAP for `pipeline.features.encoders.base.load_encoder`."""
     return ClapEncoder(spec, runner, CLAP_MODELS[spec.backend](spec))
 
 
 def _tokenizer(spec: EncoderOptions, config: Any) -> tuple[CaptionTokenizer, dict[str, str]]:
     size, positions = config.vocab_size, config.max_position_embeddings - RESERVED_POSITIONS
     if spec.random_seed is not None:
-        logger.warning("random weights: tokenizer stand-in, single bytes of %d entries", size)
+        logger.warning("random weights: using a byte-level tokenizer with %d entries", size)
         return stand_in_tokenizer(size, positions), {"tokenizer": "stand-in of single bytes"}
     return read_tokenizer(spec.tokenizer_folder, size, positions), {}
 
@@ -166,12 +166,12 @@ def _transformers_model(spec: EncoderOptions) -> ClapModel:
     config = transformers.ClapConfig.from_pretrained(spec.model_path, local_files_only=True)
     if not config.audio_config.enable_fusion:
         raise PipelineError(
-            f"the CLAP in '{spec.model}' has no fusion and would need another spectrogram; use a"
+            f"the CLAP model in '{spec.model}' has no fusion and needs other spectrograms; use a"
             " fusion model (audio_config.enable_fusion: true)."
         )
     model = build(spec, lambda: transformers.ClapModel(config))
 
-    def map_sound(mel: torch.Tensor) -> torch.Tensor:
+    def map_audio(mel: torch.Tensor) -> torch.Tensor:
         longer = torch.zeros(len(mel), 1, dtype=torch.bool, device=mel.device)
         output = model.audio_model(input_features=mel[:, None], is_longer=longer)
         feature_map: torch.Tensor = output.last_hidden_state
@@ -185,8 +185,8 @@ def _transformers_model(spec: EncoderOptions) -> ClapModel:
     return ClapModel(
         module=model,
         tower=model.audio_model,
-        map_sound=map_sound,
-        project_sound=model.audio_projection,
+        map_audio=map_audio,
+        project_audio=model.audio_projection,
         encode_tokens=encode_tokens,
         text_config=config.text_config,
         dimension=config.projection_dim,
@@ -199,7 +199,8 @@ def _laion_model(spec: EncoderOptions) -> ClapModel:
     library = _import_laion_clap()
     if spec.model not in library.list_models():
         raise PipelineError(
-            f"laion_clap has no model '{spec.model}'; it has {', '.join(library.list_models())}."
+            f"laion_clap has no model '{spec.model}'; it must be one of"
+            f" {', '.join(library.list_models())}."
         )
     roberta = _roberta_config()
 
@@ -215,8 +216,8 @@ def _laion_model(spec: EncoderOptions) -> ClapModel:
         lambda _module, inputs: captured.append(inputs[0])
     )
 
-    def map_sound(mel: torch.Tensor) -> torch.Tensor:
-        # One of the four stacked spectrograms is enough: the others count for longer clips only.
+    def map_audio(mel: torch.Tensor) -> torch.Tensor:
+        # One of the four fusion spectrograms is enough: the others are for clips above 10 s.
         longer = torch.zeros(len(mel), 1, dtype=torch.bool)
         model.encode_audio({"mel_fusion": mel[:, None], "longer": longer}, device=mel.device)
         return captured.pop()
@@ -229,8 +230,8 @@ def _laion_model(spec: EncoderOptions) -> ClapModel:
     return ClapModel(
         module=model,
         tower=model.audio_branch,
-        map_sound=map_sound,
-        project_sound=model.audio_projection,
+        map_audio=map_audio,
+        project_audio=model.audio_projection,
         encode_tokens=encode_tokens,
         text_config=roberta,
         dimension=model.joint_embed_shape,
@@ -240,7 +241,7 @@ def _laion_model(spec: EncoderOptions) -> ClapModel:
 
 
 def _roberta_config() -> Any:
-    """Return the shape of roberta-base, the text tower of every laion_clap checkpoint."""
+    """Return the configuration of roberta-base, the text tower of all laion_clap checkpoints."""
     from transformers import RobertaConfig
 
     return RobertaConfig(
@@ -249,16 +250,16 @@ def _roberta_config() -> Any:
 
 
 def _import_laion_clap() -> Any:
-    """Return laion_clap's factory, whose text tower is built from its shape, with no download.
+    """Return laion_clap's model factory, patched to build its text tower without a download.
 
-    laion_clap fetches roberta-base's weights only to overwrite them with the checkpoint's; here
-    they are what the checkpoint (all of it, strictly) or the seed makes them.
+    laion_clap downloads the weights of roberta-base although the checkpoint overwrites them. Here
+    they come from the checkpoint (loaded strictly) or from the random seed.
     """
     from transformers import RobertaModel
 
     path = list(sys.path)
     factory: ModuleType = importlib.import_module("laion_clap.clap_module.factory")
-    # Importing laion_clap leaves its own folder in sys.path, with names as broad as `training`.
+    # Importing laion_clap adds its folder to sys.path, with generic module names like `training`.
     sys.path[:] = path
     model = importlib.import_module("laion_clap.clap_module.model")
     model.RobertaModel = SimpleNamespace(  # type: ignore[attr-defined]

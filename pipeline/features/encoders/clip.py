@@ -1,4 +1,4 @@
-"""CLIP: frames and captions to one space, by open_clip or transformers."""
+"""CLIP: joint embeddings of frames and captions, from open_clip or transformers."""
 
 import difflib
 import json
@@ -22,27 +22,27 @@ from pipeline.features.encoders.weights import build
 
 logger = logging.getLogger(__name__)
 
-# How CLIP's pixels are made: mean and std of 0 to 1, and the resize that decode's `clip` does.
+# CLIP's preprocessing: mean and std of pixels in [0, 1], and the resizing of decode's `clip`.
 PIXELS: dict[str, Any] = {
     "mean": open_clip.OPENAI_DATASET_MEAN,
     "std": open_clip.OPENAI_DATASET_STD,
     "interpolation": "bicubic",
     "resize_mode": "shortest",
 }
-# CLIP's byte-level BPE (49,408 entries, lower case), which is part of open_clip: its ids of a text.
+# Token ids of a text in CLIP's byte-level BPE (49,408 entries, lower case), included in open_clip.
 GOLDEN_TEXT, GOLDEN_IDS = "a photo of a cat", [49406, 320, 1125, 539, 320, 2368, 49407]
 
 
 @dataclass(frozen=True)
 class ClipModel:
-    """One library's CLIP.
+    """A CLIP model, independent of the library.
 
     Attributes
     ----------
     module
         The model, in evaluation mode.
     tower
-        Its part that sees images.
+        The image tower.
     encode_images
         Normalised pixels ``[B, 3, H, W]`` to projected embeddings ``[B, D]``.
     encode_tokens
@@ -50,11 +50,11 @@ class ClipModel:
     image_size
         H = W, pixels.
     mean, std
-        Of the pixels (RGB, 0 to 1) that the model was trained with.
+        Pixel statistics (RGB, 0 to 1) of the training data.
     dimension
         D.
     vocabulary_size
-        Entries of the token table.
+        Number of entries of the token table.
     context_length
         L.
     logit_scale
@@ -75,7 +75,7 @@ class ClipModel:
 
 
 class ClipEncoder:
-    """CLIP over the frames of a segment; several frames are averaged (see `Encoder`)."""
+    """CLIP embeddings of each segment, averaged over its frames."""
 
     source = "frames"
 
@@ -92,30 +92,30 @@ class ClipEncoder:
         _check_vocabulary(self._tokenizer, model.vocabulary_size)
 
     def transform(self, frames: torch.Tensor) -> torch.Tensor:
-        """Return normalised pixels ``[B * K, 3, H, W]`` of uint8 frames ``[B, K, H, W, 3]``."""
+        """Normalise uint8 frames ``[B, K, H, W, 3]`` to pixels ``[B * K, 3, H, W]``."""
         return self._normalise(frames.flatten(0, 1)).permute(0, 3, 1, 2)
 
     def embed(self, segments: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Embed frames.
+        """Encode frames.
 
         Parameters
         ----------
         segments
-            ``[n, T, K, H, W, 3]``, RGB, already of the model's image size.
+            ``[n, T, K, H, W, 3]``, RGB, of the model's image size.
 
         Returns
         -------
-        ``embedding [n, T, D]``: each frame's embedding normalised, their mean normalised again.
+        ``embedding [n, T, D]``: the normalised mean of the normalised frame embeddings.
 
         Raises
         ------
         PipelineError
-            The frames have another size than the model's images.
+            The frames do not have the model's image size.
         """
         videos, count, per_segment, height, width, _ = segments.shape
         if (height, width) != (self._model.image_size, self._model.image_size):
             raise PipelineError(
-                f"the segments' frames are {width} x {height}, but this CLIP sees"
+                f"the segments' frames are {width} x {height}, but this CLIP model needs"
                 f" {self._model.image_size} x {self._model.image_size}; set decode.frame_size."
             )
 
@@ -143,7 +143,7 @@ class ClipEncoder:
 
 
 def load(spec: EncoderOptions, runner: Runner) -> ClipEncoder:
-    """Load CLIP as `pipeline.features.encoders.base.load_encoder` asks for it."""
+    """Load CLIP for `pipeline.features.encoders.base.load_encoder`."""
     return ClipEncoder(spec, runner, CLIP_MODELS[spec.backend](spec))
 
 
@@ -167,24 +167,24 @@ def _open_clip_model(spec: EncoderOptions) -> ClipModel:
 
 
 def _open_clip_name(spec: EncoderOptions) -> str:
-    """Return the registered name of an architecture; a config file is registered first."""
+    """Return open_clip's name of the architecture, after registering its config file if any."""
     if path := spec.config_path:
         open_clip.add_model_config(path)
         if path.stem not in open_clip.list_models():
             raise PipelineError(
-                f"'{path}' is not an open_clip model configuration: JSON with embed_dim, vision_cfg"
-                " and text_cfg."
+                f"'{path}' is not an open_clip model configuration; it must be JSON with embed_dim,"
+                " vision_cfg and text_cfg."
             )
         return path.stem
     known = open_clip.list_models()
     if spec.model not in known:
         near = ", ".join(difflib.get_close_matches(spec.model, known)) or "open_clip.list_models()"
         raise PipelineError(
-            f"open_clip has no model '{spec.model}'; nearest are {near}; or name a .json file."
+            f"open_clip has no model '{spec.model}'; similar names: {near}; or give a .json file."
         )
     if f"{spec.model}-quickgelu" in known and spec.random_seed is None:
         logger.warning(
-            "%s uses GELU; weights by OpenAI fit without complaint but need %s-quickgelu",
+            "%s uses GELU; OpenAI's weights would load without an error but need %s-quickgelu",
             spec.model,
             spec.model,
         )
@@ -194,9 +194,9 @@ def _open_clip_name(spec: EncoderOptions) -> str:
 
 
 def _check_pixels(model: str) -> None:
-    """See that weights of an architecture were trained with the pixels that they get here.
+    """Check that an architecture's weights were trained with the preprocessing used here.
 
-    A weights' file does not say how its pixels were made; open_clip knows it of those it lists.
+    A weights file does not record its preprocessing; open_clip knows it for its listed weights.
     """
     settings = {
         tag: PIXELS | {key: value for key, value in known.items() if key in PIXELS}
@@ -210,12 +210,12 @@ def _check_pixels(model: str) -> None:
     differing = ", ".join(f"{key} {pixels[key]}" for key in PIXELS if pixels[key] != PIXELS[key])
     if len(others) == len(settings):
         raise PipelineError(
-            f"{model}'s weights were trained with other pixels ({tag}: {differing}) than CLIP's"
-            " own, which it would get here; take another model, or a transformers CLIP, whose"
-            " preprocessor_config.json is followed in mean and standard deviation."
+            f"{model}'s weights were trained with other preprocessing ({tag}: {differing}) than"
+            " CLIP's, which is applied here; use another model, or a transformers CLIP, whose mean"
+            " and standard deviation are read from preprocessor_config.json."
         )
     logger.warning(
-        "%s's weights %s were trained with other pixels (%s) than it gets here; others fit",
+        "%s's weights %s were trained with other preprocessing (%s) than applied here; others fit",
         model,
         ", ".join(others),
         differing,
@@ -253,13 +253,13 @@ def _pixel_statistics(path: Path | None) -> dict[str, Any]:
 def _check_vocabulary(tokenizer: Any, size: int) -> None:
     if tokenizer.vocab_size != size:
         raise PipelineError(
-            f"this CLIP has a table of {size} tokens, but CLIP's tokenizer"
-            f" {tokenizer.vocab_size}; its model configuration is another model's."
+            f"this CLIP model has {size} tokens, but CLIP's tokenizer has {tokenizer.vocab_size};"
+            " check the model configuration."
         )
     ids = tokenizer([GOLDEN_TEXT])[0, : len(GOLDEN_IDS)].tolist()
     if ids != GOLDEN_IDS:
         raise PipelineError(
-            f"open_clip reads '{GOLDEN_TEXT}' as {ids}, not {GOLDEN_IDS}; reinstall open_clip."
+            f"open_clip tokenizes '{GOLDEN_TEXT}' as {ids}, not {GOLDEN_IDS}; reinstall open_clip."
         )
 
 

@@ -1,7 +1,7 @@
-"""CLAP's log-mel front-end for both backends: 48 kHz sound to ``[B, 1001, 64]`` decibels.
+"""CLAP's log-mel spectrograms for both backends: 48 kHz audio to ``[B, 1001, 64]`` decibels.
 
-A repeated second is periodic in its spectrogram too, because a second is exactly 100 hops: one is
-transformed, with the three frames that reach over its end into its repeat; the rest are copies.
+A second is exactly 100 hops, so the spectrogram of a repeated second is periodic. It is computed
+once, together with the three frames that straddle two repetitions; the rest are copies.
 """
 
 from functools import partial
@@ -19,9 +19,9 @@ LOWEST_HZ, HIGHEST_HZ = 50.0, 14_000.0
 
 SECOND_FRAMES = SAMPLE_RATE // HOP
 WINDOW_FRAMES = WINDOW_SAMPLES // HOP + 1
-# Frames whose 1024 samples reach over the start: frame i begins at sample 480 i - 512.
+# Frames whose 1024 samples straddle the start: frame i begins at sample 480 i - 512.
 EDGE_FRAMES = -(-FFT_SIZE // 2 // HOP)
-# Samples on either side of a second's end that the frames over it see: 99, 100 and 101 of a repeat.
+# Samples on either side of a second's end that its straddling frames (99, 100 and 101) cover.
 SEAM = (EDGE_FRAMES - 1) * HOP + FFT_SIZE // 2
 
 
@@ -45,10 +45,10 @@ class LogMel(torch.nn.Module):
         self.register_buffer("second_index", _second_index(), persistent=False)
 
     def windows(self, audio: torch.Tensor) -> torch.Tensor:
-        """Return the spectrograms ``[B, 1001, 64]`` of sounds of at most 10 s.
+        """Return the spectrograms ``[B, 1001, 64]`` of audio of at most 10 s.
 
-        Shorter ones are repeated a whole number of times, then padded with silence (laion_clap's
-        ``repeatpad``).
+        Shorter audio is repeated a whole number of times, then padded with silence (``repeatpad``
+        in laion_clap).
 
         Parameters
         ----------
@@ -60,7 +60,7 @@ class LogMel(torch.nn.Module):
         return self._spectrogram(self.mel, torch.nn.functional.pad(repeated, (0, padding)))
 
     def seconds(self, audio: torch.Tensor) -> torch.Tensor:
-        """Return ``windows(audio)`` for sounds of exactly one second, 25 times faster.
+        """Return ``windows(audio)`` for audio of exactly one second, 25 times faster.
 
         Parameters
         ----------
@@ -77,14 +77,14 @@ class LogMel(torch.nn.Module):
 
 
 def _second_index() -> torch.Tensor:
-    """Return which frame of a second and its seam stands for each frame of ten, int64 ``[1001]``.
+    """Return the source frame of each frame of a repeated second, int64 ``[1001]``.
 
-    Frames 0 to 100 are the second's own, of which those at its edges see no repeat; 101 to 103 are
-    what stands at 99, 100 and 101 where it is repeated.
+    Sources 0 to 100 are the frames of the second itself, without repetition at its edges; 101 to
+    103 are the frames that stand at 99, 100 and 101 when it is repeated.
     """
     own = torch.arange(SECOND_FRAMES + 1)
     seam = len(own) + torch.arange(2 * EDGE_FRAMES - 1)
-    end = EDGE_FRAMES - 1  # of the seam's frames, those before the second's end
+    end = EDGE_FRAMES - 1  # number of straddling frames before the second's end
     period = torch.cat([seam[end:], own[EDGE_FRAMES:-EDGE_FRAMES], seam[:end]])
     index = period.repeat(WINDOW_SECONDS + 1)[:WINDOW_FRAMES]
     index[:EDGE_FRAMES], index[-EDGE_FRAMES:] = own[:EDGE_FRAMES], own[-EDGE_FRAMES:]

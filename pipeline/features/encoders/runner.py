@@ -1,4 +1,4 @@
-"""How an encoder's batches run on a device: precision, memory format, compilation, batch size."""
+"""Batched execution of an encoder: precision, memory format, compilation, batch size."""
 
 import ctypes
 import logging
@@ -17,33 +17,33 @@ from pipeline.core.errors import PipelineError
 logger = logging.getLogger(__name__)
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
-# Tensors of images and of clips have such a format; others have none.
+# Memory formats by number of axes: images and clips.
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
-# glibc's mallopt: M_MMAP_THRESHOLD at the most that it takes, M_TRIM_THRESHOLD above any batch.
+# Arguments of glibc's mallopt: the largest M_MMAP_THRESHOLD it accepts, and an M_TRIM_THRESHOLD
+# above any batch.
 KEEP_FREED = {-3: 32 * 2**20, -1: 2**31 - 1}
-# The search for a batch size begins here, goes on while a doubling makes it this much faster, and
-# ends here.
+# Batch size search: first size, speed-up that justifies another doubling, and largest size.
 FIRST_BATCH, GAIN, LARGEST_BATCH = 16, 1.05, 1024
 
 
 @dataclass
 class Runner:
-    """Runs a model batch by batch on one device, with smaller batches where memory is short.
+    """Run a model batch by batch on one device, with smaller batches if memory runs out.
 
     Attributes
     ----------
     device
-        Where the model is.
+        Device of the model.
     precision
-        ``fp32``, or ``bf16`` / ``fp16`` autocast of the model (never of its transform).
+        ``fp32``, or ``bf16`` / ``fp16`` autocast of the model (not of its transform).
     batch_size
-        Rows at a time; halved whenever the GPU's memory does not suffice.
+        Rows per batch; halved whenever GPU memory runs out.
     is_tuned
-        Whether the batch size is what it shall be; `tune` finds it otherwise.
+        Whether ``batch_size`` is final; otherwise `tune` finds it.
     channels_last
-        Whether images and clips, and the weights of convolutions, lie channel by channel.
+        Whether to store images, clips and convolution weights in channels-last format.
     compiled
-        Whether torch compiles the tower of the segments.
+        Whether to compile the segment tower with torch.
     """
 
     device: torch.device
@@ -54,7 +54,7 @@ class Runner:
     compiled: bool = False
 
     def place(self, module: torch.nn.Module, tower: torch.nn.Module) -> None:
-        """Move a model to the device, and apply the options to its tower of the segments."""
+        """Move a model to the device and apply the options to its segment tower."""
         module.to(self.device)
         if self.channels_last:
             for parameter in tower.parameters():
@@ -65,7 +65,7 @@ class Runner:
             _keep_freed_memory()
 
     def staged(self, batch: NDArray[Any]) -> NDArray[Any]:
-        """Return a batch in memory that a GPU copies from while it computes; meant for a reader."""
+        """Return a batch in pinned memory, which a GPU can copy while it computes."""
         if self.device.type != "cuda":
             return batch
         pinned: NDArray[Any] = torch.from_numpy(batch).pin_memory().numpy()
@@ -77,16 +77,16 @@ class Runner:
         transform: Callable[[torch.Tensor], torch.Tensor],
         encode: Callable[[torch.Tensor], torch.Tensor],
     ) -> torch.Tensor:
-        """Return ``encode(transform(rows))`` of all rows, fp32 on the CPU.
+        """Return ``encode(transform(rows))`` of all rows, as fp32 on the CPU.
 
-        Rows go to the device as they are (uint8, int16) and are transformed there.
+        Rows are moved to the device as they are (uint8, int16) and transformed there.
         """
         done: list[torch.Tensor] = []
         start = 0
         while start < len(rows):
             batch = rows[start : start + self.batch_size]
             try:
-                # Not inference_mode: with CPU autocast it was measured 48 times slower.
+                # Not inference_mode, which measured 48 times slower with CPU autocast.
                 with torch.no_grad():
                     inputs = transform(batch.to(self.device, non_blocking=True))
                     inputs = _channels_last(inputs) if self.channels_last else inputs
@@ -101,23 +101,23 @@ class Runner:
     def tune(
         self, embed: Callable[[NDArray[Any]], object], video: NDArray[Any], segments: int
     ) -> None:
-        """Find the batch size: doubled until memory is short or it is no faster.
+        """Find the batch size: double it until memory runs out or speed stops improving.
 
         Parameters
         ----------
         embed
-            Runs videos ``[n, ...]`` through this runner.
+            Encodes videos ``[n, ...]`` with this runner.
         video
-            One video, ``[1, ...]``, of which batches are made.
+            One video, ``[1, ...]``, repeated to make batches.
         segments
-            T, rows of a video.
+            T, rows per video.
         """
         self.is_tuned = True
         size, fastest = FIRST_BATCH, 0.0
         while size <= LARGEST_BATCH:
             self.batch_size = size
             videos = np.repeat(video, max(1, size // segments), axis=0)
-            embed(videos)  # kernels are chosen and memory is taken the first time
+            embed(videos)  # warm-up: selects kernels and allocates memory
             clock = time.perf_counter()
             embed(videos)
             rate = len(videos) / (time.perf_counter() - clock)
@@ -127,7 +127,7 @@ class Runner:
                 self.batch_size = size // 2
                 break
             size, fastest = size * 2, rate
-        logger.info("batch size %d found on %s", self.batch_size, self.device)
+        logger.info("using batch size %d on %s", self.batch_size, self.device)
 
     def _autocast(self) -> Any:
         if self.precision == "fp32":
@@ -137,19 +137,21 @@ class Runner:
     def _halve(self) -> None:
         if self.batch_size == 1:
             raise PipelineError(
-                f"one segment does not fit into the memory of {self.device}; free it, or use"
-                " another device or precision."
+                f"one segment does not fit into the memory of {self.device}; free some memory, or"
+                " use another device or precision."
             )
         self.batch_size //= 2
         torch.cuda.empty_cache()
-        logger.warning("%s is short of memory: batch size %d", self.device, self.batch_size)
+        logger.warning(
+            "%s is out of memory: reduced batch size to %d", self.device, self.batch_size
+        )
 
 
 def _keep_freed_memory() -> None:
-    """Keep what a batch frees for the next one, where the C library is glibc.
+    """Keep the memory that a batch frees for the next one, if the C library is glibc.
 
-    Memory given back to the system comes again a page at a time, which is a tenth of a small
-    model's time (docs/explanation/measurements.md).
+    Memory returned to the system comes back page by page, which takes a tenth of a small model's
+    run time (docs/explanation/measurements.md).
     """
     if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
         for option, value in KEEP_FREED.items():

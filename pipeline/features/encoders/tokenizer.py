@@ -1,7 +1,7 @@
 """CLAP's tokenizer: RoBERTa's byte-level BPE, read from local files and checked.
 
-Read with the ``tokenizers`` library itself, because transformers 5 answers a missing file with an
-empty vocabulary and no error: every caption then becomes the same tokens.
+The ``tokenizers`` library reads the files directly, because transformers 5 silently replaces a
+missing file by an empty vocabulary, which gives every caption the same tokens.
 """
 
 from collections.abc import Sequence
@@ -17,26 +17,26 @@ from pipeline.features.encoders.options import tokenizer_files
 PAD, START, END, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
 # Indices 0 to 3 of every RoBERTa vocabulary.
 SPECIAL_TOKENS = (START, PAD, END, UNKNOWN)
-# laion_clap tokenizes to at most 77 tokens (its hook.py).
+# laion_clap truncates to 77 tokens (its hook.py).
 MAX_LENGTH = 77
-# roberta-base: entries, and the ids of one text (transformers' documentation of RobertaTokenizer).
+# roberta-base: vocabulary size, and the token ids of a text (transformers' RobertaTokenizer docs).
 ROBERTA_SIZE = 50265
 GOLDEN_TEXT, GOLDEN_IDS = "Hello world", [0, 31414, 232, 2]
 
 
 @dataclass(frozen=True)
 class CaptionTokenizer:
-    """Captions to padded token ids ``[C, L]`` and their mask."""
+    """Convert captions to padded token ids and their mask."""
 
     tokenizer: Tokenizer
 
     @property
     def size(self) -> int:
-        """Number of entries of the vocabulary."""
+        """Vocabulary size."""
         return int(self.tokenizer.get_vocab_size())
 
     def __call__(self, captions: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return ids and mask (1 where there is a token), int64 ``[C, L]``, L the longest's."""
+        """Return ids and mask (1 for tokens), int64 ``[C, L]``, where L fits the longest."""
         encoded = self.tokenizer.encode_batch(list(captions))
         ids = torch.tensor([one.ids for one in encoded])
         mask = torch.tensor([one.attention_mask for one in encoded])
@@ -49,16 +49,16 @@ def read_tokenizer(folder: Path, size: int, positions: int) -> CaptionTokenizer:
     Parameters
     ----------
     folder
-        Where the files are.
+        Folder of the files.
     size
-        Entries that the model's embedding table has.
+        Vocabulary size of the model.
     positions
-        Tokens that the model has room for.
+        Largest number of tokens of the model.
 
     Raises
     ------
     PipelineError
-        Files are missing, or the vocabulary is not the one the model was trained with.
+        Files are missing, or the vocabulary is not the model's.
     """
     files = [str(path) for path in tokenizer_files(folder)]
     if len(files) == 1:
@@ -68,20 +68,20 @@ def read_tokenizer(folder: Path, size: int, positions: int) -> CaptionTokenizer:
     checked = _prepared(tokenizer, positions)
     if checked.size != size:
         raise PipelineError(
-            f"the tokenizer in '{folder}' has {checked.size} entries, but the model was trained"
-            f" with {size}; point `tokenizer` to the model's own files."
+            f"the tokenizer in '{folder}' has {checked.size} entries, but the model has {size};"
+            " point `tokenizer` to the model's own files."
         )
     golden = checked.tokenizer.encode(GOLDEN_TEXT).ids
     if size == ROBERTA_SIZE and golden != GOLDEN_IDS:
         raise PipelineError(
-            f"the tokenizer in '{folder}' reads '{GOLDEN_TEXT}' as {golden}, but roberta-base as"
-            f" {GOLDEN_IDS}; point `tokenizer` to roberta-base's files."
+            f"the tokenizer in '{folder}' reads '{GOLDEN_TEXT}' as {golden}, but roberta-base gives"
+            f" {GOLDEN_IDS}; point `tokenizer` to the files of roberta-base."
         )
     return checked
 
 
 def stand_in_tokenizer(size: int, positions: int) -> CaptionTokenizer:
-    """Return a tokenizer of single bytes with ``size`` entries, for random weights only."""
+    """Return a tokenizer of single bytes with ``size`` entries, for randomly initialised models."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     entries = [*SPECIAL_TOKENS, *alphabet]
     entries += [f"<unused{index}>" for index in range(len(entries), size)]
@@ -101,8 +101,8 @@ def _prepared(tokenizer: Tokenizer, positions: int) -> CaptionTokenizer:
     seen = [tokenizer.token_to_id(token) for token in SPECIAL_TOKENS]
     if seen != list(range(len(SPECIAL_TOKENS))):
         raise PipelineError(
-            f"the tokenizer has {', '.join(SPECIAL_TOKENS)} as {seen}; CLAP needs them as 0, 1, 2"
-            " and 3."
+            f"the tokenizer's ids of {', '.join(SPECIAL_TOKENS)} must be 0, 1, 2 and 3, not {seen};"
+            " point `tokenizer` to the files of roberta-base."
         )
     start, pad, end, _ = range(len(SPECIAL_TOKENS))
     tokenizer.post_processor = processors.RobertaProcessing((END, end), (START, start))

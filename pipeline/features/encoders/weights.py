@@ -1,4 +1,4 @@
-"""Weights from a file that is checked first, or from a seed; nothing is ever unpickled freely."""
+"""Model weights from a checked file or a random seed; pickles are never loaded unsafely."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ from pipeline.features.encoders.options import EncoderOptions
 Module = TypeVar("Module", bound=torch.nn.Module)
 logger = logging.getLogger(__name__)
 
-# Numpy scalars in the training records that LAION's .pt checkpoints carry beside their weights.
+# numpy scalars in the training records of LAION's .pt checkpoints.
 SAFE_GLOBALS = [
     np.core.multiarray.scalar,  # type: ignore[attr-defined]
     np.dtype,
@@ -26,17 +26,17 @@ SAFE_GLOBALS = [
     np.dtypes.Int64DType,
 ]
 
-# Counting buffers of text towers.
+# Constant buffers of text towers.
 CONSTANTS = ("position_ids", "token_type_ids")
 
 
 def build(spec: EncoderOptions, make: Callable[[], Module]) -> Module:
-    """Return ``make()`` with the weights of ``spec``, in fp32, evaluation mode, without gradients.
+    """Return ``make()`` with the weights of ``spec``, in fp32 evaluation mode without gradients.
 
     Raises
     ------
     PipelineError
-        The weights' file is missing, has another checksum, or does not fit the model.
+        The weights file is missing, has another checksum, or does not fit the model.
     """
     seed = spec.random_seed
     if seed is None:
@@ -44,7 +44,9 @@ def build(spec: EncoderOptions, make: Callable[[], Module]) -> Module:
             model = make()
         load_into(model, read_weights(spec.weights_path, spec.expected_sha256), spec.weights_path)
     else:
-        logger.warning("%s has random weights (seed %d): features mean nothing", spec.encoder, seed)
+        logger.warning(
+            "%s has random weights (seed %d): its features are meaningless", spec.encoder, seed
+        )
         with torch.random.fork_rng(devices=[]), _quiet():
             torch.manual_seed(seed)
             model = make()
@@ -52,21 +54,21 @@ def build(spec: EncoderOptions, make: Callable[[], Module]) -> Module:
 
 
 def read_weights(path: Path, sha256: str | None) -> dict[str, torch.Tensor]:
-    """Read tensors by name; ``.safetensors`` preferred, others with ``weights_only=True``.
+    """Read tensors by name from ``.safetensors``, or from others with ``weights_only=True``.
 
-    A ``state_dict`` inside a training checkpoint is found, and the ``module.`` prefix of
-    data-parallel training is taken off.
+    The ``state_dict`` of a training checkpoint is unpacked, and the ``module.`` prefix of
+    data-parallel training is removed.
 
     Raises
     ------
     PipelineError
-        The file is missing, its checksum differs, or it is not a weights' file.
+        The file is missing, its checksum differs, or it is not a weights file.
     """
     existing_file(path, "weights")
     if sha256 is not None and (seen := sha256_of(path)) != sha256:
         raise PipelineError(
-            f"the weights '{path}' have sha256 {seen}, but {sha256} is asked for;"
-            " fetch the file again or correct the checksum."
+            f"the weights '{path}' have sha256 {seen}, but {sha256} was expected;"
+            " download the file again or correct the checksum."
         )
     try:
         if path.suffix == ".safetensors":
@@ -75,28 +77,28 @@ def read_weights(path: Path, sha256: str | None) -> dict[str, torch.Tensor]:
         with torch.serialization.safe_globals(SAFE_GLOBALS):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, ValueError, EOFError, OSError) as error:
-        raise PipelineError(f"'{path}' is not a whole weights' file: {error}") from None
-    except Exception as error:  # pickle.UnpicklingError and whatever a hostile pickle provokes
+        raise PipelineError(f"the weights '{path}' are corrupt or truncated: {error}") from None
+    except Exception as error:  # pickle.UnpicklingError, and any other error of a hostile pickle
         raise PipelineError(
-            f"'{path}' holds more than weights, which is not loaded ({type(error).__name__});"
+            f"'{path}' contains more than weights and is not loaded ({type(error).__name__});"
             " convert it to .safetensors."
         ) from None
     state = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else {}
     if not state or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
-        raise PipelineError(f"'{path}' holds no tensors by name; it is not a weights' file.")
+        raise PipelineError(f"'{path}' is not a weights file: it has no tensors by name.")
     return {name.removeprefix("module."): tensor for name, tensor in state.items()}
 
 
 def load_into(model: torch.nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
-    """Load weights into a model, each into its place and none left over.
+    """Load weights into a model; names and shapes must match exactly.
 
-    The constants of RoBERTa that some versions of transformers store and some do not are left
-    as the model makes them.
+    RoBERTa's constant buffers, which only some versions of transformers store, keep the model's own
+    values.
 
     Raises
     ------
     PipelineError
-        Names or shapes do not fit.
+        Names or shapes do not match.
     """
     expected, kept = (
         {name: tensor for name, tensor in tensors.items() if not name.endswith(CONSTANTS)}
@@ -108,7 +110,7 @@ def load_into(model: torch.nn.Module, state: dict[str, torch.Tensor], path: Path
         examples = ", ".join(sorted([*missing, *extra, *other])[:3])
         raise PipelineError(
             f"the weights '{path}' do not fit the model: {len(missing)} missing, {len(extra)}"
-            f" left over, {len(other)} of another shape (such as {examples}); check the model"
+            f" unexpected, {len(other)} of another shape (such as {examples}); check the model"
             " and the weights."
         )
     model.load_state_dict(kept, strict=False)
@@ -116,7 +118,7 @@ def load_into(model: torch.nn.Module, state: dict[str, torch.Tensor], path: Path
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep a library from warning that a model has no weights, right before it gets them."""
+    """Silence warnings that a model has no weights while it is built."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
