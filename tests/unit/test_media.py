@@ -16,9 +16,6 @@ from pipeline.core.errors import ItemError, PipelineError, Status
 from pipeline.core.ffmpeg import ffmpeg_path
 from pipeline.media import frames, probe, sampling, transforms, worker
 
-LLP_CLIP = Path(__file__).parents[3] / "shared" / "llp" / "BjCEufrlXm4.mp4"
-needs_llp = pytest.mark.skipif(not LLP_CLIP.exists(), reason="the real LLP clip is not here")
-
 
 def ffmpeg(*arguments: str | Path) -> None:
     subprocess.run([ffmpeg_path(), "-y", "-v", "error", *arguments], check=True)
@@ -492,10 +489,9 @@ def lag_and_correlation(samples, expected, reach: int = 2000) -> tuple[int, floa
     return best, float(cross[best] / np.sqrt((a * a).sum() * (b * b).sum()))
 
 
-@needs_llp
 @pytest.mark.parametrize("per_segment", [1, 4])
-def test_the_real_clips_frames_are_pyavs_pixel_for_pixel(per_segment):
-    with av.open(str(LLP_CLIP)) as container:
+def test_the_real_clips_frames_are_pyavs_pixel_for_pixel(llp_clip, per_segment):
+    with av.open(str(llp_clip)) as container:
         stream = container.streams.video[0]
         shown = [(f.pts * stream.time_base, f.to_ndarray(format="rgb24"))
                  for f in container.decode(stream)]  # fmt: skip
@@ -503,14 +499,13 @@ def test_the_real_clips_frames_are_pyavs_pixel_for_pixel(per_segment):
     half_tick = 0.5 / 11_488
     expected = [[p for at, p in shown if float(at) <= time + half_tick][-1] for time in times]
     for decoder in ("decord", "pyav"):
-        result = frames_of(LLP_CLIP, segments=10, per_segment=per_segment, decoder=decoder)
+        result = frames_of(llp_clip, segments=10, per_segment=per_segment, decoder=decoder)
         assert result.backend == decoder
         np.testing.assert_array_equal(result.pictures, np.stack(expected))
 
 
-@needs_llp
-def test_the_real_clips_sound_agrees_with_an_independent_decode():
-    with av.open(str(LLP_CLIP)) as container:
+def test_the_real_clips_sound_agrees_with_an_independent_decode(llp_clip):
+    with av.open(str(llp_clip)) as container:
         planes = [frame.to_ndarray() for frame in container.decode(audio=0)]
         first = container.streams.audio[0].start_time
     stereo = np.concatenate(planes, axis=1)
@@ -518,7 +513,7 @@ def test_the_real_clips_sound_agrees_with_an_independent_decode():
     places = np.arange(count) * 44_100 / 48_000
     expected = np.interp(places, np.arange(stereo.shape[1]), stereo.mean(axis=0))
     assert first == 0
-    heard = sound_of(LLP_CLIP, segments=10)
+    heard = sound_of(llp_clip, segments=10)
     samples, end = heard.samples, heard.end
     lag, correlation = lag_and_correlation(samples, expected)
     assert lag == 0
