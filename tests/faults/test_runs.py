@@ -11,7 +11,7 @@ import pytest
 from kill_loop import KillLoop, kill_tree, plan, stage_seconds, stages_at_work
 from small_run import SmallRun, differences
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.extended, pytest.mark.timeout(1200)]
 
 # Those whose process starts in a second or two; kill_loop.py alone kills in every stage.
 QUICK_STAGES = ("demo", "segments", "pseudo-labels", "train", "evaluate-model")
