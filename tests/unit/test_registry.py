@@ -98,6 +98,7 @@ def test_every_method_is_trained_as_it_was_published(name: str) -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_every_recipe_survives_its_own_json(name: str) -> None:
     recipe = recipe_for(name, {"epochs": 7})
+    assert recipe.epochs == 7
     assert recipe_for(name, recipe.model_dump(mode="json")) == recipe
 
 
@@ -105,7 +106,7 @@ def test_options_may_be_strings_as_a_command_line_gives_them() -> None:
     options = {"tsam": "false", "learning_rate": "1e-3", "epochs": "3", "encoder": "before"}
     recipe = recipe_for("link", options)
     typed = {"tsam": False, "learning_rate": 1e-3, "epochs": 3, "encoder": "before"}
-    assert recipe == recipe_for("link", typed)
+    assert {option: getattr(recipe, option) for option in typed} == typed
 
 
 @pytest.mark.parametrize(
