@@ -22,6 +22,7 @@ KILLS = 10
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
     run = SmallRun.create(tmp_path_factory.mktemp("undisturbed"))
     assert run.run() == 0, run.said
+    assert "results/models/link/seed0/checkpoint.safetensors" in run.results()
     return run
 
 
