@@ -8,7 +8,7 @@ export HF_HUB_OFFLINE := 1
 # One process more than two cores: those that run Snakemake or Slurm mostly wait.
 PYTEST := pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-all check env lock schema clean
+.PHONY: demo test test-all check docs env lock schema clean
 
 demo: $(READY)  ## the embedded demo, from nothing to the result table
 	snakemake --workflow-profile workflow/profiles/local --cores all
@@ -22,6 +22,9 @@ test-all: $(READY)  ## every test, those too that start Slurm and kill runs; hal
 
 check: $(READY)  ## the static checks alone
 	pytest tests/test_style.py
+
+docs: $(READY)  ## the documentation, into site/
+	NO_MKDOCS_2_WARNING=1 python -m mkdocs build --strict
 
 env: $(READY)
 

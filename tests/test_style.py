@@ -9,7 +9,8 @@ from pathlib import Path
 
 import yaml
 
-from pipeline.config.models import SCHEMA_PATH, Config
+from pipeline.cli.config import SCHEMA_PATH
+from pipeline.config.models import Config
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MODULES = sorted((REPOSITORY / "pipeline").rglob("*.py"))

@@ -1,14 +1,15 @@
 """``parse``: what is heard and seen in videos that nobody annotated."""
 
 import argparse
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.cli.arguments import add_gpus, count, seconds
-from pipeline.core.errors import PipelineError
+from pipeline.cli.arguments import add_gpus, add_machine, add_workers, limit_threads
+from pipeline.cli.options import add_options
 from pipeline.core.files import REPOSITORY
 from pipeline.core.vocabulary import DEFAULT_PATH, read_vocabulary
+from pipeline.inference.options import ParseOptions
+from pipeline.media.options import DecodeOptions
 
 if TYPE_CHECKING:
     from pipeline.inference.settings import InferenceSettings
@@ -22,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--checkpoint", type=Path, metavar="DIR", help="folder a training left")
     how.add_argument("--classes", metavar="TEXT", help="'a bell, a dog, rain': with no training")
     add("--out", type=Path, required=True, metavar="DIR", help="a folder a video is written there")
-    add("--setup", type=Path, metavar="JSON", help="parsing.json, where it is not above DIR")
+    add("--settings", type=Path, metavar="JSON", help="parsing.json, if not in DIR or above it")
     add(
         "--config",
         type=Path,
@@ -37,25 +38,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="YAML",
         help="with --classes: what else there might be (default: LLP's 25)",
     )
-    add("--overlap", type=int, metavar="SECONDS", help="of windows (default: half of one, or 0)")
-    add("--threshold", type=float, metavar="P", help="of events (default: the method's own)")
-    add(
-        "--embed-mb",
-        type=_megabytes,
-        default=24.0,
-        metavar="MB",
-        help="up to this the page holds the video itself (default: %(default)g)",
-    )
-    add("--workers", type=count, default=1, help="decode processes at a time (default: 1)")
-    add("--timeout-seconds", type=seconds, default=60.0, help="for one window (default: 60)")
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:INDEX (default: auto)")
-    add("--threads", type=count, metavar="N", help="CPU threads (default: OMP_NUM_THREADS, or all)")
+    add_options(parser, ParseOptions)
+    add_options(parser, DecodeOptions, only={"timeout_seconds"})
+    add_workers(parser)
+    add_machine(parser)
     add_gpus(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Parse; print where to look."""
-    from pipeline.cli.sources import limit_threads
     from pipeline.core.devices import choose_device
     from pipeline.inference.predictors import (
         Predictor,
@@ -67,8 +58,6 @@ def run(arguments: argparse.Namespace) -> None:
     from pipeline.inference.stage import RunOptions, parse_files
 
     limit_threads(arguments)
-    if arguments.threshold is not None and not 0 < arguments.threshold < 1:
-        raise PipelineError(f"threshold is {arguments.threshold:g}; allowed is 0 to 1, neither.")
     setup = _setup(arguments)
     if arguments.checkpoint:
         check_settings(arguments.checkpoint, setup)
@@ -94,25 +83,18 @@ def run(arguments: argparse.Namespace) -> None:
     print(page or arguments.out / parsed[0].name / "index.html")
 
 
-def _megabytes(text: str) -> float:
-    """Read a size that has an end."""
-    value = float(text)
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is given; allowed is 0 or more, and no inf")
-    return value
-
-
 def _setup(arguments: argparse.Namespace) -> "InferenceSettings":
     """Return the run's setup, or one of a configuration for the classes that are named."""
-    from pipeline.config.models import read_config
+    from pipeline.config.load import load_config
+    from pipeline.config.settings import inference_settings
     from pipeline.inference.predictors import classes_of
-    from pipeline.inference.settings import find_settings, read_settings, settings_from_config
+    from pipeline.inference.settings import find_settings, read_settings
 
     if arguments.classes is not None:
         default = Path("config.yaml")
         config = arguments.config or (default if default.is_file() else REPOSITORY / default)
-        return settings_from_config(read_config(config), classes_of(arguments.classes))
-    setup = read_settings(arguments.setup or find_settings(arguments.checkpoint))
+        return inference_settings(load_config([config]), classes_of(arguments.classes))
+    setup = read_settings(arguments.settings or find_settings(arguments.checkpoint))
     if arguments.config:
-        return settings_from_config(read_config(arguments.config), setup.classes)
+        return inference_settings(load_config([arguments.config]), setup.classes)
     return setup

@@ -20,8 +20,6 @@ os.umask(UMASK)
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RESOURCES = Path(__file__).resolve().parents[1] / "resources"
-# How a configuration names a file that the package carries.
-PACKAGE_PREFIX = "package:"
 
 
 # Why nothing can be written, and what a person does about it.
@@ -133,27 +131,6 @@ def existing_file(path: Path, what: str) -> Path:
             f"{what} was looked for at '{path}', but no file is there; check the path."
         )
     return path
-
-
-def located(path: str) -> str:
-    """Return where a path of a configuration lies; ``package:NAME`` is a file of the package's.
-
-    Raises
-    ------
-    PipelineError
-        The package has no file or folder of that name.
-    """
-    if not path.startswith(PACKAGE_PREFIX):
-        return path
-    name = path.removeprefix(PACKAGE_PREFIX)
-    found = RESOURCES / name
-    if not found.resolve().is_relative_to(RESOURCES) or not found.exists():
-        known = sorted(each.name for each in RESOURCES.iterdir())
-        raise PipelineError(
-            f"'{path}' is not in the package; it must be a path, or {PACKAGE_PREFIX} and one of"
-            f" {', '.join(known)}."
-        )
-    return str(found)
 
 
 def child_path(folder: Path, name: str) -> Path:

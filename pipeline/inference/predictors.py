@@ -169,7 +169,8 @@ class ZeroShotPredictor:
     The probability of a class in a second is its share of a softmax, at the encoder's own
     temperature, over the captions of all classes that are named, of the references, and of the
     background. References are what else there might be: without them something is always most
-    alike. There is no video-level gate. The threshold is one for all (docs/parse.md says why 0.3).
+    alike. There is no video-level gate. The threshold is one for all
+    (docs/explanation/measurements.md says why 0.3).
 
     Parameters
     ----------
@@ -254,7 +255,7 @@ def check_settings(folder: Path, setup: InferenceSettings) -> None:
 def load_encoders(setup: InferenceSettings, device: str) -> dict[str, CaptionEncoder]:
     """Load a setup's encoders; a window goes through each in one batch."""
     loaded = {
-        name: load_encoder(spec, device, batch_size=setup.segments)
+        name: load_encoder(spec.model_copy(update={"batch_size": setup.segments}), device)
         for name, spec in setup.specs.items()
     }
     return {name: cast(CaptionEncoder, encoder) for name, encoder in loaded.items()}

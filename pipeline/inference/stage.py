@@ -279,7 +279,7 @@ def _write_statuses(
 def _no_video(named: Mapping[str, Path], failures: Mapping[str, ItemError]) -> str:
     name = next(name for name in named if name in failures)
     error, others = failures[name], len(failures) - 1
-    advice = "docs/troubleshooting.md says what to do"
+    advice = "docs/how-to/troubleshooting.md says what to do"
     if error.status == Status.MISSING:
         advice = "check the path"
     too = {0: "", 1: ", nor can the other file"}.get(others, f", nor can the other {others} files")

@@ -63,7 +63,7 @@ def events_table(name: str, events: Sequence[Event]) -> str:
 
 
 def json_text(parsed: Parsed, events: Sequence[Event]) -> str:
-    """Return everything that is known of a video as JSON: see docs/parse.md."""
+    """Return everything that is known of a video as JSON: see docs/reference/file-formats.md."""
     value: dict[str, Any] = {
         "format": JSON_FORMAT,
         "name": parsed.name,

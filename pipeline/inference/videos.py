@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import av
@@ -230,7 +230,9 @@ def decode_windows(
     ------
     The video, the window's place in it, and the window or why it cannot be had.
     """
-    padded = replace(decoding, missing_audio="pad", missing_video="pad", short="pad")
+    padded = decoding.model_copy(
+        update={"missing_audio": "pad", "missing_video": "pad", "short": "pad"}
+    )
     windows = [
         (
             video,

@@ -1,6 +1,5 @@
 """How batches run: sizes found and halved, memory formats, compilation, memory for a GPU."""
 
-import dataclasses
 import shutil
 
 import numpy as np
@@ -95,7 +94,7 @@ def test_the_batch_has_bounds(monkeypatch):
 
 
 def test_an_automatic_batch_on_a_cpu_is_a_constant(spec):
-    automatic = load_encoder(spec, "cpu", batch_size=None).runner
+    automatic = load_encoder(spec.model_copy(update={"batch_size": "auto"}), "cpu").runner
     assert (automatic.batch_size, automatic.is_tuned) == (base.CPU_BATCH, True)
 
 
@@ -107,7 +106,7 @@ def test_channels_last_changes_the_weights_of_the_tower():
 
 
 def test_channels_last_changes_no_more_than_the_order_of_sums(spec, plain, frames):
-    other = load_encoder(spec, "cpu", channels_last=True)
+    other = load_encoder(spec.model_copy(update={"channels_last": True}), "cpu")
     found, expected = (encoder.embed(frames)["embedding"] for encoder in (other, plain))
     assert np.abs(found - expected).max() < 1e-6
 
@@ -125,7 +124,7 @@ def test_compiled_is_the_tower_alone(monkeypatch):
 @pytest.mark.extended
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles for a CPU with g++")
 def test_compiled_changes_no_more_than_the_order_of_sums(spec, plain, frames):
-    other = load_encoder(spec, "cpu", compiled=True)
+    other = load_encoder(spec.model_copy(update={"compiled": True}), "cpu")
     # Two batch sizes, as the last batch of a shard has another.
     for some in (frames, frames[:1]):
         found, expected = (encoder.embed(some)["embedding"] for encoder in (other, plain))
@@ -133,9 +132,9 @@ def test_compiled_changes_no_more_than_the_order_of_sums(spec, plain, frames):
 
 
 def test_options_of_running_are_not_in_the_fingerprint_and_storage_is(spec, plain):
-    other = load_encoder(spec, "cpu", batch_size=3, channels_last=True)
+    other = load_encoder(spec.model_copy(update={"batch_size": 3, "channels_last": True}), "cpu")
     assert other.spec.fingerprint("d") == plain.spec.fingerprint("d")
-    half = dataclasses.replace(spec, storage="float16")
+    half = spec.model_copy(update={"storage": "float16"})
     assert half.fingerprint("d") != spec.fingerprint("d")
 
 

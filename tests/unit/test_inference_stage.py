@@ -12,7 +12,8 @@ from small_encoders import DIMENSION, IMAGE_SIZE, MAP_DIMENSION, write_clap
 from small_encoders import write_clip as write_clip_encoder
 
 from pipeline.cli import main
-from pipeline.config.models import parse_config
+from pipeline.config.load import effective_config
+from pipeline.config.settings import inference_settings
 from pipeline.core.ffmpeg import ffmpeg_path
 from pipeline.core.files import sha256_of
 from pipeline.core.vocabulary import EventClass, Vocabulary
@@ -20,7 +21,6 @@ from pipeline.inference.settings import (
     SETTINGS_FILE,
     find_settings,
     read_settings,
-    settings_from_config,
     write_settings,
 )
 from pipeline.inference.stage import RunOptions, parse_files
@@ -69,9 +69,9 @@ def run_folder(tmp_path_factory) -> Path:
     write_thresholds(
         folder / "thresholds.tsv", LabelThresholds(thresholds, thresholds + 9), VOCABULARY
     )
-    config = parse_config(config_values)
+    config = effective_config(config_values)
     path = folder / "results" / SETTINGS_FILE
-    write_settings(path, settings_from_config(config, ()), VOCABULARY, folder / "thresholds.tsv")
+    write_settings(path, inference_settings(config), VOCABULARY, folder / "thresholds.tsv")
     recipe = recipe_for("link", {**TINY, "video_threshold": 0.1, "segment_threshold": 0.45})
     dimensions = Dimensions(MAP_DIMENSION, DIMENSION, 0, DIMENSION, DIMENSION, T, len(NAMES))
     with torch.random.fork_rng():
@@ -232,7 +232,8 @@ def test_a_broken_file_alone_is_one_sentence(tmp_path, run_folder, capsys):
     error = capsys.readouterr().err.splitlines()
     assert [line for line in error if line.startswith("error: ")] == [
         f"error: '{broken}' cannot be parsed (not_media: no known container opens it"
-        " (Invalid data found when processing input)); docs/troubleshooting.md says what to do."
+        " (Invalid data found when processing input)); docs/how-to/troubleshooting.md says what"
+        " to do."
     ]
     assert not any("Traceback" in line for line in error)
     assert "my_broken\tno\tnot_media" in (tmp_path / "out/status.tsv").read_text()
@@ -282,7 +283,7 @@ def test_zero_shot_is_a_softmax_over_classes_references_and_background(tmp_path,
     [
         ({"segments": T + 1}, "trained on clap"),
         ({"classes": []}, "not the setup's 0"),
-        ({"segments": "ten"}, "is not a parsing setup (segments:"),
+        ({"segments": "ten"}, "is not a parsing setup (key 'segments' is 'ten'"),
     ],
 )
 def test_a_setup_of_another_run_is_one_sentence(tmp_path, run_folder, capsys, change, message):
@@ -290,7 +291,7 @@ def test_a_setup_of_another_run_is_one_sentence(tmp_path, run_folder, capsys, ch
     (tmp_path / "other.json").write_text(json.dumps(values))
     checkpoint = run_folder / "results/models/link/seed0"
     words = ["parse", "x.mp4", "--checkpoint", str(checkpoint), "--out", str(tmp_path)]
-    assert main([*words, "--setup", str(tmp_path / "other.json")]) == 2
+    assert main([*words, "--settings", str(tmp_path / "other.json")]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
@@ -301,13 +302,14 @@ def test_no_setup_and_a_foolish_threshold_are_one_sentence(tmp_path, run_folder,
     checkpoint.mkdir(parents=True)
     words = ["parse", "x.mp4", "--checkpoint", str(checkpoint), "--out", str(tmp_path)]
     assert main(words) == 2
-    assert "parse_setup` in the folder of its run" in capsys.readouterr().err
-    assert main([*words, "--threshold", "1.5"]) == 2
-    assert "threshold is 1.5" in capsys.readouterr().err
+    assert "inference_settings` in the run's folder" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*words, "--threshold", "1.5"])
+    assert "--threshold: 1.5 is given; it must be less than 1" in capsys.readouterr().err
 
 
 def test_thresholds_of_other_classes_are_refused(tmp_path, run_folder, capsys):
-    words = ["parse-setup", "--config", str(run_folder / "config.yaml")]
+    words = ["inference-settings", "--config", str(run_folder / "config.yaml")]
     words += ["--thresholds", str(run_folder / "thresholds.tsv"), "--out", str(tmp_path / "s.json")]
     assert main(words) == 2  # LLP's vocabulary
     assert "2 classes that are not the vocabulary's 25" in capsys.readouterr().err
