@@ -4,15 +4,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# One process more than two cores: those that run Snakemake or Slurm mostly wait.
+PYTEST := pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test check docs env lock schema clean
+.PHONY: demo test test-all check docs env lock schema clean
 
 demo: $(READY)  ## the embedded demo, from nothing to the result table
 	snakemake --workflow-profile workflow/profiles/local --cores all
 
-# One process more than two cores: those that run Slurm mostly wait.
-test: $(READY)  ## the whole test suite, static checks included
-	pytest -n 3 --dist loadfile --no-loadscope-reorder
+test: $(READY)  ## the static checks and all tests that are quick, a small run among them; minutes
+	$(PYTEST) -m "not extended"
+
+test-all: $(READY)  ## every test, those too that start Slurm and kill runs; half an hour
+	$(PYTEST)
 
 check: $(READY)  ## the static checks alone
 	pytest tests/test_style.py

@@ -1,15 +1,24 @@
-"""What holds for every test: no network, no hub, one torch thread, random state left alone."""
+"""What holds for every test: no network, no hub, one torch thread, random state left alone.
 
+And the data of LLP that the repository does not have: from beside the checkout, else downloaded.
+"""
+
+import fcntl
+import json
 import os
 import random
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
+WITH_NETWORK = dict(os.environ)
 os.environ.update({"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "OMP_NUM_THREADS": "1"})
 
 LOCAL = ("127.0.0.1", "::1", "localhost")
@@ -20,6 +29,18 @@ os.environ.update(dict.fromkeys([*PROXIES, *map(str.upper, PROXIES)], "http://12
 os.environ.update({"no_proxy": ",".join(LOCAL), "NO_PROXY": ",".join(LOCAL)})
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+SHARED = Path(os.environ.get("AVVP_TESTS_SHARED", REPOSITORY.parent / "shared"))
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "avvp-tests"
+PRESET = "workflow/presets/llp.yaml"
+# One attempt a table: where there is no network, the tests are to be skipped at once.
+DOWNLOAD = """
+import json, sys
+from pathlib import Path
+from pipeline.data import fetch
+fetch.BACKOFF_SECONDS, fetch.TIMEOUT_SECONDS = (), 20.0
+for name, source in json.loads(sys.argv[2]).items():
+    fetch.fetch(source["url"], Path(sys.argv[1]) / name, source["sha256"])
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -59,3 +80,44 @@ def _random_state_left_alone() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def repository() -> Path:
     return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def llp_tables() -> Path:
+    """Return the folder of LLP's tables: ../shared/llp, else one that the preset's are fetched to.
+
+    They are fetched by a process of its own, which alone has the network that tests are kept from.
+    """
+    if (SHARED / "llp").is_dir():
+        return SHARED / "llp"
+    folder = CACHE / "llp"
+    folder.mkdir(parents=True, exist_ok=True)
+    tables = yaml.safe_load((REPOSITORY / PRESET).read_text())["dataset"]["tables"]
+    words = [sys.executable, "-c", DOWNLOAD, str(folder), json.dumps(tables)]
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = subprocess.run(
+            words, cwd=REPOSITORY, env=WITH_NETWORK, capture_output=True, text=True
+        )
+    if "could not be downloaded" in done.stderr:
+        pytest.skip(f"no ../shared/llp, and the tables that {PRESET} names cannot be downloaded")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def llp_clip() -> Path:
+    """Return a video of LLP, which may not be passed on: only where a developer has it."""
+    path = SHARED / "llp" / "BjCEufrlXm4.mp4"
+    if not path.is_file():
+        pytest.skip("no ../shared/llp/BjCEufrlXm4.mp4, the clip of LLP from 30 to 40 s")
+    return path
+
+
+@pytest.fixture(scope="session")
+def reference_predictions() -> Path:
+    """Return the folder of predictions that were scored by another implementation."""
+    path = SHARED / "reference_metrics"
+    if not path.is_dir():
+        pytest.skip("no ../shared/reference_metrics, predictions and their known scores")
+    return path

@@ -70,8 +70,8 @@ def fetch_hub_file(reference: HubReference, path: Path, update: bool = False) ->
     """Download a file of a Hub repository, unless it is there already.
 
     A file that was fetched before is pinned: if it has to be downloaded again, it must have the
-    recorded checksum. ``HF_ENDPOINT``, ``HF_TOKEN``, ``HF_HUB_OFFLINE`` and proxies have their usual
-    meaning; interrupted downloads resume.
+    recorded checksum. ``HF_ENDPOINT``, ``HF_TOKEN``, ``HF_HUB_OFFLINE`` and proxies work as usual;
+    interrupted downloads resume.
 
     Parameters
     ----------

@@ -9,11 +9,11 @@ import pytest
 from conftest import FAINT, PHONE, SECONDS, TITLE
 
 from pipeline.core.ffmpeg import ffmpeg_path
+from pipeline.core.vocabulary import display_name
 from pipeline.data.annotations import find_runs
 from pipeline.inference.events import Parsed
 from pipeline.inference.page import write_page
 from pipeline.inference.playback import Playback, make_playable
-from pipeline.inference.tables import shown
 from pipeline.inference.videos import inspect
 
 BIG = 1 << 30
@@ -45,7 +45,7 @@ def expected_bars(parsed: Parsed, threshold: float) -> list[str]:
     found = find_runs(at.labels())
     rows = zip(found.video, found.class_index, found.onset, found.offset, strict=True)
     return [
-        f"{shown(parsed.class_names[index])}, {('heard', 'seen')[track]}, 0:{onset:02} to"
+        f"{display_name(parsed.class_names[index])}, {('heard', 'seen')[track]}, 0:{onset:02} to"
         f" 0:{offset:02}, confidence {parsed.scores[track, onset:offset, index].mean():.2f}"
         for track, index, onset, offset in rows
     ]
@@ -78,7 +78,7 @@ def test_the_slider_draws_what_the_tables_would_say(browser, page, parsed, thres
         ".map(row => [...row.children].map(cell => cell.textContent))"
     )
     assert [row[2:] for row in rows if len(row) == 5] == [
-        [shown(event.class_name), event.modality, f"{event.confidence:.2f}"]
+        [display_name(event.class_name), event.modality, f"{event.confidence:.2f}"]
         for event in at.events()
     ]
 

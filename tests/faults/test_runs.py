@@ -11,7 +11,7 @@ import pytest
 from kill_loop import KillLoop, kill_tree, plan, stage_seconds, stages_at_work
 from small_run import SmallRun, differences
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.extended, pytest.mark.timeout(1200)]
 
 # Those whose process starts in a second or two; kill_loop.py alone kills in every stage.
 QUICK_STAGES = ("demo", "segments", "pseudo-labels", "train", "evaluate-model")
@@ -22,6 +22,7 @@ KILLS = 10
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
     run = SmallRun.create(tmp_path_factory.mktemp("undisturbed"))
     assert run.run() == 0, run.said
+    assert "results/models/link/seed0/checkpoint.safetensors" in run.results()
     return run
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from clips import write_clip
+from workers import die, die_once, refuse
 
 from pipeline.cli import main
 from pipeline.core.errors import ItemError, PipelineError, Status
@@ -157,21 +157,6 @@ def test_a_video_that_vanishes_after_the_manifest_is_one_row(tmp_path: Path) -> 
     assert read_shard(out).names == (rows[0].name, rows[2].name)
 
 
-def die_once(item: tuple[Path, str]) -> str:
-    mark, name = item
-    if name == "dies" and not mark.exists():
-        mark.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return name
-
-
-def die(item: tuple[Path, str]) -> str:
-    with item[0].open("a") as file:
-        file.write("x")
-    os.kill(os.getpid(), signal.SIGKILL)
-    return ""
-
-
 def test_a_killed_workers_video_is_tried_again(tmp_path: Path) -> None:
     items = [(tmp_path / "mark", name) for name in ("a", "dies", "b")]
     assert sorted(run_isolated(die_once, items, 1, 60.0)) == [(0, "a"), (1, "dies"), (2, "b")]
@@ -183,10 +168,6 @@ def test_a_video_that_kills_its_worker_is_tried_twice_and_is_a_row(tmp_path: Pat
     assert outcome.status == Status.CRASHED
     assert "SIGKILL" in outcome.detail
     assert (tmp_path / "tries").read_text() == "xx"
-
-
-def refuse(item: str) -> str:
-    raise PipelineError(f"'{item}' cannot be written.")
 
 
 def test_a_mistake_in_a_worker_ends_the_stage() -> None:

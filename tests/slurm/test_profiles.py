@@ -22,7 +22,7 @@ GPU_RULES = {"encode_segments", "train_parser"}
 QUICKLY = ("--latency-wait", "5", "--retries", "0", "--seconds-between-status-checks", "2")
 
 pytestmark = [
-    pytest.mark.slurm,
+    pytest.mark.extended,
     pytest.mark.skipif(why_not() is not None, reason=why_not() or ""),
     pytest.mark.timeout(1800),
 ]

@@ -6,13 +6,11 @@ import pytest
 from clips import write_clip
 from video_site import VideoSite
 
-LLP = Path(__file__).parents[3] / "shared" / "llp"
-
 
 @pytest.fixture(scope="session")
-def old_audio_table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def old_audio_table(llp_tables: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """LLP's AVVP_eval_audio.csv as it was before its correction, remade from the corrected one."""
-    text = (LLP / "AVVP_eval_audio.csv").read_text()
+    text = (llp_tables / "AVVP_eval_audio.csv").read_text()
     for row, before in {
         "JfZEqeLZqWk_30_40\t0\t4\tSpeech": "Baby_cry_infant_cry\t0\t4\tSpeech",
         "JfZEqeLZqWk_30_40\t7\t10\tSpeech": "Baby_cry_infant_cry\t7\t10\tSpeech",

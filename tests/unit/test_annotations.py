@@ -24,10 +24,7 @@ from pipeline.data.annotations import (
 
 VOCABULARY = read_vocabulary()
 SPEECH, CAR, DOG = (VOCABULARY.index(name) for name in ("Speech", "Car", "Dog"))
-LLP = Path(__file__).parents[3] / "shared" / "llp"
 HEADER = "filename\tonset\toffset\tevent_labels\n"
-
-needs_llp = pytest.mark.skipif(not LLP.is_dir(), reason="LLP's tables are not beside the checkout")
 
 
 def table(folder: Path, text: str) -> Path:
@@ -170,24 +167,23 @@ def test_a_missing_or_binary_table_is_an_error(tmp_path: Path) -> None:
         read_names(path)
 
 
-@needs_llp
-def test_llp_has_the_counts_of_the_dataset() -> None:
-    """The counts of design/methods.md section 3, measured on the corrected tables."""
+def test_llp_has_the_counts_of_the_dataset(llp_tables: Path) -> None:
+    """The corrected tables' numbers of positive segments and of events."""
     positives, found = {}, {}
     for split in ("val", "test"):
-        names = read_names(LLP / SPLIT_TABLES[split])
+        names = read_names(llp_tables / SPLIT_TABLES[split])
         for modality, file in EVENT_TABLES.items():
-            labels = events_to_segments(read_events(LLP / file, VOCABULARY), names, 10, 25)
+            labels = events_to_segments(read_events(llp_tables / file, VOCABULARY), names, 10, 25)
             positives[split, modality] = int(labels.sum())
             found[split, modality] = len(segments_to_events(labels, names))
     assert list(positives.values()) == [8089, 6115, 14576, 11789]
     assert list(found.values()) == [1440, 856, 2638, 1625]
 
 
-@needs_llp
-def test_llp_weak_labels() -> None:
+def test_llp_weak_labels(llp_tables: Path) -> None:
     labels = {
-        split: read_weak_labels(LLP / file, VOCABULARY) for split, file in SPLIT_TABLES.items()
+        split: read_weak_labels(llp_tables / file, VOCABULARY)
+        for split, file in SPLIT_TABLES.items()
     }
     assert [len(videos) for videos in labels.values()] == [10_000, 649, 1_200]
     train = weak_matrix(labels["train"], list(labels["train"]), 25).sum(axis=0)

@@ -66,7 +66,7 @@ def test_every_page_that_code_or_configuration_names_exists() -> None:
     assert {page: by for page, by in named.items() if not (REPOSITORY / page).is_file()} == {}
 
 
-@pytest.mark.site
+@pytest.mark.extended
 def test_the_site_builds_without_a_warning_or_the_network(tmp_path: Path) -> None:
     words = ["-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
     done = subprocess.run(

@@ -6,7 +6,6 @@ import torch
 
 from pipeline.core.errors import PipelineError
 from pipeline.features.encoders.base import load_encoder, with_captions
-from pipeline.features.encoders.motion import MEAN, STD
 from pipeline.features.encoders.options import MotionOptions, encoder_options
 
 K, SIZE = (MotionOptions.decoding[key] for key in ("frames_per_segment", "frame_size"))
@@ -25,13 +24,14 @@ def frames():
 
 
 def test_features_are_what_torchvisions_last_layer_sees(motion, frames):
-    from torchvision.models.video import r2plus1d_18
+    from torchvision.models.video import R2Plus1D_18_Weights, r2plus1d_18
 
     with torch.random.fork_rng():
         torch.manual_seed(1)
         model = r2plus1d_18().eval()
     clip = torch.from_numpy(frames[0, :1]).float().permute(0, 4, 1, 2, 3) / 255
-    mean, std = (torch.tensor(one)[:, None, None, None] for one in (MEAN, STD))
+    pixels = R2Plus1D_18_Weights.KINETICS400_V1.transforms()
+    mean, std = (torch.tensor(one)[:, None, None, None] for one in (pixels.mean, pixels.std))
     seen = []
     model.fc.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
     with torch.no_grad():

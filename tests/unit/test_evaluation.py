@@ -22,10 +22,6 @@ from pipeline.evaluation.metrics import LEVELS, METRICS
 
 VOCABULARY = read_vocabulary()
 DOG, SPEECH = VOCABULARY.index("Dog"), VOCABULARY.index("Speech")
-SHARED = Path(__file__).parents[3] / "shared"
-LLP, REFERENCE = SHARED / "llp", SHARED / "reference_metrics"
-
-needs_llp = pytest.mark.skipif(not LLP.is_dir(), reason="LLP's tables are not beside the checkout")
 
 
 @pytest.fixture
@@ -127,17 +123,18 @@ def test_arrays_may_be_stacked() -> None:
         evaluate_arrays("val", names[:2], truth, predicted, VOCABULARY)
 
 
-@needs_llp
-@pytest.mark.skipif(not REFERENCE.is_dir(), reason="the reference predictions are not there")
 @pytest.mark.parametrize("case", ["val_perfect", "val_moderate"])
-def test_reference_predictions(case: str, tmp_path: Path) -> None:
-    paths = {"videos": LLP / SPLIT_TABLES["val"], "out": tmp_path / "metrics.json"}
+def test_reference_predictions(
+    case: str, llp_tables: Path, reference_predictions: Path, tmp_path: Path
+) -> None:
+    paths = {"videos": llp_tables / SPLIT_TABLES["val"], "out": tmp_path / "metrics.json"}
+    folder = reference_predictions / case
     for modality, file in EVENT_TABLES.items():
-        paths[f"truth-{modality}"] = LLP / file
-        paths[f"predicted-{modality}"] = REFERENCE / case / f"predicted_{modality}.csv"
+        paths[f"truth-{modality}"] = llp_tables / file
+        paths[f"predicted-{modality}"] = folder / f"predicted_{modality}.csv"
     assert evaluate(paths) == 0
     evaluation = json.loads(paths["out"].read_text())
-    expected = json.loads((REFERENCE / case / "expected.json").read_text())
+    expected = json.loads((folder / "expected.json").read_text())
     assert {key: evaluation[key] for key in ("split", "videos")} == {
         key: expected[key] for key in ("split", "videos")
     }
@@ -174,14 +171,14 @@ GOLDEN = {
 
 
 def truth_and_prediction(
-    split: str, kind: str, old_audio_table: Path
+    split: str, kind: str, llp: Path, old_audio_table: Path
 ) -> tuple[list[str], np.ndarray, np.ndarray]:
-    names = read_names(LLP / SPLIT_TABLES[split])
+    names = read_names(llp / SPLIT_TABLES[split])
     audio, visual, old = (
         events_to_segments(read_events(path, VOCABULARY), names, 10, 25)
-        for path in (*(LLP / file for file in EVENT_TABLES.values()), old_audio_table)
+        for path in (*(llp / file for file in EVENT_TABLES.values()), old_audio_table)
     )
-    weak_labels = read_weak_labels(LLP / SPLIT_TABLES[split], VOCABULARY)
+    weak_labels = read_weak_labels(llp / SPLIT_TABLES[split], VOCABULARY)
     weak = np.broadcast_to(weak_matrix(weak_labels, names, 25)[:, None], audio.shape)
     none, speech = np.zeros_like(audio), np.zeros_like(audio)
     speech[:, :, SPEECH] = 1
@@ -205,10 +202,9 @@ def truth_and_prediction(
     return names, truth, np.stack(predicted)
 
 
-@needs_llp
 @pytest.mark.parametrize(("split", "kind"), GOLDEN)
-def test_golden_numbers(split: str, kind: str, old_audio_table: Path) -> None:
-    names, truth, predicted = truth_and_prediction(split, kind, old_audio_table)
+def test_golden_numbers(split: str, kind: str, llp_tables: Path, old_audio_table: Path) -> None:
+    names, truth, predicted = truth_and_prediction(split, kind, llp_tables, old_audio_table)
     metrics = evaluate_arrays(split, names, truth, predicted, VOCABULARY)["metrics"]
     rows = [" ".join(f"{metrics[level][metric]:.2f}" for metric in METRICS) for level in LEVELS]
     assert " | ".join(rows) == GOLDEN[split, kind]

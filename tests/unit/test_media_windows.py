@@ -93,12 +93,22 @@ def information(*messages: tuple[int, bytes]) -> bytes:
     ],
 )
 def test_recovery_points_are_read(unit, is_exact):
-    assert random_access._recovers_at_once(unit) == is_exact
+    assert begins_at(unit) == is_exact
+
+
+def begins_at(unit: bytes) -> bool:
+    """Return whether a decoder can begin at an H.264 key frame whose packet has this unit."""
+    codec = SimpleNamespace(canonical_name="h264")
+    header = b"\1\0\0\0\3"  # sizes of four bytes stand before units
+    stream = SimpleNamespace(codec_context=SimpleNamespace(codec=codec, extradata=header))
+    packet = av.Packet(len(unit).to_bytes(4, "big") + unit)
+    packet.is_keyframe = True
+    return random_access.is_turning_point(stream, packet)
 
 
 def test_bytes_that_keep_start_codes_out_are_not_counted():
     plain = information((5, b"ab\0\0\1cd"), (6, b"\xc4"))
-    assert random_access._recovers_at_once(plain.replace(b"\0\0\1", b"\0\0\3\1"))
+    assert begins_at(plain.replace(b"\0\0\1", b"\0\0\3\1"))
 
 
 @pytest.mark.parametrize("start", [0, 6])
@@ -137,9 +147,13 @@ def test_packets_without_decoding_times_end_at_their_presentation_times():
         SimpleNamespace(stream_index=0, dts=None, pts=tick, size=1, time_base=stream.time_base)
         for tick in range(1000)
     ]
-    container = SimpleNamespace(demux=lambda _: iter(packets), format=SimpleNamespace(name="ogg"))
-    kept = window._read(container, [stream], [stream], stop=5.0)[0]
-    assert [packet.pts for packet in kept] == list(range(51))
+    container = SimpleNamespace(
+        streams=[stream], demux=lambda _: iter(packets), format=SimpleNamespace(name="ogg")
+    )
+    media = SimpleNamespace(origin=0.0, video=0, audio=None)
+    kept = window.read_window(container, media, 0.0, 3).video.packets
+    last = round(10 * (3 + window.MARGIN_SECONDS))
+    assert [packet.pts for packet in kept] == list(range(last + 1))
 
 
 # Windows shorter than T

@@ -16,7 +16,7 @@ from video_site import Folder, VideoSite, names_of
 from pipeline.data.annotations import SPLIT_TABLES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.workflow
+pytestmark = pytest.mark.extended
 
 WEIGHTS = "resources/weights/clip/weights.bin"
 CONTENT = bytes(range(256)) * 100

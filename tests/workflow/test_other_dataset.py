@@ -14,7 +14,7 @@ from clips import write_clip
 from pipeline.core.shards import read_shard, shard_paths
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.workflow
+pytestmark = pytest.mark.extended
 
 SECONDS = 60
 CLASSES = ("dog_barking", "driving_car", "playing_violin")

@@ -18,7 +18,6 @@ import yaml
 from pipeline.core.shards import StatusRow, read_shard, read_status, shard_paths
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.workflow
 
 
 def python_m(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -214,7 +213,9 @@ def test_changed_sampling_is_another_cache(run: Run) -> None:
 
 def test_new_file_touches_its_shard_alone(run: Run, corpus: Path, broken: dict[str, str]) -> None:
     found = corpus / "videos" / f"{broken['missing']}.mp4"
-    whole = next(path for path in (corpus / "videos").glob("*.mp4") if path.name not in broken)
+    whole = next(
+        path for path in (corpus / "videos").glob("*.mp4") if path.stem not in broken.values()
+    )
     shutil.copy(whole, found)
     try:
         planned = run.planned()
@@ -225,6 +226,7 @@ def test_new_file_touches_its_shard_alone(run: Run, corpus: Path, broken: dict[s
     assert run.planned() == {}, "the folder is as it was, though its time stamp is not"
 
 
+@pytest.mark.extended
 def test_methods_and_variants_side_by_side(run: Run) -> None:
     assert run.planned("compare") == {"compare": 1}, "all it reads is there"
     run.snakemake("compare", "ablation")
@@ -243,6 +245,7 @@ def test_methods_and_variants_side_by_side(run: Run) -> None:
     assert run.planned("all", "compare", "ablation") == {}
 
 
+@pytest.mark.extended
 def test_parsing_a_clip_says_what_predict_said(run: Run, corpus: Path, tmp_path: Path) -> None:
     scored = read_shard(run.folder / "results/models/link/seed0/probabilities_test.safetensors")
     name = scored.names[0]
@@ -258,6 +261,7 @@ def test_parsing_a_clip_says_what_predict_said(run: Run, corpus: Path, tmp_path:
     assert run.planned(*words) == {"parse": 1}, "a new video is one to parse"
 
 
+@pytest.mark.extended
 def test_report_of_snakemake(run: Run) -> None:
     run.snakemake("--report", "report.html")
     assert (run.folder / "report.html").stat().st_size > 100_000
@@ -275,6 +279,7 @@ def test_mistake_in_the_config_is_one_sentence(run: Run, tmp_path: Path) -> None
     assert "Traceback" not in said
 
 
+@pytest.mark.extended
 @pytest.mark.usefixtures("kept_config")
 def test_one_job_trains_all_seeds_of_a_run(run: Run) -> None:
     alone = (run.folder / "results/models/link/seed0/checkpoint.safetensors").read_bytes()

@@ -27,11 +27,12 @@ with claimed_gpus(int(sys.argv[1]), Path(sys.argv[2])) as gpus:
 
 
 @pytest.fixture(autouse=True)
-def _four_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+def _four_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four GPUs, of which no driver's tool tells more than their numbers."""
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
     monkeypatch.setenv(VISIBLE, "0,1,2,3")
     for name in ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(devices, "_uuids", dict)
 
 
 @pytest.fixture

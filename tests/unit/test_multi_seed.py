@@ -144,7 +144,7 @@ def test_finished_seed_of_other_labels_is_trained_again(
 def test_killed_processes_leave_none_behind_and_a_rerun_is_as_undisturbed(
     corpus: Corpus, tmp_path: Path
 ) -> None:
-    line = words(corpus, tmp_path / "killed", "--save-every", "0", epochs=80)
+    line = words(corpus, tmp_path / "killed", "--save-every", "0", epochs=30)
     line += ["--seeds", "0", "1"]
     process = subprocess.Popen(
         [sys.executable, "-m", "pipeline", *line, "--processes", "2"],

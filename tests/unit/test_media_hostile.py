@@ -148,7 +148,7 @@ def test_pictures_that_the_decoder_mends_are_damage(tmp_path):
     clean, content, packets = decode(whole), whole.read_bytes(), packets_of(whole)
     assert clean.row.detail == "the file has no audio stream"
     told = []
-    for number in range(30):
+    for number in range(45):
         path = tmp_path / f"{number}.mp4"
         path.write_bytes(flipped(content, packets, random))
         outcome = decode(path)

@@ -145,6 +145,7 @@ def test_shuffled_labels_fall_to_the_empty_prediction(method: str, tmp_path: Pat
     assert result(trained(method, dataset, tmp_path, epochs=epochs)) > empty + 12
 
 
+@pytest.mark.extended
 def test_link_and_valorpp_beat_the_pseudo_labels_they_learnt_from(tmp_path: Path) -> None:
     dataset = make_dataset(WORLD, train=240, evaluated=60, noise=2.0)
     prior = dataset.evaluated["test"].inputs
@@ -255,6 +256,7 @@ def test_state_that_cannot_be_read_is_left_aside(
     assert made.progress.epoch == 0
 
 
+@pytest.mark.extended
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles with g++")
 def test_a_network_that_is_really_compiled_learns_the_same(tmp_path: Path) -> None:
     dataset = make_dataset(WORLD, train=32, evaluated=4)

@@ -12,13 +12,13 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import IO
 
 import pytest
 from video_site import STATUSES, Folder, VideoSite, frames_in, names_of
 
 from pipeline.cli import main
 from pipeline.core.errors import Status
-from pipeline.data.download import run as download
 from pipeline.data.download.responses import PASSING, PERMANENT
 from pipeline.data.download.run import LOCK_NAME
 from pipeline.data.manifest import list_videos
@@ -44,13 +44,15 @@ def test_the_first_sign_of_blocking_ends_the_run(
     assert sum(server.asked.values()) == 4
 
 
-def test_two_hundred_videos_with_injected_failures(server: VideoSite, tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [40, pytest.param(200, marks=pytest.mark.extended)])
+def test_many_videos_with_injected_failures(server: VideoSite, tmp_path: Path, count: int) -> None:
     """70 % come; the others get their status, and a rerun asks for those that may come yet."""
-    names = names_of(200)
+    names = names_of(count)
     generator = random.Random(0)
-    failing = generator.sample(names, 60)
+    failing = generator.sample(names, count * 3 // 10)
     quick = [mood for mood in STATUSES if mood != "slow"]
     moods = dict(zip(failing, ["slow", *quick * 6], strict=False))
+    assert set(moods.values()) == set(STATUSES)
     server.moods = {name[:11]: mood for name, mood in moods.items()}
     server.slow_seconds = 5.0  # beyond the patience of 3 s that a busy machine needs
     folder = Folder(tmp_path, names, server)
@@ -67,7 +69,7 @@ def test_two_hundred_videos_with_injected_failures(server: VideoSite, tmp_path: 
     there = Counter(
         row.split for row in list_videos(folder.annotations, folder.videos, 1) if row.path
     )
-    totals = {"train": 198, "val": 1, "test": 1}
+    totals = {"train": count - 2, "val": 1, "test": 1}
     assert folder.table("coverage.tsv") == [
         [split, str(there[split]), str(total)] for split, total in totals.items()
     ]
@@ -138,14 +140,14 @@ def test_what_another_run_got_meanwhile_is_not_asked_for(
     names = names_of(4)
     server.moods[names[1][:11]] = "private"
     folder = Folder(tmp_path, names, server)
-    alone_in, words = download._alone_in, [*folder.words(), "--retry", "none"]
+    flock, words = fcntl.flock, [*folder.words(), "--retry", "none"]
 
-    def late(videos: Path) -> contextlib.AbstractContextManager[None]:
-        monkeypatch.setattr(download, "_alone_in", alone_in)
+    def late(file: IO[str], kind: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", flock)
         assert main(folder.words()) == 0
-        return alone_in(videos)
+        flock(file, kind)
 
-    monkeypatch.setattr(download, "_alone_in", late)
+    monkeypatch.setattr(fcntl, "flock", late)
     assert main(words) == 0
     assert set(server.asked.values()) == {1}
     assert folder.statuses == dict.fromkeys(names, "ok") | {names[1]: "private"}

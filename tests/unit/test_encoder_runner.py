@@ -98,15 +98,30 @@ def test_an_automatic_batch_on_a_cpu_is_a_constant(spec):
     assert (automatic.batch_size, automatic.is_tuned) == (base.CPU_BATCH, True)
 
 
+def test_channels_last_changes_the_weights_of_the_tower():
+    tower = torch.nn.Conv2d(3, 4, 2)
+    Runner(CPU, channels_last=True).place(torch.nn.Sequential(tower), tower)
+    assert tower.weight.is_contiguous(memory_format=torch.channels_last)
+    assert not tower.weight.is_contiguous()
+
+
 def test_channels_last_changes_no_more_than_the_order_of_sums(spec, plain, frames):
     other = load_encoder(spec.model_copy(update={"channels_last": True}), "cpu")
-    weights = [p for p in other._model.tower.parameters() if p.dim() == 4]
-    assert weights
-    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
     found, expected = (encoder.embed(frames)["embedding"] for encoder in (other, plain))
     assert np.abs(found - expected).max() < 1e-6
 
 
+def test_compiled_is_the_tower_alone(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compiled.append(module))
+    tower, head = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    Runner(CPU, compiled=True).place(torch.nn.Sequential(tower, head), tower)
+    assert compiled == [tower]
+    Runner(CPU).place(torch.nn.Sequential(tower, head), head)
+    assert compiled == [tower]
+
+
+@pytest.mark.extended
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles for a CPU with g++")
 def test_compiled_changes_no_more_than_the_order_of_sums(spec, plain, frames):
     other = load_encoder(spec.model_copy(update={"compiled": True}), "cpu")

@@ -24,7 +24,6 @@ from pipeline.inference.stage import RunOptions, parse_files
 from pipeline.parsers.prediction import Probabilities
 
 T = 4
-LLP_CLIP = Path(__file__).parents[3] / "shared" / "llp" / "BjCEufrlXm4.mp4"
 RANDOM = {"model": "none", "weights": "random:1"}
 DOG = EventClass(
     name="Dog", visual_caption="a", audio_caption="b", visual_threshold=0, audio_threshold=0
@@ -231,9 +230,8 @@ def test_three_minutes(tmp_path):
     assert "00:00:00.000 --> 00:03:00.000" in (tmp_path / "out/clip/events.vtt").read_text()
 
 
-@pytest.mark.skipif(not LLP_CLIP.exists(), reason="the real LLP clip is not here")
-def test_a_real_clip_has_both_streams_to_its_end(tmp_path):
-    (parsed,) = parse(tmp_path / "out", LLP_CLIP)
+def test_a_real_clip_has_both_streams_to_its_end(tmp_path, llp_clip):
+    (parsed,) = parse(tmp_path / "out", llp_clip)
     assert (parsed.probabilities == 0.8).all()
     assert parsed.notes == ()
 

@@ -25,7 +25,7 @@ from pipeline.inference.settings import (
 )
 from pipeline.inference.stage import RunOptions, parse_files
 from pipeline.labels.thresholds import LabelThresholds, write_thresholds
-from pipeline.parsers.checkpoint import Checkpoint, write_checkpoint
+from pipeline.parsers.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from pipeline.parsers.interface import Dimensions
 from pipeline.parsers.registry import build_network, recipe_for
 
@@ -130,13 +130,14 @@ def test_a_video_becomes_tables_and_a_page(tmp_path, parser):
             assert path.read_bytes() == (tmp_path / "again" / "my_clip" / path.name).read_bytes()
 
 
-def test_one_window_is_what_the_stages_make_of_it(tmp_path, parser):
+def test_one_window_is_what_the_stages_make_of_it(tmp_path, parser, run_folder):
     """Decode, embed, label by thresholds, parse: step by step as the workflow does."""
     from pipeline.media.segments import decode_video
     from pipeline.media.video_window import VideoWindow
     from pipeline.parsers.interface import ParserInputs
 
-    reader, setup, encoders = parser
+    _, setup, encoders = parser
+    trained = read_checkpoint(run_folder / "results/models/link/seed0").build().eval()
     clip = write_clip(tmp_path / "clip.mp4", seconds=T)
     (parsed,) = parse(parser, tmp_path / "out", clip)
     decoded = decode_video(VideoWindow("clip", str(clip), 0.0, T), setup.decoding)
@@ -154,12 +155,12 @@ def test_one_window_is_what_the_stages_make_of_it(tmp_path, parser):
         inputs[f"text_{modality}"] = text
     tensors = {key: torch.from_numpy(value) for key, value in inputs.items()}
     with torch.inference_mode():
-        output = reader._parser(ParserInputs(**tensors))
+        output = trained(ParserInputs(**tensors))
     expected = output.logits.sigmoid()[0].permute(1, 0, 2).numpy()
     assert parsed.probabilities == pytest.approx(expected, abs=1.1e-4)
     tensors["prior_audio"] = 1 - tensors["prior_audio"]
     with torch.inference_mode():
-        other = reader._parser(ParserInputs(**tensors)).logits.sigmoid()[0].permute(1, 0, 2)
+        other = trained(ParserInputs(**tensors)).logits.sigmoid()[0].permute(1, 0, 2)
     assert np.abs(other.numpy() - expected).max() > 1e-3  # the prior counts
 
 

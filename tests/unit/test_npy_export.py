@@ -74,6 +74,9 @@ def test_an_export_is_read_back_the_same(source, tmp_path, method, layout, motio
     if motion:
         np.testing.assert_array_equal(theirs.motion, ours.motion)
     assert theirs.labels, "a recipe that needs no labels tests little"
+    assert theirs.labels.keys() == ours.labels.keys()
+    assert theirs.texts.keys() == ours.texts.keys()
+    assert bool(theirs.texts) == (method == "link")
     for key, array in theirs.labels.items():
         np.testing.assert_allclose(array, ours.labels[key], rtol=1e-6)
     for key, array in theirs.texts.items():
