@@ -1,7 +1,7 @@
-"""The command line: ``python -m pipeline STAGE ...``; one module of this folder per stage.
+"""The command line: ``avvp STAGE ...``, the same as ``python -m pipeline STAGE ...``.
 
-A stage's module has ``add_arguments(parser)`` and ``run(arguments)``; it is imported only when
-its stage is asked for, so ``--help`` is quick and a stage loads no library that it does not use.
+Each stage is one module of this folder, with ``add_arguments(parser)`` and ``run(arguments)``. It
+is imported only when its stage runs, so ``--help`` is quick and a stage loads only what it uses.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pipeline import __version__
 from pipeline.core.errors import PipelineError
 from pipeline.core.gpus import claimed_gpus
+from pipeline.core.hub import is_hub_reference
 from pipeline.core.progress import configure_logging
 
 # Stage name -> what it does. Its module is the name with underscores.
@@ -33,7 +34,8 @@ STAGES: dict[str, str] = {
     "export": "write features and labels in VALOR's layout",
     "predict": "parse a split with a trained parser",
     "parse-setup": "note how a run's features were made, for parsing other videos",
-    "parse": "say what is heard and seen in videos that nobody annotated",
+    "parse": "detect audio and visual events in unlabelled videos",
+    "pack": "write a trained parser as one folder, to move or publish it",
     "evaluate": "score predicted event tables with the published LLP metrics",
     "evaluate-model": "score what a trained parser predicted for validation and test",
     "compare": "rank trained parsers and test their differences to one method",
@@ -42,14 +44,15 @@ STAGES: dict[str, str] = {
     "config": "print or check the effective configuration and its schema",
 }
 
-# Hub libraries retry for minutes without a network; weights and tokenizers are local files here.
+# Weights and tokenizers are local files, and hub libraries retry for minutes without a network. Set
+# unless the user has set them, or names a repository on the Hub (hf:OWNER/NAME).
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
 
 def argument_parser(stage: str | None) -> argparse.ArgumentParser:
     """Return the parser; only ``stage`` gets its arguments, the others their one-line help."""
     parser = argparse.ArgumentParser(
-        prog="python -m pipeline",
+        prog="avvp",
         description="Audio-visual video parsing, one stage at a time; Snakemake runs them all.",
     )
     parser.add_argument("--version", action="version", version=__version__)
@@ -65,12 +68,13 @@ def argument_parser(stage: str | None) -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one stage and return the exit code: 0 done, 2 a mistake that a person can mend."""
-    for variable, value in OFFLINE.items():
-        os.environ.setdefault(variable, value)
+    """Run one stage and return the exit code: 0 for success, 2 for a user's mistake."""
     words = list(sys.argv[1:] if argv is None else argv)
     stage = next((word for word in words if word in STAGES), None)
     arguments = argument_parser(stage).parse_args(words)
+    if not any(map(is_hub_reference, vars(arguments).values())):
+        for variable, value in OFFLINE.items():
+            os.environ.setdefault(variable, value)
     configure_logging(arguments.debug)
     try:
         with claimed_gpus(getattr(arguments, "gpus", None)):

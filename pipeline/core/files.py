@@ -19,7 +19,8 @@ UMASK = os.umask(0)
 os.umask(UMASK)
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-RESOURCES = Path(__file__).resolve().parents[1] / "resources"
+PACKAGE = Path(__file__).resolve().parents[1]
+RESOURCES = PACKAGE / "resources"
 # How a configuration names a file that the package carries.
 PACKAGE_PREFIX = "package:"
 
@@ -172,3 +173,26 @@ def check_file_name(name: str) -> None:
     """
     if not name or name in {".", ".."} or any(mark in name for mark in "/\\\0"):
         raise PipelineError(f"the name {name!r} cannot be a file name; rename the video.")
+
+
+def license_path() -> Path:
+    """Return the licence's file: in the package when it is installed, else in the checkout."""
+    installed = PACKAGE / "LICENSE"
+    return installed if installed.is_file() else REPOSITORY / "LICENSE"
+
+
+def preset_path(name: str) -> Path:
+    """Return a preset's file: in the package when it is installed, else in the checkout.
+
+    Raises
+    ------
+    PipelineError
+        There is no preset of that name.
+    """
+    installed = PACKAGE / "presets"
+    folder = installed if installed.is_dir() else REPOSITORY / "workflow" / "presets"
+    known = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    known.setdefault("demo", REPOSITORY / "config.yaml")
+    if name not in known:
+        raise PipelineError(f"preset is '{name}'; it must be one of {', '.join(sorted(known))}.")
+    return known[name]
