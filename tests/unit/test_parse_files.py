@@ -16,6 +16,7 @@ from pipeline.config.models import parse_config
 from pipeline.core.ffmpeg import ffmpeg_path
 from pipeline.core.files import sha256_of
 from pipeline.core.vocabulary import EventClass, Vocabulary
+from pipeline.inference.parser import DecodingOptions, Parser, load_parser
 from pipeline.inference.settings import (
     SETTINGS_FILE,
     find_settings,
@@ -23,7 +24,7 @@ from pipeline.inference.settings import (
     settings_from_config,
     write_settings,
 )
-from pipeline.inference.stage import RunOptions, parse_files
+from pipeline.inference.stage import parse_files
 from pipeline.labels.thresholds import LabelThresholds, write_thresholds
 from pipeline.parsers.checkpoint import Checkpoint, write_checkpoint
 from pipeline.parsers.interface import Dimensions
@@ -89,17 +90,12 @@ def run_folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def parser(run_folder):
-    """A reader, its setup and its encoders, loaded once."""
-    from pipeline.inference.predictors import TrainedPredictor, load_encoders
-
-    setup = read_settings(run_folder / "results" / SETTINGS_FILE)
-    encoders = load_encoders(setup, "cpu")
-    checkpoint = run_folder / "results/models/link/seed0"
-    return TrainedPredictor(checkpoint, setup, encoders, torch.device("cpu"), None), setup, encoders
+    """A trained parser, loaded once."""
+    return load_parser(run_folder / "results/models/link/seed0", device="cpu")
 
 
-def parse(parser, out: Path, *paths: Path, overlap: int = 2, **options):
-    return parse_files(paths, *parser, RunOptions(overlap, **options), out)
+def parse(parser: Parser, out: Path, *paths: Path, overlap: int = 2, **options):
+    return parse_files(paths, parser, out, DecodingOptions(overlap), **options)
 
 
 def read_json(folder: Path) -> dict:
@@ -124,7 +120,8 @@ def test_a_video_becomes_tables_and_a_page(tmp_path, parser):
     assert read_json(folder)["provenance"]["windows"] == "4 s, 2 s shared"
     assert "1 parsed" in (tmp_path / "out" / "index.html").read_text()
     again = parse(parser, tmp_path / "again", clip)
-    assert (again[0].probabilities == parsed.probabilities).all()
+    for modality, probabilities in parsed.probabilities.items():
+        assert (again[0].probabilities[modality] == probabilities).all()
     for path in folder.iterdir():
         if path.name != "events.eaf":  # names the way from its own folder
             assert path.read_bytes() == (tmp_path / "again" / "my_clip" / path.name).read_bytes()
@@ -136,7 +133,7 @@ def test_one_window_is_what_the_stages_make_of_it(tmp_path, parser):
     from pipeline.media.video_window import VideoWindow
     from pipeline.parsers.interface import ParserInputs
 
-    reader, setup, encoders = parser
+    network, setup, encoders = parser._predictor._network, parser._settings, parser._encoders
     clip = write_clip(tmp_path / "clip.mp4", seconds=T)
     (parsed,) = parse(parser, tmp_path / "out", clip)
     decoded = decode_video(VideoWindow("clip", str(clip), 0.0, T), setup.decoding)
@@ -154,12 +151,13 @@ def test_one_window_is_what_the_stages_make_of_it(tmp_path, parser):
         inputs[f"text_{modality}"] = text
     tensors = {key: torch.from_numpy(value) for key, value in inputs.items()}
     with torch.inference_mode():
-        output = reader._parser(ParserInputs(**tensors))
+        output = network(ParserInputs(**tensors))
     expected = output.logits.sigmoid()[0].permute(1, 0, 2).numpy()
-    assert parsed.probabilities == pytest.approx(expected, abs=1.1e-4)
+    found = np.stack([*parsed.probabilities.values()])
+    assert found == pytest.approx(expected, abs=1.1e-4)
     tensors["prior_audio"] = 1 - tensors["prior_audio"]
     with torch.inference_mode():
-        other = reader._parser(ParserInputs(**tensors)).logits.sigmoid()[0].permute(1, 0, 2)
+        other = network(ParserInputs(**tensors)).logits.sigmoid()[0].permute(1, 0, 2)
     assert np.abs(other.numpy() - expected).max() > 1e-3  # the prior counts
 
 
@@ -220,7 +218,7 @@ def test_the_command_takes_an_overlap(tmp_path, run_folder, capsys):
         assert main([*words, "--device", "cpu", *given]) == 0
         assert read_json(tmp_path / "out/clip")["provenance"]["windows"] == f"4 s, {shared}"
     assert main([*words, "--device", "cpu", "--overlap", "4"]) == 2
-    assert "overlap is 4 seconds; allowed is 0 to 3" in capsys.readouterr().err
+    assert "overlap is 4 s; it must be from 0 to 3" in capsys.readouterr().err
 
 
 def test_a_broken_file_alone_is_one_sentence(tmp_path, run_folder, capsys):
@@ -231,7 +229,7 @@ def test_a_broken_file_alone_is_one_sentence(tmp_path, run_folder, capsys):
     error = capsys.readouterr().err.splitlines()
     assert [line for line in error if line.startswith("error: ")] == [
         f"error: '{broken}' cannot be parsed (not_media: no known container opens it"
-        " (Invalid data found when processing input)); docs/troubleshooting.md says what to do."
+        " (Invalid data found when processing input)); see docs/troubleshooting.md."
     ]
     assert not any("Traceback" in line for line in error)
     assert "my_broken\tno\tnot_media" in (tmp_path / "out/status.tsv").read_text()
@@ -257,30 +255,30 @@ def test_zero_shot_is_a_softmax_over_classes_references_and_background(tmp_path,
         WindowBatch,
         WindowFeatures,
         ZeroShotPredictor,
-        classes_of,
+        classes_from_phrases,
     )
 
-    encoders = parser[2]
-    named = classes_of("rain, a big dog")
-    reader = ZeroShotPredictor(named, VOCABULARY, encoders, None)
+    encoders = parser._encoders
+    named = classes_from_phrases(["rain", "a big dog"])
+    predictor = ZeroShotPredictor(named, VOCABULARY, encoders, None)
     random = np.random.default_rng(0).standard_normal((1, T, DIMENSION)).astype(np.float32)
     features = {"clip": {"embedding": random}, "clap": {"embedding": random}}
     window = WindowFeatures(features, np.ones((2, T), bool))
-    found = reader.read(WindowBatch.of([window, window]))
+    found = predictor.predict(WindowBatch.of([window, window]))
     captions = ["A photo of rain.", "A photo of a big dog.", "A photo of a Speech."]
     text = encoders["clip"].embed_captions([*captions, BACKGROUND["visual"]])
     shares = np.exp(encoders["clip"].logit_scale * random[0] @ text.T)
     shares /= shares.sum(axis=1, keepdims=True)
     assert found.visual[1] == pytest.approx(shares[:, :2], rel=1e-4)
     assert (found.gate == 1).all()
-    assert reader.provenance["references"] == "Speech"
+    assert predictor.provenance["references"] == "Speech"
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"segments": T + 1}, "trained on clap"),
-        ({"classes": []}, "not the setup's 0"),
+        ({"classes": []}, "differ from the 0 classes of the settings"),
         ({"segments": "ten"}, "is not a parsing setup (segments:"),
     ],
 )
