@@ -69,22 +69,25 @@ def read_parser_settings(folder: Path, path: Path | None = None) -> InferenceSet
     return _with_paths(read_settings(path), [home, Path.cwd(), home.parent])
 
 
-def check_weights(settings: InferenceSettings) -> None:
-    """Check that the encoders' weights exist, before anything slow is loaded.
+def check_encoder_files(settings: InferenceSettings) -> None:
+    """Check that the encoders' files exist, before anything slow is loaded.
 
     Raises
     ------
     PipelineError
-        A file is missing.
+        One of them is missing.
     """
     for name, encoder in _encoders(settings).items():
-        weights = encoder["weights"]
-        if _is_path(weights) and not Path(weights).is_file():
-            sha256 = encoder.get("sha256")
+        for key in PATH_KEYS:
+            value = encoder[key]
+            is_name = key == "model" and "/" not in (value or "") and not value.endswith(".json")
+            if not _is_path(value) or is_name or Path(value).exists():
+                continue
+            sha256 = encoder["sha256"] if key == "weights" else None
             raise PipelineError(
-                f"the weights of {name} are not at '{weights}'; put the file"
-                f"{f' with sha256 {sha256}' if sha256 else ''} there, or name a configuration whose"
-                " encoders are here with --config (docs/llp.md says where weights come from)."
+                f"the {key} of {name}{f' (sha256 {sha256})' if sha256 else ''} must be at"
+                f" '{value}', but nothing is there; put it there (docs/llp.md says where the"
+                " published encoders come from), or name a configuration whose encoders are here."
             )
 
 

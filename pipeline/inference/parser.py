@@ -26,7 +26,7 @@ from pipeline.inference.events import (
     floor_decimals,
 )
 from pipeline.inference.input_files import list_files, printable, safe_names
-from pipeline.inference.packed import check_weights, parser_folder, read_parser_settings
+from pipeline.inference.packed import check_encoder_files, parser_folder, read_parser_settings
 from pipeline.inference.predictors import (
     Predictor,
     TrainedPredictor,
@@ -301,8 +301,8 @@ def load_parser(
     check_threshold(threshold)
     folder = parser_folder(source)
     settings = settings or read_parser_settings(folder)
+    check_encoder_files(settings)
     check_settings(folder, settings)
-    check_weights(settings)
     encoders = load_encoders(settings, device)
     predictor = TrainedPredictor(folder, settings, encoders, choose_device(device), threshold)
     return Parser(predictor, settings, encoders)
@@ -326,7 +326,7 @@ def zero_shot_parser(
         See ``load_parser``.
     """
     check_threshold(threshold)
-    check_weights(settings)
+    check_encoder_files(settings)
     encoders = load_encoders(settings, device)
     predictor = ZeroShotPredictor(settings.classes, references, encoders, threshold)
     return Parser(predictor, settings, encoders)
