@@ -40,6 +40,13 @@ ENCODERS_FOLDER = "encoders"
 PARSER_FILES = (FILE, SETTINGS_FILE, f"{ENCODERS_FOLDER}/**")
 # Keys of an encoder's settings that name files.
 PATH_KEYS = ("model", "weights", "tokenizer")
+CARD_COLUMNS = {
+    "audio": "Audio",
+    "visual": "Visual",
+    "audio_visual": "Audio-visual",
+    "type": "Type@AV",
+    "event": "Event@AV",
+}
 # What a folder of a model or tokenizer may hold besides the weights.
 MODEL_FILES = ("config.json", "preprocessor_config.json")
 
@@ -181,6 +188,7 @@ def model_card(
         "dataset": dataset or "the test split of its training run",
         "levels": LEVELS,
         "metrics": METRICS,
+        "titles": CARD_COLUMNS,
         "classes": [display_name(name) for name in checkpoint.classes],
         "version": __version__,
     }

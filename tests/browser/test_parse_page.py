@@ -182,7 +182,7 @@ def test_the_tables_threshold_is_kept_to_the_last_digit(browser, tmp_path, parse
     write_page(tmp_path, with_threshold(parsed, chosen), None)
     browser.open(tmp_path / "index.html")
     assert browser.text("value") == written
-    assert f"at the threshold {written}." in browser.run("return document.body.innerText")
+    assert f"with the threshold {written}." in browser.run("return document.body.innerText")
     assert browser.bars() == expected_bars(parsed, chosen)
     browser.slide(0.8)
     assert float(browser.text("value")) == pytest.approx(0.8, abs=0.006)

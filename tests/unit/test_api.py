@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -17,6 +19,8 @@ import pipeline
 from pipeline.cli import main
 from pipeline.core.vocabulary import read_vocabulary
 from pipeline.data.annotations import segments_to_events, write_events
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +66,41 @@ def test_every_exported_name_is_there():
     assert set(pipeline.__all__) <= set(dir(pipeline))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         pipeline.nothing  # noqa: B018
+
+
+# ---- the README
+
+EXAMPLE = """
+import pipeline
+
+parser = pipeline.load_parser("results/models/link/seed0")
+parsed = parser.parse("clip.mp4")
+for event in parsed.events:
+    print(event)
+parsed.probabilities["audio"]
+parsed.to_dataframe(); parsed.save("parsed/clip")
+pipeline.zero_shot(["a bell", "rain"], preset="llp").parse("clip.mp4")
+pipeline.read_features("results/features/clip-0123456789")
+pipeline.evaluate(videos=..., truth=(audio, visual), predicted=(audio, visual))
+"""
+
+
+def test_the_readmes_example_runs(run_folder, clip, tmp_path, monkeypatch, capsys):
+    text = (REPOSITORY / "README.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    example = next((block for block in blocks if "pipeline.load_parser" in block), EXAMPLE)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(run_folder / "results", "results")
+    write_corpus(tmp_path / "results", make_world(classes=5))
+    shutil.copyfile(clip, "clip.mp4")
+    # The published weights are not here, and `...` stands for the reader's own.
+    example = example.replace('preset="llp"', 'preset="demo"').replace("videos=...", "videos=None")
+    audio, visual = labels_of(0)
+    names = {"audio": audio, "visual": visual}
+    exec(compile(example, "README.md", "exec"), names)
+    assert "Event(label=" in capsys.readouterr().out
+    assert names["parsed"].probabilities["audio"].shape == (T + 3, len(NAMES))
+    assert Path("parsed/clip/index.html").is_file()
 
 
 # ---- parsing

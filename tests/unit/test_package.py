@@ -176,7 +176,6 @@ def test_the_readmes_example_works_without_a_checkout(installed, folder):
     from parse_runs import write_run
 
     write_run(folder)
-    (folder / "clap").mkdir()
     script = """
 import pipeline
 
