@@ -36,7 +36,7 @@ SUFFIXES = {
     "audio/flac": ".flac",
 }
 # Browsers count from the container's zero, the page from the first picture or sound.
-MOST_ORIGIN_SECONDS = 0.05
+MAX_ORIGIN_SECONDS = 0.05
 # Time limit of transcoding, as a multiple of the video's length; at least a minute.
 MAX_TRANSCODE_FACTOR = 4.0
 
@@ -65,7 +65,7 @@ def playable_type(facts: MediaFacts) -> str | None:
 
     Returns None if one of them does not, or if its clock would differ from the page's.
     """
-    if facts.origin > MOST_ORIGIN_SECONDS:
+    if facts.origin > MAX_ORIGIN_SECONDS:
         return None
     with_pictures, sound_alone, codecs = PLAYABLE.get(facts.container, ("", "", set()))
     streams = [stream for stream in (facts.pictures, facts.sound) if stream]

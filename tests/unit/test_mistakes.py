@@ -63,16 +63,16 @@ def test_settings_that_are_no_run(
 @pytest.mark.parametrize(
     ("option", "value", "allowed"),
     [
-        ("--embed-mb", "inf", "allowed is 0 or more"),
-        ("--embed-mb", "nan", "allowed is 0 or more"),
-        ("--embed-mb", "-1", "allowed is 0 or more"),
+        ("--embed-mb", "inf", "must be 0 or more"),
+        ("--embed-mb", "nan", "must be 0 or more"),
+        ("--embed-mb", "-1", "must be 0 or more"),
         ("--timeout-seconds", "inf", "allowed is above 0, to 86400"),
         ("--timeout-seconds", "nan", "allowed is above 0, to 86400"),
         ("--timeout-seconds", "0", "allowed is above 0, to 86400"),
         ("--timeout-seconds", "soon", "invalid"),
         ("--workers", "0", "allowed is 1 or more"),
         ("--threads", "-1", "allowed is 1 or more"),
-        ("--threshold", "nan", "allowed is 0 to 1"),
+        ("--threshold", "nan", "must be between 0 and 1"),
     ],
 )
 def test_numbers_of_parse(
