@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export HF_HUB_OFFLINE := 1
 
-.PHONY: demo test check env lock schema clean
+.PHONY: demo test check docs env lock schema clean
 
 demo: $(READY)  ## the embedded demo, from nothing to the result table
 	snakemake --workflow-profile workflow/profiles/local --cores all
@@ -18,6 +18,9 @@ test: $(READY)  ## the whole test suite, static checks included
 
 check: $(READY)  ## the static checks alone
 	pytest tests/test_style.py
+
+docs: $(READY)  ## the documentation, into site/
+	NO_MKDOCS_2_WARNING=1 python -m mkdocs build --strict
 
 env: $(READY)
 

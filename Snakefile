@@ -1,12 +1,13 @@
-# Raw videos in, parsed and evaluated events out. Rules lie in workflow/rules, one file a stage, in
-# this order; all logic is in pipeline/, reached through `python -m pipeline STAGE`.
+# Raw videos in, parsed and evaluated events out. The rules are in workflow/rules, one file per stage,
+# in this order; all logic is in pipeline/, reached through `python -m pipeline COMMAND`.
+from pathlib import Path
+
 from snakemake.utils import min_version
 
 min_version("9.19")
 
 
-# A file given with --configfile takes the place of config.yaml; nothing of the demo is left in it.
-if not workflow.config_settings.configfiles:
+if Path("config.yaml").is_file():
 
     configfile: "config.yaml"
 
@@ -15,6 +16,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/functions.smk"
 
 
 scattergather:
@@ -23,6 +25,9 @@ scattergather:
 
 wildcard_constraints:
     scatteritem=r"\d+-of-\d+",
+    encoder="|".join(ENCODERS),
+    decoding=r"[0-9a-f]{10}",
+    fingerprint=r"[0-9a-f]{10}",
     run=r"(?:models|ablation)/[a-z0-9_]+",
     seed=r"\d+",
 
@@ -43,13 +48,6 @@ include: "workflow/rules/annotations.smk"
 include: "workflow/rules/manifest.smk"
 include: "workflow/rules/segments.smk"
 include: "workflow/rules/features.smk"
-
-
-if CONFIG.encoders.motion:
-
-    include: "workflow/rules/motion.smk"
-
-
 include: "workflow/rules/prompts.smk"
 include: "workflow/rules/pseudo_labels.smk"
 include: "workflow/rules/train.smk"
@@ -65,22 +63,20 @@ rule all:
     """Everything, up to the report."""
     default_target: True
     input:
-        rules.manifest.output,
-        rules.report.output,
-        rules.parse_setup.output,
+        "results/report/index.html",
+        "results/parsing.json",
 
 
 rule features:
     """The cached features of every encoder."""
     input:
-        [feature_shards(name) for name in ENCODERS],
+        [feature_shards(encoder) for encoder in ENCODERS],
 
 
 rule prompts:
     """The text embeddings of the class captions."""
     input:
-        rules.clip_prompts.output,
-        rules.clap_prompts.output,
+        PROMPTS,
 
 
 rule train:

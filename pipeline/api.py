@@ -10,29 +10,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config.models import read_config
+from pipeline.config.load import load_config
+from pipeline.config.settings import inference_settings
 from pipeline.core.errors import PipelineError
-from pipeline.core.files import preset_path
 from pipeline.core.vocabulary import DEFAULT_PATH, Vocabulary, read_vocabulary
 from pipeline.data.annotations import EventRow, Labels, events_to_segments, read_events, read_names
 from pipeline.evaluation.evaluate import evaluate_arrays, evaluate_tables
 from pipeline.inference.parser import Parser, zero_shot_parser
 from pipeline.inference.predictors import classes_from_phrases, split_phrases
-from pipeline.inference.settings import InferenceSettings, settings_from_config
 
+# The encoders that know real videos.
+ZERO_SHOT_PRESET = "llp"
 # A table of events, or labels of N videos, (N, T, C).
 EventSource = str | Path | NDArray[Any]
-
-
-def configured_settings(preset: str, config: Path | None = None) -> InferenceSettings:
-    """Return how a preset, or a configuration file in its place, decodes and embeds videos."""
-    return settings_from_config(read_config(config or preset_path(preset)), ())
 
 
 def zero_shot(
     classes: Sequence[str] | str,
     *,
-    preset: str = "llp",
+    preset: str | None = None,
     config: str | Path | None = None,
     references: str | Path = DEFAULT_PATH,
     device: str = "auto",
@@ -45,10 +41,11 @@ def zero_shot(
     classes
         What to detect, in words, such as ``["a bell", "a dog"]``.
     preset
-        Whose encoders to use: ``llp`` (published CLIP and CLAP; download the weights first) or
-        ``demo`` (small encoders in the package, which only know the synthetic demo videos).
+        Whose encoders to use: ``llp`` (default; the published CLIP and CLAP, downloaded to
+        ``resources/hub`` on first use) or ``demo`` (small encoders in the package, which only know
+        the demo's synthetic videos).
     config
-        A configuration file whose encoders to use, in place of a preset.
+        A configuration file that changes the preset, or names it.
     references
         A vocabulary of other classes that may occur (default: LLP's 25). Those that share a word
         with one of ``classes`` are left out.
@@ -60,11 +57,12 @@ def zero_shot(
     Raises
     ------
     PipelineError
-        The classes are empty or repeated, or the encoders' weights are missing.
+        The classes are empty or repeated, or the encoders' files are missing.
     """
     phrases = split_phrases(classes) if isinstance(classes, str) else classes
-    settings = configured_settings(preset, None if config is None else Path(config))
-    settings = settings.model_copy(update={"classes": classes_from_phrases(phrases)})
+    files = [] if config is None else [Path(config)]
+    configured = load_config(files, preset if preset or files else ZERO_SHOT_PRESET)
+    settings = inference_settings(configured, classes_from_phrases(phrases))
     return zero_shot_parser(settings, read_vocabulary(Path(references)), device, threshold)
 
 

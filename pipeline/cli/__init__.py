@@ -13,39 +13,39 @@ from collections.abc import Sequence
 from pipeline import __version__
 from pipeline.core.errors import PipelineError
 from pipeline.core.gpus import claimed_gpus
-from pipeline.core.hub import is_hub_reference
 from pipeline.core.progress import configure_logging
 
-# Stage name -> what it does. Its module is the name with underscores.
+# Command to what it does. Its module is the name with underscores.
 STAGES: dict[str, str] = {
-    "demo": "render the synthetic corpus: videos and annotation tables in LLP's formats",
-    "demo-encoders": "train the demo's small CLIP and CLAP on synthetic pictures and sounds",
-    "fetch": "download one file and check its sha256",
-    "videos": "download what a folder of videos lacks, and list what is missing",
-    "annotations": "check the annotation tables",
+    "demo": "render the synthetic corpus: videos and annotation tables in LLP's format",
+    "demo-encoders": "train the demo's small CLIP and CLAP",
+    "fetch": "download a file and check its SHA-256",
+    "videos": "download missing videos, and list what is missing",
+    "annotations": "check annotation tables",
     "manifest": "list every video with its split, file and shard",
-    "segments": "decode one shard's videos into 1-second segments",
-    "features": "run a frozen encoder over one shard's segments",
-    "features-verify": "see that a feature folder is whole",
+    "segments": "decode one shard's videos into one-second segments",
+    "features": "encode one shard's segments with a frozen encoder",
+    "features-verify": "check a feature folder",
     "features-compare": "compare two feature folders segment by segment",
     "prompts": "embed the class captions with an encoder's text tower",
-    "pseudo-labels": "label segments by similarity to the captions",
+    "pseudo-labels": "label segments by CLIP and CLAP similarity to class captions",
     "train": "train a parser, then predict and score validation and test",
-    "export": "write features and labels in VALOR's layout",
     "predict": "parse a split with a trained parser",
-    "parse-setup": "note how a run's features were made, for parsing other videos",
-    "parse": "detect audio and visual events in unlabelled videos",
-    "pack": "write a trained parser as one folder, to move or publish it",
     "evaluate": "score predicted event tables with the published LLP metrics",
     "evaluate-model": "score what a trained parser predicted for validation and test",
-    "compare": "rank trained parsers and test their differences to one method",
-    "ablation": "set the trained variants of a method side by side",
-    "report": "draw the result tables, plots and the page",
-    "config": "print or check the effective configuration and its schema",
+    "compare": "rank trained parsers and test their differences to a reference",
+    "ablation": "tabulate the trained variants of a method",
+    "report": "write the result tables, plots and page of a run",
+    "inference-settings": "save how a run makes features, for parsing other videos",
+    "parse": "detect audio and visual events in unlabelled videos",
+    "pack": "write a trained parser as one folder, to move or publish it",
+    "export": "write features and labels in VALOR's or HAN's layout",
+    "config": "check the configuration, and show where each value comes from",
 }
 
-# Weights and tokenizers are local files, and hub libraries retry for minutes without a network. Set
-# unless the user has set them, or names a repository on the Hub (hf:OWNER/NAME).
+# Stages that may download from the Hugging Face Hub. The others read local files only; without a
+# network, the Hub's libraries would retry for minutes.
+DOWNLOADING = {"fetch", "parse"}
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
 
@@ -53,7 +53,7 @@ def argument_parser(stage: str | None) -> argparse.ArgumentParser:
     """Return the parser; only ``stage`` gets its arguments, the others their one-line help."""
     parser = argparse.ArgumentParser(
         prog="avvp",
-        description="Audio-visual video parsing, one stage at a time; Snakemake runs them all.",
+        description="Audio-visual video parsing: detect audible and visible events in videos.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     stages = parser.add_subparsers(dest="stage", required=True, metavar="STAGE")
@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     stage = next((word for word in words if word in STAGES), None)
     arguments = argument_parser(stage).parse_args(words)
-    if not any(map(is_hub_reference, vars(arguments).values())):
+    if arguments.stage not in DOWNLOADING:
         for variable, value in OFFLINE.items():
             os.environ.setdefault(variable, value)
     configure_logging(arguments.debug)

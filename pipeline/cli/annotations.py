@@ -4,15 +4,15 @@ import argparse
 from pathlib import Path
 
 from pipeline.cli.arguments import add_annotations, add_vocabulary
+from pipeline.cli.options import add_options
+from pipeline.media.options import WindowOptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the stage's arguments."""
     add_annotations(parser)
     add_vocabulary(parser)
-    parser.add_argument(
-        "--segments", type=int, default=10, metavar="T", help="segments of a video (default: 10)"
-    )
+    add_options(parser, WindowOptions, only={"segments"})
     parser.add_argument(
         "--out", type=Path, required=True, metavar="TSV", help="where the report is written"
     )

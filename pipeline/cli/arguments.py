@@ -1,4 +1,4 @@
-"""Arguments that several stages share, each declared once."""
+"""Arguments that several commands share, each declared once."""
 
 import argparse
 from pathlib import Path
@@ -6,23 +6,12 @@ from pathlib import Path
 from pipeline.core.files import RESOURCES
 from pipeline.core.vocabulary import DEFAULT_PATH
 
-# Longer than anything here takes; alarms and sockets know no endless time.
-DAY = 86_400
-
 
 def count(text: str) -> int:
-    """Read how many of something there are, 1 or more; argparse says what was given else."""
+    """Read a number of things, 1 or more."""
     value = int(text)
     if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is given; allowed is 1 or more")
-    return value
-
-
-def seconds(text: str) -> float:
-    """Read how long something may take, above 0 and at most a day."""
-    value = float(text)
-    if not 0 < value <= DAY:
-        raise argparse.ArgumentTypeError(f"{text} is given; allowed is above 0, to {DAY}, a day")
+        raise argparse.ArgumentTypeError(f"{text} is given; it must be 1 or more")
     return value
 
 
@@ -44,44 +33,64 @@ def add_vocabulary(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=DEFAULT_PATH,
         metavar="YAML",
-        help="the classes and their captions (default: LLP's 25)",
+        help="classes with captions and thresholds (default: LLP's 25)",
     )
 
 
 def add_videos(parser: argparse.ArgumentParser) -> None:
-    """Declare where the video files are and what they hold."""
+    """Declare where the video files are."""
     parser.add_argument(
         "--videos", type=Path, required=True, metavar="DIR", help="folder of the video files"
-    )
-    parser.add_argument(
-        "--untrimmed",
-        action="store_true",
-        help="files named by the id alone are full videos, not clips",
     )
 
 
 def add_published(parser: argparse.ArgumentParser) -> None:
-    """Declare which published results stand beside, or apart from, the run's own."""
+    """Declare which published results are shown with the run's own."""
     parser.add_argument(
         "--published",
         type=Path,
         default=RESOURCES / "published.yaml",
         metavar="YAML",
-        help="results that other work reports",
+        help="published results",
     )
     parser.add_argument(
         "--dataset",
         choices=("llp", "other"),
         default="other",
-        help="llp: the run's results stand beside the published ones (default: other)",
+        help="llp: show the published results in the same table (default: other)",
+    )
+
+
+def add_machine(parser: argparse.ArgumentParser, device: str = "auto") -> None:
+    """Declare where PyTorch runs."""
+    parser.add_argument(
+        "--device", default=device, help="auto, cpu, cuda or cuda:INDEX (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--threads", type=count, metavar="N", help="CPU threads (default: OMP_NUM_THREADS, or all)"
     )
 
 
 def add_gpus(parser: argparse.ArgumentParser) -> None:
-    """Declare how many GPUs are the process's own; the command line claims them (``main``)."""
+    """Declare how many GPUs the process reserves; the command line reserves them (``main``)."""
     parser.add_argument(
         "--gpus",
         type=int,
         metavar="N",
-        help="wait for N GPUs that no other job has claimed, and see no others (default: see all)",
+        help="reserve N free GPUs for this process (default: use all that are visible)",
     )
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """Declare how many videos are processed at a time."""
+    parser.add_argument(
+        "--workers", type=count, default=1, metavar="N", help="parallel processes (default: 1)"
+    )
+
+
+def limit_threads(arguments: argparse.Namespace) -> None:
+    """Keep PyTorch to ``--threads``."""
+    import torch
+
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)

@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 
 from pipeline.cli.arguments import add_vocabulary
+from pipeline.cli.options import add_options
+from pipeline.media.options import WindowOptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,9 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, metavar="JSON", help="where the scores are written"
     )
-    parser.add_argument(
-        "--segments", type=int, default=10, metavar="T", help="segments of a video (default: 10)"
-    )
+    add_options(parser, WindowOptions, only={"segments"})
     add_vocabulary(parser)
 
 

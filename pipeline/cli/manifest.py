@@ -4,14 +4,17 @@ import argparse
 from pathlib import Path
 
 from pipeline.cli.arguments import add_annotations, add_videos
+from pipeline.cli.options import add_options
+from pipeline.media.options import WindowOptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the stage's arguments."""
+    """Add the command's arguments."""
     add_annotations(parser)
     add_videos(parser)
-    parser.add_argument("--shards", type=int, required=True, help="number of shards")
-    parser.add_argument("--out", type=Path, required=True, help="the table to write (.tsv)")
+    add_options(parser, WindowOptions, only={"untrimmed"})
+    parser.add_argument("--shards", type=int, required=True, metavar="N", help="number of shards")
+    parser.add_argument("--out", type=Path, required=True, metavar="TSV", help="the table to write")
 
 
 def run(arguments: argparse.Namespace) -> None:

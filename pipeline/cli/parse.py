@@ -2,13 +2,15 @@
 
 import argparse
 import logging
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.cli.arguments import add_gpus, count, seconds
+from pipeline.cli.arguments import add_gpus, add_machine, add_workers, limit_threads
+from pipeline.cli.options import add_options
 from pipeline.core.errors import PipelineError
 from pipeline.core.vocabulary import DEFAULT_PATH
+from pipeline.inference.options import ParseOptions
+from pipeline.media.options import DecodeOptions
 
 if TYPE_CHECKING:
     from pipeline.inference.parser import Parser
@@ -40,19 +42,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--settings",
-        "--setup",
         type=Path,
         metavar="JSON",
         help="parsing.json of the checkpoint's run (default: looked up beside and above it)",
     )
-    encoders = parser.add_mutually_exclusive_group()
-    encoders.add_argument(
+    add(
         "--preset",
         metavar="NAME",
-        help="encoders of a preset, with --classes: llp, or demo, whose small encoders only know"
-        " the demo's videos (default: config.yaml of the working directory, else demo)",
+        help="with --classes: encoders of a preset: llp, whose published CLIP and CLAP are"
+        " downloaded on first use, or demo, whose small encoders only know the demo's videos"
+        " (default: config.yaml of the working directory, else demo)",
     )
-    encoders.add_argument(
+    add(
         "--config",
         type=Path,
         metavar="YAML",
@@ -65,50 +66,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="YAML",
         help="with --classes: other classes that may occur (default: LLP's 25)",
     )
-    add(
-        "--overlap",
-        type=int,
-        metavar="SECONDS",
-        help="overlap of windows (default: half a window, or 0 with --classes)",
-    )
-    add(
-        "--threshold",
-        type=float,
-        metavar="P",
-        help="threshold of events, between 0 and 1 (default: the method's own)",
-    )
-    add(
-        "--embed-mb",
-        type=_megabytes,
-        default=24.0,
-        metavar="MB",
-        help="embed videos up to this size in their pages (default: %(default)g)",
-    )
-    add("--workers", type=count, default=1, help="number of decode processes (default: 1)")
-    add(
-        "--timeout-seconds",
-        type=seconds,
-        default=60.0,
-        help="time limit for decoding one window (default: 60)",
-    )
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:INDEX (default: auto)")
-    add("--threads", type=count, metavar="N", help="CPU threads (default: OMP_NUM_THREADS, or all)")
+    add_options(parser, ParseOptions)
+    add_options(parser, DecodeOptions, only={"timeout_seconds"})
+    add_workers(parser)
+    add_machine(parser)
     add_gpus(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Parse the videos and print the path of the page."""
-    from pipeline.cli.sources import limit_threads
-    from pipeline.inference.events import check_threshold
-    from pipeline.inference.parser import DecodingOptions
     from pipeline.inference.stage import parse_files
 
     limit_threads(arguments)
-    check_threshold(arguments.threshold)
-    options = DecodingOptions(arguments.overlap, arguments.workers, arguments.timeout_seconds)
-    parser = _zero_shot(arguments) if arguments.classes is not None else _trained(arguments)
-    embed_bytes = int(arguments.embed_mb * (1 << 20))
-    parsed = parse_files(arguments.videos, parser, arguments.out, options, embed_bytes)
+    parser = _trained(arguments) if arguments.classes is None else _zero_shot(arguments)
+    parsed = parse_files(
+        arguments.videos,
+        parser,
+        arguments.out,
+        overlap=arguments.overlap,
+        workers=arguments.workers,
+        timeout_seconds=arguments.timeout_seconds,
+        embed_bytes=int(arguments.embed_mb * (1 << 20)),
+    )
     page = arguments.out / "index.html" if len(parsed) > 1 else None
     print(page or arguments.out / parsed[0].name / "index.html")
 
@@ -117,17 +96,18 @@ def _zero_shot(arguments: argparse.Namespace) -> "Parser":
     """Return a parser for the classes that are named."""
     from pipeline.api import zero_shot
 
-    config = arguments.config
-    if config is None and arguments.preset is None and CONFIG.is_file():
-        config = CONFIG
-    if config is None and arguments.preset is None:
-        logger.warning(
-            "using the demo's small encoders, which only know the demo's videos; --preset llp uses"
-            " the published CLIP and CLAP"
-        )
+    preset, config = arguments.preset, arguments.config
+    if config is None and preset is None:
+        config = CONFIG if CONFIG.is_file() else None
+        if config is None:
+            preset = "demo"
+            logger.warning(
+                "using the demo's small encoders, which only know the demo's videos; --preset llp"
+                " uses the published CLIP and CLAP"
+            )
     return zero_shot(
         arguments.classes,
-        preset=arguments.preset or "demo",
+        preset=preset,
         config=config,
         references=arguments.vocabulary,
         device=arguments.device,
@@ -142,23 +122,15 @@ def _trained(arguments: argparse.Namespace) -> "Parser":
 
     if arguments.preset is not None:
         raise PipelineError(
-            "--preset needs --classes; a checkpoint brings its own encoders, or takes --config."
+            "--preset needs --classes; a checkpoint has its own encoders, or those of --config."
         )
     folder = parser_folder(arguments.checkpoint)
     settings = read_parser_settings(folder, arguments.settings)
     if arguments.config:
-        from pipeline.api import configured_settings
+        from pipeline.config.load import load_config
+        from pipeline.config.settings import inference_settings
 
-        other = configured_settings("", arguments.config)
-        settings = other.model_copy(update={"classes": settings.classes})
+        settings = inference_settings(load_config([arguments.config]), settings.classes)
     return load_parser(
         folder, device=arguments.device, threshold=arguments.threshold, settings=settings
     )
-
-
-def _megabytes(text: str) -> float:
-    """Read a finite size of 0 or more."""
-    value = float(text)
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} MB must be 0 or more, and finite")
-    return value

@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from pipeline.cli.sources import add_source_arguments, limit_threads, source_of
+from pipeline.cli.arguments import limit_threads
+from pipeline.cli.sources import add_source_arguments, source_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

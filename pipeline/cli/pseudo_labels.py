@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 
 from pipeline.cli.arguments import add_annotations, add_vocabulary
+from pipeline.cli.options import add_options
+from pipeline.labels.thresholds import LabelOptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,12 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(option, type=Path, required=True, metavar="DIR", help=meaning)
     add_annotations(parser)
     add_vocabulary(parser)
-    parser.add_argument(
-        "--thresholds",
-        choices=("fixed", "calibrated"),
-        default="fixed",
-        help="the vocabulary's, or chosen by F1 on the validation split (default: %(default)s)",
-    )
+    add_options(parser, LabelOptions)
 
 
 def run(arguments: argparse.Namespace) -> None:

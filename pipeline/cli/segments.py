@@ -1,72 +1,53 @@
-"""``segments``: decode one shard's videos into 1-second segments."""
+"""``segments``: decode one shard's videos into one-second segments."""
 
 import argparse
+import re
 from pathlib import Path
 
-from pipeline.cli.arguments import add_annotations, add_videos, count, seconds
-from pipeline.media.options import POLICIES
+from pipeline.cli.arguments import add_videos, add_workers
+from pipeline.cli.options import add_options, options_from
+from pipeline.media.options import Decoding
 from pipeline.media.segments import ARRAYS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the stage's arguments."""
-    add_annotations(parser)
+    """Add the command's arguments."""
+    add = parser.add_argument
+    add("--manifest", type=Path, required=True, metavar="TSV", help="the manifest of the videos")
     add_videos(parser)
-    parser.add_argument("--shard", type=int, required=True, help="which shard, from 1")
-    parser.add_argument("--shards", type=int, required=True, help="number of shards")
-    parser.add_argument("--segments", type=int, default=10, help="T, seconds of a video")
-    parser.add_argument("--sampling", choices=("center", "valor"), default="center")
-    parser.add_argument("--frames-per-segment", type=int, default=1, help="K")
-    parser.add_argument("--frame-size", type=int, default=224, help="side in pixels")
-    parser.add_argument("--frame-transform", choices=("clip", "valor"), default="clip")
-    parser.add_argument("--audio-slicing", choices=("exact", "valor"), default="exact")
-    parser.add_argument("--missing-audio", choices=POLICIES, default="pad", help="no sound")
-    parser.add_argument("--missing-video", choices=POLICIES, default="drop", help="no pictures")
-    parser.add_argument("--short", choices=POLICIES, default="pad", help="half a second is lacking")
-    parser.add_argument(
-        "--decoder", choices=("pyav", "decord"), default="pyav", help="asked first for frames"
-    )
-    parser.add_argument(
+    add("--shard", type=_shard, required=True, metavar="K-of-N", help="which of its shards")
+    add_options(parser, Decoding)
+    add(
         "--arrays",
         nargs="+",
         choices=ARRAYS,
         default=ARRAYS,
-        help="what is written (default: both); motion needs frames alone",
+        help="arrays to write (default: both)",
     )
-    parser.add_argument("--timeout-seconds", type=seconds, default=60.0, help="for one video")
-    parser.add_argument("--workers", type=count, default=1, help="decode processes at a time")
-    parser.add_argument("--out", type=Path, required=True, help="the shard to write (.safetensors)")
-    parser.add_argument("--status", type=Path, required=True, help="its status table (.tsv)")
+    add_workers(parser)
+    add("--out", type=Path, required=True, metavar="FILE", help="shard to write (.safetensors)")
+    add("--status", type=Path, required=True, metavar="TSV", help="its status table")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Decode the shard."""
-    from pipeline.data.manifest import list_videos, rows_of_shard
-    from pipeline.media.options import Decoding
+    from pipeline.data.manifest import read_manifest, rows_of_shard
     from pipeline.media.segments import run_shard
 
-    rows = list_videos(
-        arguments.annotations, arguments.videos, arguments.shards, arguments.untrimmed
-    )
-    decoding = Decoding(
-        segments=arguments.segments,
-        sampling=arguments.sampling,
-        frames_per_segment=arguments.frames_per_segment,
-        frame_size=arguments.frame_size,
-        frame_transform=arguments.frame_transform,
-        audio_slicing=arguments.audio_slicing,
-        missing_audio=arguments.missing_audio,
-        missing_video=arguments.missing_video,
-        short=arguments.short,
-        untrimmed=arguments.untrimmed,
-        decoder=arguments.decoder,
-    )
+    rows = read_manifest(arguments.manifest, arguments.videos)
     run_shard(
-        [row.window for row in rows_of_shard(rows, arguments.shard, arguments.shards)],
-        decoding,
+        [row.window for row in rows_of_shard(rows, *arguments.shard)],
+        options_from(arguments, Decoding),
         arguments.workers,
-        arguments.timeout_seconds,
         arguments.out,
         arguments.status,
         arguments.arrays,
     )
+
+
+def _shard(text: str) -> tuple[int, int]:
+    """Read ``K-of-N``."""
+    match = re.fullmatch(r"(\d+)-of-(\d+)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text} is given; it must be K-of-N, as in 1-of-4")
+    return int(match[1]), int(match[2])

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cli.arguments import add_annotations, add_vocabulary
+from pipeline.cli.arguments import add_annotations, add_machine, add_vocabulary
 
 if TYPE_CHECKING:
     from pipeline.training.sources import FeatureSource
@@ -39,8 +39,7 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_annotations(parser)
     add_vocabulary(parser)
-    add("--device", default="auto", help="auto, cpu or cuda (default: auto)")
-    add("--threads", type=int, metavar="N", help="CPU threads (default: OMP_NUM_THREADS, or all)")
+    add_machine(parser)
     add("--out", required=True, help="folder for the results", **folder)
 
 
@@ -64,11 +63,3 @@ def source_of(arguments: argparse.Namespace) -> "FeatureSource":
         arguments.clap,
         arguments.motion,
     )
-
-
-def limit_threads(arguments: argparse.Namespace) -> None:
-    """Keep PyTorch to the threads that were given."""
-    import torch
-
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from pipeline.cli.arguments import add_gpus
-from pipeline.cli.sources import add_source_arguments, limit_threads, source_of
+from pipeline.cli.arguments import add_gpus, limit_threads
+from pipeline.cli.sources import add_source_arguments, source_of
 from pipeline.core.errors import PipelineError
 from pipeline.parsers.registry import METHODS, recipe_for
 

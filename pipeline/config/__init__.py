@@ -1,1 +1,1 @@
-"""The configuration of a run."""
+"""The configuration: its models, presets, and how a run's configuration is put together."""

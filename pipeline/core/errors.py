@@ -11,7 +11,7 @@ class PipelineError(Exception):
 
 
 class Status(StrEnum):
-    """What became of one video; every code is one row of docs/troubleshooting.md."""
+    """What became of one video; every code is one row of docs/how-to/troubleshooting.md."""
 
     OK = "ok"
     MISSING = "missing"

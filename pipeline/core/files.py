@@ -21,8 +21,6 @@ os.umask(UMASK)
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGE = Path(__file__).resolve().parents[1]
 RESOURCES = PACKAGE / "resources"
-# How a configuration names a file that the package carries.
-PACKAGE_PREFIX = "package:"
 
 
 # Why nothing can be written, and what a person does about it.
@@ -136,25 +134,10 @@ def existing_file(path: Path, what: str) -> Path:
     return path
 
 
-def located(path: str) -> str:
-    """Return where a path of a configuration lies; ``package:NAME`` is a file of the package's.
-
-    Raises
-    ------
-    PipelineError
-        The package has no file or folder of that name.
-    """
-    if not path.startswith(PACKAGE_PREFIX):
-        return path
-    name = path.removeprefix(PACKAGE_PREFIX)
-    found = RESOURCES / name
-    if not found.resolve().is_relative_to(RESOURCES) or not found.exists():
-        known = sorted(each.name for each in RESOURCES.iterdir())
-        raise PipelineError(
-            f"'{path}' is not in the package; it must be a path, or {PACKAGE_PREFIX} and one of"
-            f" {', '.join(known)}."
-        )
-    return str(found)
+def license_path() -> Path:
+    """Return the licence's file: in the package when it is installed, else in the checkout."""
+    installed = PACKAGE / "LICENSE"
+    return installed if installed.is_file() else REPOSITORY / "LICENSE"
 
 
 def child_path(folder: Path, name: str) -> Path:
@@ -173,26 +156,3 @@ def check_file_name(name: str) -> None:
     """
     if not name or name in {".", ".."} or any(mark in name for mark in "/\\\0"):
         raise PipelineError(f"the name {name!r} cannot be a file name; rename the video.")
-
-
-def license_path() -> Path:
-    """Return the licence's file: in the package when it is installed, else in the checkout."""
-    installed = PACKAGE / "LICENSE"
-    return installed if installed.is_file() else REPOSITORY / "LICENSE"
-
-
-def preset_path(name: str) -> Path:
-    """Return a preset's file: in the package when it is installed, else in the checkout.
-
-    Raises
-    ------
-    PipelineError
-        There is no preset of that name.
-    """
-    installed = PACKAGE / "presets"
-    folder = installed if installed.is_dir() else REPOSITORY / "workflow" / "presets"
-    known = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-    known.setdefault("demo", REPOSITORY / "config.yaml")
-    if name not in known:
-        raise PipelineError(f"preset is '{name}'; it must be one of {', '.join(sorted(known))}.")
-    return known[name]

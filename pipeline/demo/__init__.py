@@ -1,4 +1,4 @@
-"""The embedded demo: a small synthetic LLP, and the small encoders that look at it and listen."""
+"""Built-in demo: a small synthetic version of LLP, and small CLIP and CLAP encoders for it."""
 
-# Raised whenever the same script may look or sound different.
+# Increase whenever the same script may render differently.
 CORPUS_VERSION = 2

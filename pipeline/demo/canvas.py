@@ -1,10 +1,10 @@
-"""A square to draw on in unit coordinates, (0, 0) top left and (1, 1) bottom right."""
+"""A square canvas in unit coordinates: (0, 0) is top left, (1, 1) is bottom right."""
 
 from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
-RESOLUTION = 160  # pixels a side; pictures are shrunk to their size, which smooths their edges
+RESOLUTION = 160  # pixels per side; pictures are downscaled, which smooths their edges
 
 Colour = tuple[int, int, int]
 Point = tuple[float, float]
@@ -16,7 +16,7 @@ SKIN: Colour = (236, 190, 150)
 
 
 class Canvas:
-    """A transparent square and the few shapes that the pictures are made of."""
+    """A transparent square with the shapes the pictures are made of."""
 
     def __init__(self) -> None:
         self.image = Image.new("RGBA", (RESOLUTION, RESOLUTION))
@@ -27,7 +27,7 @@ class Canvas:
         self.oval(centre, radius, radius, fill)
 
     def oval(self, centre: Point, half_width: float, half_height: float, fill: Colour) -> None:
-        """Draw an upright ellipse."""
+        """Draw an axis-aligned ellipse."""
         (x, y) = centre
         box = [x - half_width, y - half_height, x + half_width, y + half_height]
         self._draw.ellipse(_pixels(box), fill=fill)
@@ -39,7 +39,7 @@ class Canvas:
     def arc(
         self, centre: Point, radius: float, start: float, end: float, width: float, fill: Colour
     ) -> None:
-        """Draw a part of a circle, in degrees clockwise from the right."""
+        """Draw an arc of a circle; angles are in degrees, clockwise from the right."""
         (x, y) = centre
         box = _pixels([x - radius, y - radius, x + radius, y + radius])
         self._draw.arc(box, start, end, fill=fill, width=_width(width))
@@ -54,7 +54,7 @@ class Canvas:
         self._draw.polygon(_pixels([value for point in points for value in point]), fill=fill)
 
     def line(self, points: Sequence[Point], width: float, fill: Colour) -> None:
-        """Draw a line through points."""
+        """Draw a polyline."""
         flat = _pixels([value for point in points for value in point])
         self._draw.line(flat, fill=fill, width=_width(width), joint="curve")
 

@@ -1,4 +1,4 @@
-"""Contrastive learning of pictures or sounds against the class captions."""
+"""Contrastive training of pictures or sounds against class captions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,21 +11,21 @@ from pipeline.core.progress import track
 WEIGHT_DECAY = 0.02
 WARM_UP = 0.15  # share of the steps
 LARGEST_GRADIENT = 1.0
-AVERAGED = 50  # last steps whose mean loss is told
+AVERAGED = 50  # number of last steps in the reported mean loss
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast an encoder learns.
+    """Training schedule of an encoder.
 
     Attributes
     ----------
     examples
-        Pictures or sounds that are drawn.
+        Number of pictures or sounds.
     steps, batch
-        Optimisation steps, and inputs in each.
+        Optimisation steps, and batch size.
     rate
-        Highest learning rate (AdamW, one cycle).
+        Maximum learning rate (AdamW, one cycle).
     """
 
     examples: int
@@ -36,7 +36,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Pairs:
-    """One batch, embedded.
+    """An embedded batch.
 
     Attributes
     ----------
@@ -45,9 +45,9 @@ class Pairs:
     text : ``[C, D]``
         Embeddings of the captions.
     names : ``[B, C]``
-        How much of each caption belongs to each input; rows sum to 1, or to 0 where none does.
+        Caption probabilities of the inputs; rows sum to 1, or to 0 for inputs without a caption.
     log_scale
-        Logarithm of the factor on cosines.
+        Logarithm of the scale of the cosines.
     """
 
     inputs: torch.Tensor
@@ -57,10 +57,10 @@ class Pairs:
 
 
 def contrast(pairs: Pairs) -> torch.Tensor:
-    """Return CLIP's symmetric loss (Radford et al., ICML 2021), with captions that recur.
+    """Return CLIP's symmetric loss (Radford et al., ICML 2021), adapted to repeated captions.
 
-    Every input must find its captions among the C, and every caption of the batch its inputs
-    among the B. Inputs without a caption are to be equally far from all.
+    Every input is matched with its captions among the C, and every caption in the batch with its
+    inputs among the B. For inputs without a caption the target is uniform over captions.
     """
     inputs, text = (functional.normalize(rows, dim=-1) for rows in (pairs.inputs, pairs.text))
     logits = pairs.log_scale.exp() * inputs @ text.T
@@ -80,7 +80,7 @@ def fit(
     seed: int,
     label: str,
 ) -> float:
-    """Train a model on the batches that ``step`` embeds; return the mean loss of the last steps."""
+    """Train a model on batches embedded by ``step``; return the mean loss of the last steps."""
     parameters = list(model.parameters())
     optimiser = torch.optim.AdamW(parameters, schedule.rate, weight_decay=WEIGHT_DECAY)
     cycle = torch.optim.lr_scheduler.OneCycleLR(

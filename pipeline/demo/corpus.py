@@ -1,4 +1,4 @@
-"""The demo corpus on disk: mp4 files, annotation tables in LLP's formats, and the whole truth."""
+"""Write the demo corpus: MP4 files, annotation tables in LLP's formats, and the ground truth."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -18,47 +18,48 @@ from pipeline.demo.scripts import DEMO_SPLITS, VideoScript, write_scripts
 from pipeline.demo.synthesis import RATE
 from pipeline.media.worker import run_isolated
 
-# No B-frames and no threads: no edit list in the file, and the same bytes every time.
+# Without B-frames the file needs no edit list; without threads the bytes are reproducible.
 VIDEO_OPTIONS = {"preset": "superfast", "crf": "28", "bf": "0", "threads": "1"}
 AUDIO_BITS = 96_000
 AUDIO_OPTIONS = {"aac_coder": "fast", "threads": "1"}
-# Longest time for one video; a second or two on one core.
+# Timeout per video; rendering takes a second or two on one core.
 RENDER_SECONDS = 300.0
 
 
 def make_corpus(folder: Path, seed: int, counts: dict[str, int], workers: int) -> None:
     """Write a corpus: ``videos/*.mp4``, ``annotations/*.csv`` and ``corpus.json``.
 
-    Videos that are there already, whole and of the same script, are kept; the tables are written
-    last, so their presence says that all videos are there.
+    Existing complete videos of the same script are reused. The tables are written last, so if
+    they exist, all videos do.
 
     Parameters
     ----------
     folder
-        Where to write.
+        Output folder.
     seed
         The same seed and counts give the same corpus.
     counts
-        Split to its number of videos.
+        Split to number of videos.
     workers
-        Processes that render.
+        Number of rendering processes.
 
     Raises
     ------
     PipelineError
-        A split has no videos, there is no worker, or a video cannot be rendered or written.
+        A count or ``workers`` is below 1, or a video cannot be rendered or written.
     """
-    for what, value in {**counts, "workers": workers}.items():
+    for name, value in {**counts, "workers": workers}.items():
         if value < 1:
-            raise PipelineError(f"the demo was asked for {what} {value}; it must be 1 or more.")
+            raise PipelineError(f"demo option '{name}' is {value}; must be at least 1.")
     scripts = write_scripts(seed, counts)
     videos = folder / "videos"
     videos.mkdir(parents=True, exist_ok=True)
     rendered = run_isolated(partial(render_video, videos), scripts, workers, RENDER_SECONDS)
-    for place, outcome in track(rendered, len(scripts), "demo"):
+    for index, outcome in track(rendered, len(scripts), "demo"):
         if isinstance(outcome, ItemError):
             raise PipelineError(
-                f"'{scripts[place].filename}' was not rendered ({outcome.detail}); run again."
+                f"'{scripts[index].filename}' could not be rendered ({outcome.detail}); rerun to "
+                "render the missing videos."
             )
     write_demo_tables(folder / "annotations", scripts, read_vocabulary())
     truth = {"seed": seed, "counts": counts, "version": CORPUS_VERSION}
@@ -66,12 +67,12 @@ def make_corpus(folder: Path, seed: int, counts: dict[str, int], workers: int) -
 
 
 def render_video(folder: Path, script: VideoScript) -> None:
-    """Write one video as ``folder/{filename}.mp4``, unless it is there already."""
+    """Write one video as ``folder/{filename}.mp4``, unless it already exists."""
     path = child_path(folder, f"{script.filename}.mp4")
     mark = fingerprint([CORPUS_VERSION, asdict(script), asdict(CORPUS)])
     if _is_rendered(path, mark):
         return
-    # Absolute names, since a relative one may begin with '-'.
+    # Absolute, because a relative name may start with '-'.
     with (
         atomic_path(path.resolve()) as temporary,
         av.open(str(temporary), "w", "mp4", {"fflags": "+bitexact"}) as container,
@@ -81,7 +82,7 @@ def render_video(folder: Path, script: VideoScript) -> None:
 
 
 def write_demo_tables(folder: Path, scripts: Sequence[VideoScript], vocabulary: Vocabulary) -> None:
-    """Write LLP's six tables: weak labels of every split, events of validation and test only."""
+    """Write LLP's six tables: weak labels of all splits, events of validation and test only."""
     for split in DEMO_SPLITS:
         chosen = [script for script in scripts if script.split == split]
         _write_weak_table(folder / SPLIT_TABLES[split], chosen)
@@ -107,10 +108,10 @@ def _encode(container: av.container.OutputContainer, script: VideoScript) -> Non
     for index, pixels in enumerate(draw_frames(script)):
         if index % FRAME_RATE == 0:
             start = index // FRAME_RATE * RATE
-            heard = av.AudioFrame.from_ndarray(sound[None, start : start + RATE], "fltp", "mono")
-            heard.sample_rate = RATE
-            heard.pts = start
-            container.mux(audio.encode(heard))
+            frame = av.AudioFrame.from_ndarray(sound[None, start : start + RATE], "fltp", "mono")
+            frame.sample_rate = RATE
+            frame.pts = start
+            container.mux(audio.encode(frame))
         container.mux(video.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
     container.mux(audio.encode(None))
     container.mux(video.encode(None))

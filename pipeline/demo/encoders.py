@@ -1,7 +1,7 @@
-"""The demo's encoders: a small CLIP and a small CLAP, trained here on synthetic examples.
+"""Train the demo encoders, a small CLIP and a small CLAP, on synthetic examples.
 
-They have the full-size encoders' own libraries, files and inputs, so the demo runs them through
-the same loaders and transforms; only the sizes below are smaller.
+They use the same libraries, files and inputs as the full-size encoders, so the demo exercises the
+same loaders and transforms. Only the sizes below are smaller.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -32,27 +32,27 @@ from pipeline.demo.scenes import CORPUS, Conditions
 from pipeline.demo.scripts import VideoScript
 from pipeline.features.encoders.base import load_encoder, with_captions
 from pipeline.features.encoders.mel import SECOND_FRAMES, WINDOW_SECONDS, LogMel
+from pipeline.features.encoders.options import EncoderOptions, encoder_options
 from pipeline.features.encoders.pooling import pool_seconds
-from pipeline.features.encoders.spec import EncoderSpec
 from pipeline.features.encoders.tokenizer import SPECIAL_TOKENS, UNKNOWN, read_tokenizer
 
 IMAGE_SIZE = 64
 CLIP_CONFIG: dict[str, Any] = {
     "embed_dim": 64,
-    # Layers as a list make open_clip build CLIP's ResNet, which learns from few pictures.
+    # A list of layers makes open_clip build CLIP's ResNet, which learns from few pictures.
     "vision_cfg": {
         "image_size": IMAGE_SIZE,
         "layers": [1, 1, 1, 1],
         "width": 12,
         "head_width": 32,
     },
-    # CLIP's own tokenizer: most of the file is its table of 49,408 tokens, nearly all unused.
+    # CLIP's tokenizer: most of the file is its table of 49,408 tokens, nearly all unused.
     "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
 }
 CLIP_TABLE = "token_embedding.weight"
 
 CLAP_DIMENSION = 64
-# HTSAT's grid (256, 64 mel bands, windows of 8) is that of the full-size CLAP: smaller ones fail.
+# HTSAT's grid (256, 64 mel bands, windows of 8) as in the full-size CLAP: smaller grids fail.
 CLAP_AUDIO: dict[str, Any] = {
     "spec_size": 256,
     "num_mel_bins": 64,
@@ -76,24 +76,24 @@ CLAP_TEXT: dict[str, Any] = {
     "pad_token_id": 1,
     "eos_token_id": 2,
 }
-CLAP_TOKENS = 400  # 256 bytes, the special tokens, and merges as far as the captions have them
+CLAP_TOKENS = 400  # 256 bytes, the special tokens, and the merges found in the captions
 
-# Share of the 10-second windows that repeat one sound, as embedding single seconds does; the
-# others are ten different seconds, as in the windows of the feature map.
+# Share of 10-second windows that repeat one sound, as when single seconds are embedded. The others
+# have ten different seconds, as when the feature map is computed.
 REPEATED = 1 / 3
 
 CLIP_SCHEDULE = Schedule(examples=6000, steps=500, batch=64, rate=2e-3)
 CLAP_SCHEDULE = Schedule(examples=4000, steps=300, batch=12, rate=3e-3)
-HELD_OUT = 500  # examples of another seed, on which the finished encoders are measured
+HELD_OUT = 500  # examples of another seed, used to evaluate the trained encoders
 
 
 def make_encoders(folder: Path, seed: int) -> None:
-    """Train both encoders and write them, with ``training.json`` saying how and how well.
+    """Train and write both encoders; record schedules and accuracies in ``training.json``.
 
     Parameters
     ----------
     folder
-        Gets ``clip.json``, ``clip.safetensors`` and ``clap/`` (``config.json``,
+        Output folder for ``clip.json``, ``clip.safetensors`` and ``clap/`` (``config.json``,
         ``model.safetensors``, ``tokenizer.json``).
     seed
         The same seed on the same machine gives the same files.
@@ -108,7 +108,7 @@ def make_encoders(folder: Path, seed: int) -> None:
 
 
 def make_clip(folder: Path, seed: int, captions: Sequence[str]) -> dict[str, Any]:
-    """Train and write the small CLIP; return its loss and how well it names held-out pictures."""
+    """Train and write the small CLIP; return its loss and its accuracy on held-out pictures."""
     config = folder / "clip.json"
     write_json(config, CLIP_CONFIG)
     open_clip.add_model_config(config)
@@ -138,7 +138,9 @@ def make_clip(folder: Path, seed: int, captions: Sequence[str]) -> dict[str, Any
         for name, tensor in model.state_dict().items()
     }
     write_weights(folder / "clip.safetensors", state)
-    spec = EncoderSpec("clip", "open_clip", str(config), str(folder / "clip.safetensors"))
+    spec = encoder_options(
+        "clip", backend="open_clip", model=str(config), weights=str(folder / "clip.safetensors")
+    )
 
     def held_out(conditions: Conditions) -> NDArray[np.float32]:
         pictures = draw_pictures(_held_out(seed), conditions, IMAGE_SIZE)
@@ -148,7 +150,7 @@ def make_clip(folder: Path, seed: int, captions: Sequence[str]) -> dict[str, Any
 
 
 def make_clap(folder: Path, seed: int, captions: Sequence[str]) -> dict[str, Any]:
-    """Train and write the small CLAP; return its loss and how well it names held-out sounds."""
+    """Train and write the small CLAP; return its loss and its accuracy on held-out sounds."""
     folder = folder / "clap"
     tokenizer = train_tokenizer(captions)
     write_text(folder / "tokenizer.json", tokenizer.to_str() + "\n")
@@ -172,7 +174,7 @@ def make_clap(folder: Path, seed: int, captions: Sequence[str]) -> dict[str, Any
         rows = torch.randint(len(spectrograms), shape, generator=random)
         rows[:repeated] = rows[:repeated, :1]
         seconds = model.audio_projection(pool_seconds(_feature_map(model, spectrograms[rows])))
-        # What is repeated is one example, the mean of its window.
+        # A window that repeats one sound is one example: the mean over the window.
         audio = torch.cat([seconds[:repeated].mean(dim=1), seconds[repeated:].flatten(0, 1)])
         named = torch.cat([names[rows[:repeated, 0]], names[rows[repeated:].flatten()]])
         text = model.get_text_features(input_ids=ids, attention_mask=mask).pooler_output
@@ -181,7 +183,7 @@ def make_clap(folder: Path, seed: int, captions: Sequence[str]) -> dict[str, Any
     loss = fit(model, step, CLAP_SCHEDULE, seed, "demo clap")
     write_weights(folder / "model.safetensors", model.state_dict())
     weights = str(folder / "model.safetensors")
-    spec = EncoderSpec("clap", "transformers", str(folder), weights)
+    spec = encoder_options("clap", backend="transformers", model=str(folder), weights=weights)
 
     def held_out(conditions: Conditions) -> NDArray[np.float32]:
         sounds = play_sounds(_held_out(seed), conditions)
@@ -191,7 +193,7 @@ def make_clap(folder: Path, seed: int, captions: Sequence[str]) -> dict[str, Any
 
 
 def train_tokenizer(captions: Sequence[str]) -> Tokenizer:
-    """Return a byte-level BPE like RoBERTa's, with merges learnt from the captions."""
+    """Return a byte-level BPE tokenizer like RoBERTa's, with merges learnt from the captions."""
     tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -206,7 +208,7 @@ def train_tokenizer(captions: Sequence[str]) -> Tokenizer:
 
 
 def write_weights(path: Path, state: Mapping[str, torch.Tensor]) -> None:
-    """Write tensors as safetensors, the floating ones in half precision."""
+    """Write tensors as safetensors, with floating-point tensors in half precision."""
     halved = {
         name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
         for name, tensor in state.items()
@@ -216,7 +218,7 @@ def write_weights(path: Path, state: Mapping[str, torch.Tensor]) -> None:
 
 
 def _spectrograms(sounds: NDArray[np.int16]) -> torch.Tensor:
-    """Return the log-mel of each second as it is inside of repeats, ``[n, 100, 64]``."""
+    """Return the log-mel spectrogram ``[n, 100, 64]`` of each second, as within repeated audio."""
     inner = slice(SECOND_FRAMES, 2 * SECOND_FRAMES)
     mel = LogMel()
     with torch.no_grad():
@@ -226,7 +228,7 @@ def _spectrograms(sounds: NDArray[np.int16]) -> torch.Tensor:
 
 
 def _feature_map(model: transformers.ClapModel, seconds: torch.Tensor) -> torch.Tensor:
-    """Return HTSAT's map of windows of ten spectrograms ``[B, 10, 100, 64]``."""
+    """Return HTSAT's feature map of windows of ten spectrograms ``[B, 10, 100, 64]``."""
     frames = seconds.flatten(1, 2)
     window = torch.cat([frames, frames[:, :1]], dim=1)[:, None]
     longer = torch.zeros(len(window), 1, dtype=torch.bool)
@@ -241,12 +243,12 @@ def _held_out(seed: int) -> list[VideoScript]:
 
 
 def _accuracy(
-    spec: EncoderSpec,
+    spec: EncoderOptions,
     seed: int,
     captions: Sequence[str],
     embed: Callable[[Conditions], NDArray[np.float32]],
 ) -> dict[str, float]:
-    """Return the share of held-out examples whose nearest caption is theirs (C classes)."""
+    """Return the share of held-out examples whose nearest caption is correct (C classes)."""
     text = with_captions(load_encoder(spec, "cpu")).embed_captions(captions)
     truth = name_examples(_held_out(seed), seed, misnamed=0).argmax(axis=1)
     return {

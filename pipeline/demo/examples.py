@@ -1,8 +1,8 @@
-"""Labelled pictures and sounds of one second, from which the demo's encoders learn.
+"""Training examples of the demo encoders: labelled pictures and one-second sounds.
 
-They come from the corpus's own renderers, but are easier: larger, clearer, mostly of one class.
-Encoders that learn from them know the classes and are put to the test by the corpus's crowds,
-noise and hidden pictures, as CLIP and CLAP are by LLP.
+They use the renderers of the corpus but are easier: larger, clearer and mostly of one class. As
+with CLIP and CLAP on LLP, the encoders know the classes, but the overlapping events, noise and
+occlusions of the corpus are hard for them.
 """
 
 import numpy as np
@@ -29,12 +29,12 @@ TRAINING = Conditions(
     hiss=(-28, -10),
     hum=0.1,
 )
-# Share of the examples that show a second class beside the first.
+# Share of examples with two classes.
 PAIRED = 0.25
-# Share of the examples that show none.
+# Share of examples without a class.
 EMPTY = 0.1
-# Share of the labels that name the look-alike instead: the captions then tell less than the
-# features hold, which is how CLIP's and CLAP's zero-shot labels differ from what can be learnt.
+# Share of labels replaced by the look-alike class. Captions then carry less information than the
+# features, as with CLIP and CLAP, so that training can improve on zero-shot labels.
 MISNAMED = 0.15
 LOOK_ALIKES = (
     ("Speech", "Singing"),
@@ -53,7 +53,7 @@ LOOK_ALIKES = (
 def draw_examples(
     seed: int, count: int, paired: float = PAIRED, empty: float = EMPTY
 ) -> list[VideoScript]:
-    """Return scripts of one second: every class in turn, some with a second class, some empty."""
+    """Return one-second scripts: all classes in rotation, some with a second class, some empty."""
     random = np.random.default_rng([seed, count])
     names = list(CLASS_INDEX)
     whole = ((0, 1),)
@@ -70,7 +70,7 @@ def draw_examples(
 def draw_pictures(
     scripts: list[VideoScript], conditions: Conditions, size: int
 ) -> NDArray[np.uint8]:
-    """Return one frame of every example, as decoding gives it: RGB ``[n, size, size, 3]``."""
+    """Return one frame per example in the format of decoded frames: RGB ``[n, size, size, 3]``."""
     steps = [script.seed[-1] * 3 % FRAME_RATE for script in scripts]
     frames = [
         clip(next(draw_frames(script, conditions, [step])), size)
@@ -80,7 +80,7 @@ def draw_pictures(
 
 
 def play_sounds(scripts: list[VideoScript], conditions: Conditions) -> NDArray[np.int16]:
-    """Return the sound of every example, as decoding gives it: 48 kHz, int16 ``[n, 48000]``."""
+    """Return the sounds in the format of decoded audio: 48 kHz, int16 ``[n, 48000]``."""
     waves = torch.from_numpy(np.stack([mix_sound(script, conditions) for script in scripts]))
     resampled = torchaudio.functional.resample(waves, RATE, SAMPLE_RATE).clamp(-1, 1)
     sounds: NDArray[np.int16] = (resampled * FULL_SCALE).to(torch.int16).numpy()
@@ -88,9 +88,10 @@ def play_sounds(scripts: list[VideoScript], conditions: Conditions) -> NDArray[n
 
 
 def name_examples(scripts: list[VideoScript], seed: int, misnamed: float) -> NDArray[np.float32]:
-    """Return how much of each caption belongs to each example, ``[n, C]``.
+    """Return the caption probabilities ``[n, C]`` of the examples.
 
-    The rows sum to 1, those of empty examples to 0; a share of the labels is misnamed.
+    Rows sum to 1, or to 0 for empty examples. A share ``misnamed`` of the labels is replaced by
+    the look-alike class.
     """
     random = np.random.default_rng([seed, len(scripts)])
     other = {name: twin for pair in LOOK_ALIKES for name, twin in (pair, pair[::-1])}

@@ -1,7 +1,7 @@
-"""How every class looks: one drawing a class, moving with a phase from 0 to 1.
+"""Draw each class as a small animation whose phase runs from 0 to 1.
 
-Some classes look alike on purpose: people talk, sing and cheer with the same faces, a cello is a
-large violin, both babies have one head, and so on.
+Some classes look alike on purpose: speech, singing and cheering share faces, the cello is a large
+violin, laughing and crying babies share a head, and so on.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def speech(pen: Canvas, phase: float) -> None:
 
 
 def singing(pen: Canvas, phase: float) -> None:
-    """Draw one person, mouth wide open before a microphone, with a note."""
+    """Draw one person singing into a microphone, with a musical note."""
     _person(pen, (0.42, 0.38), 0.2, RED, mouth=0.07 + 0.02 * sin(2 * pi * phase))
     pen.line([(0.56, 0.75), (0.5, 0.58)], 0.04, GREY)
     pen.disc((0.49, 0.57), 0.05, BLACK)
@@ -46,7 +46,7 @@ def cheering(pen: Canvas, phase: float) -> None:
 
 
 def clapping(pen: Canvas, phase: float) -> None:
-    """Draw two hands that meet."""
+    """Draw two clapping hands."""
     gap = 0.16 * abs(cos(pi * phase))
     for side in (-1, 1):
         palm = 0.5 + side * (0.09 + gap)
@@ -63,7 +63,7 @@ def clapping(pen: Canvas, phase: float) -> None:
 
 
 def car(pen: Canvas, phase: float) -> None:
-    """Draw a car from its side, wheels turning."""
+    """Draw a car from the side, wheels turning."""
     pen.shape([(0.25, 0.48), (0.36, 0.28), (0.66, 0.28), (0.8, 0.48)], RED)
     pen.box(0.04, 0.46, 0.96, 0.68, RED)
     pen.shape([(0.31, 0.46), (0.39, 0.33), (0.5, 0.33), (0.5, 0.46)], (185, 220, 235))
@@ -85,7 +85,7 @@ def motorcycle(pen: Canvas, phase: float) -> None:
 
 
 def dog(pen: Canvas, phase: float) -> None:
-    """Draw a head with hanging ears, barking."""
+    """Draw a barking head with floppy ears."""
     for side in (-1, 1):
         pen.oval((0.5 + side * 0.3, 0.46), 0.1, 0.24, BROWN)
     pen.oval((0.5, 0.48), 0.28, 0.32, WOOD)
@@ -97,7 +97,7 @@ def dog(pen: Canvas, phase: float) -> None:
 
 
 def cat(pen: Canvas, phase: float) -> None:
-    """Draw a head with pointed ears and whiskers, mewing."""
+    """Draw a mewing head with pointed ears and whiskers."""
     for side in (-1, 1):
         pen.shape(
             [(0.5 + side * 0.3, 0.08), (0.5 + side * 0.3, 0.42), (0.5 + side * 0.06, 0.26)], WOOD
@@ -112,7 +112,7 @@ def cat(pen: Canvas, phase: float) -> None:
 
 
 def frying(pen: Canvas, phase: float) -> None:
-    """Draw a pan from above with food and bubbles that move."""
+    """Draw a pan from above, with food and moving bubbles."""
     pen.line([(0.6, 0.55), (0.98, 0.86)], 0.09, BROWN)
     pen.disc((0.42, 0.45), 0.38, BLACK)
     pen.disc((0.42, 0.45), 0.32, (75, 70, 70))
@@ -138,7 +138,7 @@ def basketball(pen: Canvas, phase: float) -> None:
 
 
 def fire_alarm(pen: Canvas, phase: float) -> None:
-    """Draw a red box on the wall with a lamp that flashes."""
+    """Draw a red alarm box with a flashing light."""
     pen.box(0.22, 0.3, 0.78, 0.94, RED)
     pen.ring((0.5, 0.66), 0.19, 0.04, WHITE)
     pen.disc((0.5, 0.66), 0.08, WHITE)
@@ -153,7 +153,7 @@ def fire_alarm(pen: Canvas, phase: float) -> None:
 
 
 def chainsaw(pen: Canvas, phase: float) -> None:
-    """Draw an orange motor with a toothed bar."""
+    """Draw an orange motor with a toothed guide bar."""
     shake = 0.015 * sin(2 * pi * phase)
     pen.box(0.42, 0.46 + shake, 0.96, 0.6 + shake, GREY)
     for tooth in range(7):
@@ -166,7 +166,7 @@ def chainsaw(pen: Canvas, phase: float) -> None:
 
 
 def lawn_mower(pen: Canvas, phase: float) -> None:
-    """Draw an orange motor on wheels with a long handle, on grass."""
+    """Draw an orange motor on wheels with a long handle, on a lawn."""
     shake = 0.01 * sin(2 * pi * phase)
     pen.line([(0.6, 0.6), (0.92, 0.14), (0.98, 0.14)], 0.045, BLACK)
     pen.box(0.1, 0.56 + shake, 0.7, 0.74 + shake, ORANGE)
@@ -179,12 +179,12 @@ def lawn_mower(pen: Canvas, phase: float) -> None:
 
 
 def violin(pen: Canvas, phase: float) -> None:
-    """Draw a slim red-brown body held level, with a bow across it."""
+    """Draw a slim brown body with a bow across it."""
     _fiddle(pen, WOOD, top=0.06, bottom=0.92, half_width=0.15, bow=0.55 + 0.1 * sin(2 * pi * phase))
 
 
 def cello(pen: Canvas, phase: float) -> None:
-    """Draw a broad dark body on a spike, with a bow across it."""
+    """Draw a broad dark body on an endpin, with a bow across it."""
     pen.line([(0.5, 0.85), (0.5, 1.0)], 0.025, BLACK)
     _fiddle(
         pen, DARK_WOOD, top=0.02, bottom=0.9, half_width=0.24, bow=0.6 + 0.06 * sin(2 * pi * phase)
@@ -223,7 +223,7 @@ def accordion(pen: Canvas, phase: float) -> None:
 
 
 def chicken(pen: Canvas, phase: float) -> None:
-    """Draw a hen that pecks."""
+    """Draw a pecking hen."""
     dip = 0.08 * abs(sin(pi * phase))
     pen.shape([(0.2, 0.6), (0.04, 0.28), (0.36, 0.45)], WHITE)
     pen.oval((0.44, 0.6), 0.28, 0.2, WHITE)
@@ -238,7 +238,7 @@ def chicken(pen: Canvas, phase: float) -> None:
 
 
 def vacuum_cleaner(pen: Canvas, phase: float) -> None:
-    """Draw a canister with a hose and a nozzle that slides."""
+    """Draw a canister with a hose and a sliding nozzle."""
     slide = 0.05 * sin(2 * pi * phase)
     pen.line([(0.3, 0.6), (0.42, 0.3), (0.62, 0.22), (0.72, 0.4)], 0.05, GREY)
     pen.line([(0.7, 0.36), (0.84 + slide, 0.86)], 0.045, BLACK)
@@ -257,7 +257,7 @@ def baby_laughter(pen: Canvas, phase: float) -> None:
 
 
 def baby_cry(pen: Canvas, phase: float) -> None:
-    """Draw the same head with an open mouth and tears."""
+    """Draw a baby's head with an open mouth and tears."""
     _baby(pen, 0.0)
     pen.oval((0.5, 0.72), 0.1, 0.07 + 0.02 * sin(2 * pi * phase), RED)
     for side in (-1, 1):
@@ -265,7 +265,7 @@ def baby_cry(pen: Canvas, phase: float) -> None:
 
 
 def helicopter(pen: Canvas, phase: float) -> None:
-    """Draw a cabin with a tail, the rotor turning above."""
+    """Draw a helicopter with a turning rotor."""
     pen.shape([(0.4, 0.44), (0.94, 0.4), (0.94, 0.47), (0.45, 0.6)], GREEN)
     pen.oval((0.34, 0.54), 0.26, 0.19, GREEN)
     pen.oval((0.24, 0.5), 0.12, 0.1, (185, 220, 235))
@@ -279,7 +279,7 @@ def helicopter(pen: Canvas, phase: float) -> None:
 
 
 def telephone(pen: Canvas, phase: float) -> None:
-    """Draw a dial telephone whose handset trembles."""
+    """Draw a rotary telephone with a shaking handset."""
     pen.shape([(0.26, 0.48), (0.74, 0.48), (0.9, 0.9), (0.1, 0.9)], BLACK)
     pen.disc((0.5, 0.68), 0.16, WHITE)
     for hole in range(8):
@@ -292,7 +292,7 @@ def telephone(pen: Canvas, phase: float) -> None:
 
 
 def blender(pen: Canvas, phase: float) -> None:
-    """Draw a jug on a base, its content swirling."""
+    """Draw a jug on a base with swirling contents."""
     pen.shape([(0.26, 0.1), (0.74, 0.1), (0.66, 0.62), (0.34, 0.62)], (200, 225, 235))
     swirl = 0.05 * sin(2 * pi * phase)
     pen.shape([(0.29, 0.32 + swirl), (0.71, 0.32 - swirl), (0.66, 0.61), (0.34, 0.61)], GREEN)

@@ -1,7 +1,7 @@
-"""Frames and sound of a script: pictures over a background, sounds over noise, second by second.
+"""Render the frames and sound of a script: pictures over a background, sounds over noise.
 
-What is random is drawn anew for every second from the script's seed, the modality, the class and
-the second, so the errors that noise and hiding cause in one second tell nothing of the next.
+Randomness is seeded by script, modality, class and second, so errors caused by noise or occlusion
+are independent between seconds.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,12 +18,12 @@ from pipeline.demo.scripts import ScriptedEvent, VideoScript
 from pipeline.demo.sounds import LOUDNESS, sound
 from pipeline.demo.synthesis import TIME, Wave, harmonics, noise
 
-SIDE = 128  # pixels of a frame's side
-FRAME_RATE = 8  # VALOR samples LLP at 8 frames a second
+SIDE = 128  # side of a frame in pixels
+FRAME_RATE = 8  # frames per second; VALOR samples LLP at this rate
 CLASS_INDEX = {label: index for index, label in enumerate(PICTURES)}
 
 AUDIO, VISUAL = 0, 1
-SETTING = len(CLASS_INDEX)  # the stream of what belongs to the video and not to an event
+SETTING = len(CLASS_INDEX)  # random stream of the video itself, not of an event
 
 Range = tuple[float, float]
 Frame = NDArray[np.uint8]
@@ -31,32 +31,32 @@ Frame = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Conditions:
-    """How hard a scene is to see and to hear; ranges are drawn from evenly.
+    """Difficulty of a scene; values are drawn uniformly from ranges, mostly once per second.
 
     Attributes
     ----------
     size
-        A picture's side as a share of the frame's.
+        Side of a picture as a share of the frame's side.
     shift
-        How far a picture moves from one second to the next, as a share of the frame's side.
+        Maximum offset of a picture as a share of the frame's side.
     hiding
-        Probability that something stands before a picture in a second.
+        Probability that a picture is partly hidden.
     hidden
-        Share of the picture that it hides.
+        Hidden share of such a picture.
     light
-        Brightness factor of a second.
+        Brightness factor.
     grain
-        Standard deviation of the pixel noise, of 255.
+        Standard deviation of the pixel noise, on a scale of 255.
     gain
-        Loudness of an event in a second, in decibels.
+        Loudness of an event in decibels.
     fading
-        Probability that an event is nearly drowned in a second.
+        Probability that an event is nearly inaudible.
     faded
-        Loudness of such a second, in decibels.
+        Loudness of such an event in decibels.
     hiss
-        Loudness of the background noise, in decibels.
+        Loudness of the background noise in decibels.
     hum
-        Probability of a second with a foreign tone.
+        Probability of an unrelated tone.
     """
 
     size: Range
@@ -88,7 +88,7 @@ CORPUS = Conditions(
 
 
 def stream(script: VideoScript, *path: int) -> np.random.Generator:
-    """Return the random numbers of one thing in one second of a video."""
+    """Return the random generator for ``path`` (modality, class, second) of a video."""
     return np.random.default_rng([*script.seed, *path])
 
 
@@ -99,15 +99,15 @@ def draw_frames(
 ) -> Iterator[Frame]:
     """Yield the frames of a video, RGB uint8 ``[SIDE, SIDE, 3]``.
 
-    ``steps`` says which of the ``FRAME_RATE`` frames of every second.
+    ``steps`` selects which of the ``FRAME_RATE`` frames of each second are drawn.
     """
     background = _background(stream(script, VISUAL, SETTING))
     for second in range(script.seconds):
         setting = stream(script, VISUAL, SETTING, second)
         light = setting.uniform(*conditions.light)
         grain = setting.normal(0, setting.uniform(*conditions.grain), (SIDE, SIDE, 1))
-        seen = [event for event in script.events if event.is_active("visual", second)]
-        placed = [_Placed.draw(script, event, second, conditions) for event in seen]
+        visible = [event for event in script.events if event.is_active("visual", second)]
+        placed = [_Placed.draw(script, event, second, conditions) for event in visible]
         for step in steps:
             image = background.copy()
             for picture in placed:
@@ -117,7 +117,7 @@ def draw_frames(
 
 
 def mix_sound(script: VideoScript, conditions: Conditions = CORPUS) -> NDArray[np.float32]:
-    """Return the sound of a video, mono, from -1 to 1, ``synthesis.RATE`` samples a second."""
+    """Return the mono sound of a video in [-1, 1], with ``synthesis.RATE`` samples per second."""
     seconds = [_mix_second(script, second, conditions) for second in range(script.seconds)]
     return np.clip(np.concatenate(seconds), -1, 1).astype(np.float32)
 
@@ -125,7 +125,7 @@ def mix_sound(script: VideoScript, conditions: Conditions = CORPUS) -> NDArray[n
 def _mix_second(script: VideoScript, second: int, conditions: Conditions) -> Wave:
     setting = stream(script, AUDIO, SETTING, second)
     level = stream(script, AUDIO, SETTING).uniform(*conditions.hiss) + setting.uniform(-3, 3)
-    # Noise has a standard deviation of 1/3.
+    # noise() has a standard deviation of 1/3.
     wave = 3 * LOUDNESS * _amplitude(level) * noise(setting, 60, setting.uniform(800, 10_000))
     if setting.random() < conditions.hum:
         tone = harmonics(setting.uniform(50, 900), [1, 0.5, 0.3])
@@ -146,7 +146,7 @@ def _amplitude(decibels: float) -> float:
 
 
 def _background(random: np.random.Generator) -> Image.Image:
-    """Draw soft blotches of related colours, coarse or fine."""
+    """Draw coarse or fine soft blotches of similar colours."""
     cells = int(random.integers(3, 14))
     base = random.uniform(50, 215, 3)
     blotches = base + random.normal(0, random.uniform(8, 32), (cells, cells, 1))
@@ -164,14 +164,14 @@ def _drawing(label: str, step: int) -> Image.Image:
 
 @dataclass(frozen=True)
 class _Placed:
-    """A picture in one second: its size, place, colours and what stands before it."""
+    """A picture in one second: its size, position, tint and hidden part."""
 
     label: str
     side: int
     left: int
     top: int
     mirrored: bool
-    tint: list[int]  # level of red, green, blue and opacity to its tinted level
+    tint: list[int]  # lookup table of the levels of red, green, blue and opacity
     hidden: float
     hidden_from: int  # 0 left, 1 top, 2 right, 3 bottom
 
@@ -183,8 +183,8 @@ class _Placed:
         lasting = stream(script, VISUAL, index)
         passing = stream(script, VISUAL, index, second)
         side = lasting.uniform(*conditions.size) * passing.uniform(0.85, 1.15)
-        places = _columns(script, event) + np.array([0.0, lasting.uniform(-0.15, 0.15)])
-        x, y = places + passing.uniform(-conditions.shift, conditions.shift, 2)
+        centre = _centre(script, event) + np.array([0.0, lasting.uniform(-0.15, 0.15)])
+        x, y = centre + passing.uniform(-conditions.shift, conditions.shift, 2)
         factors = np.append(lasting.uniform(0.75, 1.2, 3), 1.0)
         tint = np.minimum(np.outer(factors, np.arange(256)), 255).astype(int).ravel()
         hides = passing.random() < conditions.hiding
@@ -201,7 +201,7 @@ class _Placed:
         )
 
     def paste(self, image: Image.Image, phase: float) -> None:
-        """Paste the picture as it looks at a phase of its motion."""
+        """Paste the picture at a phase of its motion."""
         picture = _drawing(self.label, round(phase * FRAME_RATE))
         if self.mirrored:
             picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -221,8 +221,8 @@ class _Placed:
         return boxes[self.hidden_from]
 
 
-def _columns(script: VideoScript, event: ScriptedEvent) -> NDArray[np.float64]:
-    """Return the centre of a picture: the video's pictures stand side by side, in random order."""
+def _centre(script: VideoScript, event: ScriptedEvent) -> NDArray[np.float64]:
+    """Return the centre (x, y) of a picture; pictures are side by side, in random order."""
     shown = [shown.label for shown in script.events if shown.visible]
     order = stream(script, VISUAL, SETTING, script.seconds).permutation(len(shown))
     column = int(order[shown.index(event.label)])

@@ -1,7 +1,7 @@
-"""What happens in every video of the demo corpus, before anything is drawn or heard.
+"""Draw the scripts of the demo corpus: the events of every video, before rendering.
 
-A script is all the renderer needs: the name, a seed of its own and the events with their seconds.
-The same corpus seed and sizes give the same scripts.
+A script is everything the renderer needs: a name, a seed, and the events with their times. The
+same corpus seed and sizes give the same scripts.
 """
 
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ import numpy as np
 
 from pipeline.demo import statistics
 
-SEGMENTS = 10  # seconds of a video, as in LLP
+SEGMENTS = 10  # length of a video in seconds, as in LLP
 ID_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 DEMO_ID_LENGTH = 11
 DEMO_SPLITS = ("train", "val", "test")
 
-# Half of the videos are dealt over the classes in turn, half drawn with LLP's frequencies: a
-# corpus of some dozen videos would else lack the rare ones (Telephone is 1% of LLP).
+# Every second video takes its class in rotation, the others are drawn with LLP's frequencies.
+# Otherwise a small corpus would lack rare classes (Telephone is 1% of LLP).
 DEALT_EVERY = 2
 
 ScriptRun = tuple[int, int]
@@ -25,14 +25,14 @@ ScriptRun = tuple[int, int]
 
 @dataclass(frozen=True)
 class ScriptedEvent:
-    """One class in one video: when it is heard and when it is seen.
+    """An event of one class in a video.
 
     Attributes
     ----------
     label
-        The class name.
+        Class name.
     audible, visible
-        Runs of seconds ``(onset, offset)``, the offset excluded; none if it is not heard or seen.
+        Runs of seconds ``(onset, offset)``, offset exclusive; empty if not audible or visible.
     """
 
     label: str
@@ -44,24 +44,24 @@ class ScriptedEvent:
         return self.audible if modality == "audio" else self.visible
 
     def is_active(self, modality: str, second: int) -> bool:
-        """Whether the event is heard (``audio``) or seen (``visual``) in a second."""
+        """Return whether the event is audible (``audio``) or visible (``visual``) in a second."""
         return any(onset <= second < offset for onset, offset in self.runs(modality))
 
 
 @dataclass(frozen=True)
 class VideoScript:
-    """All that decides one video.
+    """Everything that determines one video.
 
     Attributes
     ----------
     filename
-        The video's whole name, ``{id}_{start}_{end}``.
+        Full name, ``{id}_{start}_{end}``.
     split
         ``train``, ``val`` or ``test``.
     seed
-        Entropy of everything random in the rendering.
+        Seed of all randomness in the rendering.
     events
-        One per weak label, in the label's order.
+        One event per weak label, in the same order.
     seconds
         Length of the video.
     """
@@ -74,7 +74,7 @@ class VideoScript:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The weak labels."""
+        """Weak labels of the video."""
         return tuple(event.label for event in self.events)
 
 
@@ -86,7 +86,7 @@ def write_scripts(seed: int, counts: dict[str, int]) -> list[VideoScript]:
     seed
         Seed of the corpus.
     counts
-        Split to its number of videos.
+        Split to number of videos.
     """
     scripts: list[VideoScript] = []
     taken: set[str] = set()
@@ -103,14 +103,14 @@ def write_scripts(seed: int, counts: dict[str, int]) -> list[VideoScript]:
 
 
 def draw_main(random: np.random.Generator) -> str:
-    """Draw a label that is not Speech with the frequency of its videos in LLP's train split."""
+    """Draw a label other than Speech, by its frequency in LLP's train split."""
     names = [name for name in statistics.SINGLES if name != "Speech"]
     weights = [statistics.SINGLES[name] + sum(_companions(name).values()) for name in names]
     return _choose(random, dict(zip(names, weights, strict=True)))
 
 
 def draw_labels(random: np.random.Generator, main: str, split: str) -> tuple[str, ...]:
-    """Draw the weak labels of a video about ``main``: alone, or with what LLP shows beside it."""
+    """Draw the weak labels of a video: ``main`` alone, or with classes it co-occurs with."""
     companion = _choose(random, _companions(main) | {"": statistics.SINGLES[main]})
     labels = [main, companion] if companion else [main]
     if random.random() < statistics.THIRD_LABEL[split]:
@@ -120,23 +120,23 @@ def draw_labels(random: np.random.Generator, main: str, split: str) -> tuple[str
             labels.append(_choose(random, near or others))
             near = {}
             others.pop(labels[-1])
-    return tuple(labels[place] for place in random.permutation(len(labels)))
+    return tuple(labels[index] for index in random.permutation(len(labels)))
 
 
 def draw_event(random: np.random.Generator, label: str) -> ScriptedEvent:
-    """Draw whether an event is heard, seen or both, and when."""
-    kinds = dict(zip(("heard", "seen", "both"), statistics.HEARD_SEEN_BOTH[label], strict=True))
-    kind = _choose(random, kinds)
-    audible = draw_runs(random, label, "audio") if kind != "seen" else ()
-    visible = draw_runs(random, label, "visual") if kind != "heard" else ()
+    """Draw whether an event is audible, visible or both, and when."""
+    counts = statistics.AUDIBLE_VISIBLE_BOTH[label]
+    kind = _choose(random, dict(zip(("audible", "visible", "both"), counts, strict=True)))
+    audible = draw_runs(random, label, "audio") if kind != "visible" else ()
+    visible = draw_runs(random, label, "visual") if kind != "audible" else ()
     if kind == "both" and random.random() < statistics.SAME_TIMES:
-        # Either activity may stand for both, so that both modalities keep their own lengths.
+        # Use the runs of either modality, so that each keeps its distribution of lengths.
         audible = visible = audible if random.random() < 0.5 else visible
     return ScriptedEvent(label, audible, visible)
 
 
 def draw_runs(random: np.random.Generator, label: str, modality: str) -> tuple[ScriptRun, ...]:
-    """Draw the seconds of an event in one modality: the whole clip, one run, or two."""
+    """Draw the runs of an event in one modality: the whole clip, one run, or two."""
     kind = "Speech" if label == "Speech" else "other"
     if random.random() < statistics.WHOLE_CLIP[modality][kind]:
         return ((0, SEGMENTS),)
@@ -152,10 +152,10 @@ def draw_runs(random: np.random.Generator, label: str, modality: str) -> tuple[S
 
 
 def draw_name(random: np.random.Generator, taken: set[str], index: int) -> str:
-    """Draw a name of LLP's form that is not ``taken`` yet, and take its id.
+    """Draw a name in LLP's format whose id is not in ``taken``, and add the id.
 
-    As in LLP some ids begin with '-' and a few times have decimals: of every split the first id
-    does and the second time has, so that no tool goes untested; none begins with '_'.
+    As in LLP, some ids start with '-' and some times have decimals: the first id and the second
+    time of every split do, so that both cases are exercised. No id starts with '_'.
     """
     while True:
         letters = random.integers(0, len(ID_LETTERS), DEMO_ID_LENGTH)

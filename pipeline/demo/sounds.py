@@ -1,8 +1,8 @@
-"""How every class sounds: one second a class, from a random generator and the event's voice.
+"""Synthesise one second of each class from a random generator and a voice.
 
-``voice`` from 0 to 1 stays the same through an event (which violin, which dog); the generator
-changes from second to second. Some classes sound alike on purpose: speech and singing share a
-throat, motors differ in pitch and roughness, bowed and plucked strings in register and decay.
+``voice`` in [0, 1] is constant throughout an event (which violin, which dog); the generator changes
+every second. Some classes sound alike on purpose: speech and singing share a voice, motors differ
+in pitch and roughness, bowed and plucked strings in register and decay.
 """
 
 # Products of arrays are Any to mypy.
@@ -26,13 +26,13 @@ from pipeline.demo.synthesis import (
     vibrato,
 )
 
-SCALE = (1.0, 9 / 8, 5 / 4, 3 / 2, 5 / 3, 2.0)  # just intonation, the steps that melodies take
-# Two vowels as overtone levels; a throat moves between such shapes.
+SCALE = (1.0, 9 / 8, 5 / 4, 3 / 2, 5 / 3, 2.0)  # notes of melodies, in just intonation
+# Two vowels as overtone levels.
 VOWELS = ((1.0, 0.7, 0.9, 0.4, 0.2, 0.1), (0.8, 1.0, 0.3, 0.2, 0.4, 0.3))
 
 
 def speech(random: np.random.Generator, voice: float) -> Wave:
-    """Play syllables of a falling voice, with hissed consonants."""
+    """Play syllables of falling pitch, with hissed consonants."""
     pitch = (110 + 110 * voice) * random.uniform(0.92, 1.1)
     times = beats(random, 4.5, 0.3)
     syllables = decays(times, 0.09)
@@ -42,7 +42,7 @@ def speech(random: np.random.Generator, voice: float) -> Wave:
 
 
 def singing(random: np.random.Generator, voice: float) -> Wave:
-    """Play held notes of the same throat, with vibrato."""
+    """Play sustained notes of the same voice, with vibrato."""
     base = 180 + 160 * voice
     pitch, _ = notes(random, beats(random, 2), [base * step for step in SCALE])
     return 1.4 * harmonics(pitch * vibrato(1, 0.025), VOWELS[0]) * swell(2, depth=0.3)
@@ -56,12 +56,12 @@ def cheering(random: np.random.Generator, voice: float) -> Wave:
 
 
 def clapping(random: np.random.Generator, voice: float) -> Wave:
-    """Play short noisy strokes."""
+    """Play short bursts of noise."""
     return 2.5 * noise(random, 900, 4500 + 1500 * voice) * decays(beats(random, 5, 0.3), 0.018)
 
 
 def car(random: np.random.Generator, voice: float) -> Wave:
-    """Play a low motor under the rush of tyres."""
+    """Play a low motor with tyre noise."""
     motor = harmonics(vibrato(38 + 20 * voice, 0.03, 1), bright(8, 0.7))
     return motor + 0.9 * noise(random, 150, 1100) * swell(0.5, random.random(), 0.5)
 
@@ -78,27 +78,27 @@ def motorcycle(random: np.random.Generator, voice: float) -> Wave:
 
 
 def chainsaw(random: np.random.Generator, voice: float) -> Wave:
-    """Play a high rough motor that bites."""
+    """Play a high, rough motor with a cutting noise."""
     pitch = (105 + 35 * voice) * random.uniform(0.9, 1.15)
     rough = 0.6 + 0.4 * np.sign(harmonics(pitch / 4, [1]))
     return 1.2 * harmonics(pitch, bright(16, 0.2)) * rough + 0.5 * noise(random, 2000, 9000) * rough
 
 
 def lawn_mower(random: np.random.Generator, voice: float) -> Wave:
-    """Play an even motor with a whirring blade."""
+    """Play a steady motor with a whirring blade."""
     pitch = (62 + 22 * voice) * random.uniform(0.97, 1.03)
     whir = noise(random, 900, 4000) * swell(pitch / 4, depth=0.5)
     return 1.1 * harmonics(pitch, bright(14, 0.4)) + 0.6 * whir
 
 
 def helicopter(random: np.random.Generator, voice: float) -> Wave:
-    """Play blades that chop low noise."""
+    """Play low noise chopped by rotor blades."""
     chop = swell(10 + 4 * voice, random.random()) ** 3
     return 1.6 * noise(random, 60, 900) * chop + 0.3 * harmonics(300 + 60 * voice, bright(4, 1))
 
 
 def vacuum_cleaner(random: np.random.Generator, voice: float) -> Wave:
-    """Play steady rush of air over a whistling motor."""
+    """Play a steady rush of air over a whistling motor."""
     whine = harmonics(vibrato(260 + 120 * voice, 0.01, 0.7), bright(5, 0.5))
     return 1.2 * noise(random, 300, 7000) + 0.4 * whine
 
@@ -126,7 +126,7 @@ def basketball(random: np.random.Generator, voice: float) -> Wave:
 
 
 def fire_alarm(random: np.random.Generator, voice: float) -> Wave:
-    """Play a piercing tone, on and off."""
+    """Play a piercing intermittent tone."""
     gate = (np.modf(3.0 * TIME + random.random())[0] < 0.55).astype(np.float64)
     return 0.9 * harmonics(2500 + 700 * voice, [1, 0, 0.35]) * gate
 
@@ -147,7 +147,7 @@ def dog(random: np.random.Generator, voice: float) -> Wave:
 
 
 def cat(random: np.random.Generator, voice: float) -> Wave:
-    """Play one mew that rises and falls."""
+    """Play a mew that rises and falls."""
     pitch = (480 + 180 * voice) * (0.85 + 0.45 * swell(1, random.uniform(0, 0.3)))
     return 1.4 * harmonics(pitch, (0.6, 1.0, 0.6, 0.3, 0.15)) * swell(1, random.uniform(0, 0.2))
 
@@ -160,14 +160,14 @@ def chicken(random: np.random.Generator, voice: float) -> Wave:
 
 
 def baby_laughter(random: np.random.Generator, voice: float) -> Wave:
-    """Play a row of short high gasps."""
+    """Play a series of short, high gasps."""
     gasps = decays(beats(random, 5.5, 0.1), 0.05)
     pitch = (380 + 120 * voice) * glide(1.15, 0.9) * (0.85 + 0.2 * gasps)
     return 1.7 * (harmonics(pitch, VOWELS[0]) + 0.2 * noise(random, 1500, 5000)) * gasps
 
 
 def baby_cry(random: np.random.Generator, voice: float) -> Wave:
-    """Play a long wail of the same throat."""
+    """Play a long wail of the same voice."""
     arch = swell(1, random.uniform(-0.15, 0.15))
     pitch = (400 + 120 * voice) * (0.85 + 0.3 * arch) * vibrato(1, 0.02, 8)
     return 1.5 * harmonics(pitch, VOWELS[1]) * arch**0.5
@@ -179,17 +179,17 @@ def violin(random: np.random.Generator, voice: float) -> Wave:
 
 
 def cello(random: np.random.Generator, voice: float) -> Wave:
-    """Play the same bow, an octave and a half lower and slower."""
+    """Play the same bowing, slower and about an octave and a half lower."""
     return _bowed(random, 95 + 110 * voice, 2)
 
 
 def banjo(random: np.random.Generator, voice: float) -> Wave:
-    """Play quick bright plucks that die at once."""
+    """Play quick, bright plucks with a short decay."""
     return _plucked(random, 260 + 140 * voice, 6, 0.05, 0.4)
 
 
 def acoustic_guitar(random: np.random.Generator, voice: float) -> Wave:
-    """Play slower, rounder plucks that ring on."""
+    """Play slower, rounder plucks with a long decay."""
     return _plucked(random, 130 + 110 * voice, 3, 0.22, 1.0)
 
 
@@ -233,7 +233,7 @@ LOUDNESS = 0.12  # root mean square of a sound before mixing
 
 
 def sound(label: str, random: np.random.Generator, voice: float) -> Wave:
-    """Return one second of a class at the common loudness, faded at both ends against clicks."""
+    """Return one second of a class at a common loudness, faded at both ends to avoid clicks."""
     wave = SOUNDS[label](random, voice)
     fade = np.clip(np.minimum(TIME, TIME[::-1]) * 100, 0, 1)
     faded: Wave = wave * fade * (LOUDNESS / max(float(np.sqrt(np.mean(wave**2))), 1e-9))

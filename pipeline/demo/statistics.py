@@ -1,11 +1,11 @@
-"""How LLP's labels and events are spread: the counts that the demo corpus is drawn from.
+"""Label and event statistics of LLP, from which the demo corpus is drawn.
 
-All are counted from LLP's published tables (Tian, Li, Xu: Unified Multisensory Perception,
-ECCV 2020; eval_audio as corrected in 2024): labels from AVVP_train.csv, events from
-AVVP_eval_audio.csv and AVVP_eval_visual.csv over the 1849 videos of validation and test.
+Counted from LLP's published tables (Tian, Li, Xu: Unified Multisensory Perception, ECCV 2020;
+eval_audio as corrected in 2024): labels from AVVP_train.csv, events from AVVP_eval_audio.csv and
+AVVP_eval_visual.csv over the 1849 videos of validation and test.
 """
 
-# Train videos that carry this one label only.
+# Number of train videos with only this label.
 SINGLES: dict[str, int] = {
     "Speech": 0,
     "Car": 253,
@@ -34,7 +34,7 @@ SINGLES: dict[str, int] = {
     "Clapping": 39,
 }
 
-# Train videos that carry these two labels only; 29 rarer pairings (86 videos) left out.
+# Number of train videos with exactly these two labels; 29 rarer pairs (86 videos) are left out.
 PAIRS: dict[tuple[str, str], int] = {
     ("Speech", "Dog"): 668,
     ("Speech", "Violin_fiddle"): 571,
@@ -72,11 +72,11 @@ PAIRS: dict[tuple[str, str], int] = {
     ("Chainsaw", "Motorcycle"): 9,
 }
 
-# Share of videos with a third label or more: 89 of 10,000 in train, 217 of 1849 elsewhere.
+# Share of videos with three or more labels: 89 of 10,000 in train, 217 of 1849 elsewhere.
 THIRD_LABEL: dict[str, float] = {"train": 0.009, "val": 0.117, "test": 0.117}
 
-# Videos of validation and test whose weak label of the class is (only heard, only seen, both).
-HEARD_SEEN_BOTH: dict[str, tuple[int, int, int]] = {
+# Validation and test videos in which the class is (only audible, only visible, both).
+AUDIBLE_VISIBLE_BOTH: dict[str, tuple[int, int, int]] = {
     "Speech": (752, 2, 217),
     "Car": (2, 27, 104),
     "Cheering": (74, 5, 49),
@@ -104,18 +104,18 @@ HEARD_SEEN_BOTH: dict[str, tuple[int, int, int]] = {
     "Clapping": (52, 6, 69),
 }
 
-# Share of (video, class) pairs that are active in all ten seconds, by modality.
+# Share of (video, class) pairs that last all ten seconds, by modality.
 WHOLE_CLIP: dict[str, dict[str, float]] = {
     "audio": {"Speech": 0.143, "other": 0.528},
     "visual": {"Speech": 0.120, "other": 0.678},
 }
 
-# Share of the others that come in two runs or more; the active seconds of the others are spread
-# nearly evenly over 1 to 9.
+# Share of the remaining pairs with two or more runs; their durations are nearly uniform over 1 to
+# 9 seconds.
 SPLIT_RUNS: dict[str, dict[str, float]] = {
     "audio": {"Speech": 0.437, "other": 0.308},
     "visual": {"Speech": 0.318, "other": 0.279},
 }
 
-# Share of the events that are both heard and seen whose two activities are the same.
+# Share of audible and visible events with the same times in both modalities.
 SAME_TIMES = 0.604

@@ -24,7 +24,7 @@ from pipeline.core.shards import (
     write_status,
 )
 from pipeline.features.encoders.base import Encoder
-from pipeline.features.encoders.spec import FEATURES_VERSION, EncoderSpec
+from pipeline.features.encoders.options import FEATURES_VERSION, EncoderOptions
 
 logger = logging.getLogger(__name__)
 
@@ -175,7 +175,7 @@ def features_meta(encoder: Encoder, segments_meta: dict[str, str]) -> dict[str, 
     }
 
 
-def check_fingerprint(spec: EncoderSpec, computed: str, expected: str | None) -> None:
+def check_fingerprint(spec: EncoderOptions, computed: str, expected: str | None) -> None:
     """See that the folder's fingerprint is that of what is about to be written.
 
     Raises

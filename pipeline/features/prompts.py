@@ -6,7 +6,7 @@ from pipeline.core.files import sha256_of
 from pipeline.core.shards import Shard, write_shard
 from pipeline.core.vocabulary import Vocabulary
 from pipeline.features.encoders.base import CaptionEncoder, prove_captions
-from pipeline.features.encoders.spec import FEATURES_VERSION
+from pipeline.features.encoders.options import FEATURES_VERSION
 
 
 def write_prompts(

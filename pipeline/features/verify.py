@@ -18,7 +18,7 @@ from pipeline.core.shards import (
     shard_paths,
 )
 from pipeline.data.manifest import shard_of
-from pipeline.features.encoders.spec import CAPTION_MODALITY, STORAGES
+from pipeline.features.encoders.options import ENCODER_OPTIONS
 
 FOLDER_NAME = re.compile(r"^[a-z]+-(?P<fingerprint>[0-9a-f]{10})$")
 # How far a unit vector's length may be from 1: float32 keeps 1e-6, float16 5e-4.
@@ -128,14 +128,14 @@ def _check_arrays(path: Path, shard: Shard, shapes: dict[str, tuple[int, ...]]) 
     is_sane = all(len(shape) == 2 and shape[0] == segments for shape in found.values())
     if found != shapes or not is_sane or "embedding" not in found:
         raise _broken(path, f"has arrays {found}, where {shapes} of {segments} segments are due")
-    storage = shard.meta.get("storage", STORAGES[0])
+    storage = shard.meta.get("storage", "float32")
     for key, array in shard.arrays.items():
         if array.dtype != storage:
             raise _broken(path, f"has {key} in {array.dtype}, where {storage} is due")
         good = np.isfinite(array).all(axis=(1, 2))
         if not good.all():
             raise _broken(path, f"has {key} that is not finite for {_first(shard, ~good)}")
-    if shard.meta["encoder"] not in CAPTION_MODALITY:
+    if ENCODER_OPTIONS[shard.meta["encoder"]].captions is None:
         return
     lengths = np.linalg.norm(shard["embedding"].astype(np.float32), axis=-1)
     off = (np.abs(lengths - 1) > NORM_TOLERANCE).any(axis=1)

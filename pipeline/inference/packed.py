@@ -10,7 +10,6 @@ from typing import Any
 from pipeline import __version__
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import (
-    PACKAGE_PREFIX,
     atomic_path,
     existing_file,
     license_path,
@@ -18,10 +17,15 @@ from pipeline.core.files import (
     write_text,
 )
 from pipeline.core.html import environment
-from pipeline.core.hub import HUB_PREFIX, download_snapshot, is_hub_reference
+from pipeline.core.references import (
+    PACKAGE_PREFIX,
+    is_hub_reference,
+    parse_hub_reference,
+)
 from pipeline.core.vocabulary import display_name
+from pipeline.data.hub import fetch_hub_file, fetch_snapshot
 from pipeline.evaluation.metrics import LEVELS, METRICS
-from pipeline.features.encoders.spec import RANDOM_WEIGHTS, tokenizer_files
+from pipeline.features.encoders.options import EncoderOptions, tokenizer_files
 from pipeline.inference.predictors import check_settings
 from pipeline.inference.settings import (
     SETTINGS_FILE,
@@ -53,8 +57,8 @@ MODEL_FILES = ("config.json", "preprocessor_config.json")
 
 def parser_folder(source: str | Path) -> Path:
     """Return a parser's folder; a repository on the Hub is downloaded first."""
-    if is_hub_reference(source):
-        return download_snapshot(str(source), PARSER_FILES)
+    if is_hub_reference(str(source)):
+        return fetch_snapshot(parse_hub_reference(str(source)), PARSER_FILES)
     return Path(source)
 
 
@@ -76,25 +80,29 @@ def read_parser_settings(folder: Path, path: Path | None = None) -> InferenceSet
     return _with_paths(read_settings(path), [home, Path.cwd(), home.parent])
 
 
-def check_encoder_files(settings: InferenceSettings) -> None:
-    """Check that the encoders' files exist, before anything slow is loaded.
+def fetch_encoders(settings: InferenceSettings) -> None:
+    """Download the encoders' files from the Hub, and check that all others exist.
 
     Raises
     ------
     PipelineError
-        One of them is missing.
+        A file is missing, or cannot be downloaded.
     """
-    for name, encoder in _encoders(settings).items():
+    for name, encoder in settings.specs.items():
+        for text in encoder.hub_files:
+            reference = parse_hub_reference(text)
+            if not reference.path.is_file():
+                fetch_hub_file(reference, reference.path)
         for key in PATH_KEYS:
-            value = encoder[key]
-            is_name = key == "model" and "/" not in (value or "") and not value.endswith(".json")
-            if not _is_path(value) or is_name or Path(value).exists():
+            value = getattr(encoder, key)
+            is_name = key == "model" and "/" not in value and not value.endswith(".json")
+            if not _is_path(encoder, key) or is_name or Path(value).exists():
                 continue
-            sha256 = encoder["sha256"] if key == "weights" else None
+            sha256 = encoder.sha256 if key == "weights" else None
             raise PipelineError(
                 f"the {key} of {name}{f' (sha256 {sha256})' if sha256 else ''} must be at"
-                f" '{value}', but nothing is there; put it there (docs/llp.md says where the"
-                " published encoders come from), or name a configuration whose encoders are here."
+                f" '{value}', but nothing is there; put it there, or name a configuration whose"
+                " encoders are here."
             )
 
 
@@ -181,7 +189,7 @@ def model_card(
         "method": method,
         "checkpoint": checkpoint,
         "settings": settings,
-        "encoders": _encoders(settings),
+        "encoders": settings.specs,
         "needed": needed,
         "scores": scores,
         "videos": metrics["test"]["videos"] if metrics else None,
@@ -216,86 +224,88 @@ def _metrics(source: Path) -> Mapping[str, Any] | None:
 
 
 def _packed_settings(
-    original: InferenceSettings, located: InferenceSettings, with_encoders: bool
+    original: InferenceSettings, found: InferenceSettings, with_encoders: bool
 ) -> tuple[InferenceSettings, dict[str, Path]]:
-    """Return settings without paths of this machine, and which files to copy where."""
+    """Return settings without absolute paths, and which files to copy where.
+
+    ``found`` has the same settings with the paths of the files on this machine.
+    """
     copies: dict[str, Path] = {}
     changes: dict[str, dict[str, str]] = {}
-    for name, encoder in _encoders(original).items():
-        found = _encoders(located)[name]
+    for name, encoder in original.specs.items():
         changes[name] = {}
-        for key in PATH_KEYS:
-            value, place = encoder[key], found[key]
-            if not _is_path(value) or (key == "model" and not Path(place).exists()):
-                continue
+        for key, path in _paths(found.specs[name]):
+            value = getattr(encoder, key)
             target = f"{ENCODERS_FOLDER}/{name}/{Path(value).name}"
             if with_encoders:
-                copies |= _copies(target, Path(place), key)
+                copies |= _copies(target, path, key)
             if with_encoders or Path(value).is_absolute():
                 changes[name][key] = target
     return _with_encoders(original, changes), copies
 
 
-def _copies(target: str, place: Path, key: str) -> dict[str, Path]:
-    """Return the files of one encoder setting, by where they go in the packed folder."""
-    if not place.is_dir():
-        return {target: existing_file(place, "an encoder's file")}
-    files = [place / name for name in MODEL_FILES if (place / name).is_file()]
-    if key == "tokenizer" or any(
-        (place / name).is_file() for name in ("tokenizer.json", "vocab.json")
-    ):
-        files += tokenizer_files(place)
+def _encoder_files(
+    packed: InferenceSettings, found: InferenceSettings, copied: set[str]
+) -> Iterator[EncoderFile]:
+    for name, encoder in packed.specs.items():
+        for key, path in _paths(found.specs[name]):
+            for target, file in _copies(getattr(encoder, key), path, key).items():
+                sha256 = encoder.sha256 if key == "weights" else None
+                yield EncoderFile(name, target, sha256 or sha256_of(file), target in copied)
+
+
+def _copies(target: str, path: Path, key: str) -> dict[str, Path]:
+    """Return the files of one encoder setting, by their place in the packed folder."""
+    if not path.is_dir():
+        return {target: existing_file(path, "an encoder's file")}
+    files = [path / name for name in MODEL_FILES if (path / name).is_file()]
+    tokenizers = [path / name for name in ("tokenizer.json", "vocab.json")]
+    if key == "tokenizer" or any(file.is_file() for file in tokenizers):
+        files += tokenizer_files(path)
     return {f"{target}/{file.name}": file for file in files}
 
 
-def _encoder_files(
-    packed: InferenceSettings, located: InferenceSettings, copied: set[str]
-) -> Iterator[EncoderFile]:
-    for name, encoder in _encoders(packed).items():
-        for key in PATH_KEYS:
-            value, place = encoder[key], _encoders(located)[name][key]
-            if not _is_path(value) or (key == "model" and not Path(place).exists()):
-                continue
-            for target, file in _copies(value, Path(place), key).items():
-                is_weights = key == "weights" and encoder["sha256"]
-                sha256 = encoder["sha256"] if is_weights else sha256_of(file)
-                yield EncoderFile(name, target, sha256, target in copied)
+def _paths(encoder: EncoderOptions) -> Iterator[tuple[str, Path]]:
+    """Yield the settings of an encoder that name files on this machine, and where these are."""
+    for key in PATH_KEYS:
+        if _is_path(encoder, key):
+            path = Path(getattr(encoder, key))
+            if key != "model" or path.exists():  # else a name that the backend knows
+                yield key, path
 
 
 def _with_paths(settings: InferenceSettings, folders: list[Path]) -> InferenceSettings:
     """Return settings whose relative paths are replaced by the files they name."""
     changes: dict[str, dict[str, str]] = {}
-    for name, encoder in _encoders(settings).items():
+    for name, encoder in settings.specs.items():
         changes[name] = {}
         for key in PATH_KEYS:
-            value = encoder[key]
-            if not _is_path(value) or Path(value).is_absolute():
+            if not _is_path(encoder, key) or Path(getattr(encoder, key)).is_absolute():
                 continue
-            found = next((folder / value for folder in folders if (folder / value).exists()), None)
+            places = [folder / getattr(encoder, key) for folder in folders]
+            found = next((place for place in places if place.exists()), None)
             if found:
                 changes[name][key] = str(found)
     return _with_encoders(settings, changes)
 
 
-def _encoders(settings: InferenceSettings) -> dict[str, dict[str, Any]]:
-    """Return the settings of CLIP and CLAP as plain values."""
-    return {name: getattr(settings.encoders, name).model_dump() for name in ("clip", "clap")}
-
-
 def _with_encoders(
     settings: InferenceSettings, changes: Mapping[str, Mapping[str, str]]
 ) -> InferenceSettings:
+    """Return settings with some values of their encoders changed."""
     encoders = {
-        name: getattr(settings.encoders, name).model_copy(update=dict(change))
+        name: settings.specs[name].model_copy(update=dict(change))
         for name, change in changes.items()
     }
     return settings.model_copy(update={"encoders": settings.encoders.model_copy(update=encoders)})
 
 
-def _is_path(value: str | None) -> bool:
-    """Return whether an encoder's setting can be a path on this machine."""
-    return bool(
-        value
-        and not value.startswith((PACKAGE_PREFIX, HUB_PREFIX))
-        and not RANDOM_WEIGHTS.match(value)
+def _is_path(encoder: EncoderOptions, key: str) -> bool:
+    """Return whether a setting of an encoder can be a path on this machine."""
+    value = getattr(encoder, key)
+    is_random = key == "weights" and encoder.random_seed is not None
+    return (
+        bool(value)
+        and not is_random
+        and not (value.startswith(PACKAGE_PREFIX) or is_hub_reference(value))
     )

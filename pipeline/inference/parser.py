@@ -5,7 +5,6 @@ The Python API, ``avvp parse`` and the workflow's rule all use ``Parser``.
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,7 +25,7 @@ from pipeline.inference.events import (
     floor_decimals,
 )
 from pipeline.inference.input_files import list_files, printable, safe_names
-from pipeline.inference.packed import check_encoder_files, parser_folder, read_parser_settings
+from pipeline.inference.packed import fetch_encoders, parser_folder, read_parser_settings
 from pipeline.inference.predictors import (
     Predictor,
     TrainedPredictor,
@@ -44,25 +43,6 @@ from pipeline.media.segments import Decoded
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class DecodingOptions:
-    """How videos are processed; of these, only ``overlap`` changes a probability.
-
-    Attributes
-    ----------
-    overlap
-        Seconds that neighbouring windows share; None for the parser's default.
-    workers
-        Number of decode processes.
-    timeout_seconds
-        Longest time for decoding one window.
-    """
-
-    overlap: int | None = None
-    workers: int = 1
-    timeout_seconds: float = 60.0
 
 
 class Parser:
@@ -123,9 +103,8 @@ class Parser:
         PipelineError
             ``overlap`` is out of range.
         """
-        options = DecodingOptions(overlap, 1, timeout_seconds)
         (name,) = safe_names([Path(path)])
-        for _, outcome in self.parse_named({name: Path(path)}, options):
+        for _, outcome in self.parse_named({name: Path(path)}, overlap, 1, timeout_seconds):
             if isinstance(outcome, Parsed):
                 return outcome
             raise outcome
@@ -162,29 +141,34 @@ class Parser:
         """
         files = list_files([Path(path) for path in paths])
         named = dict(zip(safe_names(files), files, strict=True))
-        for name, outcome in self.parse_named(
-            named, DecodingOptions(overlap, workers, timeout_seconds)
-        ):
+        for name, outcome in self.parse_named(named, overlap, workers, timeout_seconds):
             yield named[name], outcome
 
     def parse_named(
-        self, named: Mapping[str, Path], options: DecodingOptions
+        self,
+        named: Mapping[str, Path],
+        overlap: int | None = None,
+        workers: int = 1,
+        timeout_seconds: float = 60.0,
     ) -> Iterator[tuple[str, Parsed | ItemError]]:
-        """Yield the name of each file with its parsed video, or why it cannot be parsed."""
-        overlap = self._default_overlap if options.overlap is None else options.overlap
+        """Yield the name of each file with its parsed video, or why it cannot be parsed.
+
+        See ``parse_many`` for the parameters.
+        """
+        shared = self._default_overlap if overlap is None else overlap
         videos, failures = inspect_videos(
-            named, self._settings.segments, overlap, options.workers, options.timeout_seconds
+            named, self._settings.segments, shared, workers, timeout_seconds
         )
         yield from failures.items()
-        for video, windows in self._embedded(videos, options):
-            yield video.name, guarded(video.name, self._merge, video, windows, overlap)
+        for video, windows in self._embedded(videos, workers, timeout_seconds):
+            yield video.name, guarded(video.name, self._merge, video, windows, shared)
 
     @property
     def _default_overlap(self) -> int:
         return self._settings.segments // 2 if self._predictor.uses_context else 0
 
     def _embedded(
-        self, videos: Sequence[InputVideo], options: DecodingOptions
+        self, videos: Sequence[InputVideo], workers: int, timeout_seconds: float
     ) -> Iterator[tuple[InputVideo, WindowOutcomes]]:
         """Yield each video with its windows, or why they failed, as soon as all are done.
 
@@ -192,9 +176,7 @@ class Parser:
         """
         pending: dict[str, dict[int, WindowFeatures | ItemError]] = {}
         decoding = self._settings.decoding
-        for video, index, outcome in decode_windows(
-            videos, decoding, options.workers, options.timeout_seconds
-        ):
+        for video, index, outcome in decode_windows(videos, decoding, workers, timeout_seconds):
             windows = pending.setdefault(video.name, {})
             if isinstance(outcome, ItemError):
                 windows[index] = outcome
@@ -295,13 +277,13 @@ def load_parser(
     Raises
     ------
     PipelineError
-        The parser, its settings or its encoders' weights are missing or do not fit together, or
-        the Hub cannot be reached.
+        The parser, its settings or its encoders' files are missing or do not fit together, or the
+        Hub cannot be reached.
     """
     check_threshold(threshold)
     folder = parser_folder(source)
     settings = settings or read_parser_settings(folder)
-    check_encoder_files(settings)
+    fetch_encoders(settings)
     check_settings(folder, settings)
     encoders = load_encoders(settings, device)
     predictor = TrainedPredictor(folder, settings, encoders, choose_device(device), threshold)
@@ -326,7 +308,7 @@ def zero_shot_parser(
         See ``load_parser``.
     """
     check_threshold(threshold)
-    check_encoder_files(settings)
+    fetch_encoders(settings)
     encoders = load_encoders(settings, device)
     predictor = ZeroShotPredictor(settings.classes, references, encoders, threshold)
     return Parser(predictor, settings, encoders)

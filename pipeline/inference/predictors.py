@@ -190,7 +190,7 @@ class ZeroShotPredictor:
     temperature, over the captions of the named classes, the references and the background.
     References are other classes that may occur: without them, one of the named classes would always
     be the most similar. There is no video-level gate. All classes share one threshold
-    (docs/parse.md explains why 0.3).
+    (docs/explanation/measurements.md explains why 0.3).
 
     Parameters
     ----------
@@ -280,7 +280,7 @@ def check_settings(folder: Path, settings: InferenceSettings) -> None:
 def load_encoders(settings: InferenceSettings, device: str) -> dict[str, CaptionEncoder]:
     """Load CLIP and CLAP; each encodes a window in one batch."""
     loaded = {
-        name: load_encoder(spec, device, batch_size=settings.segments)
+        name: load_encoder(spec.model_copy(update={"batch_size": settings.segments}), device)
         for name, spec in settings.specs.items()
     }
     return {name: cast(CaptionEncoder, encoder) for name, encoder in loaded.items()}

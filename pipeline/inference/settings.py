@@ -1,33 +1,32 @@
 """How a run made its features and pseudo-labels, so that those of a new video are made alike.
 
-The workflow writes ``parsing.json`` once per run; ``parse`` looks for it beside the checkpoint and in
-the folders above. Paths in it are those of the configuration: relative to the run's folder, or
+The workflow writes ``parsing.json`` once per run; ``parse`` looks for it beside the checkpoint and
+in the folders above. Paths in it are those of the configuration: relative to the run's folder, or
 ``package:NAME`` for a file of the package. The checkpoint's fingerprints prove what they name.
 """
 
 import csv
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
-from pipeline.config.models import Config, Decode, Encoders
 from pipeline.core.errors import PipelineError
-from pipeline.core.files import existing_file, located, write_text
+from pipeline.core.files import existing_file, write_text
+from pipeline.core.options import Options
+from pipeline.core.validation import sentence
 from pipeline.core.vocabulary import MODALITIES, EventClass, Vocabulary
-from pipeline.features.encoders.spec import EncoderSpec
+from pipeline.features.encoders.options import EncoderOptions, EncodersOptions
 from pipeline.labels.pseudo_labels import labels_fingerprint
 from pipeline.labels.thresholds import fixed_thresholds
-from pipeline.media.options import Decoding
+from pipeline.media.options import DecodeOptions, Decoding
 
 SETTINGS_FILE = "parsing.json"
 # A checkpoint lies at results/models/{method}/seed{S}, the setup at results.
 LEVELS_ABOVE = 3
 
 
-class InferenceSettings(BaseModel):
+class InferenceSettings(Options):
     """Decoding, encoders and classes of a run.
 
     Attributes
@@ -40,12 +39,10 @@ class InferenceSettings(BaseModel):
         Names and captions; their thresholds are those of the run's unmasked pseudo-labels.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     segments: int
     untrimmed: bool
-    decode: Decode
-    encoders: Encoders
+    decode: DecodeOptions
+    encoders: EncodersOptions
     classes: tuple[EventClass, ...]
 
     @property
@@ -56,13 +53,13 @@ class InferenceSettings(BaseModel):
     @property
     def decoding(self) -> Decoding:
         """How the run's videos were decoded."""
-        values = self.decode.model_dump(exclude={"timeout_seconds"})
+        values = self.decode.model_dump()
         return Decoding(segments=self.segments, untrimmed=self.untrimmed, **values)
 
     @property
-    def specs(self) -> dict[str, EncoderSpec]:
+    def specs(self) -> dict[str, EncoderOptions]:
         """Which encoders, by name."""
-        return {name: _spec(name, encoder) for name, encoder in _encoders(self.encoders).items()}
+        return {"clip": self.encoders.clip, "clap": self.encoders.clap}
 
     def feature_fingerprints(self) -> dict[str, str]:
         """Return what names the features that this setup makes, by encoder."""
@@ -78,21 +75,10 @@ class InferenceSettings(BaseModel):
         return features | {"labels": labels_fingerprint(vocabulary, thresholds, features)}
 
 
-def settings_from_config(config: Config, classes: Sequence[EventClass]) -> InferenceSettings:
-    """Return the setup of a configuration, for some classes."""
-    return InferenceSettings(
-        segments=config.dataset.segments,
-        untrimmed=config.dataset.untrimmed,
-        decode=config.decode,
-        encoders=config.encoders,
-        classes=tuple(classes),
-    )
-
-
 def write_settings(
     path: Path, setup: InferenceSettings, vocabulary: Vocabulary, thresholds: Path
 ) -> None:
-    """Write a run's setup; the ``parse-setup`` stage.
+    """Write a run's setup; the ``inference-settings`` stage.
 
     Parameters
     ----------
@@ -133,7 +119,7 @@ def read_settings(path: Path) -> InferenceSettings:
     return settings_from_json(
         existing_file(path, "a parsing setup").read_bytes(),
         f"'{path}' is not a parsing setup",
-        "run `snakemake --cores 1 parse_setup` in the folder of the run",
+        "run `snakemake --cores 1 inference_settings` in the folder of the run",
     )
 
 
@@ -148,9 +134,8 @@ def settings_from_json(text: str | bytes, complaint: str, remedy: str) -> Infere
     try:
         return InferenceSettings.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "its form"
-        raise PipelineError(f"{complaint} ({place}: {first['msg']}); {remedy}.") from None
+        problem = sentence(error, InferenceSettings, "key").rstrip(".")
+        raise PipelineError(f"{complaint} ({problem}); {remedy}.") from None
 
 
 def find_settings(checkpoint: Path) -> Path:
@@ -166,22 +151,12 @@ def find_settings(checkpoint: Path) -> Path:
         if (place / SETTINGS_FILE).is_file():
             return place / SETTINGS_FILE
     raise PipelineError(
-        f"no {SETTINGS_FILE} lies in '{checkpoint}' or the {LEVELS_ABOVE} folders above it, and a"
-        " checkpoint cannot be used without; run `snakemake --cores 1 parse_setup` in the folder of"
-        " its run, or name the file with --setup."
+        f"no {SETTINGS_FILE}, which says how features are made, in '{checkpoint}' or the"
+        f" {LEVELS_ABOVE} folders above it; run `snakemake --cores 1 inference_settings` in the"
+        " run's folder, or give the file with --settings."
     )
 
 
 def _with_thresholds(known: EventClass, row: Mapping[str, str]) -> EventClass:
     values = {f"{modality}_threshold": float(row[modality]) for modality in MODALITIES}
     return known.model_copy(update=values)
-
-
-def _encoders(encoders: Encoders) -> dict[str, Any]:
-    return {"clip": encoders.clip, "clap": encoders.clap}
-
-
-def _spec(name: str, encoder: Any) -> EncoderSpec:
-    values = encoder.model_dump(include={field.name for field in fields(EncoderSpec)})
-    paths = {key: located(values[key]) for key in ("model", "weights", "tokenizer") if values[key]}
-    return EncoderSpec(encoder=name, **values | paths)

@@ -11,7 +11,7 @@ from pipeline.inference.events import EMBED_BYTES, Parsed
 from pipeline.inference.input_files import STATUS_FILE, list_files, printable, safe_names
 from pipeline.inference.outputs import write_outputs
 from pipeline.inference.page import write_index
-from pipeline.inference.parser import DecodingOptions, Parser, guarded
+from pipeline.inference.parser import Parser, guarded
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +20,9 @@ def parse_files(
     given: Sequence[Path],
     parser: Parser,
     out: Path,
-    options: DecodingOptions | None = None,
+    overlap: int | None = None,
+    workers: int = 1,
+    timeout_seconds: float = 60.0,
     embed_bytes: int = EMBED_BYTES,
 ) -> list[Parsed]:
     """Parse files and write the results.
@@ -36,8 +38,8 @@ def parse_files(
         What parses them.
     out
         Output directory.
-    options
-        How videos are processed.
+    overlap, workers, timeout_seconds
+        See ``Parser.parse_many``.
     embed_bytes
         A page embeds its video up to this size.
 
@@ -55,7 +57,7 @@ def parse_files(
     named = dict(zip(safe_names(paths), paths, strict=True))
     parsed: list[Parsed] = []
     failures: dict[str, ItemError] = {}
-    for name, outcome in parser.parse_named(named, options or DecodingOptions()):
+    for name, outcome in parser.parse_named(named, overlap, workers, timeout_seconds):
         if isinstance(outcome, Parsed):
             outcome = guarded(name, write_outputs, out / name, outcome, embed_bytes)
         if isinstance(outcome, ItemError):
@@ -101,7 +103,7 @@ def _write_statuses(
 def _no_video(named: Mapping[str, Path], failures: Mapping[str, ItemError]) -> str:
     name = next(name for name in named if name in failures)
     error, others = failures[name], len(failures) - 1
-    advice = "see docs/troubleshooting.md"
+    advice = "see docs/how-to/troubleshooting.md"
     if error.status == Status.MISSING:
         advice = "check the path"
     too = {0: "", 1: ", nor can the other file"}.get(others, f", nor can the other {others} files")

@@ -55,7 +55,7 @@ def events_table(name: str, events: Sequence[Event]) -> str:
 
 
 def json_text(parsed: Parsed, events: Sequence[Event]) -> str:
-    """Return the whole result as JSON; docs/parse.md describes the keys."""
+    """Return the whole result as JSON; docs/reference/file-formats.md describes the keys."""
     value: dict[str, Any] = {
         "format": JSON_FORMAT,
         "name": parsed.name,

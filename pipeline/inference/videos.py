@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import av
@@ -230,7 +230,9 @@ def decode_windows(
     ------
     The video, the index of the window in it, and the decoded window or why decoding failed.
     """
-    padded = replace(decoding, missing_audio="pad", missing_video="pad", short="pad")
+    padded = decoding.model_copy(
+        update={"missing_audio": "pad", "missing_video": "pad", "short": "pad"}
+    )
     windows = [
         (
             video,

@@ -6,12 +6,23 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import write_tsv
+from pipeline.core.options import Options
 from pipeline.core.vocabulary import MODALITIES, Vocabulary
 
 ThresholdKind = Literal["fixed", "calibrated"]
+
+
+class LabelOptions(Options):
+    """How similarities become segment labels."""
+
+    thresholds: ThresholdKind = Field(
+        "calibrated",
+        description="fixed: the vocabulary's; calibrated: per class, on validation videos",
+    )
 
 
 @dataclass(frozen=True)

@@ -1,81 +1,87 @@
-"""What decides the numbers of decoded segments; no decoder is needed to say it."""
+"""How videos are decoded; importing this loads no decoder."""
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, Self
 
-from pipeline.core.errors import PipelineError
+from pydantic import Field, model_validator
+
 from pipeline.core.files import fingerprint
+from pipeline.core.options import RUNTIME, Count, Options, Seconds
 from pipeline.media import SAMPLE_RATE
 
 # Raise it whenever the numbers of a shard may change.
 SEGMENTS_VERSION = 4
 
-# What may be done with a video that lacks something, and the parameters that say so.
 Policy = Literal["pad", "drop", "fail"]
-POLICIES: tuple[Policy, ...] = get_args(Policy)
-POLICED = ("missing_audio", "missing_video", "short")
 
 
-@dataclass(frozen=True)
-class Decoding:
-    """Everything that decides a segment shard's numbers and which videos it keeps.
+class WindowOptions(Options):
+    """Which part of a file is one video of the dataset."""
 
-    Attributes
-    ----------
-    segments
-        T, segments of one second from the window's start.
-    sampling
-        ``center``: the frames on the screen in the middle of K equal parts of each segment;
-        ``valor``: VALOR's T frames, stretched over the window (methods.md 6.1), K = 1.
-    frames_per_segment
-        K.
-    frame_size
-        Side of the square frames, in pixels.
-    frame_transform
-        ``clip`` (short side, bicubic, middle square) or ``valor`` (squash, bilinear).
-    missing_audio, missing_video, short
-        ``pad`` (silence, black frames, the last frame held), ``drop`` or ``fail`` (the shard is
-        not written), for videos without a stream that can be decoded and for those that lack half
-        a second of the window or more.
-    untrimmed
-        Whether files named by the id are full videos.
-    decoder
-        Which library is asked first for frames, ``pyav`` or ``decord``.
-    audio_slicing
-        ``exact``: second t of the window is segment t's sound; ``valor``: sound that ends before
-        its window is stretched over the T segments (methods.md 6.2).
-    """
+    segments: Count = Field(10, description="T, one-second segments per video")
+    untrimmed: bool = Field(
+        False,
+        description="files named by the YouTube id alone are full videos, not trimmed clips",
+    )
 
-    segments: int = 10
-    sampling: str = "center"
-    frames_per_segment: int = 1
-    frame_size: int = 224
-    frame_transform: str = "clip"
-    missing_audio: Policy = "pad"
-    missing_video: Policy = "drop"
-    short: Policy = "pad"
-    untrimmed: bool = False
-    decoder: str = "pyav"
-    audio_slicing: str = "exact"
 
-    def __post_init__(self) -> None:
+class DecodeOptions(Options):
+    """How frames and audio are taken from a video."""
+
+    sampling: Literal["center", "valor"] = Field(
+        "center",
+        description="center: the frames shown at the middle of K equal parts of each segment;"
+        " valor: T of the 80 frames that VALOR's extraction takes, stretched over the window",
+    )
+    frames_per_segment: Count = Field(1, description="K, frames per segment; valor takes 1")
+    frame_size: int = Field(
+        224, ge=16, le=1024, description="side of the square frames in pixels: the encoder's input"
+    )
+    frame_transform: Literal["clip", "valor"] = Field(
+        "clip",
+        description="clip: resize the short side (bicubic), centre crop; valor: squash to a square"
+        " (bilinear)",
+    )
+    audio_slicing: Literal["exact", "valor"] = Field(
+        "exact",
+        description="exact: second t of the window is segment t; valor: audio that ends early is"
+        " stretched over all T segments",
+    )
+    missing_audio: Policy = Field(
+        "pad", description="no usable audio stream: pad with silence, drop the video, or fail"
+    )
+    missing_video: Policy = Field(
+        "drop", description="no usable video stream: pad with black, drop the video, or fail"
+    )
+    short: Policy = Field(
+        "pad",
+        description="half a second or more of the window is missing: pad (last frame, silence),"
+        " drop the video, or fail",
+    )
+    decoder: Literal["pyav", "decord"] = Field(
+        "pyav", description="preferred frame decoder; PyAV is the fallback of decord"
+    )
+    timeout_seconds: Seconds = Field(
+        60.0,
+        description="time limit for decoding one video; longer ones are left out",
+        json_schema_extra=RUNTIME,
+    )
+
+    @model_validator(mode="after")
+    def _check_sampling(self) -> Self:
         if self.sampling == "valor" and self.frames_per_segment != 1:
-            raise PipelineError(
-                f"sampling 'valor' takes 1 frame a segment, not {self.frames_per_segment}; "
-                "set frames_per_segment to 1 or sampling to 'center'."
+            raise ValueError(
+                "frames_per_segment must be 1 with sampling 'valor';"
+                f" it is {self.frames_per_segment}"
             )
-        for name in POLICED:
-            if getattr(self, name) not in POLICIES:
-                raise PipelineError(
-                    f"{name} is '{getattr(self, name)}'; allowed are {', '.join(POLICIES)}."
-                )
-        for name in ("segments", "frames_per_segment", "frame_size"):
-            if getattr(self, name) < 1:
-                raise PipelineError(f"{name} is {getattr(self, name)}; allowed is 1 or more.")
+        return self
+
+
+class Decoding(DecodeOptions, WindowOptions):
+    """Everything that decides a segment shard's numbers and which videos it keeps."""
 
     def meta(self) -> dict[str, str]:
-        """Return the header of a shard made this way."""
-        values = {key: str(value) for key, value in asdict(self).items()}
+        """Return the header of a shard decoded this way."""
+        values = {key: str(value) for key, value in self.deciding().items()}
         return values | {
             "sample_rate": str(SAMPLE_RATE),
             "version": str(SEGMENTS_VERSION),
@@ -84,9 +90,4 @@ class Decoding:
 
     def fingerprint(self) -> str:
         """Return 10 hex digits that name these numbers."""
-        return fingerprint([asdict(self), SAMPLE_RATE, SEGMENTS_VERSION])
-
-
-def decoding_fingerprint(**parameters: Any) -> str:
-    """Return the fingerprint of ``Decoding(**parameters)``; nothing is decoded or looked for."""
-    return Decoding(**parameters).fingerprint()
+        return fingerprint([self.deciding(), SAMPLE_RATE, SEGMENTS_VERSION])

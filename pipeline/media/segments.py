@@ -246,7 +246,6 @@ def run_shard(
     videos: Sequence[VideoWindow],
     decoding: Decoding,
     workers: int,
-    timeout_seconds: float,
     out: Path,
     status: Path,
     kinds: Sequence[str] = ARRAYS,
@@ -260,11 +259,9 @@ def run_shard(
     videos
         The shard's videos.
     decoding
-        How to decode.
+        How to decode, and the longest time for one video.
     workers
         Decode processes at a time.
-    timeout_seconds
-        Longest time for one video.
     out, status
         The shard file and its status table.
     kinds
@@ -282,7 +279,7 @@ def run_shard(
     names = [video.name for video in present]
     arrays = _allocate(len(present), decoding, kinds)
     decode = functools.partial(decode_video, decoding=decoding)
-    outcomes = run_isolated(decode, present, workers, timeout_seconds)
+    outcomes = run_isolated(decode, present, workers, decoding.timeout_seconds)
     tracked = track(outcomes, len(present), "segments")
     statuses, decode_seconds = _collect(tracked, names, arrays, decoding.untrimmed)
     kept = [place for place, row in enumerate(statuses) if row.kept]

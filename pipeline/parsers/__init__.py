@@ -1,1 +1,1 @@
-"""The parsers: one module per method over shared layers; ``registry`` names them."""
+"""Parsers: one module per method, built from shared layers and listed in ``registry``."""

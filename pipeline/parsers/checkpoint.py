@@ -1,7 +1,7 @@
-"""A trained parser on disk: its weights and all that is needed to use them, without pickle.
+"""Save and load trained parsers: weights, recipe and data fingerprints, without pickle.
 
-The file is a safetensors file; its header holds one JSON value, so the same training gives the
-same bytes.
+A checkpoint is a safetensors file. Its header is a single sorted JSON value, so the same training
+writes the same bytes.
 """
 
 import json
@@ -22,10 +22,10 @@ from pipeline.parsers.recipes import Recipe
 from pipeline.parsers.registry import build_network, saved_recipe
 
 FILE = CHECKPOINT_FILE
-# What to do about a fingerprint that differs, where it is not plain.
+# How to fix a mismatched fingerprint, where the fix is not obvious.
 REMEDIES = {
-    "labels": "run pseudo-labels with its captions, thresholds and encoders, to parse name the"
-    " parsing.json of its run with --setup,"
+    "labels": "run pseudo-labels with the captions, thresholds and encoders of that run (to parse"
+    " videos, pass its parsing.json with --settings)"
 }
 
 
@@ -38,13 +38,13 @@ class Checkpoint:
     method, recipe, seed
         How it was trained.
     dimensions, classes
-        Sizes of its features, and the names of its C classes.
+        Feature sizes, and the names of the C classes.
     epoch, score
-        The epoch that was kept and its validation segment-level Type@AV, in percent.
+        The selected epoch and its segment-level Type@AV on validation, in percent.
     fingerprints
-        What made the features and labels it was trained on.
+        Fingerprints of the features and labels it was trained on.
     weights
-        The network's weights by name.
+        Network weights by name.
     """
 
     method: str
@@ -58,48 +58,49 @@ class Checkpoint:
     weights: Mapping[str, Tensor]
 
     def build(self) -> ParserNetwork:
-        """Return the trained network, ready to parse."""
+        """Return the trained network in evaluation mode."""
         parser = build_network(self.method, self.dimensions, self.recipe)
         parser.load_state_dict(dict(self.weights))
         return parser.eval()
 
     def check_features(self, fingerprints: Mapping[str, str]) -> None:
-        """Refuse features and labels made in another way than those it was trained on.
+        """Check that features and labels were made like those it was trained on.
 
-        What the checkpoint says nothing of, an older one of its labels, is not compared.
+        Fingerprints missing from the checkpoint are not compared; older checkpoints have none for
+        the labels.
 
         Raises
         ------
         PipelineError
-            A fingerprint differs, or they are of another layout.
+            A fingerprint or the layout differs.
         """
         layout, given = (made.get("layout", "shards") for made in (self.fingerprints, fingerprints))
         if layout != given:
             raise PipelineError(
-                f"this checkpoint was trained on features of --layout {layout}, but those of "
-                f"--layout {given} are given; use the same layout or train again."
+                f"this checkpoint was trained with --layout {layout}, but the features have "
+                f"--layout {given}; use the same layout, or retrain."
             )
         for kind, trained_on in self.fingerprints.items():
             found = fingerprints.get(kind, "none")
             if found != trained_on:
                 raise PipelineError(
-                    f"this checkpoint was trained on {kind} '{trained_on}', but '{found}' is given;"
-                    f" {REMEDIES.get(kind, 'use the same')} or train again."
+                    f"this checkpoint was trained on {kind} '{trained_on}', but got '{found}'; "
+                    f"{REMEDIES.get(kind, 'use the same')}, or retrain."
                 )
 
     def check_dimensions(self, dimensions: Dimensions) -> None:
-        """Refuse features of other sizes than those it was trained on.
+        """Check that features have the sizes it was trained on.
 
         Raises
         ------
         PipelineError
             A size differs.
         """
-        ours, theirs = different_sizes(self.dimensions, dimensions)
-        if ours:
+        expected, found = different_sizes(self.dimensions, dimensions)
+        if expected:
             raise PipelineError(
-                f"this checkpoint was trained on features of {ours}, but those given are of "
-                f"{theirs}; use the same or train again."
+                f"this checkpoint was trained on features with {expected}, but got {found}; "
+                "use the same features, or retrain."
             )
 
 
@@ -127,7 +128,8 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     Raises
     ------
     PipelineError
-        It is missing, cut short, not one of ours, or of a method or option that is no more.
+        The file is missing, truncated or not a checkpoint, or its method or an option of its
+        recipe no longer exists.
     """
     path = existing_file(folder / FILE, "a checkpoint")
     try:
@@ -146,4 +148,6 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             weights=weights,
         )
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise PipelineError(f"'{path}' is not a whole checkpoint ({error}); train again.") from None
+        raise PipelineError(
+            f"'{path}' is not a valid checkpoint ({error}); train the parser again."
+        ) from None

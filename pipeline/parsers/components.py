@@ -1,6 +1,6 @@
-"""LINK's components by name: what takes each out, who has which, and the ablation's variants.
+"""LINK's components: how to disable each one, and the variants of the ablation.
 
-No heavy library is imported here, see ``recipes``.
+This module imports no heavy libraries, see ``recipes``.
 """
 
 from typing import Any
@@ -9,23 +9,23 @@ from pipeline.parsers.recipes import LinkRecipe, Recipe
 
 RecipeOptions = dict[str, Any]
 
-# What takes each component out of LINK. S-LOSS is both terms of eq. 10.
+# Options that disable each component of LINK. S-LOSS is both terms of eq. 10.
 _WITHOUT: dict[str, RecipeOptions] = {
     "tsam": {"tsam": False},
     "cmim": {"cmim": False},
     "plsim": {"plsim": False},
     "s_loss": {"label_loss": "none", "avss_weight": 0.0},
 }
-# What else LINK's recipe has and VALOR++'s has not; neither is a component of the paper.
+# Other differences between the recipes of LINK and VALOR++; not components of the paper.
 _AS_VALOR: RecipeOptions = {"norm": "none", "decay": "all"}
 
 
 def link_variants() -> dict[str, RecipeOptions]:
-    """Return the ablation of LINK's paper: variant to what it changes of LINK's recipe.
+    """Return the ablation of the LINK paper: variant to the options it changes.
 
-    ``baseline`` is VALOR++ to the last weight. ``normalised`` has only what components need
-    around them (RMSNorm after the projection, no decay of gates and norms), so that every
-    ``only_`` row differs from it, and every ``no_`` row from ``full``, by one component.
+    ``baseline`` is identical to VALOR++. ``normalised`` adds only what the components rely on
+    (RMSNorm after the projection, no weight decay on gates and norms). Every ``only_`` variant
+    differs from ``normalised``, and every ``no_`` variant from ``full``, by one component.
     """
     none = _without(*_WITHOUT)
     only = {
@@ -36,7 +36,7 @@ def link_variants() -> dict[str, RecipeOptions]:
 
 
 def components(recipe: Recipe) -> dict[str, bool]:
-    """Return which of LINK's components a recipe has; nothing for another method's."""
+    """Return which of LINK's components a recipe enables; empty for other methods."""
     if not isinstance(recipe, LinkRecipe):
         return {}
     return {

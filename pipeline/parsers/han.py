@@ -1,4 +1,4 @@
-"""HAN (Tian et al., ECCV 2020): hybrid attention and MMIL, from weak labels alone."""
+"""HAN (Tian et al., ECCV 2020): hybrid attention and MMIL, trained with weak labels only."""
 
 from typing import cast
 
@@ -17,9 +17,9 @@ from pipeline.parsers.recipes import HanRecipe, Recipe
 
 
 class HanNetwork(ParserNetwork):
-    """Projection, HAN encoder, MMIL head: the network of HAN and of the VALOR family.
+    """The network of HAN and the VALOR family: projection, HAN encoder and MMIL head.
 
-    differs: the released classes also build encoders that nothing uses; they are left out.
+    differs: the released classes also build encoders that are never used; they are left out.
     """
 
     def __init__(self, dimensions: Dimensions, recipe: Recipe) -> None:
@@ -29,12 +29,12 @@ class HanNetwork(ParserNetwork):
         self.head = MmilHead(recipe.width, dimensions.classes)
 
     def forward(self, inputs: ParserInputs) -> ParserOutput:
-        """Parse B videos."""
+        """Parse a batch of B videos."""
         return cast(ParserOutput, self.head(*self.encoder(*self.projection(inputs))))
 
 
 class Han(HanNetwork):
-    """HAN: weak labels thrice, those of the visual modality smoothed."""
+    """HAN: weak labels supervise video, audio and visual outputs; visual labels are smoothed."""
 
     def __init__(self, dimensions: Dimensions, recipe: HanRecipe) -> None:
         super().__init__(dimensions, recipe)
@@ -42,7 +42,7 @@ class Han(HanNetwork):
         self.visual_certainty = recipe.visual_certainty
 
     def loss_terms(self, output: ParserOutput, targets: ParserTargets) -> dict[str, Tensor]:
-        """Return HAN's three terms: of the video, of audio and of visual; HAN eqs. 6-8."""
+        """Return HAN's video, audio and visual terms (HAN eqs. 6-8)."""
         audio = smoothed(targets.weak, self.audio_certainty)
         visual = smoothed(targets.weak, self.visual_certainty)
         return {

@@ -1,8 +1,9 @@
-"""What goes into a parser, what comes out, and what only its losses see.
+"""The interface of a parser: its inputs, its outputs and its training targets.
 
-Inputs and targets are different types on purpose: a parser's ``forward`` is given
-``ParserInputs``, where no weak label has a place; ``ParserTargets`` exist for training videos
-only and go to ``loss_terms``.
+Inputs and targets are separate types so that weak labels cannot leak into a prediction:
+``forward`` takes ``ParserInputs``, which hold no weak labels. ``ParserTargets`` exist only for
+training videos and are passed to ``loss_terms``.
+Axes: B batch, T segments, C classes, D features, d network width.
 """
 
 import hashlib
@@ -16,14 +17,14 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Dimensions:
-    """Sizes that come from the data and not from a recipe.
+    """Sizes given by the data rather than by a recipe.
 
     Attributes
     ----------
     audio, visual, motion
-        Features of a segment; ``motion`` is 0 where 3-D features are not used.
+        Feature dimension of a segment; ``motion`` is 0 without 3-D features.
     text_audio, text_visual
-        Features of a class text in the space of either encoder; 0 where no text is used.
+        Feature dimension of a class text from the audio or visual encoder; 0 without class texts.
     segments, classes
         T and C.
     """
@@ -39,7 +40,7 @@ class Dimensions:
 
 @dataclass(frozen=True)
 class _Batch:
-    """Tensors whose first axis is videos, except those named in ``shared``."""
+    """Tensors with videos on the first axis, except those named in ``shared``."""
 
     shared: ClassVar[tuple[str, ...]] = ()
 
@@ -48,17 +49,17 @@ class _Batch:
         return {name: value for name, value in values.items() if value is not None}
 
     def take(self, rows: Tensor) -> Self:
-        """Return some videos, in the order of ``rows`` (int64)."""
+        """Return the videos at ``rows`` (int64), in that order."""
         tensors = self._tensors().items()
         taken = {key: value[rows] for key, value in tensors if key not in self.shared}
         return replace(self, **taken)
 
     def to(self, device: torch.device) -> Self:
-        """Return the same on ``device``."""
+        """Return a copy on ``device``."""
         return replace(self, **{key: value.to(device) for key, value in self._tensors().items()})
 
     def digest(self) -> str:
-        """Return a hash of all the numbers."""
+        """Return a SHA-256 of all tensors."""
         content = hashlib.sha256()
         for name, value in self._tensors().items():
             content.update(f"{name}{tuple(value.shape)}".encode())
@@ -68,7 +69,7 @@ class _Batch:
 
 @dataclass(frozen=True)
 class ParserInputs(_Batch):
-    """All that a parser may look at.
+    """Everything a parser may use to predict.
 
     Attributes
     ----------
@@ -77,10 +78,10 @@ class ParserInputs(_Batch):
     motion
         3-D features [B, T, D], or None.
     prior_audio, prior_visual
-        Pseudo-labels [B, T, C] in {0, 1}, not masked with weak labels; None where the method does
-        not read them. (A recipe may ask for masked ones, for training videos only.)
+        Pseudo-labels [B, T, C] in {0, 1}, not masked with weak labels; None if the method does
+        not use them. A recipe may ask for masked ones, but for training videos only.
     text_audio, text_visual
-        Class texts [C, D], L2-normalised, the same for all videos; None with the prior.
+        L2-normalised class texts [C, D], shared by all videos; None if there is no prior.
     """
 
     shared: ClassVar[tuple[str, ...]] = ("text_audio", "text_visual")
@@ -99,17 +100,17 @@ class ParserInputs(_Batch):
 
 @dataclass(frozen=True)
 class ParserTargets(_Batch):
-    """What training videos are labelled with; never given to ``forward``.
+    """Labels of training videos; never passed to ``forward``.
 
     Attributes
     ----------
     weak
-        Video labels y [B, C] in {0, 1}.
+        Weak labels y [B, C] in {0, 1}.
     pseudo_audio, pseudo_visual
-        Pseudo-labels ŷ^{m,gt} [B, T, C] in {0, 1}, or in [0, 1] where the recipe asks for soft
-        ones, masked with y; None where not used.
+        Pseudo-labels ŷ^{m,gt} [B, T, C] masked with y: in {0, 1}, or in [0, 1] if the recipe uses
+        soft labels; None if not used.
     balance_audio, balance_visual
-        Weight of each class's positive segments [C], the same for all videos; None is 1.
+        Weight of each class's positive segments [C], shared by all videos; None means 1.
     """
 
     shared: ClassVar[tuple[str, ...]] = ("balance_audio", "balance_visual")
@@ -125,7 +126,7 @@ class ParserTargets(_Batch):
 
     @property
     def pseudo(self) -> tuple[Tensor, Tensor]:
-        """The pseudo-labels of audio and visual, for a method that needs them."""
+        """Audio and visual pseudo-labels; raise ValueError if there are none."""
         if self.pseudo_audio is None or self.pseudo_visual is None:
             raise ValueError("this method needs segment pseudo-labels")
         return self.pseudo_audio, self.pseudo_visual
@@ -133,23 +134,23 @@ class ParserTargets(_Batch):
 
 @dataclass(frozen=True)
 class ParserOutput:
-    """What a parser says of B videos.
+    """Predictions for B videos.
 
     Attributes
     ----------
     logits
-        Z [B, T, 2, C], audio first; ``P = σ(Z)``.
+        Segment logits Z [B, T, 2, C], audio first; ``P = σ(Z)``.
     video
-        g [B, C], in [0, 2] by MMIL's form; a gate, clamped before any loss.
+        Video-level gate g [B, C], in [0, 2] as MMIL computes it; clamped before any loss.
     audio_video, visual_video
-        p^a, p^v [B, C] in [0, 1].
+        Video-level probabilities p^a, p^v [B, C] of one modality, in [0, 1].
     audio_features, visual_features
         Encoder outputs h [B, T, d].
     audio_interaction, visual_interaction
-        Features [B, T, d] after the modalities' interaction and before texts modulate them (LINK's
-        CMIM), where the method has such a step.
+        Features [B, T, d] after cross-modal interaction and before text modulation (LINK's CMIM);
+        None if the method has no such step.
     audio_attention, visual_attention
-        Weight [B, T] in (0, 1) of each segment where the method weighs segments.
+        Segment weights [B, T] in (0, 1); None if the method does not weight segments.
     """
 
     logits: Tensor
@@ -164,7 +165,7 @@ class ParserOutput:
     visual_attention: Tensor | None = None
 
     def float(self) -> Self:
-        """Return the same in float32, as losses need it after a forward pass in bfloat16."""
+        """Return a copy in float32, which the losses need after a bfloat16 forward pass."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         floats = {name: value.float() for name, value in values.items() if value is not None}
         return replace(self, **floats)
@@ -181,23 +182,23 @@ class ParserOutput:
 
 
 class ParserNetwork(nn.Module, ABC):
-    """A network from segment features to event probabilities, and its loss."""
+    """Base class of the parsers: predict event probabilities from features and compute the loss."""
 
     @abstractmethod
     def forward(self, inputs: ParserInputs) -> ParserOutput:
-        """Parse B videos."""
+        """Parse a batch of B videos."""
 
     @abstractmethod
     def loss_terms(self, output: ParserOutput, targets: ParserTargets) -> dict[str, Tensor]:
-        """Return the named terms whose sum is the loss, each a scalar."""
+        """Return the loss as named scalar terms; the loss is their sum."""
 
     def parameter_count(self) -> int:
-        """Return how many numbers are trained."""
+        """Return the number of trainable parameters."""
         return sum(weight.numel() for weight in self.parameters() if weight.requires_grad)
 
 
 def different_sizes(one: Dimensions, other: Dimensions) -> tuple[str, str]:
-    """Return those sizes of either that the other has not, in words; empty where all are equal."""
+    """Return the sizes in which two ``Dimensions`` differ, as text; empty if all are equal."""
     both = asdict(one), asdict(other)
     keys = [key for key in both[0] if both[0][key] != both[1][key]]
     first, second = (", ".join(f"{key} {sizes[key]}" for key in keys) for sizes in both)

@@ -1,6 +1,6 @@
-"""What the parsers share: projection, normalisation, HAN layer, encoder and MMIL head.
+"""Layers shared by the parsers: projection, normalisation, HAN encoder and MMIL head.
 
-Axes: B videos, T segments, C classes, d width; stacked modalities are audio 0, visual 1.
+Axes: B batch, T segments, C classes, d width. Stacked modalities: 0 audio, 1 visual.
 """
 
 import copy
@@ -16,17 +16,17 @@ RMS_EPSILON = 1e-6
 
 
 def normaliser(kind: Literal["rms", "layer", "none"], width: int) -> nn.Module:
-    """Return a normalisation over the last axis with a trained gain, or none."""
+    """Return a normalisation layer over the last axis with a trained gain, or the identity."""
     if kind == "rms":
         return nn.RMSNorm(width, eps=RMS_EPSILON)
     return nn.LayerNorm(width) if kind == "layer" else nn.Identity()
 
 
 class Projection(nn.Module):
-    """Cached features to width d: ``X^a = W_a·CLAP``, ``X^v = W_v·CLIP``.
+    """Project cached features to width d: ``X^a = W_a·CLAP``, ``X^v = W_v·CLIP``.
 
-    With 3-D features ``X^v = W_f·[W_v·CLIP ; W_st·S]``. No activation between.
-    Source: HAN and VALOR code (input block), with cached encoders in place of VGGish and ResNet.
+    With 3-D features S, ``X^v = W_f·[W_v·CLIP ; W_st·S]``, without an activation in between.
+    Source: input block of the HAN and VALOR code, with CLAP and CLIP instead of VGGish and ResNet.
     """
 
     def __init__(self, dimensions: Dimensions, width: int) -> None:
@@ -47,10 +47,10 @@ class Projection(nn.Module):
 
 
 class HanLayer(nn.Module):
-    """One hybrid attention layer: attend to oneself and to the other modality.
+    """Hybrid attention layer: self-attention plus attention to the other modality.
 
     ``h = LN1(q + drop(MHA(q, o, o)) + drop(MHA(q, q, q)))``,
-    ``q' = LN2(h + drop(W2·drop(ReLU(W1·h))))``; one set of weights serves both modalities.
+    ``q' = LN2(h + drop(W2·drop(ReLU(W1·h))))``. Both modalities share the weights.
     Source: HAN (Tian et al., ECCV 2020), eqs. 2-3, and its code.
     """
 
@@ -69,7 +69,7 @@ class HanLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, query: Tensor, other: Tensor) -> Tensor:
-        """Update ``query`` [B, T, d] with what it finds in itself and in ``other``."""
+        """Return ``query`` [B, T, d] updated by attention to itself and to ``other`` [B, T, d]."""
         across, _ = self.cross_attention(query, other, other, need_weights=False)
         within, _ = self.self_attention(query, query, query, need_weights=False)
         hidden = self.attention_norm(query + self.dropout(across) + self.dropout(within))
@@ -77,13 +77,13 @@ class HanLayer(nn.Module):
 
 
 class HanEncoder(nn.Module):
-    """HAN layers one after another.
+    """Stack of HAN layers.
 
-    All layers start from the same weights, as in the released code of HAN and VALOR, where a
-    stack is made of deep copies. In ``sequential`` order the visual stream attends to the audio
-    stream that the same layer has just updated (VALOR); in ``simultaneous`` order both attend to
-    the layer's inputs (HAN). differs: HAN's code feeds every layer the stack's input, so that of
-    several only the last acts; here each takes what the one before it gives. HAN has one layer.
+    All layers start from the same weights because the released HAN and VALOR code builds the stack
+    from deep copies. In ``sequential`` order the visual stream attends to the audio stream just
+    updated by the same layer (VALOR). In ``simultaneous`` order both streams attend to the layer's
+    inputs (HAN). differs: HAN's code feeds the stack's input to every layer, so only the last one
+    has an effect; here each layer takes the output of the previous one. HAN itself uses one layer.
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -102,7 +102,7 @@ class HanEncoder(nn.Module):
 
 
 class MmilHead(nn.Module):
-    """Segment logits and attentive multi-modal multiple-instance pooling.
+    """Segment logits and multimodal multiple-instance (MMIL) attentive pooling.
 
     ``P = σ(W_p x)``, ``α = softmax_T(W_t x)``, ``β = softmax_m(W_m x)``, ``p^m = Σ_t α·P``,
     ``g = Σ_t Σ_m α·β·P``. Source: HAN (Tian et al., ECCV 2020), eqs. 4-5, and its code.
@@ -115,7 +115,7 @@ class MmilHead(nn.Module):
         self.over_modality = nn.Linear(width, classes)
 
     def forward(self, audio: Tensor, visual: Tensor) -> ParserOutput:
-        """Say what both streams [B, T, d] hold."""
+        """Return the logits and pooled probabilities of both streams [B, T, d]."""
         streams = torch.stack([audio, visual], dim=2)
         logits = self.probability(streams)
         by_modality = self.over_time(streams).softmax(dim=1) * logits.sigmoid()

@@ -1,8 +1,9 @@
 """LINK (arXiv 2412.20872): adaptive modality interaction on CLAP and CLIP features.
 
-Projection, TSAM (eqs. 1-3), CMIM (eqs. 4-6), PLSIM (eqs. 13-17), then VALOR++'s encoder and head;
-S-LOSS (eqs. 10-12) beside L_VALOR. The paper leaves much open: ``LinkRecipe`` names every choice.
-Axes: B videos, T segments, C classes, d width, D features of a class text.
+The network is a projection, TSAM (eqs. 1-3), CMIM (eqs. 4-6), PLSIM (eqs. 13-17), then VALOR++'s
+encoder and head. The loss adds S-LOSS (eqs. 10-12) to L_VALOR. Where the paper is ambiguous,
+``LinkRecipe`` has an option for each reading.
+Axes: B batch, T segments, C classes, d width, D text features.
 """
 
 from dataclasses import replace
@@ -33,19 +34,19 @@ from pipeline.parsers.losses import (
 from pipeline.parsers.recipes import LinkRecipe
 from pipeline.parsers.valor import valor_terms
 
-# The kernel of CBAM's spatial attention (Woo et al., ECCV 2018), which eq. 2 follows.
+# Kernel size of CBAM's spatial attention (Woo et al., ECCV 2018), which eq. 2 follows.
 KERNEL = 7
-# CBAM's channel attention narrows its MLP by this much (reading B of eq. 1).
+# Reduction ratio of the MLP in CBAM's channel attention (reading B of eq. 1).
 REDUCTION = 16
-# HAN's certainty of a weak label in the visual modality (label_loss ``weak``).
+# HAN's label smoothing of visual weak labels (label_loss ``weak``).
 VISUAL_CERTAINTY = 0.9
 
 
 class TemporalSpatialAttention(nn.Module):
-    """TSAM of one modality: weigh segments, then features (reading A), or the reverse (B).
+    """TSAM of one modality: attention over segments, then features (reading A), or reversed (B).
 
-    Every weight is a sigmoid, so features shrink. differs: eq. 2 prints no convolution, without
-    which its shapes do not fit; eq. 3 prints ``f^a`` for both modalities, read as ``f^m``.
+    Every weight is a sigmoid, so features shrink. differs: eq. 2 prints no convolution, but its
+    shapes only match with one; eq. 3 prints ``f^a`` for both modalities, read as ``f^m``.
     """
 
     def __init__(self, segments: int, recipe: LinkRecipe) -> None:
@@ -62,7 +63,7 @@ class TemporalSpatialAttention(nn.Module):
         self.residual = recipe.tsam_residual
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Reweigh features [B, T, d]; return also the weights of their segments [B, T]."""
+        """Return reweighted features [B, T, d] and the segment weights [B, T]."""
         # Eq. 1: W = σ(MLP(mean) + MLP(max)), pooled over features (A) or over segments (B).
         mean, peak = _mean_and_max(features, self.pooled_axis)
         weight = (self.first(mean) + self.first(peak)).sigmoid().unsqueeze(self.pooled_axis)
@@ -74,15 +75,15 @@ class TemporalSpatialAttention(nn.Module):
         # Eq. 3: f̂ = S(W ⊗ f) · (W · f).
         scale = score.sigmoid().unsqueeze(other_axis)
         attended = scale * weighted
-        of_segments = (weight if self.pooled_axis == 2 else scale).squeeze(2)
-        return features + attended if self.residual else attended, of_segments
+        segment_weights = (weight if self.pooled_axis == 2 else scale).squeeze(2)
+        return features + attended if self.residual else attended, segment_weights
 
 
 class CrossModalInteraction(nn.Module):
-    """CMIM in one direction: a gated look at the other modality, without projections.
+    """CMIM in one direction: gated cross-modal attention without projections.
 
-    differs: eqs. 4-5 print no transpose. With scalar gates only the product α·β matters; both 0
-    would be a saddle, so α starts at 0 and β at 1.
+    differs: eqs. 4-5 print no transpose. With scalar gates only the product α·β matters. Starting
+    both at 0 would be a saddle point, so α starts at 0 and β at 1.
     """
 
     def __init__(self, recipe: LinkRecipe) -> None:
@@ -95,19 +96,19 @@ class CrossModalInteraction(nn.Module):
         self.adds_twice = recipe.cmim_residual == "double"
 
     def forward(self, own: Tensor, other: Tensor) -> Tensor:
-        """Return ``own`` [B, T, d] with what it takes from ``other``."""
+        """Return ``own`` [B, T, d] plus what it attends to in ``other`` [B, T, d]."""
         # Eqs. 4-5: f^c = f̂ + α · softmax(f̂ f̂'ᵀ) (β · f̂').
         attention = (self.scale * own @ other.mT).softmax(dim=-1)
         crossed = own + self.alpha * (attention @ (self.beta * other))
-        # Eq. 6: f^out = f̂ + f^c, which adds f̂ twice.
+        # Eq. 6: f^out = f̂ + f^c, so f̂ is added twice.
         return own + crossed if self.adds_twice else crossed
 
 
 class PseudoLabelSemantics(nn.Module):
-    """PLSIM of one modality: the texts of a segment's pseudo-labels modulate its features.
+    """PLSIM of one modality: modulate segment features by the texts of their pseudo-labels.
 
-    The last layer starts at zero, so at the start, and where a segment has no event, features
-    pass unchanged. Eqs. 14-15 say only "different MLPs".
+    The last layer is initialised to zero, so features pass unchanged at the start of training and
+    in segments without events. Eqs. 14-15 say only "different MLPs".
     """
 
     def __init__(self, text_dimension: int, recipe: LinkRecipe) -> None:
@@ -123,8 +124,8 @@ class PseudoLabelSemantics(nn.Module):
         self.dropout = recipe.text_dropout
 
     def forward(self, features: Tensor, prior: Tensor, texts: Tensor) -> Tensor:
-        """Modulate features [B, T, d] by a prior [B, T, C] over class texts [C, D]."""
-        # Eq. 13: the text of a segment is that of its pseudo-labelled events.
+        """Return features [B, T, d] modulated by a prior [B, T, C] over class texts [C, D]."""
+        # Eq. 13: pool the texts of the segment's pseudo-labelled events.
         text = segment_text(prior, texts, self.pooling)
         present = (prior.sum(dim=-1, keepdim=True) > 0).to(features.dtype)
         if self.training and self.dropout:
@@ -139,7 +140,7 @@ class PseudoLabelSemantics(nn.Module):
 
 
 class Link(ParserNetwork):
-    """LINK, as ``LinkRecipe`` reads it."""
+    """LINK, configured by ``LinkRecipe``."""
 
     def __init__(self, dimensions: Dimensions, recipe: LinkRecipe) -> None:
         super().__init__()
@@ -165,7 +166,7 @@ class Link(ParserNetwork):
         self.mu = nn.Parameter(torch.tensor(recipe.mu_initial), requires_grad=trainable)
 
     def forward(self, inputs: ParserInputs) -> ParserOutput:
-        """Parse B videos."""
+        """Parse a batch of B videos."""
         audio, visual = self.projection(inputs)
         audio, visual = self.audio_norm(audio), self.visual_norm(visual)
         if self.recipe.encoder == "before":
@@ -195,7 +196,7 @@ class Link(ParserNetwork):
         )
 
     def loss_terms(self, output: ParserOutput, targets: ParserTargets) -> dict[str, Tensor]:
-        """Return L_VALOR's terms and those of S-LOSS: L = L_VALOR + L_label + L_avss, eq. 12."""
+        """Return the terms of L = L_VALOR + L_label + L_avss (eq. 12)."""
         terms = valor_terms(output, targets, self.recipe.segment_weight)
         if self.recipe.label_loss != "none":
             terms["label"] = self.recipe.label_weight * self._label_loss(output, targets)
@@ -212,14 +213,14 @@ class Link(ParserNetwork):
             or inputs.text_audio is None
             or inputs.text_visual is None
         ):
-            raise ValueError("PLSIM needs unmasked pseudo-labels and the class texts")
+            raise ValueError("PLSIM needs unmasked pseudo-labels and class texts")
         return (
             self.audio_plsim(audio, inputs.prior_audio, inputs.text_audio),
             self.visual_plsim(visual, inputs.prior_visual, inputs.text_visual),
         )
 
     def _label_loss(self, output: ParserOutput, targets: ParserTargets) -> Tensor:
-        """L_label of eq. 10. differs: as printed it compares two constants."""
+        """Return L_label (eq. 10). differs: as printed, it compares two constants."""
         by_modality = output.audio_video, output.visual_video
         if self.recipe.label_loss == "either":
             return video_bce(either(*by_modality), targets.weak)
@@ -233,10 +234,10 @@ class Link(ParserNetwork):
         return video_bce(by_modality[0], labels[0]) + video_bce(by_modality[1], labels[1])
 
     def _similarity_loss(self, output: ParserOutput, targets: ParserTargets) -> Tensor:
-        """L_avss of eq. 10, re-weighted by eq. 11.
+        """Return L_avss (eq. 10), re-weighted by eq. 11.
 
-        differs: LEAP's code, which ``leap`` follows, also drops negative cosines (ReLU) and so all
-        that eq. 11 stresses.
+        differs: LEAP's code, which ``leap`` follows, also drops negative cosines (ReLU), which are
+        the ones eq. 11 emphasises.
         """
         if self.recipe.avss_features == "encoder":
             features = output.audio_features, output.visual_features
@@ -255,16 +256,17 @@ class Link(ParserNetwork):
 
 
 def segment_text(prior: Tensor, texts: Tensor, pooling: Literal["mean", "max"]) -> Tensor:
-    """Return one text per segment [B, T, D], L2-normalised; zero where no class is present.
+    """Return one L2-normalised text per segment [B, T, D]; zero where no class is present.
 
     Parameters
     ----------
     prior
-        Which classes are present [B, T, C], in {0, 1}.
+        Classes present in each segment [B, T, C], in {0, 1}.
     texts
         Class texts [C, D].
     pooling
-        ``mean`` (their sum has the same direction) or ``max`` of the present classes' texts.
+        ``mean`` or ``max`` of the present classes' texts. ``mean`` is computed as the sum, which
+        has the same direction.
     """
     if pooling == "mean":
         pooled = prior @ texts

@@ -1,4 +1,7 @@
-"""From a trained parser to events: probabilities, the decision rule, event tables."""
+"""Turn the outputs of a trained parser into probabilities, segment labels and event tables.
+
+Axes: N videos, T segments, C classes.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,22 +16,23 @@ from pipeline.data.annotations import Labels, segments_to_events, write_events
 from pipeline.parsers.interface import ParserInputs, ParserNetwork
 from pipeline.parsers.recipes import Recipe
 
-# Videos parsed at once; parsing needs little memory, so this is about speed only.
+# Videos per batch; inference needs little memory, so this affects speed only.
 BATCH = 512
 
 
 @dataclass(frozen=True)
 class Probabilities:
-    """What a parser says of N videos.
+    """Predicted probabilities of N videos.
 
     Attributes
     ----------
     audio, visual
         Segment probabilities P^m [N, T, C] in [0, 1].
     gate
-        Video-level probabilities [N, 2, C] that let a class count, audio first.
+        Video-level probabilities [N, 2, C], audio first; they gate the segment predictions.
     attention
-        Weights of segments [N, 2, T] in (0, 1), audio first, of a method that has them.
+        Segment weights [N, 2, T] in (0, 1), audio first; None if the method does not weight
+        segments.
     """
 
     audio: NDArray[np.float32]
@@ -38,7 +42,7 @@ class Probabilities:
 
 
 def parse_videos(parser: ParserNetwork, inputs: ParserInputs, recipe: Recipe) -> Probabilities:
-    """Run a parser over videos that lie on its device; its mode is left as it was."""
+    """Return the probabilities of videos on the parser's device; restore its training mode."""
     was_training = parser.training
     parser.eval()
     segments, gates, weights = [], [], []
@@ -46,10 +50,9 @@ def parse_videos(parser: ParserNetwork, inputs: ParserInputs, recipe: Recipe) ->
         for rows in torch.arange(len(inputs), device=inputs.audio.device).split(BATCH):
             output = parser(inputs.take(rows))
             segments.append(output.logits.sigmoid().cpu())
-            own = (output.audio_video, output.visual_video)
-            of_audio = own[0] if recipe.gate == "modality" else output.video
-            of_visual = output.video if recipe.gate == "global" else own[1]
-            gates.append(torch.stack((of_audio, of_visual), dim=1).cpu())
+            audio_gate = output.audio_video if recipe.gate == "modality" else output.video
+            visual_gate = output.video if recipe.gate == "global" else output.visual_video
+            gates.append(torch.stack((audio_gate, visual_gate), dim=1).cpu())
             if output.audio_attention is not None and output.visual_attention is not None:
                 attention = output.audio_attention, output.visual_attention
                 weights.append(torch.stack(attention, dim=1).cpu())
@@ -64,10 +67,10 @@ def parse_videos(parser: ParserNetwork, inputs: ParserInputs, recipe: Recipe) ->
 
 
 def decide(probabilities: Probabilities, recipe: Recipe) -> tuple[Labels, Labels]:
-    """Return the segments that count [N, T, C], of audio and of visual.
+    """Return predicted segment labels [N, T, C] of audio and visual.
 
-    Both thresholds are inclusive, ``P >= θ_seg`` and ``gate >= θ_vid``, as in the evaluators that
-    HAN and its followers released.
+    A segment is positive if ``P >= θ_seg`` and ``gate >= θ_vid``. Both thresholds are inclusive,
+    as in the released evaluators of HAN and its successors.
     """
     open_gates = probabilities.gate >= recipe.video_threshold
     audio, visual = (
@@ -85,10 +88,10 @@ def write_predictions(
     recipe: Recipe,
     vocabulary: Vocabulary,
 ) -> tuple[Labels, Labels]:
-    """Write a split's event tables and probabilities into a folder; return the labels.
+    """Write the event tables and probabilities of a split into a folder; return the labels.
 
     Files: ``predicted_{split}_{modality}.csv`` and ``probabilities_{split}.safetensors`` (a shard
-    with ``audio``, ``visual`` [N, T, C], ``gate`` [N, 2, C] and, of a method that weighs segments,
+    with ``audio``, ``visual`` [N, T, C], ``gate`` [N, 2, C] and, if the method weights segments,
     ``attention`` [N, 2, T]).
     """
     labels = decide(probabilities, recipe)

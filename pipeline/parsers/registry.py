@@ -1,4 +1,4 @@
-"""The methods by name: what each is called, how it is trained, and where its network is."""
+"""The methods by name: display name, recipe and network."""
 
 import importlib
 from collections.abc import Mapping
@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
 from pipeline.core.errors import PipelineError
+from pipeline.core.validation import validated
 from pipeline.parsers.recipes import (
     HanRecipe,
     LinkRecipe,
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from pipeline.parsers.interface import Dimensions, ParserNetwork
 
 
-# Raised whenever the same recipe on the same features may train to another parser.
+# Raise it whenever the same recipe on the same features may train to another parser.
 PARSERS_VERSION = 3
 
 
@@ -33,11 +32,11 @@ class Method:
     Attributes
     ----------
     display_name
-        As tables and plots show it.
+        Name in tables and plots.
     recipe
         Its options, a pydantic model.
     network
-        Where its parser class is, ``module:Class``; imported when it is built, for torch is slow.
+        Its parser class, ``module:Class``; imported when it is built, as torch is slow to load.
     """
 
     display_name: str
@@ -60,55 +59,40 @@ def method_named(name: str) -> Method:
     Raises
     ------
     PipelineError
-        There is none of that name.
+        There is no such method.
     """
     if name not in METHODS:
-        raise PipelineError(f"'{name}' is not a method; allowed are {', '.join(METHODS)}.")
+        raise PipelineError(f"'{name}' is not a method; it must be one of {', '.join(METHODS)}.")
     return METHODS[name]
 
 
 def recipe_for(name: str, options: Mapping[str, object]) -> Recipe:
     """Return a method's recipe with some options changed.
 
-    Values may be strings, as a command line gives them.
+    Values may be strings, as from a command line.
 
     Raises
     ------
     PipelineError
         The method or an option is unknown, or a value is not allowed.
     """
-    model = method_named(name).recipe
-    unknown = sorted(set(options) - set(model.model_fields))
-    if unknown:
-        raise PipelineError(
-            f"'{unknown[0]}' is not an option of {name}; allowed are "
-            f"{', '.join(sorted(model.model_fields))}."
-        )
-    try:
-        return model.model_validate(dict(options))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        message = first["msg"].removeprefix("Value error, ")
-        if first["loc"]:
-            option = ".".join(str(part) for part in first["loc"])
-            message = f"{option} is {first['input']!r}, but {message[0].lower()}{message[1:]}"
-        raise PipelineError(f"{name}: {message}; change the option.") from None
+    return validated(method_named(name).recipe, options, f"option of {name}")
 
 
 def saved_recipe(path: Path, name: str, options: Mapping[str, object]) -> Recipe:
-    """Return the recipe that a checkpoint's header names.
+    """Return the recipe in a checkpoint's header.
 
     Raises
     ------
     PipelineError
-        Its method or an option is no more, or a value is no longer allowed.
+        Its method or an option no longer exists, or a value is no longer allowed.
     """
     try:
         return recipe_for(name, options)
     except PipelineError as error:
         reason = str(error).partition(";")[0]
         raise PipelineError(
-            f"'{path}' is of another version of the pipeline ({reason}); train again."
+            f"'{path}' was written by another version of the pipeline ({reason}); train again."
         ) from None
 
 

@@ -1,6 +1,6 @@
-"""VALOR and VALOR++ (Lai, Chen, Wang, NeurIPS 2023): HAN's network and segment pseudo-labels.
+"""VALOR and VALOR++ (Lai, Chen, Wang, NeurIPS 2023): HAN trained with segment pseudo-labels.
 
-Both are this one network; their recipes differ in width, layers and learning rate.
+Both use the same network; their recipes differ in width, number of layers and learning rate.
 """
 
 from torch import Tensor
@@ -12,23 +12,24 @@ from pipeline.parsers.recipes import Recipe
 
 
 class Valor(HanNetwork):
-    """VALOR: the video's weak label and each modality's segment pseudo-labels."""
+    """VALOR: trained with video-level weak labels and segment pseudo-labels per modality."""
 
     def __init__(self, dimensions: Dimensions, recipe: Recipe) -> None:
         super().__init__(dimensions, recipe)
         self.segment_weight = recipe.segment_weight
 
     def loss_terms(self, output: ParserOutput, targets: ParserTargets) -> dict[str, Tensor]:
-        """Return L_VALOR's three terms."""
+        """Return the three terms of L_VALOR."""
         return valor_terms(output, targets, self.segment_weight)
 
 
 def valor_terms(
     output: ParserOutput, targets: ParserTargets, segment_weight: float = 1.0
 ) -> dict[str, Tensor]:
-    """L_VALOR: weak labels of the video and pseudo-labels of each modality, no smoothing.
+    """Return the terms of L_VALOR: BCE with weak labels and with each modality's pseudo-labels.
 
-    Source: VALOR's code; LINK eqs. 7-9. Soft labels and balanced classes are UWAV's.
+    Labels are not smoothed. Source: VALOR's code; LINK eqs. 7-9. Soft labels and class balancing
+    come from UWAV.
     """
     audio, visual = targets.pseudo
     segment = {

@@ -1,1 +1,1 @@
-"""The report of a run: result tables, plots with their numbers, and one self-contained page."""
+"""Report a run: result tables, plots with their data, and one self-contained HTML page."""

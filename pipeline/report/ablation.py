@@ -1,4 +1,4 @@
-"""What each component of a method is worth: its variants side by side, trained alike."""
+"""Ablation table: variants of one method, trained on the same data and compared side by side."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from pipeline.data.annotations import SPLIT_TABLES, read_names
 from pipeline.parsers.checkpoint import read_checkpoint
 from pipeline.parsers.components import components
 from pipeline.parsers.recipes import Recipe
-from pipeline.report.comparable import SPLIT, other_seeds, read_comparable
+from pipeline.report.comparable import SPLIT, read_comparable, seed_mismatch_note
 from pipeline.report.tables import (
     METRIC_HEADER,
     ResultRow,
@@ -22,8 +22,9 @@ from pipeline.report.tables import (
 from pipeline.report.trained import TrainedParser
 
 HOW_SCORED = (
-    "F1 in percent on the test split: mean ± sample standard deviation over seeds. ✓: the "
-    "component is there; S-LOSS is L_label and L_avss. Every variant is trained and chosen alike."
+    "F1 in percent on the test split, mean ± sample standard deviation over seeds. A ✓ marks the "
+    "components in use; S-LOSS is L_label plus L_avss. All variants share the same training data "
+    "and checkpoint selection."
 )
 
 
@@ -36,9 +37,9 @@ class Variant:
     row
         Its scores over seeds.
     recipe
-        How it was built and trained.
+        Its recipe.
     parameters
-        Numbers that are trained.
+        Number of trainable parameters.
     """
 
     row: ResultRow
@@ -47,7 +48,7 @@ class Variant:
 
     @property
     def changes(self) -> str:
-        """What its recipe has other than the method's defaults, as ``option=value`` words."""
+        """Options that differ from the method's defaults, as ``option=value`` text."""
         changed = self.recipe.model_dump(exclude_defaults=True)
         return ", ".join(f"{option}={value}" for option, value in changed.items())
 
@@ -58,17 +59,17 @@ def write_ablation(folders: Iterable[Path], annotations: Path, out: Path) -> str
     Parameters
     ----------
     folders
-        Model folders ``{variant}/seed{S}``, evaluated; variants stand in this order, and one whose
-        seeds are not the first one's has a note.
+        Evaluated model folders ``{variant}/seed{S}``, in the order of the rows. A variant gets a
+        note if its seeds differ from those of the first.
     annotations
         Folder of the annotation tables.
     out
-        Folder to write.
+        Output folder.
 
     Raises
     ------
     PipelineError
-        A file is missing or malformed, or trainings cannot be compared, see ``read_comparable``.
+        A file is missing or malformed, or the variants are not comparable (``read_comparable``).
     """
     total = len(read_names(annotations / SPLIT_TABLES[SPLIT]))
     trained = list(read_comparable(folders, are_variants=True).values())
@@ -77,12 +78,12 @@ def write_ablation(folders: Iterable[Path], annotations: Path, out: Path) -> str
     table = _table(names, variants)
     changes = [f"- {variant.row.name}: {variant.changes or 'nothing'}" for variant in variants]
     parts = ["# Ablation", HOW_SCORED, table]
-    parts += ["## What each variant changes of the method's defaults", "\n".join(changes)]
+    parts += ["## Changes from the method's defaults", "\n".join(changes)]
     write_text(out / "ablation.md", "\n\n".join(parts) + "\n")
     header, rows = csv_table(variant.row for variant in variants)
     header += [*names, "parameters", "changes"]
     for row, variant in zip(rows, variants, strict=True):
-        row += [int(there) for there in components(variant.recipe).values()]
+        row += [int(present) for present in components(variant.recipe).values()]
         row += [variant.parameters, variant.changes]
     write_csv(out / "ablation.csv", ["variant", *header[1:]], rows)
     return table
@@ -92,7 +93,7 @@ def _variant(
     parsers: Sequence[TrainedParser], first: Sequence[TrainedParser], total: int
 ) -> Variant:
     return Variant(
-        row=parser_row(parsers, SPLIT, total, other_seeds(parsers, first)),
+        row=parser_row(parsers, SPLIT, total, seed_mismatch_note(parsers, first)),
         recipe=parsers[0].recipe,
         parameters=read_checkpoint(parsers[0].folder).build().parameter_count(),
     )
@@ -103,7 +104,7 @@ def _table(names: Sequence[str], variants: Sequence[Variant]) -> str:
     body = [
         [
             variant.row.name,
-            *("✓" if there else "–" for there in components(variant.recipe).values()),
+            *("✓" if present else "–" for present in components(variant.recipe).values()),
             str(variant.row.seeds),
             variant.row.coverage,
             f"{variant.parameters / 1e6:.2f} M",

@@ -1,4 +1,4 @@
-"""What a run left behind, as the report reads it."""
+"""Read the results of a run for the report."""
 
 import csv
 from collections.abc import Mapping
@@ -28,37 +28,38 @@ from pipeline.report.trained import (
 
 SPLIT_TITLES = ("test", "val")
 
-# The method that the page sets against the pseudo-labels when it was trained.
+# Method compared with the pseudo-labels, if it was trained.
 HEADLINE_METHOD = "link"
 
 
 @dataclass(frozen=True)
 class ReportInputs:
-    """Where a run's artefacts lie.
+    """Paths and settings of the run to report.
 
     Attributes
     ----------
     models
-        Folder of ``{method}/seed{S}/`` as the train stage leaves them.
+        Folder of the trained parsers, ``{method}/seed{S}/``.
     pseudo_labels
         Folder of labels.safetensors, quality.json and thresholds.tsv.
     annotations
         Folder of the annotation tables.
     statuses
-        Status tables of all shards; a video may stand in several.
+        Status tables of all shards; a video may occur in several.
     check
-        The annotations' check table, or None.
+        Table of annotation checks, or None.
     videos
-        Folder of the video files, whose status table of downloads says why one is missing, or None.
+        Folder of the video files and their download history, which explains missing videos; or
+        None.
     benchmarks
         Folder of Snakemake's benchmark files, or None.
     vocabulary, published
-        The classes, and the published results.
+        Files of the classes and of the published results.
     settings
-        What the workflow says of the run: ``configuration``, ``recipes`` and ``weights``, see
+        Settings recorded by the workflow: ``configuration``, ``recipes`` and ``weights``, see
         ``provenance``.
     is_llp
-        Whether the videos are LLP's, so that published results stand beside the run's own.
+        Whether the videos are LLP's, so that published results are comparable.
     """
 
     models: Path
@@ -76,22 +77,22 @@ class ReportInputs:
 
 @dataclass(frozen=True)
 class Artifacts:
-    """A run's results.
+    """Results of a run.
 
     Attributes
     ----------
     sources
-        Where they were read.
+        Paths the results were read from.
     vocabulary
         The C classes.
     parsers
-        Trained parsers by method, each method's sorted by seed.
+        Method to its trained parsers, sorted by seed.
     quality
-        Split to ``unmasked`` and ``masked`` to the pseudo-labels' evaluation.
+        Split to ``unmasked`` or ``masked`` to the evaluation of the pseudo-labels.
     split_names
-        Split to the names of its weak table.
+        Split to the video names in its weak-label table.
     labels
-        The pseudo-labels of the videos that both encoders kept.
+        Pseudo-labels of the videos with features of both encoders.
     """
 
     sources: ReportInputs
@@ -103,26 +104,26 @@ class Artifacts:
 
     @property
     def headline(self) -> tuple[TrainedParser, ...]:
-        """The seeds of LINK, else of the method with the best mean validation Type@AV."""
+        """The seeds of LINK or, without LINK, of the method with the best validation Type@AV."""
         if HEADLINE_METHOD in self.parsers:
             return self.parsers[HEADLINE_METHOD]
         return max(self.parsers.values(), key=_mean_validation_type)
 
     @property
     def segments(self) -> int:
-        """T."""
+        """Number of segments per video, T."""
         return int(self.labels["audio"].shape[1])
 
     @property
     def is_calibrated(self) -> bool:
-        """Whether the pseudo-labels' thresholds were chosen on validation videos."""
+        """Whether the thresholds of the pseudo-labels were calibrated on validation videos."""
         return are_calibrated(self.labels.meta)
 
     @cached_property
     def parsed(self) -> Mapping[str, list[SplitPredictions]]:
-        """Split to what each seed of the headline method predicted, all for the same videos.
+        """Split to the predictions of each seed of the headline method, on the same videos.
 
-        They need not be all videos that have labels: fewer may have the features that it reads.
+        Videos with pseudo-labels may be missing here if they lack a feature the method reads.
         """
         return {split: self._read_parsed(split) for split in SPLIT_TITLES}
 
@@ -132,17 +133,17 @@ class Artifacts:
         return tuple(name for name in self.split_names[split] if name in labelled)
 
     def truth(self, split: str) -> Labels:
-        """Return the annotated events of the videos with pseudo-labels as ``[2, N, T, C]``."""
+        """Return the ground truth ``[2, N, T, C]`` of the videos with pseudo-labels."""
         tables = [self.sources.annotations / table for table in EVENT_TABLES.values()]
         return read_labels(tables, self.names(split), self.segments, self.vocabulary)
 
     def pseudo_labels(self, split: str) -> Labels:
-        """Return a split's unmasked pseudo-labels ``[2, N, T, C]``."""
+        """Return the unmasked pseudo-labels ``[2, N, T, C]`` of a split."""
         shard = self.labels.select(self.names(split))
         return np.stack([shard[modality] for modality in MODALITIES])
 
     def uncalibrated_labels(self, split: str) -> Labels:
-        """Return what they would be at the vocabulary's thresholds ``[2, N, T, C]``."""
+        """Return the pseudo-labels ``[2, N, T, C]`` at the vocabulary's thresholds."""
         shard = self.labels.select(self.names(split))
         logits = np.stack([shard[f"{modality}_logits"] for modality in MODALITIES])
         fixed = fixed_thresholds(self.vocabulary).unmasked
@@ -156,18 +157,18 @@ class Artifacts:
             if parsed.names != found[0].names:
                 raise PipelineError(
                     f"'{parser.folder}' was scored on other {split} videos than "
-                    f"'{self.headline[0].folder}'; predict and evaluate both on the same."
+                    f"'{self.headline[0].folder}'; predict and evaluate both on the same videos."
                 )
         return found
 
 
 def read_artifacts(sources: ReportInputs) -> Artifacts:
-    """Read a run's results.
+    """Read the results of a run.
 
     Raises
     ------
     PipelineError
-        A file is missing or malformed, or no parser has been trained and evaluated.
+        A file is missing or malformed, or there is no trained and evaluated parser.
     """
     quality_file = sources.pseudo_labels / "quality.json"
     quality = read_json(quality_file)
@@ -186,22 +187,22 @@ def read_artifacts(sources: ReportInputs) -> Artifacts:
 
 
 def are_calibrated(meta: Mapping[str, str]) -> bool:
-    """Whether pseudo-labels' thresholds were chosen on validation videos, as their file says."""
+    """Return whether the metadata of pseudo-labels records calibrated thresholds."""
     return meta.get("thresholds") == "calibrated"
 
 
 def read_tsv(path: Path) -> list[dict[str, str]]:
-    """Read a tab-separated table with a header, without quoting."""
+    """Read a tab-separated table with a header and no quoting."""
     with existing_file(path, "a table of the run").open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
 def _read_all_parsers(models: Path) -> dict[str, tuple[TrainedParser, ...]]:
-    """Read every model folder of a run, methods in the registry's order."""
+    """Read all model folders of a run, with methods in the registry's order."""
     found = read_parsers(sorted(path.parent for path in models.glob("*/seed*/metrics.json")))
     if not found:
         raise PipelineError(
-            f"'{models}' has no METHOD/seedS/metrics.json; train a parser before the report."
+            f"'{models}' has no METHOD/seedS/metrics.json; train a parser, then run the report."
         )
     return {method: found[method] for method in METHODS if method in found}
 

@@ -1,4 +1,4 @@
-"""The browser of videos: what the page's script draws, and the same as tables."""
+"""Data of the video browser: JSON for the page's script, and the same as CSV tables."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +13,11 @@ BROWSER_EVENTS_FILE = "videos_events.csv"
 
 
 def browser_data(timelines: Sequence[TimelinePlot]) -> dict[str, Any]:
-    """Return the videos as the page's script reads them, in the given order.
+    """Return the videos in the format of the page's script, in the given order.
 
-    ``videos`` has a list a video: name, split, segment-level and event-level Type@AV, and its
-    bars, each a list of numbers: modality, kind (0 annotated, 1 predicted), class, onset, offset.
+    ``videos`` has one list per video: name, split, segment-level and event-level Type@AV, and
+    bars. A bar is a list of numbers: modality (0 audio, 1 visual), kind (0 annotated,
+    1 predicted), class, onset and offset.
     """
     classes = {name: index for index, name in enumerate(timelines[0].class_names)}
     return {
@@ -45,7 +46,7 @@ def browser_data(timelines: Sequence[TimelinePlot]) -> dict[str, Any]:
 
 
 def write_browser_tables(folder: Path, timelines: Sequence[TimelinePlot]) -> None:
-    """Write the scores of every video, and every annotated and predicted event."""
+    """Write the scores of all videos, and all annotated and predicted events."""
     header = ["filename", "split", "segment_type_percent", "event_type_percent", "annotated_events"]
     rows = [
         [video.filename, video.split, video.f1, video.event_f1, video.event_count]

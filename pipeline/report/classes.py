@@ -1,4 +1,4 @@
-"""F1 per class, with intervals, of the headline method beside the pseudo-labels."""
+"""Plot F1 per class of the headline method, with intervals, and of the pseudo-labels."""
 
 from collections.abc import Sequence
 
@@ -31,7 +31,7 @@ ClassRow = tuple[str, float | None, float | None, float | None, float | None]
 
 
 def per_class_plots(artifacts: Artifacts) -> list[Plot]:
-    """Return each class's F1 on test videos, a figure per modality."""
+    """Return one plot per modality with the F1 of each class on the test split."""
     parsed = artifacts.parsed["test"]
     truth = parsed[0].truth
     return [
@@ -40,25 +40,25 @@ def per_class_plots(artifacts: Artifacts) -> list[Plot]:
     ]
 
 
-def _plot(artifacts: Artifacts, modality: str, truth: Labels, trainings: list[Labels]) -> Plot:
+def _plot(artifacts: Artifacts, modality: str, truth: Labels, predictions: list[Labels]) -> Plot:
     method = artifacts.headline[0].display_name
-    rows = _rows(artifacts, modality, truth, trainings)
+    rows = _rows(artifacts, modality, truth, predictions)
     title = f"{MODALITY_TITLES[modality]} F1 per class, percent"
     name = f"per_class_{modality}"
-    description = f"{title}, {method} against the pseudo-labels; the numbers are in {name}.csv."
+    description = f"{title}: {method} and pseudo-labels. Data: {name}.csv."
     with plot_style():
         figure, [axes] = new_figure(0.75 + ROW_INCHES * len(rows))
-        for place, row in enumerate(rows):
-            _draw_row(axes, place, row, COLOURS[modality])
+        for index, row in enumerate(rows):
+            _draw_row(axes, index, row, COLOURS[modality])
         finish_rows(axes, [display_name(class_name) for class_name, *_ in rows])
-        keys = {"pseudo-labels": LABELS_MARK, f"{method}, with its interval": PARSER_MARK}
+        keys = {"pseudo-labels": LABELS_MARK, f"{method}, with 95% interval": PARSER_MARK}
         legend_above(figure, mark_keys(keys, COLOURS[modality]))
         svg = to_svg(figure, name, description)
     caption = (
-        f"Segment-level F1 of each class on the test split, from the counts of all its videos "
-        f"together; {method} is {seeds(len(trainings))}, and the line its 95 % "
-        f"interval: 1,000 resamples of the {truth.shape[0]} videos, of those in which the class "
-        f"occurs. A class without a mark is neither annotated nor predicted."
+        f"Segment-level F1 of each class on the test split, with counts pooled over videos. "
+        f"{method}: {seeds(len(predictions))}. Lines: 95% bootstrap intervals over the "
+        f"{truth.shape[0]} videos (1,000 resamples, of those in which the class occurs). Classes "
+        f"without a mark are neither annotated nor predicted."
     )
     method_key = artifacts.headline[0].method
     header = ["class", "pseudo_labels_f1_percent", f"{method_key}_f1_percent", "low", "high"]
@@ -66,14 +66,14 @@ def _plot(artifacts: Artifacts, modality: str, truth: Labels, trainings: list[La
 
 
 def _rows(
-    artifacts: Artifacts, modality: str, truth: Labels, trainings: list[Labels]
+    artifacts: Artifacts, modality: str, truth: Labels, predictions: list[Labels]
 ) -> list[ClassRow]:
     labels = artifacts.quality["test"]["unmasked"]["per_class"]["segment"][modality]
     by_seed = [
         parser.evaluations["test"]["per_class"]["segment"][modality]
         for parser in artifacts.headline
     ]
-    intervals = (100 * class_intervals(truth, trainings)).tolist()
+    intervals = (100 * class_intervals(truth, predictions)).tolist()
     return [
         (
             name,
@@ -90,11 +90,11 @@ def _mean_of_known(values: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _draw_row(axes: Axes, place: int, row: ClassRow, colour: str) -> None:
+def _draw_row(axes: Axes, index: int, row: ClassRow, colour: str) -> None:
     _, labels_f1, parser_f1, low, high = row
     if low is not None and high is not None:
-        axes.plot([low, high], [place, place], color=colour, **SPAN)
+        axes.plot([low, high], [index, index], color=colour, **SPAN)
     if labels_f1 is not None:
-        axes.plot(labels_f1, place, color=colour, **LABELS_MARK)
+        axes.plot(labels_f1, index, color=colour, **LABELS_MARK)
     if parser_f1 is not None:
-        axes.plot(parser_f1, place, color=colour, **PARSER_MARK)
+        axes.plot(parser_f1, index, color=colour, **PARSER_MARK)

@@ -1,4 +1,4 @@
-"""Trainings that may stand side by side: on the same features, scored on the same videos."""
+"""Read trained parsers and check that they are comparable: same features, same test videos."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -19,29 +19,29 @@ def read_comparable(
     Raises
     ------
     PipelineError
-        A file is missing or malformed, or trainings differ in their features, in their test
-        videos, or within a method in more than their seeds.
+        A file is missing or malformed, parsers differ in their features or test videos, or parsers
+        of one method differ in more than their seeds.
     """
     by_method = read_parsers(folders, are_variants)
-    parsers = [parser for of_method in by_method.values() for parser in of_method]
+    parsers = [parser for group in by_method.values() for parser in group]
     _require_same_features(parsers)
     _require_same_videos(parsers)
     return by_method
 
 
-def other_seeds(parsers: Sequence[TrainedParser], reference: Sequence[TrainedParser]) -> str:
-    """Say so where a method has other seeds than the reference; empty where it has the same."""
+def seed_mismatch_note(parsers: Sequence[TrainedParser], reference: Sequence[TrainedParser]) -> str:
+    """Return a note if a method has other seeds than the reference, or an empty string."""
     seeds, expected = ([parser.seed for parser in each] for each in (parsers, reference))
     if seeds == expected:
         return ""
     return (
-        f"its seeds are {', '.join(map(str, seeds))} and those of {reference[0].display_name} "
-        f"{', '.join(map(str, expected))}, so part of their difference may be the seeds'"
+        f"trained with seeds {', '.join(map(str, seeds))}, but {reference[0].display_name} with "
+        f"{', '.join(map(str, expected))}; part of the difference may come from the seeds"
     )
 
 
 def _require_same_features(parsers: Iterable[TrainedParser]) -> None:
-    """Refuse trainings on different features, as far as two read the same kind."""
+    """Check that parsers were trained on the same features, for each kind that they share."""
     first: dict[str, tuple[str, Path]] = {}
     for parser in parsers:
         for kind, made_by in {"layout": parser.layout, **parser.fingerprints}.items():
@@ -49,19 +49,19 @@ def _require_same_features(parsers: Iterable[TrainedParser]) -> None:
             if made_by != other:
                 raise PipelineError(
                     f"'{folder}' was trained on {kind} '{other}', but '{parser.folder}' on "
-                    f"'{made_by}'; train all of them on the same."
+                    f"'{made_by}'; train all parsers on the same features."
                 )
 
 
 def _require_same_videos(parsers: Iterable[TrainedParser]) -> None:
-    """Refuse a training that was scored on fewer videos than another."""
+    """Check that all parsers were scored on the same test videos."""
     videos = {parser.folder: set(parsed_videos(parser.folder, SPLIT)[0]) for parser in parsers}
-    every = set().union(*videos.values())
+    all_videos = set().union(*videos.values())
     for folder, scored in videos.items():
-        missing = sorted(every - scored)
+        missing = sorted(all_videos - scored)
         if missing:
             raise PipelineError(
-                f"'{folder}' was not scored on {len(missing)} of the {len(every)} {SPLIT} videos "
-                f"that others were scored on, the first '{missing[0]}'; predict and evaluate all "
+                f"'{folder}' was not scored on {len(missing)} of the {len(all_videos)} {SPLIT} "
+                f"videos of the other parsers, e.g. '{missing[0]}'; predict and evaluate all "
                 "methods on the same videos."
             )

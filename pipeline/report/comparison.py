@@ -1,8 +1,9 @@
-"""All trained parsers in one leaderboard, and how sure their differences to one method are.
+"""Compare trained parsers: a leaderboard, and the significance of differences to a reference.
 
-Every number is of the test split. A video's score is averaged over a method's seeds before videos
-are resampled, so an interval says what other videos would change, and the standard deviation over
-seeds what other trainings would.
+All scores are on the test split. Scores of a video are averaged over the seeds of a method before
+videos are resampled: intervals show the variation over videos, and standard deviations the
+variation over seeds.
+Axes: M metrics of both levels, N videos.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,7 +28,7 @@ from pipeline.evaluation.evaluate import read_predictions
 from pipeline.evaluation.metrics import LEVELS, METRICS, score
 from pipeline.parsers.checkpoint import read_checkpoint
 from pipeline.report.artifacts import are_calibrated
-from pipeline.report.comparable import SPLIT, other_seeds, read_comparable
+from pipeline.report.comparable import SPLIT, read_comparable, seed_mismatch_note
 from pipeline.report.tables import (
     HOW_CALIBRATED,
     HOW_DESCRIBED,
@@ -43,52 +44,51 @@ from pipeline.report.tables import (
 )
 from pipeline.report.trained import TrainedParser
 
-# Columns of a score table ``[M, N]`` whose differences are tested.
+# Rows of a score table ``[M, N]`` whose differences are tested.
 TESTED = tuple(
     (column, level, metric)
     for column, (level, metric) in enumerate(product(LEVELS, METRICS))
     if metric in {"type", "event"}
 )
-# How far metrics.json, in percent, may be from the score of the tables beside it: rounding alone.
+# Largest rounding difference in percent between metrics.json and a recomputed score.
 TOLERANCE = 1e-6
 
 HOW_COMPARED = (
-    "F1 in percent on the test split, with LLP's published evaluator. All methods were scored on "
-    "the same videos and, as far as their checkpoints tell, trained on the same features and "
-    "labels; the trainings of a method differ in their seeds alone, and of each the epoch with the "
-    "best validation segment Type@AV is scored. Mean ± sample standard deviation over seeds. "
-    "Videos: scored / in the split's table. Parameters: those that are trained. Training: wall "
-    "time of one seed, mean."
+    "F1 in percent on the test split, computed with LLP's published evaluator; mean ± sample "
+    "standard deviation over seeds. All methods are scored on the same videos and, according to "
+    "their checkpoints, trained on the same features and labels. Each seed is scored at the epoch "
+    "with the best segment-level Type@AV on validation. Videos: scored / in the split. Parameters: "
+    "trainable parameters. Training: mean wall time per seed."
 )
 HOW_RESAMPLED = (
-    f"95% percentile bootstrap over videos, {BOOTSTRAP_DRAWS} resamples, of each video's score "
-    "averaged over seeds."
+    f"95% percentile bootstrap intervals over videos ({BOOTSTRAP_DRAWS} resamples); the score of "
+    "each video is averaged over seeds."
 )
 HOW_TESTED = (
-    "Difference to {reference} in points: mean, 95% interval of a paired bootstrap (the same "
-    "resamples of videos for both), and the share of resamples in which the sign is another."
+    "Difference to {reference} in percentage points: mean, 95% interval of a paired bootstrap over "
+    "videos, and the share of resamples in which the sign of the difference flips."
 )
 HOW_PUBLISHED = (
-    "Published: LLP's 1,200 test videos and the published evaluator; one number a work, as printed "
-    "in its source."
+    "Published results: LLP's 1,200 test videos, published evaluator, one value per work, as "
+    "printed in the source."
 )
-NOT_COMPARABLE = "Not comparable with the tables above, which are of other videos."
+NOT_COMPARABLE = "Not comparable with the tables above, which use a different set of videos."
 
 
 @dataclass(frozen=True)
 class Standing:
-    """One method on the test split.
+    """Results of one method on the test split.
 
     Attributes
     ----------
     row
-        Its scores over seeds, as the result table shows them.
+        Its row of the result table.
     per_video : ``[M, N]``
         All metrics of both levels in percent, averaged over seeds; videos sorted by name.
     parameters
-        Numbers that are trained.
+        Number of trainable parameters.
     seconds
-        Wall time of one training, mean over seeds.
+        Training wall time, averaged over seeds.
     """
 
     row: ResultRow
@@ -97,22 +97,22 @@ class Standing:
     seconds: float
 
     def intervals(self) -> list[list[float]]:
-        """Return ``[low, high]`` of every metric in percent, see ``HOW_RESAMPLED``."""
+        """Return the interval ``[low, high]`` of each metric in percent, see ``HOW_RESAMPLED``."""
         ends: list[list[float]] = percentile_interval(bootstrap_means(self.per_video)).tolist()
         return ends
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How far one method is from another in one metric.
+    """Difference between two methods in one metric.
 
     Attributes
     ----------
     mean, low, high
-        Difference and its 95% interval, in points.
+        Difference and its 95% interval, in percentage points.
     flips
-        Share of resamples in [0, 1] whose difference has not the sign of ``mean``; 1 where
-        ``mean`` is 0.
+        Share of resamples in [0, 1] whose difference is 0 or has the opposite sign of ``mean``;
+        1 if ``mean`` is 0.
     """
 
     mean: float
@@ -142,12 +142,11 @@ def compare(
     folders, annotations, vocabulary, reference
         See ``read_standings``.
     published, is_llp
-        What other work reports, and whether the videos are LLP's, so that it stands in the same
-        table.
+        Published results, and whether the videos are LLP's, so that both share one table.
     out
-        Folder to write.
+        Output folder.
     pseudo_labels
-        Folder of the pseudo-labels, where it should be said how their thresholds were chosen.
+        Folder of the pseudo-labels, to note whether their thresholds were calibrated; or None.
 
     Raises
     ------
@@ -178,47 +177,47 @@ def compare(
 def read_standings(
     folders: Iterable[Path], annotations: Path, vocabulary: Vocabulary, reference: str
 ) -> dict[str, Standing]:
-    """Read how every method did, best mean segment Type@AV first.
+    """Read the results of every method, by mean segment-level Type@AV, best first.
 
     Parameters
     ----------
     folders
-        Model folders as ``train`` leaves them.
+        Model folders written by ``train``.
     annotations, vocabulary
         Folder of the annotation tables, and the classes.
     reference
-        The method to which differences are tested.
+        Method that the others are compared with.
 
     Raises
     ------
     PipelineError
-        A file is missing or malformed, trainings cannot be compared (see ``read_comparable``), or
+        A file is missing or malformed, the parsers are not comparable (``read_comparable``), or
         the reference is not among the methods.
     """
     parsers = read_comparable(folders)
     if reference not in parsers:
         raise PipelineError(
-            f"'{reference}' is to be compared with, but trained are {', '.join(parsers)}; "
-            "train it or name another in comparison.reference."
+            f"the reference method '{reference}' is not among the trained methods "
+            f"({', '.join(parsers)}); train it, or set comparison.reference to one of them."
         )
     total = len(read_names(annotations / SPLIT_TABLES[SPLIT]))
     standings = {
         method: _standing(
-            of_method, other_seeds(of_method, parsers[reference]), total, annotations, vocabulary
+            group, seed_mismatch_note(group, parsers[reference]), total, annotations, vocabulary
         )
-        for method, of_method in parsers.items()
+        for method, group in parsers.items()
     }
     ranked = sorted(standings, key=lambda method: -_segment_type(standings[method].row))
     return {method: standings[method] for method in ranked}
 
 
 def paired_differences(scores: Floats, reference: Floats) -> list[Difference]:
-    """Compare two methods on the same videos, for every metric in ``TESTED``.
+    """Return the differences between two methods on the same videos, for the metrics in ``TESTED``.
 
     Parameters
     ----------
     scores, reference : ``[M, N]``
-        Each method's scores in percent.
+        Scores of both methods in percent.
     """
     gaps = (scores - reference)[[column for column, _, _ in TESTED]]
     observed, resampled = gaps.mean(axis=1), bootstrap_means(gaps)
@@ -229,7 +228,7 @@ def paired_differences(scores: Floats, reference: Floats) -> list[Difference]:
 
 
 def leaderboard(standings: Iterable[Standing], published: Iterable[PublishedRow] = ()) -> str:
-    """Return standings, with published results among them, as one table, best first."""
+    """Return one table of standings and published results, by segment-level Type@AV."""
     header = ["Method", "Inputs", "Protocol", "Source", "Seeds", "Videos", "Parameters", "Training"]
     ranked: list[tuple[float, list[str], str]] = []
     for standing in standings:
@@ -239,16 +238,16 @@ def leaderboard(standings: Iterable[Standing], published: Iterable[PublishedRow]
         ranked.append((_segment_type(row), [*described, *map(str, row.cells)], row.note))
     for work in published:
         described = [work.method, work.inputs or "–", work.protocol, work.source, *("–",) * 4]
-        place = work.segment[METRICS.index("type")]
-        ranked.append((place, [*described, *map(str, work.cells)], work.note))
-    ranked.sort(key=lambda placed: -placed[0])
+        segment_type = work.segment[METRICS.index("type")]
+        ranked.append((segment_type, [*described, *map(str, work.cells)], work.note))
+    ranked.sort(key=lambda entry: -entry[0])
     body = [cells for _, cells, _ in ranked]
     table = aligned_markdown([*header, *METRIC_HEADER], body, text_columns=4)
     return with_notes(table, [(f"{cells[0]} ({cells[3]})", note) for _, cells, note in ranked])
 
 
 def _how_made(pseudo_labels: Path | None, is_llp: bool) -> list[str]:
-    """Return what stands above the leaderboard."""
+    """Return the captions above the leaderboard."""
     parts = [HOW_COMPARED, HOW_DESCRIBED]
     if pseudo_labels is not None:
         with ShardReader(pseudo_labels / LABELS_FILE) as labels:
@@ -263,7 +262,7 @@ def _standing(
     annotations: Path,
     vocabulary: Vocabulary,
 ) -> Standing:
-    scored = [_scored_again(parser, annotations, vocabulary) for parser in parsers]
+    scored = [_rescore(parser, annotations, vocabulary) for parser in parsers]
     seconds = [sum(epoch["seconds"] for epoch in parser.curve) for parser in parsers]
     return Standing(
         row=parser_row([parser for parser, _ in scored], SPLIT, total, note),
@@ -273,31 +272,31 @@ def _standing(
     )
 
 
-def _scored_again(
+def _rescore(
     parser: TrainedParser, annotations: Path, vocabulary: Vocabulary
 ) -> tuple[TrainedParser, Floats]:
-    """Score a parser's test predictions: all numbers of a comparison come from here.
+    """Score the test predictions of a parser; all scores of a comparison come from here.
 
     Returns
     -------
     tuple
-        The parser with these scores alone, and those of its videos ``[M, N]`` in percent, sorted
-        by name.
+        The parser with only these scores, and the scores of its videos ``[M, N]`` in percent,
+        sorted by name.
 
     Raises
     ------
     PipelineError
-        Its metrics.json, from which report and ablation are made, says something else.
+        metrics.json, which report and ablation use, has different scores.
     """
     parsed = read_predictions(parser.folder, SPLIT, annotations, vocabulary)
     scores = score(*parsed.truth, *parsed.predicted)
-    metrics, said = scores.metrics(), parser.evaluations[SPLIT]["metrics"]
+    metrics, recorded = scores.metrics(), parser.evaluations[SPLIT]["metrics"]
     for level, metric in product(LEVELS, METRICS):
-        if abs(metrics[level][metric] - said[level][metric]) > TOLERANCE:
+        if abs(metrics[level][metric] - recorded[level][metric]) > TOLERANCE:
             raise PipelineError(
-                f"'{parser.folder / 'metrics.json'}' says {said[level][metric]:.4f} for {SPLIT} "
-                f"{level} {metric}, but the events beside it score {metrics[level][metric]:.4f} "
-                "on these annotations; evaluate again."
+                f"'{parser.folder / 'metrics.json'}' has {recorded[level][metric]:.4f} for "
+                f"{SPLIT} {level} {metric}, but the predicted events score "
+                f"{metrics[level][metric]:.4f} with these annotations; evaluate again."
             )
     evaluations = {SPLIT: {"videos": len(parsed.names), "metrics": metrics}}
     by_name = np.argsort(parsed.names)
@@ -325,8 +324,8 @@ def _difference_table(
 ) -> str:
     header = ["Method", "Videos", *(METRIC_HEADER[column] for column, _, _ in TESTED)]
     body = [
-        [standings[method].row.name, standings[method].row.coverage, *map(str, of_method)]
-        for method, of_method in differences.items()
+        [standings[method].row.name, standings[method].row.coverage, *map(str, gaps)]
+        for method, gaps in differences.items()
     ]
     return aligned_markdown(header, body, text_columns=1)
 
@@ -336,7 +335,7 @@ def _write_csv(
     standings: Mapping[str, Standing],
     differences: Mapping[str, Sequence[Difference]],
 ) -> None:
-    """Write a row a method, unrounded; the reference's differences are empty."""
+    """Write one row per method, unrounded; differences of the reference are empty."""
     header, rows = csv_table(standing.row for standing in standings.values())
     header += ["inputs", "protocol", "parameters", "training_seconds"]
     for level, metric in product(LEVELS, METRICS):

@@ -1,4 +1,4 @@
-"""Confusion of modality: what is heard and taken for seen, and the reverse."""
+"""Plot modality confusion: audible events predicted as visible, and the reverse."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,47 +11,47 @@ from pipeline.report.artifacts import Artifacts
 from pipeline.report.drawing import INK, WIDTH, Plot, new_figure, plot_style, seeds, to_svg
 from pipeline.report.tables import cell
 
-# By audio + 2 visual, in the order of rows and columns; "nothing" last.
-STATES = {"heard only": 1, "seen only": 2, "both": 3, "nothing": 0}
-HEARD, SEEN = list(STATES).index("heard only"), list(STATES).index("seen only")
-# The darkest cell's opacity: text in it stays readable.
+# State to audio + 2 visual, in the order of rows and columns.
+STATES = {"audible only": 1, "visible only": 2, "both": 3, "neither": 0}
+AUDIBLE, VISIBLE = list(STATES).index("audible only"), list(STATES).index("visible only")
+# Opacity of the darkest cell; keeps its text readable.
 DARKEST = 0.4
 
 
 def confusion_plots(artifacts: Artifacts) -> list[Plot]:
-    """Return the confusion of the headline method and of the pseudo-labels on test videos."""
+    """Return the modality confusion of the headline method and of the pseudo-labels on test."""
     parsed = artifacts.parsed["test"]
     method = artifacts.headline[0].display_name
-    whose = f"{method}, {seeds(len(parsed))}"
+    predicted_by = f"{method}, {seeds(len(parsed))}"
     of_method = mean_confusion(parsed[0].truth, [each.predicted for each in parsed])
     of_labels = mean_confusion(artifacts.truth("test"), [artifacts.pseudo_labels("test")])
     labels = "pseudo-labels"
     return [
-        _plot("modality_confusion", method, whose, of_method),
+        _plot("modality_confusion", method, predicted_by, of_method),
         _plot("modality_confusion_labels", labels, f"the {labels}", of_labels),
     ]
 
 
-def mean_confusion(truth: Labels, trainings: Sequence[Labels]) -> NDArray[np.float64]:
-    """Return how many segments of a class are annotated and predicted in which modality.
+def mean_confusion(truth: Labels, predictions: Sequence[Labels]) -> NDArray[np.float64]:
+    """Count the segments of any class by annotated and predicted modality.
 
     Parameters
     ----------
     truth : ``[2, N, T, C]``
         Annotated labels, audio before visual.
-    trainings
-        Predicted ones of each training, alike.
+    predictions
+        Predicted labels ``[2, N, T, C]`` of each seed.
 
     Returns
     -------
     ndarray ``[4, 4]``
-        Annotated as, predicted as, in the order of ``STATES``; the mean over trainings. What is
-        neither annotated nor predicted is not counted: it would outnumber all else.
+        Counts by annotated (row) and predicted (column) state, in the order of ``STATES``,
+        averaged over seeds. Segments with neither are not counted; they would dominate.
     """
     order = list(STATES.values())
     counts = [
         np.bincount((4 * _states(truth) + _states(predicted)).ravel(), minlength=16)
-        for predicted in trainings
+        for predicted in predictions
     ]
     mean: NDArray[np.float64] = np.mean(counts, axis=0).reshape(4, 4)[order][:, order]
     mean[-1, -1] = 0
@@ -64,40 +64,41 @@ def _states(labels: Labels) -> NDArray[np.int64]:
     return states
 
 
-def _plot(name: str, title: str, whose: str, counts: NDArray[np.float64]) -> Plot:
+def _plot(name: str, title: str, predicted_by: str, counts: NDArray[np.float64]) -> Plot:
     with np.errstate(invalid="ignore"):
         percent = 100 * counts / counts.sum(axis=1, keepdims=True)
-    title = f"Modality, {title}: percent of segments"
+    title = f"Modality confusion of {title}, percent"
     swapped = " ".join(_swapped(percent))
-    description = f"{title}. {swapped} The numbers are in {name}.csv."
+    description = f"{title}. {swapped} Data: {name}.csv."
     with plot_style():
         figure, [axes] = new_figure(0.62 * WIDTH)
         _draw_matrix(axes, counts, percent)
         svg = to_svg(figure, name, description)
     caption = (
-        f"{swapped} Segments of a class on test videos as annotated (rows) and as "
-        f"predicted by {whose} (columns): percent of the row, and the count below. What is neither "
-        "annotated nor predicted is left out, so the last row says how false alarms divide."
+        f"{swapped} Segments of all classes in the test split, as annotated (rows) and as "
+        f"predicted by {predicted_by} (columns): percent of the row, with the count below. "
+        "Segments neither annotated nor predicted are excluded, so the last row shows how false "
+        "positives are distributed."
     )
     rows = [
         [annotated, predicted, counts[row, column], cell(percent[row, column])]
         for row, annotated in enumerate(STATES)
         for column, predicted in enumerate(STATES)
-        if (annotated, predicted) != ("nothing", "nothing")
+        if (annotated, predicted) != ("neither", "neither")
     ]
     header = ["annotated", "predicted", "segments", "percent_of_annotated"]
     return Plot(name, title, caption, description, svg, header, rows)
 
 
 def _swapped(percent: NDArray[np.float64]) -> Iterator[str]:
-    """Say how much of either modality is taken for the other."""
-    for state, other in ((HEARD, SEEN), (SEEN, HEARD)):
-        own, wrong = list(STATES)[state], list(STATES)[other]
+    """Yield a sentence per modality: the share of its segments predicted as the other one."""
+    for state, other in ((AUDIBLE, VISIBLE), (VISIBLE, AUDIBLE)):
+        annotated, predicted = (list(STATES)[index].replace(" ", "-") for index in (state, other))
         share = percent[state, other]
         yield (
-            f"Nothing is annotated as {own}."
+            f"No segment is annotated as {annotated}."
             if np.isnan(share)
-            else f"{share:.1f} % of what is {own} is taken for {wrong}."
+            else f"{share:.1f}% of {annotated} segments are predicted as {predicted}."
         )
 
 

@@ -1,4 +1,4 @@
-"""How every figure of the report looks, and how it becomes SVG for the page."""
+"""Shared style of the report's figures, and their export to SVG."""
 
 import html
 import io
@@ -17,28 +17,28 @@ from matplotlib.lines import Line2D
 from pipeline.core.files import atomic_path, write_text
 from pipeline.report.tables import write_csv
 
-# One colour per modality everywhere, told apart with any colour vision and 3:1 against white and
-# near-black. Source: Okabe & Ito, "Color universal design" (2008).
+# Colour-blind-safe modality colours with 3:1 contrast against white and near-black.
+# Source: Okabe & Ito, "Color universal design" (2008).
 COLOURS = {"audio": "#d55e00", "visual": "#0072b2", "audio_visual": "#009e73"}
 MODALITY_TITLES = {"audio": "Audio", "visual": "Visual", "audio_visual": "Audio-visual"}
 
-# Stands for the colour of the surrounding text: SVG gets `currentColor`, so that one drawing
-# serves a light page, a dark one and print.
+# Placeholder for the text colour: becomes `currentColor` in SVG, so that a figure works on light
+# and dark pages and in print.
 INK = "#010203"
 FAINT = 0.16  # opacity of grid lines
-MUTED = 0.62  # opacity of what is secondary
+MUTED = 0.62  # opacity of secondary elements
 
-# Marks of the pseudo-labels before and after calibration, of the same with weak labels (an oracle),
-# and of a trained parser; where a method starts from, as where labels do.
+# Markers of pseudo-labels before and after calibration, of masked pseudo-labels (oracle) and of a
+# trained parser. The plot of learned weights uses LABELS_MARK for initial values.
 UNCALIBRATED_MARK: dict[str, Any] = {"marker": "x", "markersize": 6}
 LABELS_MARK: dict[str, Any] = {"marker": "o", "markersize": 7.5, "markerfacecolor": "none"}
 ORACLE_MARK: dict[str, Any] = {"marker": "|", "markersize": 10, "markeredgewidth": 1.6}
 PARSER_MARK: dict[str, Any] = {"marker": "o", "markersize": 4.5}
-# From one value to another: thin, so that marks stand out, and opaque, to be 3:1 against the page.
+# Line between two values: thin, so that markers stand out; opaque, for 3:1 contrast.
 SPAN: dict[str, Any] = {"linewidth": 0.9}
 
 ROW_INCHES = 0.23
-WIDTH = 4.9  # inches; 470 px, so that two figures stand side by side and one fills a phone
+WIDTH = 4.9  # inches; 470 px, so that two figures fit side by side and one fills a phone
 POINTS_TO_PIXELS = 96 / 72
 
 PLOT_STYLE: dict[str, Any] = {
@@ -80,22 +80,22 @@ PLOT_STYLE: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Plot:
-    """A figure with its numbers.
+    """A figure and its data.
 
     Attributes
     ----------
     name
-        Stem of its files and prefix of its ids.
+        Stem of its file names and prefix of its SVG ids.
     title
         What it shows, with the unit.
     caption
         How it is computed.
     description
-        What it says to those who do not see it.
+        Text alternative for screen readers.
     svg
-        The figure.
+        The figure as SVG.
     header, rows
-        Its numbers.
+        The data as a table.
     """
 
     name: str
@@ -113,18 +113,18 @@ class Plot:
 
 
 def plot_style() -> Any:
-    """Return the context in which figures of the report are drawn and saved."""
+    """Return the matplotlib context for drawing and saving figures of the report."""
     return rc_context(PLOT_STYLE)
 
 
 def new_figure(height: float, panels: int = 1) -> tuple[Figure, list[Axes]]:
-    """Return a figure of the report's width with stacked panels; use within ``plot_style``."""
+    """Return a figure of the report's width with stacked panels; call within ``plot_style``."""
     figure = Figure(figsize=(WIDTH, height))
     return figure, list(figure.subplots(panels, 1, squeeze=False)[:, 0])
 
 
 def finish_rows(axes: Axes, labels: Sequence[str], percent: bool = True) -> None:
-    """Label horizontal rows, the first on top."""
+    """Label horizontal rows, the first at the top."""
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.grid(axis="x")
@@ -134,20 +134,20 @@ def finish_rows(axes: Axes, labels: Sequence[str], percent: bool = True) -> None
 
 
 def mark_keys(marks: Mapping[str, Mapping[str, Any]], colour: str) -> list[Line2D]:
-    """Return the keys of some marks, for a legend."""
+    """Return legend handles for markers."""
     return [Line2D([], [], linestyle="", color=colour, label=k, **v) for k, v in marks.items()]
 
 
 def seeds(count: int) -> str:
-    """Return in words what stands for so many trainings."""
-    return "one seed" if count == 1 else f"the mean of {count} seeds"
+    """Return a caption fragment for results over ``count`` seeds."""
+    return "one seed" if count == 1 else f"mean over {count} seeds"
 
 
 def to_svg(figure: Figure, name: str, description: str) -> str:
-    """Return a figure as one SVG element, the same bytes for the same numbers.
+    """Return a figure as one SVG element; the same data gives the same bytes.
 
-    Its ids begin with ``name``, so that several can stand in one page; text stays text, in the
-    page's colour.
+    Ids are prefixed with ``name``, so that one page can contain several figures. Text remains text
+    and takes the colour of the page.
     """
     buffer = io.StringIO()
     no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -165,7 +165,7 @@ def to_svg(figure: Figure, name: str, description: str) -> str:
 
 
 def legend_above(figure: Figure, handles: Sequence[Artist], columns: int | None = None) -> None:
-    """Put keys at the top left of a figure, in one line or in so many columns."""
+    """Add a legend at the top left of a figure, in one line or in ``columns`` columns."""
     has_layout = figure.get_layout_engine() is not None
     figure.legend(
         handles=list(handles),
@@ -178,7 +178,7 @@ def legend_above(figure: Figure, handles: Sequence[Artist], columns: int | None 
 
 
 def write_png(figure: Figure, path: Path) -> None:
-    """Write a figure with dark ink on white, atomically; within ``plot_style``."""
+    """Write a figure as PNG on white, atomically; call within ``plot_style``."""
     with atomic_path(path) as temporary:
         figure.savefig(
             temporary, format="png", dpi=200, facecolor="white", metadata={"Software": None}

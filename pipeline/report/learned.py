@@ -1,4 +1,4 @@
-"""What LINK has learned that has a name: the gates of CMIM, μ, and how TSAM weighs segments."""
+"""Plot interpretable weights of LINK: the gates of CMIM, μ, and TSAM's segment weights."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,20 +29,20 @@ from pipeline.report.drawing import (
 from pipeline.report.tables import cell
 from pipeline.report.trained import TrainedParser, read_checkpoint_header
 
-# What a direction of CMIM is called: the modality that is changed, and where it looks.
-DIRECTIONS = {"audio": "heard from seen", "visual": "seen from heard"}
+# Modality updated by CMIM to the name of the direction.
+DIRECTIONS = {"audio": "visual to audio", "visual": "audio to visual"}
 
 
 @dataclass(frozen=True)
 class Gate:
-    """One weight of LINK.
+    """A scalar weight of LINK.
 
     Attributes
     ----------
     name
-        As figures show it.
+        Display name.
     start, learned
-        Its value before and after training; of a gate per channel the mean.
+        Value before and after training; for channel-wise gates, the mean.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Gate:
 
 
 def learned_plots(artifacts: Artifacts) -> list[Plot]:
-    """Return the figures of the headline method, as far as it has such weights."""
+    """Return the plots of the headline method's gates and segment weights, if it has them."""
     gates = {parser.seed: read_gates(parser.folder) for parser in artifacts.headline}
     plots = [_gates_plot(artifacts.headline[0], gates)] if any(gates.values()) else []
     weights = [read_attention(parser.folder) for parser in artifacts.headline]
@@ -60,14 +60,14 @@ def learned_plots(artifacts: Artifacts) -> list[Plot]:
 
 
 def read_gates(folder: Path) -> list[Gate]:
-    """Return α, β and their product of either direction of CMIM, and μ; none of other methods.
+    """Return α, β and α β of both directions of CMIM, and μ; an empty list for other methods.
 
-    Only α β matters where both are scalars (docs/methods.md).
+    For scalar gates, only the product α β matters (docs/explanation/methods.md).
 
     Raises
     ------
     PipelineError
-        The checkpoint is missing or broken.
+        The checkpoint is missing or invalid.
     """
     names = [f"{modality}_cmim.{gate}" for modality in MODALITIES for gate in ("alpha", "beta")]
     header, weights = read_checkpoint_header(folder, [*names, "mu"])
@@ -87,26 +87,26 @@ def read_gates(folder: Path) -> list[Gate]:
 
 
 def read_attention(folder: Path) -> NDArray[np.float32] | None:
-    """Return the weights of test videos' segments ``[N, 2, T]``; None of other methods."""
+    """Return the segment weights ``[N, 2, T]`` on the test split; None for other methods."""
     return read_shard(folder / "probabilities_test.safetensors").arrays.get("attention")
 
 
 def mean_attention(
     attention: NDArray[np.float32], has_event: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Return mean weights of the segments with and of those without an event.
+    """Return the mean weight of segments with and without an event.
 
     Parameters
     ----------
     attention : ``[N, T]``
-        Weights of segments.
+        Segment weights.
     has_event : ``[N, T]``
-        Whether any event is annotated in them.
+        Whether the segment has an annotated event.
 
     Returns
     -------
     ndarray ``[2, T]``
-        With, without; NaN where no video has such a segment.
+        Means with and without an event; NaN where no video has such a segment.
     """
     masks = np.stack([has_event, ~has_event])
     with np.errstate(invalid="ignore"):
@@ -115,26 +115,26 @@ def mean_attention(
 
 
 def _gates_plot(parser: TrainedParser, gates: Mapping[int, Sequence[Gate]]) -> Plot:
-    name, title = "learned_gates", f"Gates of {parser.display_name}: start and learned value"
+    name, title = "learned_gates", f"Gates of {parser.display_name}: initial and learned values"
     first = next(iter(gates.values()))
     with plot_style():
         figure, [axes] = new_figure(0.8 + 1.3 * ROW_INCHES * len(first))
         axes.axvline(0, color=INK, linewidth=0.6, alpha=0.4)
-        for place, gate in enumerate(first):
-            axes.plot(gate.start, place, color=INK, **LABELS_MARK)
+        for index, gate in enumerate(first):
+            axes.plot(gate.start, index, color=INK, **LABELS_MARK)
             for of_seed in gates.values():
-                axes.plot(of_seed[place].learned, place, color=INK, alpha=0.8, **PARSER_MARK)
+                axes.plot(of_seed[index].learned, index, color=INK, alpha=0.8, **PARSER_MARK)
         finish_rows(axes, [gate.name for gate in first], percent=False)
-        keys = {"start": LABELS_MARK, "learned, a dot a seed": PARSER_MARK}
+        keys = {"initial": LABELS_MARK, "learned (one dot per seed)": PARSER_MARK}
         legend_above(figure, mark_keys(keys, INK))
         values = "; ".join(f"{gate.name} {gate.start:g} to {gate.learned:.3f}" for gate in first)
         description = f"{title}. First seed: {values}."
         svg = to_svg(figure, name, description)
     caption = (
-        "Values (no unit) in the kept checkpoints. α β is how much of what "
-        "CMIM finds in the other modality is added (eqs. 4-5); α and β matter by their product "
-        "alone. μ re-weights L_avss (eq. 11), whose gradient always moves it towards 1. Of gates "
-        "per channel the mean is shown."
+        "Gate values (dimensionless) in the selected checkpoints. The product α β scales the "
+        "cross-modal features that CMIM adds (eqs. 4-5); α and β have no separate effect. μ "
+        "re-weights L_avss (eq. 11), whose gradient always moves it towards 1. Channel-wise gates "
+        "are averaged."
     )
     rows = [
         [parser.method, seed, gate.name, gate.start, gate.learned]
@@ -146,11 +146,11 @@ def _gates_plot(parser: TrainedParser, gates: Mapping[int, Sequence[Gate]]) -> P
     )
 
 
-def _attention_plot(artifacts: Artifacts, trainings: Sequence[NDArray[np.float32]]) -> Plot:
-    name, title = "learned_attention", "Weight of each second by TSAM, test videos"
+def _attention_plot(artifacts: Artifacts, attentions: Sequence[NDArray[np.float32]]) -> Plot:
+    name, title = "learned_attention", "TSAM segment weights on the test split"
     has_event = artifacts.parsed["test"][0].truth.any(axis=3)
     means = [
-        np.mean([mean_attention(each[:, row], has_event[row]) for each in trainings], axis=0)
+        np.mean([mean_attention(each[:, row], has_event[row]) for each in attentions], axis=0)
         for row in range(len(MODALITIES))
     ]
     seconds = np.arange(artifacts.segments) + 0.5
@@ -163,13 +163,12 @@ def _attention_plot(artifacts: Artifacts, trainings: Sequence[NDArray[np.float32
             axes.set_xlim(0, artifacts.segments)
             axes.grid(axis="y")
         panels[-1].set_xlabel("seconds")
-        description = f"{title}, with and without an annotated event; see {name}.csv."
+        description = f"{title}, with and without an annotated event. Data: {name}.csv."
         svg = to_svg(figure, name, description)
     caption = (
-        "Mean weight, between 0 and 1, that TSAM multiplies a second's features with (W of eq. 1; "
-        "S of eq. 2 in reading B), over the test videos that have an annotated event of the "
-        "modality in that second (solid) and over the others (dotted); "
-        f"{seeds(len(trainings))}."
+        "Mean weight in (0, 1) by which TSAM multiplies the features of each second (W in eq. 1, "
+        "or S in eq. 2 for reading B), over test videos with (solid) and without (dotted) an "
+        f"annotated event of that modality in that second; {seeds(len(attentions))}."
     )
     rows = [
         [

@@ -1,4 +1,4 @@
-"""The report stage: tables and plots as files, and all of them in one page."""
+"""The report stage: write tables and plots as files, and collect them in one page."""
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
@@ -34,7 +34,7 @@ from pipeline.report.plots import (
     training_plots,
 )
 from pipeline.report.provenance import PROVENANCE_FILE, StageCost, facts, provenance, read_costs
-from pipeline.report.quality import DataQuality, data_quality, read_oddities
+from pipeline.report.quality import DataQuality, data_quality, read_findings
 from pipeline.report.tables import (
     HOW_CALIBRATED,
     HOW_DESCRIBED,
@@ -50,7 +50,7 @@ from pipeline.report.tables import (
 from pipeline.report.timelines import ranked_timelines, showcase, write_timeline_png
 
 _HERE = Path(__file__).parent
-# Tracks look as on the parse page.
+# Timeline tracks share the styles of the parse page.
 STYLES = (
     _HERE.parent / "core" / "page.css",
     _HERE.parent / "inference" / "page.css",
@@ -59,27 +59,27 @@ STYLES = (
 LEFT_OUT_SHOWN = 200
 
 HOW_RESULTS_SCORED = (
-    "F1 in percent, averaged over videos. A, V, AV: audio, visual, and both at once; Type: the "
-    "mean of the three; Event: audio and visual counted together. Seeds: mean ± sample standard "
-    "deviation over trainings. Videos: scored / in the split's table."
+    "F1 in percent, averaged over videos; mean ± sample standard deviation over seeds. A: audio, "
+    "V: visual, AV: audio-visual, Type: mean of the three (Type@AV), Event: audio and visual "
+    "events scored together (Event@AV). Videos: scored / in the split."
 )
-PUBLISHED_TITLE = "Published results on LLP's test split"
+PUBLISHED_TITLE = "Published results on the LLP test split"
 DEMO_NOT_COMPARABLE = (
-    "Not comparable with the table above: those numbers are of LLP's 1,200 test videos, and this "
-    "run's are of another corpus."
+    "Not comparable with the table above: published results use LLP's 1,200 test videos, and this "
+    "run uses a different dataset."
 )
 
 
 @dataclass(frozen=True)
 class Report:
-    """What the report stage made.
+    """Result of the report stage.
 
     Attributes
     ----------
     table
-        The result table of the test split, as text.
+        Result table of the test split, as Markdown.
     page
-        The page.
+        Path of the HTML page.
     """
 
     table: str
@@ -87,15 +87,15 @@ class Report:
 
 
 def write_report(sources: ReportInputs, out: Path) -> Report:
-    """Read a run's artefacts and write its report into ``out``.
+    """Read the results of a run and write its report into ``out``.
 
     Writes index.html, results.md, results.csv, timeline.png, left_out.csv, cost.csv, videos.csv,
-    videos_events.csv, and every plot as SVG with its numbers as CSV.
+    videos_events.csv, provenance.json, and every plot as SVG with its data as CSV.
 
     Raises
     ------
     PipelineError
-        An artefact is missing or malformed.
+        An input file is missing or malformed.
     """
     artifacts = read_artifacts(sources)
     published = read_published(sources.published)
@@ -129,7 +129,7 @@ def write_report(sources: ReportInputs, out: Path) -> Report:
         "thresholds": read_tsv(sources.pseudo_labels / "thresholds.tsv"),
         "quality": quality,
         "left_out_shown": LEFT_OUT_SHOWN,
-        "oddities": read_oddities(sources.check),
+        "findings": read_findings(sources.check),
         "kinds": FINDING_KINDS,
         "costs": costs,
         "facts": facts(record),
@@ -140,20 +140,20 @@ def write_report(sources: ReportInputs, out: Path) -> Report:
 
 
 def render_page(context: dict[str, Any]) -> str:
-    """Return the page; everything but its own drawings, style and script is escaped."""
+    """Return the HTML page; everything except its plots, styles and script is escaped."""
     script, script_hash = pages.script_and_hash(_HERE / "videos.js")
-    own = {
+    assets = {
         "style": pages.style(*STYLES),
         "script": script,
         "script_hash": script_hash,
     }
     return pages.render(
-        _HERE / "page.html.j2", context | own, drawing=_drawing, display_name=display_name
+        _HERE / "page.html.j2", context | assets, drawing=_drawing, display_name=display_name
     )
 
 
 def _drawing(plot: Plot) -> Markup:
-    """Return a plot's SVG as it is: matplotlib has escaped the text in it."""
+    """Return the SVG of a plot unescaped; matplotlib has already escaped its text."""
     return Markup(plot.svg)
 
 
@@ -169,7 +169,7 @@ def _plots(artifacts: Artifacts, quality: DataQuality) -> dict[str, list[Plot]]:
 
 
 def _headline(artifacts: Artifacts, rows: Sequence[ResultRow]) -> dict[str, ResultRow]:
-    """Return the rows that the page's first lines set side by side."""
+    """Return the rows compared at the top of the page."""
     name = artifacts.headline[0].display_name
     return {
         "parser": next(row for row in rows if row.seeds and row.name == name),

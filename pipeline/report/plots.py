@@ -1,4 +1,4 @@
-"""The plots: training curves, the pseudo-labels' quality, and the videos' statuses."""
+"""Plot training curves, the quality of the pseudo-labels, and the status of the videos."""
 
 from collections.abc import Mapping, Sequence
 
@@ -30,31 +30,31 @@ from pipeline.report.drawing import (
 )
 from pipeline.report.trained import Evaluation, TrainedParser
 
-BEFORE = (
-    ", at the vocabulary's thresholds, which are fit for the encoders they were published with, "
-    "and at those calibrated on validation videos"
+CALIBRATION_CAPTION = (
+    " at the vocabulary's thresholds (tuned for the encoders they were published with) and at "
+    "thresholds calibrated on the validation split"
 )
 METRIC_NAMES = MODALITY_TITLES | {"type": "Type@AV", "event": "Event@AV"}
 
 
 def training_plots(artifacts: Artifacts) -> list[Plot]:
-    """Return the curves of training loss and of validation F1, a panel per method."""
+    """Return the curves of training loss and validation F1, with one panel per method."""
     loss = _curves(
         artifacts,
         name="training_loss",
         title="Training loss",
         columns={"loss": "-"},
-        caption="Mean total loss of each epoch, one line per seed. Losses of different methods "
-        "have different terms, so their heights do not compare.",
+        caption="Mean total loss per epoch, one line per seed. Methods have different loss terms, "
+        "so their values are not comparable.",
     )
     f1 = _curves(
         artifacts,
         name="training_validation",
         title="Validation Type@AV, percent",
         columns={"val_segment_type": "-", "val_event_type": ":"},
-        caption="Type@AV on the validation split after each epoch, one line per seed: solid at "
-        "segment level, dotted at event level. The dot marks the epoch whose checkpoint is kept, "
-        "the one with the highest segment-level value.",
+        caption="Type@AV on the validation split after each epoch, one line per seed: segment "
+        "level (solid) and event level (dotted). The dot marks the selected checkpoint, the epoch "
+        "with the highest segment-level value.",
     )
     return [loss, f1]
 
@@ -78,7 +78,8 @@ def _curves(
             for axes in panels:
                 axes.set_ylim(max(low, 0), min(high, 102))
         panels[-1].set_xlabel("epoch")
-        description = f"{title} over epochs for {_joined([p[0].display_name for p in methods])}."
+        names = ", ".join(parsers[0].display_name for parsers in methods)
+        description = f"{title} over epochs for {names}."
         svg = to_svg(figure, name, description)
     rows = [
         [parser.method, parser.seed, int(epoch["epoch"]), *(epoch[column] for column in columns)]
@@ -101,7 +102,7 @@ def _draw_curve(axes: Axes, parser: TrainedParser, columns: Mapping[str, str]) -
 
 
 def pseudo_label_plots(artifacts: Artifacts) -> list[Plot]:
-    """Return what the pseudo-labels score, and the headline method beside them, per split."""
+    """Return one plot per split with the scores of the pseudo-labels and the headline method."""
     return [_pseudo_labels(artifacts, split) for split in artifacts.quality]
 
 
@@ -115,23 +116,25 @@ def _pseudo_labels(artifacts: Artifacts, split: str) -> Plot:
     with plot_style():
         figure, panels = new_figure(1.15 + 2 * (0.4 + ROW_INCHES * len(METRICS)), 2)
         for axes, level in zip(panels, LEVELS, strict=True):
-            for place, metric in enumerate(METRICS):
+            for index, metric in enumerate(METRICS):
                 values = _quality_row(artifacts.quality[split], trained, level, metric)
-                first = before[level][metric] if before else None
-                rows.append([level, metric, first, *values])
-                _draw_quality(axes, place, first, values, COLOURS.get(metric, INK))
+                uncalibrated = before[level][metric] if before else None
+                rows.append([level, metric, uncalibrated, *values])
+                _draw_quality(axes, index, uncalibrated, values, COLOURS.get(metric, INK))
             finish_rows(axes, list(METRIC_NAMES.values()))
             axes.set_title(f"{level.capitalize()} level")
         keys = {"before calibration": UNCALIBRATED_MARK, "calibrated": LABELS_MARK}
         keys = keys if before else {"pseudo-labels": LABELS_MARK}
         keys |= {"masked with weak labels (oracle)": ORACLE_MARK, method: PARSER_MARK}
         legend_above(figure, mark_keys(keys, INK), columns=2)
-        description = f"{title}: pseudo-labels, masked ones, and {method}; see {name}.csv."
+        description = (
+            f"{title}: pseudo-labels, masked pseudo-labels and {method}. Data: {name}.csv."
+        )
         svg = to_svg(figure, name, description)
     caption = (
-        f"F1 over {artifacts.quality[split]['unmasked']['videos']} videos: zero-shot "
-        f"pseudo-labels{BEFORE if before else ''}; those masked with the videos' own weak labels, "
-        f"an oracle; and {method}, {seeds(len(trained))}."
+        f"F1 over {artifacts.quality[split]['unmasked']['videos']} videos of zero-shot "
+        f"pseudo-labels{CALIBRATION_CAPTION if before else ''}; of pseudo-labels masked with the "
+        f"videos' own weak labels (oracle); and of {method}, {seeds(len(trained))}."
     )
     header = ["level", "metric", "before_calibration", "pseudo_labels", "low", "high", "oracle"]
     header.append(artifacts.headline[0].method)
@@ -141,7 +144,7 @@ def _pseudo_labels(artifacts: Artifacts, split: str) -> Plot:
 def _uncalibrated_scores(artifacts: Artifacts, split: str) -> dict[str, dict[str, float]] | None:
     """Return level to metric to F1 in percent at the vocabulary's thresholds.
 
-    None where these are the thresholds that the pseudo-labels have anyway.
+    Return None if the pseudo-labels were made with those thresholds.
     """
     if not artifacts.is_calibrated:
         return None
@@ -161,25 +164,25 @@ def _quality_row(
 
 
 def _draw_quality(
-    axes: Axes, place: int, before: float | None, values: Sequence[float], colour: str
+    axes: Axes, index: int, before: float | None, values: Sequence[float], colour: str
 ) -> None:
-    """Mark the F1 of the pseudo-labels and of the parser, and draw what lies between."""
+    """Mark the F1 of the pseudo-labels and of the parser, and join the two with a line."""
     labels, _, _, oracle, parser = values
-    axes.plot([labels, parser], [place, place], color=colour, **SPAN)
+    axes.plot([labels, parser], [index, index], color=colour, **SPAN)
     marks = (LABELS_MARK, ORACLE_MARK, PARSER_MARK)
     for value, mark in zip((labels, oracle, parser), marks, strict=True):
-        axes.plot(value, place, color=colour, **mark)
+        axes.plot(value, index, color=colour, **mark)
     if before is not None:
-        axes.plot(before, place, color=colour, **UNCALIBRATED_MARK)
+        axes.plot(before, index, color=colour, **UNCALIBRATED_MARK)
 
 
 def data_quality_plot(counts: Sequence[tuple[str, int, int]]) -> Plot:
-    """Return how many videos have each status.
+    """Return a bar chart of the number of videos per status.
 
     Parameters
     ----------
     counts
-        Status, kept videos, left-out videos.
+        Tuples of status, number of kept videos, number of left-out videos.
     """
     name, title = "data_quality", "Videos by status"
     description = "; ".join(
@@ -187,13 +190,13 @@ def data_quality_plot(counts: Sequence[tuple[str, int, int]]) -> Plot:
     )
     with plot_style():
         figure, [axes] = new_figure(0.75 + 0.3 * len(counts))
-        for place, (_, kept, left_out) in enumerate(counts):
-            axes.barh(place, kept, height=0.55, color=INK, alpha=MUTED, linewidth=0)
+        for index, (_, kept, left_out) in enumerate(counts):
+            axes.barh(index, kept, height=0.55, color=INK, alpha=MUTED, linewidth=0)
             if left_out:
-                axes.barh(place, left_out, left=kept, height=0.55, color="none", edgecolor=INK)
+                axes.barh(index, left_out, left=kept, height=0.55, color="none", edgecolor=INK)
             axes.annotate(
                 f"{kept + left_out:,}",
-                (kept + left_out, place),
+                (kept + left_out, index),
                 xytext=(5, 0),
                 textcoords="offset points",
                 va="center",
@@ -203,12 +206,8 @@ def data_quality_plot(counts: Sequence[tuple[str, int, int]]) -> Plot:
         axes.set_xlabel("videos")
         svg = to_svg(figure, name, f"{title}. {description}.")
     caption = (
-        "Every video of the annotation tables once, by its worst status over all stages. Filled: "
-        "kept; outlined: left out. A kept video with a status other than ok was padded."
+        "Each video of the annotation tables counts once, with its worst status over all stages. "
+        "Filled: kept; outlined: left out. Kept videos with a status other than ok were padded."
     )
     header = ["status", "kept", "left_out"]
     return Plot(name, title, caption, f"{title}. {description}.", svg, header, counts)
-
-
-def _joined(names: Sequence[str]) -> str:
-    return ", ".join(names)

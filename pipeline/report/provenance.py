@@ -1,4 +1,4 @@
-"""Where a run's numbers come from and what they cost: one JSON value, and lines of the page."""
+"""Record how a run was made and what it cost, as JSON and as facts for the page."""
 
 import importlib.metadata
 import os
@@ -16,7 +16,7 @@ from pipeline.parsers.registry import recipe_for
 from pipeline.report.artifacts import Artifacts, read_tsv
 
 PROVENANCE_FILE = "provenance.json"
-# Of all packages, those that the page names.
+# Packages whose versions are shown on the page.
 LIBRARIES = (
     "torch",
     "open-clip-torch",
@@ -31,7 +31,7 @@ LIBRARIES = (
 
 @dataclass(frozen=True)
 class StageCost:
-    """What the jobs of one stage took, from Snakemake's benchmark files.
+    """Cost of one stage, from Snakemake's benchmark files.
 
     Attributes
     ----------
@@ -40,11 +40,11 @@ class StageCost:
     jobs
         Number of jobs.
     wall_seconds, cpu_seconds
-        Sums over the jobs; the CPU time is None where no job ran long enough to be sampled.
+        Sum over the jobs; CPU time is None if no job ran long enough to be sampled.
     longest_seconds
         Wall time of the longest job.
     memory_mb
-        Largest resident memory of a job, in MiB, or None likewise.
+        Largest resident set size of a job in MiB; None if no job was sampled.
     """
 
     stage: str
@@ -56,7 +56,7 @@ class StageCost:
 
 
 def read_costs(folder: Path | None) -> list[StageCost]:
-    """Read benchmark files, the stage with the longest wall time first."""
+    """Read benchmark files; return the stages by wall time, longest first."""
     jobs: dict[str, list[dict[str, str]]] = {}
     if folder is None:
         return []
@@ -85,7 +85,7 @@ def _stage_cost(stage: str, rows: Sequence[dict[str, str]]) -> StageCost:
 
 
 def _number(text: str | None) -> float | None:
-    """Return a benchmark's value; Snakemake writes NA or - for what it could not sample."""
+    """Return a benchmark value; None for NA and -, which mean that it was not sampled."""
     try:
         return float(text or "")
     except ValueError:
@@ -93,17 +93,17 @@ def _number(text: str | None) -> float | None:
 
 
 def provenance(artifacts: Artifacts, costs: Sequence[StageCost]) -> dict[str, Any]:
-    """Return all that is known of how a run came about, as a JSON value.
+    """Return the provenance of a run as a JSON value.
 
     Returns
     -------
     dict
-        ``pipeline`` and ``git``; ``configuration``, the effective one, and ``weights``, each
-        encoder's file and SHA-256 (None and empty where the stage was called without them);
-        ``tables`` and ``vocabulary``, SHA-256 by name; ``classes`` and ``segments``; ``seeds`` by
-        method; ``recipes``, all options of every run; ``features``, their folders' names;
-        ``machine``, ``python`` and ``packages``, those of the report's own job;
-        ``cost``, each stage's, see ``StageCost``.
+        ``pipeline`` and ``git``: versions. ``configuration``: the effective configuration, or None
+        if unknown. ``weights``: file and SHA-256 of each encoder, empty if unknown. ``tables`` and
+        ``vocabulary``: SHA-256 by file name. ``classes`` and ``segments``: C and T. ``seeds``: by
+        method. ``recipes``: all options of every training run. ``features``: names of the feature
+        folders. ``machine``, ``python`` and ``packages``: environment of the report job.
+        ``cost``: one ``StageCost`` per stage.
     """
     sources = artifacts.sources
     tables = (
@@ -132,8 +132,8 @@ def provenance(artifacts: Artifacts, costs: Sequence[StageCost]) -> dict[str, An
 
 
 def facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return what the page shows of it: a name and a value each."""
-    computer = record["machine"]
+    """Return the facts shown on the page, as pairs of name and value."""
+    machine_facts = record["machine"]
     lines = [
         ("pipeline", record["pipeline"]),
         ("git", record["git"]),
@@ -142,7 +142,7 @@ def facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("classes × segments", f"{record['classes']} × {record['segments']}"),
     ]
     lines += [
-        (f"changed of {run}", changed)
+        (f"non-default options of {run}", changed)
         for run, recipe in record["recipes"].items()
         if (changed := _changed(run, recipe))
     ]
@@ -153,8 +153,12 @@ def facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     digests = record["tables"] | record["vocabulary"]
     lines += [(name, _short(digest)) for name, digest in digests.items()]
     lines += [
-        ("machine", f"{computer['system']}, {computer['cores']} cores of {computer['processor']}"),
-        ("GPUs", _listed(computer["gpus"]) or "none"),
+        (
+            "machine",
+            f"{machine_facts['system']}, {machine_facts['cores']} cores of "
+            f"{machine_facts['processor']}",
+        ),
+        ("GPUs", _listed(machine_facts["gpus"]) or "none"),
         ("Python", record["python"]),
     ]
     versions = record["packages"]
@@ -162,7 +166,7 @@ def facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def machine() -> dict[str, Any]:
-    """Return what this machine is: system, processor, cores, memory in bytes, GPUs."""
+    """Return system, processor, number of cores, memory in bytes, and GPUs of this machine."""
     gpus = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
     return {
         "system": platform.platform(),
@@ -174,13 +178,13 @@ def machine() -> dict[str, Any]:
 
 
 def packages() -> dict[str, str]:
-    """Return the version of every installed package, by name."""
+    """Return the version of each installed package by name."""
     found = {each.metadata["Name"]: each.version for each in importlib.metadata.distributions()}
     return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
 
 def _value_of(path: Path, name: str) -> str:
-    """Return the first value of a name in a file of ``name: value`` lines, or nothing."""
+    """Return the first value of ``name`` in a file of ``name: value`` lines, or an empty string."""
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -190,13 +194,15 @@ def _value_of(path: Path, name: str) -> str:
 
 
 def _changed(run: str, recipe: Mapping[str, Any]) -> str:
-    """Return the options of ``models/{method}`` that are not the method's own."""
-    own = recipe_for(run.partition("/")[2], {}).model_dump(mode="json")
-    return _listed([f"{key} {value}" for key, value in recipe.items() if own.get(key) != value])
+    """Return the options of run ``models/{method}`` that differ from the method's defaults."""
+    defaults = recipe_for(run.partition("/")[2], {}).model_dump(mode="json")
+    return _listed(
+        [f"{key} {value}" for key, value in recipe.items() if defaults.get(key) != value]
+    )
 
 
 def _short(digest: str) -> str:
-    """Return a checksum's first digits; the seed of random weights as it is."""
+    """Return a shortened SHA-256, or ``random:SEED`` unchanged."""
     return digest if digest.startswith("random:") else f"sha256 {digest[:12]}"
 
 
@@ -205,7 +211,7 @@ def _listed(values: Sequence[object]) -> str:
 
 
 def git_state() -> str:
-    """Return the checkout's commit and whether tracked files differ from it."""
+    """Return the commit of the checkout, and whether tracked files have changed since."""
     commit = _git("rev-parse", "--short=12", "HEAD")
     if not commit:
         return "not a git checkout"

@@ -1,4 +1,4 @@
-"""Data quality: what became of every video, and what is odd in the annotation tables."""
+"""Data quality: the status of every video, and the findings of the annotation checks."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -19,9 +19,9 @@ class LeftOut:
     Attributes
     ----------
     filename, split
-        Which one; the split is empty for a video of no table.
+        Name and split; the split is empty if no table lists the video.
     status, detail
-        Why, as a code and as a sentence.
+        Reason, as a status code and as text.
     """
 
     filename: str
@@ -31,17 +31,17 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
-class Oddity:
-    """One kind of oddity in one annotation table.
+class FindingGroup:
+    """Findings of one kind in one annotation table.
 
     Attributes
     ----------
     kind, table
-        What and where.
+        Kind of the findings, and the table.
     count
-        How often.
+        Number of findings.
     examples
-        Its first rows: video and detail.
+        Video and detail of the first findings.
     """
 
     kind: str
@@ -52,16 +52,16 @@ class Oddity:
 
 @dataclass(frozen=True)
 class DataQuality:
-    """What the report says of the data.
+    """Data quality as shown in the report.
 
     Attributes
     ----------
     counts
-        Status, kept and left-out videos; ``ok`` first, then the most frequent.
+        Tuples of status, kept videos and left-out videos; ``ok`` first, then by frequency.
     by_split
-        Split, kept videos, all videos.
+        Tuples of split, kept videos and all videos.
     left_out
-        Videos that could not be used, by split and name.
+        Videos that could not be used, by name.
     """
 
     counts: tuple[tuple[str, int, int], ...]
@@ -70,7 +70,7 @@ class DataQuality:
 
 
 def data_quality(artifacts: Artifacts) -> DataQuality:
-    """Count every video once, by its worst row over all status tables."""
+    """Return the data quality of a run; each video counts once, with its worst status."""
     rows = worst_rows(row for path in artifacts.sources.statuses for row in read_status(path))
     rows = with_downloads(rows, artifacts.sources.videos)
     split_of = {name: split for split, names in artifacts.split_names.items() for name in names}
@@ -100,7 +100,10 @@ def data_quality(artifacts: Artifacts) -> DataQuality:
 
 
 def worst_rows(rows: Iterable[StatusRow]) -> list[StatusRow]:
-    """Return one row a video, sorted by name: left out before kept, any code before ``ok``."""
+    """Return the worst row of each video, sorted by name.
+
+    Left out is worse than kept, and any other status is worse than ``ok``.
+    """
     worst: dict[str, StatusRow] = {}
     for row in rows:
         known = worst.get(row.filename)
@@ -110,13 +113,13 @@ def worst_rows(rows: Iterable[StatusRow]) -> list[StatusRow]:
 
 
 def with_downloads(rows: Sequence[StatusRow], videos: Path | None) -> list[StatusRow]:
-    """Return the rows, of a missing video with what its download met."""
-    if videos is None or not (ledger := DownloadHistory(videos / HISTORY_FILE)).records:
+    """Return the rows, with the download result as the reason of missing videos."""
+    if videos is None or not (history := DownloadHistory(videos / HISTORY_FILE)).records:
         return list(rows)
     explained = []
     for row in rows:
         if row.status is Status.MISSING:
-            status, detail = why_missing(row.filename, ledger)
+            status, detail = why_missing(row.filename, history)
             row = replace(row, status=status, detail=detail)
         explained.append(row)
     return explained
@@ -126,12 +129,12 @@ def _severity(row: StatusRow) -> tuple[bool, bool]:
     return not row.kept, row.status != Status.OK
 
 
-def read_oddities(path: Path | None, examples: int = 1) -> list[Oddity]:
-    """Read the annotations' check table (kind, table, filename, detail), in its order of kinds."""
+def read_findings(path: Path | None, examples: int = 1) -> list[FindingGroup]:
+    """Read the table of annotation checks (kind, table, filename, detail), grouped in its order."""
     groups: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for row in read_tsv(path) if path else ():
         groups.setdefault((row["kind"], row["table"]), []).append((row["filename"], row["detail"]))
     return [
-        Oddity(kind, table, len(rows), tuple(rows[:examples]))
+        FindingGroup(kind, table, len(rows), tuple(rows[:examples]))
         for (kind, table), rows in groups.items()
     ]

@@ -1,4 +1,4 @@
-"""The result tables: this run's parsers and pseudo-labels, and what other work reports."""
+"""Result tables: parsers and pseudo-labels of this run, and published results."""
 
 import csv
 import math
@@ -32,15 +32,15 @@ PSEUDO_LABEL_TITLES = {
     "unmasked": "Pseudo-labels",
     "masked": "Pseudo-labels, masked (oracle)",
 }
-ORACLE_NOTE = "masked with the scored videos' own weak labels, which no parser is given"
+ORACLE_NOTE = "masked with the weak labels of the scored videos, which parsers never see"
 HOW_CALIBRATED = (
-    "The thresholds of this run's pseudo-labels were chosen on the annotated events of the "
-    "validation videos: methods that read pseudo-labels rest on these dense labels too."
+    "Pseudo-label thresholds were calibrated on the event annotations of the validation split, so "
+    "methods that use pseudo-labels also depend on these dense labels."
 )
 HOW_DESCRIBED = (
-    "Inputs: what the method reads; classic is VGGish, ResNet-152 and R(2+1)D. Protocol: whether "
-    "one video-level probability (gate g) or one of each modality (gates p) lets a class count, "
-    "and from which value on; segments have the same threshold where no other is given."
+    "Inputs: features the method uses; classic means VGGish, ResNet-152 and R(2+1)D. Protocol: "
+    "segment predictions are gated by one video-level probability (gate g) or one per modality "
+    "(gates p), followed by the threshold for gates and, unless given separately, for segments."
 )
 
 FiveScores = Annotated[list[float], Field(min_length=len(METRICS), max_length=len(METRICS))]
@@ -48,14 +48,14 @@ FiveScores = Annotated[list[float], Field(min_length=len(METRICS), max_length=le
 
 @dataclass(frozen=True)
 class Score:
-    """One cell.
+    """One score of a result table.
 
     Attributes
     ----------
     mean
-        F1 in percent; the mean over seeds.
+        F1 in percent, averaged over seeds.
     std
-        Sample standard deviation over seeds (N - 1 in the denominator); None for one value.
+        Sample standard deviation over seeds (N - 1 in the denominator); None for a single value.
     """
 
     mean: float
@@ -72,19 +72,19 @@ class ResultRow:
     Attributes
     ----------
     name
-        As shown.
+        Display name.
     split
-        Which videos were scored.
+        Split that was scored.
     scores
         Level to metric to score.
     seeds
-        Number of trainings; 0 where nothing was trained.
+        Number of seeds; 0 for pseudo-labels.
     videos, total
-        Videos that were scored, and those of the split's table.
+        Number of videos scored, and in the split.
     inputs, protocol
-        Of a parser: what it reads, and how its probabilities become events.
+        For parsers: the features they use, and how probabilities become events.
     note
-        What a reader must know about the row.
+        Note shown below the table.
     """
 
     name: str
@@ -104,12 +104,12 @@ class ResultRow:
 
     @property
     def coverage(self) -> str:
-        """Videos that were scored / in the split's table."""
+        """Videos scored / in the split."""
         return f"{self.videos}/{self.total}"
 
 
 class PublishedRow(BaseModel):
-    """A row of published.yaml, which says what each key is, in percent."""
+    """A row of published.yaml, which documents the keys; scores are F1 in percent."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -140,17 +140,19 @@ def read_published(path: Path) -> tuple[PublishedRow, ...]:
     Raises
     ------
     PipelineError
-        The file is missing or not of this form.
+        The file is missing or does not match the schema.
     """
     text = existing_file(path, "the published results").read_text(encoding="utf-8")
     try:
         return tuple(_PublishedFile.model_validate(yaml.safe_load(text)).methods)
     except (ValidationError, yaml.YAMLError) as error:
-        raise PipelineError(f"'{path}' is not of the expected form: {error}") from None
+        raise PipelineError(
+            f"'{path}' is not a valid table of published results: {error}"
+        ) from None
 
 
 def result_rows(artifacts: Artifacts, split: str) -> list[ResultRow]:
-    """Return a row per pseudo-label variant, then a row per method with its mean over seeds."""
+    """Return one row per pseudo-label variant, then one row per method, averaged over seeds."""
     total = len(artifacts.split_names[split])
     rows = [
         replace(
@@ -165,9 +167,9 @@ def result_rows(artifacts: Artifacts, split: str) -> list[ResultRow]:
 def parser_row(
     parsers: Sequence[TrainedParser], split: str, total: int, note: str = ""
 ) -> ResultRow:
-    """Return the row of one method, from its trainings with several seeds.
+    """Return the row of one method, averaged over its seeds.
 
-    ``total`` is the number of videos in the split's table.
+    ``total`` is the number of videos in the split.
     """
     first = parsers[0]
     evaluations = [parser.evaluations[split] for parser in parsers]
@@ -195,14 +197,14 @@ def _score(values: Sequence[float]) -> Score:
 
 
 def markdown(rows: Sequence[ResultRow]) -> str:
-    """Return rows of one split as a Markdown table whose columns also line up as plain text."""
+    """Return the rows of one split as a Markdown table that is also aligned as plain text."""
     header = ["Method", "Seeds", "Videos", *METRIC_HEADER]
     body = [[row.name, str(row.seeds or "–"), row.coverage, *map(str, row.cells)] for row in rows]
     return aligned_markdown(header, body, text_columns=1)
 
 
 def published_markdown(rows: Sequence[PublishedRow]) -> str:
-    """Return published rows as a Markdown table, and their notes below it."""
+    """Return published results as a Markdown table followed by their notes."""
     header = ["Method", "Inputs", "Protocol", "Source", "Year", *METRIC_HEADER]
     body = [
         [
@@ -220,16 +222,16 @@ def published_markdown(rows: Sequence[PublishedRow]) -> str:
 
 
 def with_notes(table: str, notes: Iterable[tuple[str, str]]) -> str:
-    """Return a table and, as a list below it, what a reader must know of its rows.
+    """Return a table followed by a list of its notes.
 
-    ``notes`` are names and notes; a row without one has an empty note.
+    ``notes`` are pairs of row name and note; empty notes are skipped.
     """
     lines = [f"- {name}: {note}." for name, note in notes if note]
     return "\n\n".join([table, *(["\n".join(lines)] if lines else [])])
 
 
 def aligned_markdown(header: list[str], body: list[list[str]], text_columns: int) -> str:
-    """Return a Markdown table that also lines up as plain text, the first columns to the left."""
+    """Return a Markdown table aligned as plain text; the first ``text_columns`` align left."""
     widths = [max(map(len, column)) for column in zip(header, *body, strict=True)]
 
     def line(cells: Iterable[str]) -> str:
@@ -247,7 +249,7 @@ def aligned_markdown(header: list[str], body: list[list[str]], text_columns: int
 
 
 def csv_table(rows: Iterable[ResultRow]) -> tuple[list[str], list[list[object]]]:
-    """Return the header and the unrounded values of rows, for ``write_csv``."""
+    """Return the header and unrounded values of the rows, for ``write_csv``."""
     header = ["method", "split", "seeds", "videos", "total", "note"]
     for level in LEVELS:
         for metric in METRICS:
@@ -260,12 +262,12 @@ def csv_table(rows: Iterable[ResultRow]) -> tuple[list[str], list[list[object]]]
 
 
 def cell(value: float) -> float | None:
-    """Return a number as a cell of a table: None where it is NaN."""
+    """Return the value as a table cell: None if it is NaN."""
     return None if math.isnan(value) else float(value)
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a comma-separated table, atomically; None is an empty cell."""
+    """Write a comma-separated table atomically; None becomes an empty cell."""
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)

@@ -1,4 +1,7 @@
-"""Timelines: what is annotated and what a parser predicts in one video, heard above seen."""
+"""Timelines: annotated and predicted events of one video, audible above visible.
+
+Axes: N videos, T segments, C classes.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,22 +28,22 @@ from pipeline.report.drawing import (
 )
 
 TIMELINE_KINDS = ("truth", "predicted")
-TRACK_TITLES = {"audio": "Heard", "visual": "Seen"}
+TRACK_TITLES = {"audio": "Audible", "visual": "Visible"}
 TIMELINE_ROW_INCHES = 0.3
 BAR_HEIGHT = 0.33
-LETTER_INCHES = 0.063  # of a letter, about
+LETTER_INCHES = 0.063  # approximate width of a letter
 
 
 @dataclass(frozen=True)
 class TimelinePlot:
-    """One video.
+    """The timeline of one video.
 
     Attributes
     ----------
     filename, split
-        Its whole name, and ``test`` or ``val``.
+        Full name, and ``test`` or ``val``.
     f1, event_f1
-        Its Type@AV at segment level and at event level, in percent.
+        Segment-level and event-level Type@AV, in percent.
     truth, predicted : ``[2, T, C]``
         Annotated and predicted labels, audio before visual.
     class_names
@@ -57,11 +60,11 @@ class TimelinePlot:
 
     @property
     def event_count(self) -> int:
-        """Number of annotated events, heard and seen."""
+        """Number of annotated audible and visible events."""
         return len(find_runs(self.truth).video)
 
     def tracks(self) -> list[tuple[str, list[int]]]:
-        """Return each modality and the classes annotated or predicted in it."""
+        """Return each modality with the indices of its annotated or predicted classes."""
         occurring = (self.truth | self.predicted).any(axis=1)
         return [
             (modality, np.flatnonzero(occurring[row]).tolist())
@@ -69,7 +72,7 @@ class TimelinePlot:
         ]
 
     def bars(self) -> list[tuple[str, str, str, int, int]]:
-        """Return modality, ``truth`` or ``predicted``, class, onset and offset of every event."""
+        """Return modality, ``truth`` or ``predicted``, class, onset and offset of each event."""
         found = []
         for kind, labels in zip(TIMELINE_KINDS, (self.truth, self.predicted), strict=True):
             events = find_runs(labels)
@@ -82,10 +85,10 @@ class TimelinePlot:
 
 
 def ranked_timelines(artifacts: Artifacts) -> list[TimelinePlot]:
-    """Return all evaluated videos as the headline method parses them, hardest first.
+    """Return the timelines of all scored videos, hardest first.
 
-    The first seed's predictions are shown. Videos are sorted by their segment-level Type@AV;
-    among equal ones, those with fewer annotated events come first.
+    Predictions are those of the headline method's first seed. Videos are sorted by segment-level
+    Type@AV, then by number of annotated events, fewest first.
     """
     timelines = [video for split in SPLIT_TITLES for video in _timelines(artifacts, split)]
     return sorted(timelines, key=lambda video: (video.f1, video.event_count, video.filename))
@@ -101,18 +104,21 @@ def _timelines(artifacts: Artifacts, split: str) -> Iterator[TimelinePlot]:
 
 
 def showcase(ranked: Sequence[TimelinePlot]) -> TimelinePlot:
-    """Return the video with the most annotated events among those from the median up."""
+    """Return the video with the most annotated events in the easier half of the ranking."""
     return max(ranked[len(ranked) // 2 :], key=lambda video: (video.event_count, video.filename))
 
 
 def write_timeline_png(timeline: TimelinePlot, path: Path) -> None:
-    """Write a video's timeline as a picture."""
+    """Write a timeline as PNG."""
     with plot_style():
         write_png(draw_timeline(timeline), path)
 
 
 def draw_timeline(timeline: TimelinePlot) -> Figure:
-    """Draw a video: a row per class, annotation above prediction; within ``plot_style``."""
+    """Draw a timeline with one row per class, annotation above prediction.
+
+    Call within ``plot_style``.
+    """
     tracks = timeline.tracks()
     figure, axes = _new_tracks(timeline, sum(len(classes) + 1 for _, classes in tracks))
     head = 0
@@ -120,25 +126,25 @@ def draw_timeline(timeline: TimelinePlot) -> Figure:
         colour = COLOURS[modality]
         _label(axes, head, TRACK_TITLES[modality], weight="bold")
         if not classes:
-            axes.text(0.1, head, "no event", va="center", alpha=MUTED)
-        for place, index in enumerate(classes, start=head + 1):
-            _label(axes, place, display_name(timeline.class_names[index]))
-            _draw_bars(axes, timeline.truth[row, :, index], place - BAR_HEIGHT, INK, MUTED)
-            _draw_bars(axes, timeline.predicted[row, :, index], place, colour, 1)
+            axes.text(0.1, head, "no events", va="center", alpha=MUTED)
+        for y, index in enumerate(classes, start=head + 1):
+            _label(axes, y, display_name(timeline.class_names[index]))
+            _draw_bars(axes, timeline.truth[row, :, index], y - BAR_HEIGHT, INK, MUTED)
+            _draw_bars(axes, timeline.predicted[row, :, index], y, colour, 1)
         head += len(classes) + 1
     legend_above(
         figure,
         [
             Patch(color=INK, alpha=MUTED, linewidth=0, label="annotated"),
-            Patch(color=COLOURS["audio"], linewidth=0, label="predicted, heard"),
-            Patch(color=COLOURS["visual"], linewidth=0, label="predicted, seen"),
+            Patch(color=COLOURS["audio"], linewidth=0, label="predicted, audible"),
+            Patch(color=COLOURS["visual"], linewidth=0, label="predicted, visible"),
         ],
     )
     return figure
 
 
 def _new_tracks(timeline: TimelinePlot, row_count: int) -> tuple[Figure, Axes]:
-    """Return an empty timeline; its margin is the same for all videos of a vocabulary."""
+    """Return empty axes; the margin depends only on the vocabulary."""
     margin = LETTER_INCHES * max(len(name) for name in timeline.class_names) + 0.1
     below, above = 0.5, 0.32
     height = below + above + TIMELINE_ROW_INCHES * row_count
@@ -162,9 +168,9 @@ def _new_tracks(timeline: TimelinePlot, row_count: int) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _label(axes: Axes, place: int, text: str, **how: Any) -> None:
+def _label(axes: Axes, y: int, text: str, **style: Any) -> None:
     axes.text(
-        -0.02, place, text, transform=axes.get_yaxis_transform(), ha="right", va="center", **how
+        -0.02, y, text, transform=axes.get_yaxis_transform(), ha="right", va="center", **style
     )
 
 

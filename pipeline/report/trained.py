@@ -1,4 +1,4 @@
-"""Trained parsers, as the report and the tables over several of them read their folders."""
+"""Read the folders of trained parsers for the report, the comparison and the ablation."""
 
 import csv
 import json
@@ -21,9 +21,9 @@ from pipeline.parsers.registry import METHODS, saved_recipe
 
 Evaluation = dict[str, Any]
 
-# What the report needs of a checkpoint's header.
+# Keys of a checkpoint's header that the report needs.
 HEADER_KEYS = ("method", "recipe", "seed", "fingerprints")
-# What a recipe's gate is called: g is the probability of both modalities together, p of each alone.
+# Display names of a recipe's gate: g is the probability over both modalities, p over one.
 GATES = {"global": "gate g", "modality": "gates p", "mixed": "gates g for A, p for V"}
 
 
@@ -34,13 +34,13 @@ class TrainedParser:
     Attributes
     ----------
     display_name
-        As tables and plots show it.
+        Name in tables and plots.
     method, seed, recipe
-        How it was trained, as its checkpoint says.
+        How it was trained, from its checkpoint.
     fingerprints
-        What made the features it was trained on, by encoder.
+        Fingerprints of the features it was trained on, by encoder.
     folder
-        Its model folder.
+        Model folder.
     evaluations
         Split to evaluation (see ``pipeline.evaluation.evaluate``).
     curve
@@ -58,18 +58,18 @@ class TrainedParser:
 
     @property
     def layout(self) -> str:
-        """How its features lay on disk: ``shards``, or a layout of ``.npy`` files."""
+        """Layout of its features on disk: ``shards``, or a layout of ``.npy`` files."""
         return self.fingerprints.get("layout", "shards")
 
     @property
     def inputs(self) -> str:
-        """What it reads, in the words of published.yaml."""
+        """Features it uses, in the notation of published.yaml."""
         names = ["VGGish", "ResNet-152"] if self.layout == "han" else ["CLAP", "CLIP"]
         return ", ".join([*names, *(["R(2+1)D"] if self.recipe.motion else [])])
 
     @property
     def protocol(self) -> str:
-        """How its probabilities become events, in the words of published.yaml."""
+        """How its probabilities become events, in the notation of published.yaml."""
         gate = GATES[self.recipe.gate]
         video, segment = self.recipe.video_threshold, self.recipe.segment_threshold
         return f"{gate}, {video:g}" + ("" if segment == video else f"; segments {segment:g}")
@@ -78,23 +78,23 @@ class TrainedParser:
 def read_parsers(
     folders: Iterable[Path], are_variants: bool = False
 ) -> dict[str, tuple[TrainedParser, ...]]:
-    """Read model folders, grouped by method, each method's sorted by seed.
+    """Read model folders, grouped by method and sorted by seed.
 
-    Method and seed are what the checkpoint says, whatever its folder is called. Only variants of
-    a method go by their folders' names, ``VARIANT/seed{S}`` or ``VARIANT``.
+    Method and seed come from the checkpoint, not from the folder name. Only variants of a method
+    are named after their folders, ``VARIANT/seed{S}`` or ``VARIANT``.
 
     Raises
     ------
     PipelineError
-        A folder lacks its checkpoint, its curve or its scores, or they are malformed; a training
-        is given twice; or those of a group differ in more than their seeds.
+        A checkpoint, curve or metrics.json is missing or malformed, a seed is given twice, or
+        the parsers of a group differ in more than their seeds.
     """
     found: dict[str, list[TrainedParser]] = {}
     for folder in folders:
         parser = _read_parser(folder, are_variants)
         group = found.setdefault(parser.display_name if are_variants else parser.method, [])
         for other in group:
-            _require_other_seed_alone(parser, other)
+            _require_only_seed_differs(parser, other)
         group.append(parser)
     return {
         name: tuple(sorted(parsers, key=lambda parser: parser.seed))
@@ -105,14 +105,14 @@ def read_parsers(
 def read_checkpoint_header(
     folder: Path, weights: Sequence[str] = ()
 ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Return how a checkpoint was trained, and those of some weights that it has.
+    """Return how a checkpoint was trained, and those of ``weights`` that it contains.
 
-    Without torch, which the report's own environment lacks.
+    Does not use torch, which the report's environment lacks.
 
     Raises
     ------
     PipelineError
-        The checkpoint is missing or broken.
+        The checkpoint is missing or invalid.
     """
     path = existing_file(folder / CHECKPOINT_FILE, "a checkpoint")
     try:
@@ -122,7 +122,9 @@ def read_checkpoint_header(
             found = {name: file.get_tensor(name) for name in weights if name in known}
         return {key: header[key] for key in HEADER_KEYS}, found
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise PipelineError(f"'{path}' is not a whole checkpoint ({error}); train again.") from None
+        raise PipelineError(
+            f"'{path}' is not a valid checkpoint ({error}); train the parser again."
+        ) from None
 
 
 def read_json(path: Path) -> Any:
@@ -136,21 +138,21 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(existing_file(path, "a result of the run").read_text("utf-8"))
     except ValueError as error:
-        raise PipelineError(f"'{path}' is not JSON ({error}); run its stage again.") from None
+        raise PipelineError(f"'{path}' is not valid JSON ({error}); rerun its stage.") from None
 
 
 def require_splits(value: Any, path: Path) -> None:
-    """Refuse scores that lack a split."""
+    """Check that scores cover all scored splits."""
     absent = [split for split in SCORED_SPLITS if not isinstance(value, dict) or split not in value]
     if absent:
         raise PipelineError(
-            f"'{path}' has no evaluation of '{absent[0]}'; the report needs scored videos of "
+            f"'{path}' has no evaluation of '{absent[0]}'; the report needs scores of "
             f"{' and '.join(SCORED_SPLITS)}."
         )
 
 
 def check_trained(evaluations: Any, path: Path) -> dict[str, Evaluation]:
-    """Return evaluations by name when each has all that the report shows."""
+    """Check that evaluations contain everything the report shows, and return them by name."""
     try:
         for evaluation in evaluations.values():
             int(evaluation["videos"])
@@ -163,7 +165,7 @@ def check_trained(evaluations: Any, path: Path) -> dict[str, Evaluation]:
                     float(low), float(high)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise PipelineError(
-            f"'{path}' is not an evaluation ({type(error).__name__}: {error}); evaluate again."
+            f"'{path}' is not a valid evaluation ({type(error).__name__}: {error}); evaluate again."
         ) from None
     return dict(evaluations)
 
@@ -172,8 +174,8 @@ def _read_parser(folder: Path, is_variant: bool) -> TrainedParser:
     header, _ = read_checkpoint_header(folder)
     method, seed = header["method"], header["seed"]
     recipe = saved_recipe(folder / CHECKPOINT_FILE, method, header["recipe"])
-    whole = folder.absolute()
-    variant = (whole.parent if whole.name == f"seed{seed}" else whole).name
+    absolute = folder.absolute()
+    variant = (absolute.parent if absolute.name == f"seed{seed}" else absolute).name
     evaluations = read_json(folder / "metrics.json")
     require_splits(evaluations, folder / "metrics.json")
     return TrainedParser(
@@ -196,22 +198,24 @@ def _read_curve(path: Path) -> tuple[Mapping[str, float], ...]:
             )
         except (TypeError, ValueError) as error:
             raise PipelineError(
-                f"'{path}' is not the training curve of a seed ({error}); train again."
+                f"'{path}' is not a valid training curve ({error}); train the parser again."
             ) from None
 
 
-def _require_other_seed_alone(parser: TrainedParser, other: TrainedParser) -> None:
-    """Refuse two trainings whose mean would not be one over seeds."""
+def _require_only_seed_differs(parser: TrainedParser, other: TrainedParser) -> None:
+    """Check that two parsers of a group differ only in their seeds, so they can be averaged."""
     if parser.seed == other.seed:
         raise PipelineError(
             f"'{other.folder}' and '{parser.folder}' are both {parser.display_name} with seed "
-            f"{parser.seed}; give every training once, and variants of a method to ablation."
+            f"{parser.seed}; pass each seed once, or compare variants of a method with ablation."
         )
-    mine, its = ({"method": one.method} | one.recipe.model_dump() for one in (parser, other))
-    for option in mine | its:
-        if mine.get(option) != its.get(option):
+    options, other_options = (
+        {"method": one.method} | one.recipe.model_dump() for one in (parser, other)
+    )
+    for key in options | other_options:
+        if options.get(key) != other_options.get(key):
             raise PipelineError(
-                f"'{other.folder}' is {parser.display_name} with {option}={its.get(option)}, but "
-                f"'{parser.folder}' has {option}={mine.get(option)}; train all seeds alike, or "
-                "give variants of a method to ablation."
+                f"'{other.folder}' is {parser.display_name} with {key}={other_options.get(key)}, "
+                f"but '{parser.folder}' has {key}={options.get(key)}; train all seeds with the "
+                "same options, or compare variants of a method with ablation."
             )

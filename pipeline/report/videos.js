@@ -2,7 +2,8 @@
 (() => {
   const byId = (id) => document.getElementById(id);
   const data = JSON.parse(byId("browser-data").textContent);
-  const MODALITIES = [["heard", "Heard"], ["seen", "Seen"]];
+  // CSS class (shared with the parse page) and title of each modality.
+  const MODALITIES = [["heard", "Audible"], ["seen", "Visible"]];
   const ANNOTATED = 0, STEPS = [1, 2, 5, 10, 20, 30, 60, 120, 300], MOST_MARKS = 12;
   const BATCH = 20;
   const NAME = 0, SPLIT = 1, SEGMENT = 2, EVENT = 3, BARS = 4;
@@ -11,15 +12,15 @@
   let order = { column: SEGMENT, sign: 1 }, count = BATCH;
 
   function element(tag, style, text) {
-    const made = document.createElement(tag);
-    if (style) made.className = style;
-    if (text !== undefined) made.textContent = text;
-    return made;
+    const node = document.createElement(tag);
+    if (style) node.className = style;
+    if (text !== undefined) node.textContent = text;
+    return node;
   }
 
-  // ---- which videos, in which order
+  // ---- filtering and sorting
 
-  function chosen() {
+  function matchingVideos() {
     const wanted = classes.value === "" ? null : Number(classes.value);
     const { column, sign } = order;
     const value = (video) => video[column];
@@ -29,79 +30,79 @@
       .sort((a, b) => sign * (value(a) > value(b)) - sign * (value(a) < value(b)));
   }
 
-  // ---- one video's tracks
+  // ---- timeline of one video
 
   function row(style, name) {
-    const made = element("div", `row ${style}`);
-    made.append(element("div", "name", name), element("div", "lane"));
-    return made;
+    const node = element("div", `row ${style}`);
+    node.append(element("div", "name", name), element("div", "lane"));
+    return node;
   }
 
-  function place(made, onset, offset) {
-    made.style.left = `${(100 * onset) / data.seconds}%`;
-    made.style.width = `${(100 * (offset - onset)) / data.seconds}%`;
+  function setSpan(node, onset, offset) {
+    node.style.left = `${(100 * onset) / data.seconds}%`;
+    node.style.width = `${(100 * (offset - onset)) / data.seconds}%`;
   }
 
   function scale(step) {
-    const made = row("scale", "seconds");
+    const node = row("scale", "seconds");
     for (let t = 0; t <= data.seconds; t += step) {
       const mark = element("span", t > 0 && data.seconds - t < step / 2 ? "is-last" : "", String(t));
       mark.style.left = `${(100 * t) / data.seconds}%`;
-      made.lastChild.append(mark);
+      node.lastChild.append(mark);
     }
-    return made;
+    return node;
   }
 
-  /** Each modality's classes, annotated above predicted, and the same in words. */
+  /** Return one row per class and modality, annotated above predicted, with a text alternative. */
   function tracks(video) {
-    const made = element("div", "tracks");
+    const node = element("div", "tracks");
     const step = STEPS.find((seconds) => data.seconds / seconds <= MOST_MARKS) || data.seconds;
-    made.style.setProperty("--parts", data.seconds / step);
-    made.append(scale(step));
+    node.style.setProperty("--parts", data.seconds / step);
+    node.append(scale(step));
     const words = [];
     MODALITIES.forEach(([style, title], modality) => {
       const bars = video[BARS].filter((bar) => bar[0] === modality);
       const head = row(`head ${style}`, title);
       if (!bars.length) {
-        head.lastChild.textContent = "Nothing annotated, nothing predicted.";
+        head.lastChild.textContent = "No events annotated or predicted.";
         head.classList.add("is-empty");
       }
-      made.append(head);
+      node.append(head);
       for (const index of [...new Set(bars.map((bar) => bar[2]))].sort((a, b) => a - b)) {
         const line = row(style, data.classes[index]);
         for (const [, kind, of, onset, offset] of bars) {
           if (of !== index) continue;
           const name = kind === ANNOTATED ? "annotated" : "predicted";
           const bar = element("div", `bar ${name}`);
-          bar.title = `${data.classes[index]}, ${style}, ${name}, ${onset} to ${offset} s`;
+          bar.title = `${data.classes[index]}, ${title.toLowerCase()}, ${name}, ${onset} to ${offset} s`;
           words.push(bar.title);
-          place(bar, onset, offset);
+          setSpan(bar, onset, offset);
           line.lastChild.append(bar);
         }
-        made.append(line);
+        node.append(line);
       }
     });
-    made.setAttribute("role", "img");
-    made.setAttribute("aria-label", words.join("; ") || "no event");
-    return made;
+    node.setAttribute("role", "img");
+    node.setAttribute("aria-label", words.join("; ") || "no events");
+    return node;
   }
 
-  // ---- the list
+  // ---- list of videos
 
   function videoRow(video) {
-    const made = element("tr"), name = element("th", "text"), button = element("button", "", video[NAME]);
+    const node = element("tr"), name = element("th", "text"), button = element("button", "", video[NAME]);
     name.scope = "row";
     button.type = "button";
     button.setAttribute("aria-expanded", "false");
     name.append(button);
-    made.append(
+    node.append(
       name,
       element("td", "text", video[SPLIT] === "val" ? "validation" : video[SPLIT]),
       element("td", "", video[SEGMENT].toFixed(1)),
       element("td", "", video[EVENT].toFixed(1)),
     );
-    button.addEventListener("click", () => toggle(made, video));
-    return made;
+    button.addEventListener("click", () => toggle(node, video));
+    return node;
   }
 
   function toggle(line, video) {
@@ -117,7 +118,7 @@
   }
 
   function draw() {
-    const found = chosen(), shown = found.slice(0, count);
+    const found = matchingVideos(), shown = found.slice(0, count);
     for (const head of heads) {
       const isSorted = Number(head.dataset.column) === order.column;
       if (isSorted) head.setAttribute("aria-sort", order.sign > 0 ? "ascending" : "descending");

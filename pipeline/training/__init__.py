@@ -1,1 +1,1 @@
-"""Training parsers on cached features, and predicting with them."""
+"""Train parsers on cached features and predict with them."""

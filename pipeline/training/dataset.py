@@ -1,8 +1,7 @@
-"""Cached features, labels and annotations of a dataset, as tensors that fit in memory once.
+"""Load the cached features, labels and annotations of a dataset into tensors.
 
-Weak labels are read for training videos only. Of validation and test videos the tables give
-nothing but names here, and of their pseudo-labels only the unmasked ones are read, so no weak
-label of theirs can reach a parser.
+Weak labels are read for training videos only. For validation and test videos, only names and
+unmasked pseudo-labels are read, so their weak labels cannot reach a parser.
 """
 
 import hashlib
@@ -41,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainingVideos:
-    """Videos to learn from: what a parser sees and what its losses see."""
+    """Training videos: the inputs of the parser and the targets of its losses."""
 
     names: tuple[str, ...]
     inputs: ParserInputs
@@ -50,7 +49,7 @@ class TrainingVideos:
 
 @dataclass(frozen=True)
 class EvaluationVideos:
-    """Videos of a split to parse and score: inputs, and annotated segments [N, T, C]."""
+    """Videos of a split to parse and score: inputs, and ground truth [N, T, C] per modality."""
 
     split: str
     names: tuple[str, ...]
@@ -60,20 +59,20 @@ class EvaluationVideos:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """All that training needs.
+    """Everything training needs.
 
     Attributes
     ----------
     train
         Training videos.
     evaluated
-        ``val`` and ``test``.
+        ``val`` and ``test`` videos.
     dimensions
         Sizes of the features.
     vocabulary
         The classes.
     fingerprints
-        What made the features, by encoder.
+        Fingerprint of the features of each encoder.
     """
 
     train: TrainingVideos
@@ -84,7 +83,7 @@ class TrainingData:
 
     @cached_property
     def digest(self) -> str:
-        """A hash of all the numbers that training sees, the choice of an epoch included."""
+        """Hash of everything that affects training, including the selection of the epoch."""
         train, val = self.train, self.evaluated["val"]
         content = [train.inputs.digest(), train.targets.digest(), val.inputs.digest()]
         content += [hashlib.sha256(labels.tobytes()).hexdigest() for labels in val.truth]
@@ -94,88 +93,88 @@ class TrainingData:
 def read_training_data(
     source: FeatureSource, annotations: Path, recipe: Recipe, vocabulary: Vocabulary
 ) -> TrainingData:
-    """Read all that training needs.
+    """Read everything training needs.
 
     Parameters
     ----------
     source
-        Where the cached features and labels are.
+        Source of the cached features and labels.
     annotations
         Folder of the annotation tables.
     recipe
-        Decides what is read.
+        Determines which features and labels are read.
     vocabulary
         The classes.
 
     Raises
     ------
     PipelineError
-        Something is missing or of several sizes, or a split has no video left.
+        Something is missing, feature sizes differ between splits, or a split has no usable video.
     """
     names = {split: split_names(annotations, split) for split in SPLIT_TABLES}
-    learnt = source.read(names["train"], recipe, vocabulary, for_training=True)
-    others = [name for split in SCORED_SPLITS for name in names[split]]
-    scored = source.read(others, recipe, vocabulary, for_training=False)
-    dimensions = learnt.dimensions(len(vocabulary))
-    ours, theirs = different_sizes(dimensions, scored.dimensions(len(vocabulary)))
-    if ours:
+    train = source.read(names["train"], recipe, vocabulary, for_training=True)
+    scored_names = [name for split in SCORED_SPLITS for name in names[split]]
+    scored = source.read(scored_names, recipe, vocabulary, for_training=False)
+    dimensions = train.dimensions(len(vocabulary))
+    train_sizes, scored_sizes = different_sizes(dimensions, scored.dimensions(len(vocabulary)))
+    if train_sizes:
         raise PipelineError(
-            f"training videos have features of {ours}, those of val and test of {theirs}; make them"
-            " in the same way."
+            f"training videos have features with {train_sizes}, but val and test videos have "
+            f"{scored_sizes}; extract all features with the same encoders."
         )
     return TrainingData(
-        train=_training_videos(learnt, annotations, names["train"], recipe, vocabulary),
+        train=_training_videos(train, annotations, names["train"], recipe, vocabulary),
         evaluated={
             split: _evaluation_videos(scored, annotations, split, names[split], vocabulary)
             for split in SCORED_SPLITS
         },
         dimensions=dimensions,
         vocabulary=vocabulary,
-        fingerprints=learnt.fingerprints,
+        fingerprints=train.fingerprints,
     )
 
 
 def split_names(annotations: Path, split: str) -> list[str]:
-    """Return the names of a split's videos; its weak labels are not read.
+    """Return the names of the videos in a split, without reading weak labels.
 
     Raises
     ------
     PipelineError
-        The split or its table is not there.
+        The split is unknown or its table is missing.
     """
     if split not in SPLIT_TABLES:
-        raise PipelineError(f"'{split}' is not a split; allowed are {', '.join(SPLIT_TABLES)}.")
+        raise PipelineError(f"'{split}' is not a split; must be one of {', '.join(SPLIT_TABLES)}.")
     return read_names(annotations / SPLIT_TABLES[split])
 
 
 def parser_inputs(
     cache: CachedFeatures, split: str, names: Sequence[str], prior: Literal["", "_masked"] = ""
 ) -> tuple[tuple[str, ...], ParserInputs]:
-    """Return which of a split's videos are cached, and what a parser sees of them.
+    """Return the names of the cached videos of a split, and their parser inputs.
 
     Parameters
     ----------
     cache
-        What was read of them.
+        Cached features and labels.
     split, names
         The split, and all its videos.
     prior
-        Which labels are the prior: the unmasked ones, or, of training videos, the masked ones.
+        Suffix of the labels used as prior: unmasked, or masked (training videos only).
 
     Raises
     ------
     PipelineError
-        None is cached.
+        No video of the split has cached features.
     """
     rows = cache.rows(names)
     if not len(rows):
         raise PipelineError(
             f"none of the {len(names)} {split} videos has features; "
-            "check that features and annotations are of the same dataset."
+            "check that the features and annotations belong to the same dataset."
         )
     if len(rows) < len(names):
         logger.warning(
-            "%s: %d of %d videos have no features or labels and are left out",
+            "%s: skipping %d of %d videos without features or labels",
             split,
             len(names) - len(rows),
             len(names),
@@ -215,7 +214,7 @@ def _training_videos(
 def _pseudo_labels(
     cache: CachedFeatures, rows: NDArray[np.int64], weak: Tensor, recipe: Recipe
 ) -> dict[str, Tensor]:
-    """Return the pseudo-labels that losses see, and the weights of their classes."""
+    """Return the pseudo-labels for the losses, and the class weights if the recipe balances."""
     targets = {}
     for modality in MODALITIES:
         if recipe.uses_soft_labels:

@@ -1,10 +1,9 @@
-"""Several seeds of one method in one job, spread over devices.
+"""Train several seeds of one method in one job, spread over devices.
 
-The parsers are small (LINK has 5.5 million parameters), so one training cannot keep several GPUs
-busy: sharing out its batches would spend the gain on exchanging gradients, and its numbers would
-depend on how many GPUs there are. Seeds do not depend on each other: each device trains seeds of
-its own in a process of its own, and every checkpoint has the bytes that its seed has alone (on a
-CPU: with as many threads).
+The parsers are small (LINK has 5.5 million parameters), so data-parallel training would lose its
+gain to gradient exchange, and its results would depend on the number of GPUs. Seeds are
+independent, so each process trains its share of them on one device. Every checkpoint is
+byte-identical to one trained alone (on a CPU: with the same number of threads).
 """
 
 import logging
@@ -30,24 +29,24 @@ from pipeline.training.trainer import SAVE_EVERY_SECONDS, STATE_FILE, TrainingJo
 
 logger = logging.getLogger(__name__)
 
-# Seed to the folder that gets its results.
+# Maps a seed to its output folder.
 SeedFolders = Mapping[int, Path]
 
 
 @dataclass(frozen=True)
 class SeedPlan:
-    """What all seeds of a job have in common; it can be sent to another process.
+    """Settings shared by all seeds of a job; can be pickled.
 
     Attributes
     ----------
     method, recipe
-        What is trained and how.
+        The method and how it is trained.
     source, annotations, vocabulary
-        Cached features and labels, the folder of annotation tables, the classes.
+        Cached features and labels, folder of the annotation tables, classes.
     fit_only
-        Whether only the checkpoint and the curve are left.
+        Write only the checkpoint and the training curve.
     save_every_seconds
-        How often a state to resume from is written.
+        Interval between writes of the state that an interrupted run resumes from.
     """
 
     method: str
@@ -60,18 +59,18 @@ class SeedPlan:
 
 
 def choose_devices(name: str, processes: int) -> list[torch.device]:
-    """Return a device for each of some processes.
+    """Return one device per process.
 
-    ``auto`` and ``cuda`` go over all visible GPUs in turn; ``cpu`` and ``cuda:INDEX`` are the
-    same for every process.
+    ``auto`` and ``cuda`` cycle through all visible GPUs; ``cpu`` and ``cuda:INDEX`` give every
+    process the same device.
 
     Raises
     ------
     PipelineError
-        ``processes`` is below 1, or there is no such device.
+        ``processes`` is below 1, or the device does not exist.
     """
     if processes < 1:
-        raise PipelineError(f"processes is {processes}; allowed is 1 or more.")
+        raise PipelineError(f"processes is {processes}; must be at least 1.")
     device = choose_device(name)
     if device.type == "cuda" and ":" not in name:
         gpus = torch.cuda.device_count()
@@ -80,27 +79,27 @@ def choose_devices(name: str, processes: int) -> list[torch.device]:
 
 
 def train_seeds(plan: SeedPlan, folders: SeedFolders, devices: Sequence[torch.device]) -> None:
-    """Train every seed and leave its files in its folder, as ``training.train`` does.
+    """Train every seed and write its files into its folder, as ``trainer.train`` does.
 
-    A seed that was finished when the job was killed is not trained again, and the one that was
-    interrupted carries on: their states are in their folders until all seeds are done. They, and
-    not the finished files, say so, because Snakemake removes a job's outputs before it runs it
-    again.
+    If the job is killed, the next call skips finished seeds and resumes the interrupted one. It
+    relies on the saved states, which stay in the folders until all seeds are done, because
+    Snakemake deletes the outputs of a failed job before rerunning it.
 
     Parameters
     ----------
     plan
-        What the seeds have in common.
+        Settings shared by the seeds.
     folders
-        The seeds, and where each one's files go.
+        Output folder of each seed.
     devices
-        One process each; the same device may stand several times. One device: this process.
+        One process per entry; a device may occur several times. A single device uses the current
+        process.
 
     Raises
     ------
     PipelineError
-        Something is missing, a seed's loss is no longer finite, or its process was killed; the
-        others are stopped.
+        Something is missing, a loss is not finite, or a process was killed. The other processes
+        are stopped.
     """
     if len(devices) == 1:
         train_in_turn(plan, folders, devices[0])
@@ -111,7 +110,7 @@ def train_seeds(plan: SeedPlan, folders: SeedFolders, devices: Sequence[torch.de
 
 
 def train_in_turn(plan: SeedPlan, folders: SeedFolders, device: torch.device) -> None:
-    """Read the features once and train one seed after the other; the states stay."""
+    """Read the features once and train the seeds one after the other; keep their saved states."""
     dataset = read_training_data(plan.source, plan.annotations, plan.recipe, plan.vocabulary)
     for seed, folder in folders.items():
         job = TrainingJob(plan.method, plan.recipe, dataset, seed, device)
@@ -120,14 +119,14 @@ def train_in_turn(plan: SeedPlan, folders: SeedFolders, device: torch.device) ->
         except torch.OutOfMemoryError:
             raise PipelineError(
                 f"seed {seed} does not fit into the memory of {device}; "
-                "lower --processes, so that fewer share it, or batch_size."
+                "lower --processes (fewer seeds share the device) or batch_size."
             ) from None
 
 
 def _train_side_by_side(
     plan: SeedPlan, folders: SeedFolders, devices: Sequence[torch.device]
 ) -> None:
-    """Share the seeds out to one process a device; the first failure stops them all."""
+    """Distribute the seeds over one process per device; the first failure stops all of them."""
     shares = [dict(list(folders.items())[first :: len(devices)]) for first in range(len(devices))]
     threads = max(1, torch.get_num_threads() // len(devices))
     failures: SimpleQueue[str] = get_context("spawn").SimpleQueue()
@@ -140,8 +139,8 @@ def _train_side_by_side(
             raise PipelineError(failures.get()) from None
         seeds = ", ".join(map(str, shares[error.error_index]))
         raise PipelineError(
-            f"the process of seed {seeds} ended with {error.signal_name or error.exit_code}; if "
-            "memory was short lower --processes, and run again: it carries on where it was."
+            f"the process of seed {seeds} ended with {error.signal_name or error.exit_code}; "
+            "rerun to resume, with fewer --processes if it ran out of memory."
         ) from None
 
 
@@ -152,15 +151,15 @@ def _train_share(
     is_debug: bool,
     failures: "SimpleQueue[str]",
 ) -> None:
-    """Train one process's seeds.
+    """Train the seeds of one process.
 
-    The process reads the features itself. To hand them over would save some seconds of each
-    process, but takes shared memory of their size, of which a container often has only 64 MB.
+    Each process reads the features itself. Sharing them would save a few seconds, but needs as
+    much shared memory, and containers often have only 64 MB of it.
     """
-    # torch ends a child with its parent, by a signal that what a script starts with & ignores.
+    # torch ends a child with its parent by SIGINT, which background jobs of a shell script ignore.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     parent = parent_process()
-    # Here the parent ended before torch could ask for that.
+    # The parent may have ended before torch set this up.
     if parent is None or not parent.is_alive():
         return
     configure_logging(is_debug)

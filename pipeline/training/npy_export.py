@@ -1,4 +1,4 @@
-"""The cache in VALOR's or HAN's layout, for their authors' code and what was built on it."""
+"""Export cached features in the layout of VALOR or HAN, for use with the authors' code."""
 
 import logging
 from collections.abc import Mapping
@@ -25,18 +25,18 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ExportSource:
-    """What is exported.
+    """What to export.
 
     Attributes
     ----------
     features
-        Folder that holds one ``clip-*`` and one ``clap-*`` folder, and perhaps ``motion-*``.
+        Folder that contains one ``clip-*``, one ``clap-*`` and optionally one ``motion-*`` folder.
     pseudo_labels
-        Folder of labels.safetensors; None to export features alone.
+        Folder of labels.safetensors; None exports features only.
     clip, clap, motion
-        Which folder, where there are several.
+        Name of the encoder's folder; needed only if there are several.
     audio_array
-        Which of CLAP's arrays is exported, ``map`` (VALOR++'s input) or ``embedding``.
+        CLAP array to export: ``map`` (VALOR++'s input) or ``embedding``.
     """
 
     features: Path
@@ -47,7 +47,7 @@ class ExportSource:
     audio_array: str = "map"
 
     def folders(self) -> dict[str, Path]:
-        """Return the encoders' folders by what they are features of."""
+        """Return the feature folder of ``audio``, ``visual`` and, if there is one, ``motion``."""
         found = {
             "audio": encoder_folder(self.features, "clap", self.clap),
             "visual": encoder_folder(self.features, "clip", self.clip),
@@ -58,19 +58,19 @@ class ExportSource:
 
 
 def export(source: ExportSource, layout: str, vocabulary: Vocabulary, out: Path) -> int:
-    """Write ``.npy`` files in a layout, see ``npy_layouts``; return the number of videos.
+    """Write ``.npy`` files in a layout (see ``npy_layouts``); return the number of videos.
 
-    A video is in the export when every encoder and the pseudo-labels have it. Where a layout has
-    several frames a second, each is the segment's one feature.
+    Only videos that have all features and pseudo-labels are exported. If a layout has several
+    frames per second, the segment's feature is repeated.
 
     Raises
     ------
     PipelineError
-        ``out`` holds something, labels are missing or of other classes, or two videos share an id,
-        by which the layout names its files.
+        ``out`` is not empty, labels are missing or have other classes, or two videos share the id
+        that the layout uses as the file name.
     """
     if out.exists() and any(out.iterdir()):
-        raise PipelineError(f"'{out}' is not empty; export into a new folder.")
+        raise PipelineError(f"'{out}' is not empty; export into a new or empty folder.")
     labels = _read_labels(source.pseudo_labels, layout, vocabulary)
     folders = source.folders()
     keys = {"audio": source.audio_array, "visual": "embedding", "motion": "embedding"}
@@ -79,12 +79,12 @@ def export(source: ExportSource, layout: str, vocabulary: Vocabulary, out: Path)
     shards = [*features.values()] if labels is None else [*features.values(), labels]
     names = sorted(set.intersection(*(set(shard.names) for shard in shards)))
     check_unique_ids(names)
-    place = LAYOUTS[layout]
-    places = {"audio": place.audio, "visual": place.visual, "motion": place.motion[0]}
+    paths = LAYOUTS[layout]
+    subfolders = {"audio": paths.audio, "visual": paths.visual, "motion": paths.motion[0]}
     for kind, shard in features.items():
         rows = shard.select(names)[keys[kind]]
-        rows = rows.repeat(place.frames, axis=1) if kind == "visual" else rows
-        write_npy_rows(out / places[kind], names, rows)
+        rows = rows.repeat(paths.frames, axis=1) if kind == "visual" else rows
+        write_npy_rows(out / subfolders[kind], names, rows)
     if labels is not None:
         _write_labels(labels.select(names), vocabulary, out)
         for modality, file in TEXT_FILES.items():
@@ -96,31 +96,31 @@ def _read_labels(folder: Path | None, layout: str, vocabulary: Vocabulary) -> Sh
     if folder is None:
         if layout == "valor":
             raise PipelineError(
-                "--layout valor holds labels, which VALOR's code reads of every video; give "
-                "--pseudo-labels, the folder of labels.safetensors."
+                "--layout valor includes pseudo-labels, but none were given; pass the folder of "
+                "labels.safetensors with --pseudo-labels."
             )
         return None
     labels = read_shard(folder / LABELS_FILE)
     if labels["audio"].shape[2] != len(vocabulary):
         raise PipelineError(
-            f"the pseudo-labels are of {labels['audio'].shape[2]} classes, the vocabulary has"
-            f" {len(vocabulary)}; give the vocabulary they were made with."
+            f"the pseudo-labels have {labels['audio'].shape[2]} classes, but the vocabulary has "
+            f"{len(vocabulary)}; pass the vocabulary they were made with."
         )
     return labels
 
 
 def _warn_of_loaders(source: ExportSource, layout: str, features: Mapping[str, Shard]) -> None:
-    """Say what the authors' own code will not take."""
+    """Warn about features that the authors' code cannot load as they are."""
     if "motion" not in features:
         logger.warning(
-            "'%s' has no motion-* folder, and HAN's and VALOR's own code reads 3-D features of"
-            " every video; configure encoders.motion, or take that input out of their code",
+            "'%s' has no motion-* folder, but the code of HAN and VALOR reads 3-D features of"
+            " every video; configure encoders.motion, or remove that input from their code",
             source.features,
         )
     if layout == "valor" and source.audio_array == "embedding":
         logger.warning(
-            "VALOR's own code takes CLAP features to have 768 dimensions (input_a_dim), and these"
-            " embeddings have %d; change it there, or export the map",
+            "VALOR's code expects CLAP features with 768 dimensions (input_a_dim), but these"
+            " embeddings have %d; change input_a_dim, or export the map",
             features["audio"]["embedding"].shape[2],
         )
 
@@ -134,13 +134,13 @@ def _write_labels(labels: Shard, vocabulary: Vocabulary, out: Path) -> None:
 
 
 def _warn_of_thresholds(labels: Shard, modality: str, vocabulary: Vocabulary) -> None:
-    """Say when a reader of the layout, who has logits and fixed thresholds, gets other labels."""
+    """Warn if labels recomputed from the logits with the vocabulary's thresholds would differ."""
     fixed = labels[f"{modality}_logits"] > np.array(vocabulary.thresholds(modality))
     differing = float((fixed != labels[modality].astype(bool)).mean()) if fixed.size else 0.0
     if differing:
         logger.warning(
-            "%s: %.2f%% of the unmasked labels were made with other thresholds than the"
-            " vocabulary's; PLSIM and soft labels are remade from the logits with those",
+            "%s: %.2f%% of the unmasked labels differ from the logits cut at the vocabulary's"
+            " thresholds; PLSIM and soft labels of the exported data will use the latter",
             modality,
             100 * differing,
         )

@@ -1,4 +1,7 @@
-"""Cached features and labels from folders of one ``.npy`` file a video, see ``npy_layouts``."""
+"""Read features and labels from folders with one ``.npy`` file per video, see ``npy_layouts``.
+
+Axes: N videos, T segments, C classes, D features.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,27 +30,26 @@ from pipeline.labels.similarity import normalise, similarity_logits
 from pipeline.parsers.recipes import Recipe
 from pipeline.training.sources import CachedFeatures, label_keys
 
-# exp(logit_scale) of CLIP ViT-L/14 (Radford et al., 2021); CLAP's is in its checkpoint only.
+# exp(logit_scale) of CLIP ViT-L/14 (Radford et al., 2021); CLAP's is only in its checkpoint.
 CLIP_LOGIT_SCALE = 100.0
-# What to train with where there are no logits and none can be made.
+# How to train without logits.
 WITHOUT_LOGITS = "--option plsim=false (LINK), and hard labels"
 
 
 @dataclass(frozen=True)
 class NpySource:
-    """A folder of ``.npy`` files.
+    """Source that reads a folder of ``.npy`` files.
 
     Attributes
     ----------
     folder
-        Where the layout's folders are.
+        Folder that contains the layout's subfolders.
     layout
-        One of ``LAYOUTS``, by name.
+        Name of one of ``LAYOUTS``.
     clap_logit_scale
-        CLAP's exp(logit_scale), to make logits of embeddings and texts; None when not known.
+        CLAP's exp(logit_scale), to compute logits from embeddings and texts; None if unknown.
     pseudo_labels
-        Where the folders of labels and logits, and the texts, are; None: in ``folder``, or in the
-        one that it lies in.
+        Folder of the labels, logits and class texts; None looks in ``folder``, then its parent.
     """
 
     folder: Path
@@ -58,19 +60,19 @@ class NpySource:
     def read(
         self, names: Sequence[str], recipe: Recipe, vocabulary: Vocabulary, for_training: bool
     ) -> CachedFeatures:
-        """Return what a recipe needs of those of ``names`` that have a file of each kind.
+        """Return what a recipe needs, for those of ``names`` that have all files.
 
-        ``audio_input`` has no say: audio features are what the folder has.
+        The recipe's ``audio_input`` is ignored; the folder has only one kind of audio features.
 
         Raises
         ------
         PipelineError
-            Something that the recipe needs is missing or has another shape.
+            Something the recipe needs is missing or has the wrong shape.
         """
         keys = label_keys(recipe, for_training)
         folders = self._feature_folders(recipe)
         labels = _Labels(self._labels_folder, self.clap_logit_scale, vocabulary)
-        kept = _in_all(names, [*folders.values(), *labels.folders(keys)])
+        kept = _names_in_all(names, [*folders.values(), *labels.folders(keys)])
         fingerprints, texts = {"layout": self.layout}, {}
         if recipe.uses_prior:
             texts = {modality: labels.texts(modality) for modality in MODALITIES}
@@ -90,8 +92,8 @@ class NpySource:
         layout = LAYOUTS[self.layout]
         folders = {"audio": self.folder / layout.audio, "visual": self.folder / layout.visual}
         if recipe.motion:
-            places = [self.folder / place for place in layout.motion]
-            folders["motion"] = next((place for place in places if place.is_dir()), places[0])
+            candidates = [self.folder / name for name in layout.motion]
+            folders["motion"] = next((path for path in candidates if path.is_dir()), candidates[0])
         return folders
 
     def _features(self, folders: Mapping[str, Path], names: Sequence[str]) -> dict[str, Array]:
@@ -109,23 +111,25 @@ class NpySource:
     def _labels_folder(self) -> Path:
         if self.pseudo_labels is not None:
             return self.pseudo_labels
-        places = (self.folder, self.folder.absolute().parent)
-        have = (place for place in places for name in ENCODERS.values() if (place / name).is_dir())
-        return next(have, self.folder)
+        candidates = (self.folder, self.folder.absolute().parent)
+        found = (
+            path for path in candidates for name in ENCODERS.values() if (path / name).is_dir()
+        )
+        return next(found, self.folder)
 
 
 @dataclass(frozen=True)
 class _Labels:
-    """Labels and class texts of ``.npy`` files.
+    """Labels and class texts from ``.npy`` files.
 
     Attributes
     ----------
     folder
-        Has ``CLIP/``, ``CLAP/`` and the texts.
+        Folder that contains ``CLIP/``, ``CLAP/`` and the class texts.
     clap_logit_scale
         See ``NpySource``.
     vocabulary
-        The classes, and the thresholds of labels that are made of logits.
+        The classes, and the thresholds that turn logits into labels.
     """
 
     folder: Path
@@ -133,7 +137,7 @@ class _Labels:
     vocabulary: Vocabulary
 
     def folders(self, keys: Sequence[str]) -> list[Path]:
-        """Return the folders in which every video must have a file, for some of ``label_keys``."""
+        """Return the folders in which every video needs a file, for some of ``label_keys``."""
         folders = []
         for modality in MODALITIES:
             if f"{modality}_masked" in keys:
@@ -146,7 +150,7 @@ class _Labels:
     def read(
         self, keys: Sequence[str], names: Sequence[str], features: Mapping[str, Array]
     ) -> dict[str, Array]:
-        """Return labels [N, T, C] by key; ``features`` are for those without logits."""
+        """Return labels [N, T, C] by key; ``features`` replace missing logits."""
         labels: dict[str, Array] = {}
         for modality in MODALITIES:
             masked, soft = f"{modality}_masked", f"{modality}_soft"
@@ -164,52 +168,52 @@ class _Labels:
         return labels
 
     def texts(self, modality: str) -> Array:
-        """Return a modality's class texts [C, D]."""
+        """Return the class texts [C, D] of a modality."""
         path = self.folder / TEXT_FILES[modality]
         if path.is_file():
             return self._checked(load_npy(path), 0)
         logits = self._logits(modality)
         if logits.is_dir():
             raise PipelineError(
-                f"the class texts are needed, but '{path}' is missing; add it (one row a class), "
+                f"the class texts '{path}' are missing; add the file (one row per class), "
                 f"or train with {WITHOUT_LOGITS}."
             )
         raise PipelineError(
-            f"'{logits}' is missing, and so is '{path}', of which logits could be made; add the "
-            "logits (10xC a video; PLSIM needs the texts too) or the texts (one row a class), or "
-            f"train with {WITHOUT_LOGITS}."
+            f"'{logits}' is missing, and the logits cannot be computed because '{path}' is missing "
+            "too; add the logits (10xC per video; PLSIM also needs the texts) or the texts (one "
+            f"row per class), or train with {WITHOUT_LOGITS}."
         )
 
     def fingerprint(self) -> str:
-        """Return a hash of what makes unmasked labels and texts, but for the videos' own files."""
-        made = {}
+        """Return a hash of what determines unmasked labels and texts, except the videos' files."""
+        determined_by = {}
         for modality in MODALITIES:
             has_logits = self._logits(modality).is_dir()
-            made[modality] = {
+            determined_by[modality] = {
                 "thresholds": self.vocabulary.thresholds(modality),
                 "scale": None if has_logits else self._scale(modality),
                 "texts": sha256_of(self.folder / TEXT_FILES[modality]),
             }
-        return fingerprint(made)
+        return fingerprint(determined_by)
 
     def _read_logits(self, modality: str, names: Sequence[str], features: Array) -> Array:
-        """Return logits [N, T, C]: those of the folder, or the scaled cosines."""
+        """Return logits [N, T, C] from the folder or, without one, scaled cosines."""
         folder = self._logits(modality)
         if folder.is_dir():
             return read_stacked(npy_paths(folder, names))
         texts = self.texts(modality)
-        missing = f"labels that are not masked need logits, but '{folder}' is missing"
+        missing = f"unmasked labels need logits, but '{folder}' is missing"
         if features.shape[2] != texts.shape[1]:
             raise PipelineError(
-                f"{missing}, and the {modality} features have {features.shape[2]} dimensions and "
-                f"its texts {texts.shape[1]}, so they cannot be compared; add the logits, or train "
-                f"with {WITHOUT_LOGITS}."
+                f"{missing} and cannot be computed because {modality} features have "
+                f"{features.shape[2]} dimensions but class texts have {texts.shape[1]}; add the "
+                f"logits, or train with {WITHOUT_LOGITS}."
             )
         scale = self._scale(modality)
         if scale is None:
             raise PipelineError(
-                f"{missing}, and making them of embeddings and texts needs CLAP's logit scale; add "
-                f"the logits, give --clap-logit-scale, or train with {WITHOUT_LOGITS}."
+                f"{missing} and computing them from embeddings needs CLAP's logit scale; add the "
+                f"logits, set --clap-logit-scale, or train with {WITHOUT_LOGITS}."
             )
         return similarity_logits(normalise(features), normalise(texts), scale)
 
@@ -225,14 +229,15 @@ class _Labels:
     def _checked(self, array: Array, axis: int) -> Array:
         if array.shape[axis] != len(self.vocabulary):
             raise PipelineError(
-                f"labels or texts there are of {array.shape[axis]} classes, the vocabulary has "
-                f"{len(self.vocabulary)}; give the vocabulary they were made with."
+                f"the labels or class texts in '{self.folder}' have {array.shape[axis]} classes, "
+                f"but the vocabulary has {len(self.vocabulary)}; pass the vocabulary they were "
+                "made with."
             )
         return array
 
 
-def _in_all(names: Sequence[str], folders: Sequence[Path]) -> list[str]:
-    """Return those of some videos that have a file in each folder, at least one."""
+def _names_in_all(names: Sequence[str], folders: Sequence[Path]) -> list[str]:
+    """Return the videos that have a file in every folder; raise PipelineError if there are none."""
     found = [[path.is_file() for path in npy_paths(folder, names)] for folder in folders]
     kept = [name for name, *each in zip(names, *found, strict=True) if all(each)]
     if not kept:
@@ -240,7 +245,7 @@ def _in_all(names: Sequence[str], folders: Sequence[Path]) -> list[str]:
             f"{folder} {sum(each)}" for folder, each in zip(folders, found, strict=True)
         )
         raise PipelineError(
-            f"none of the {len(names)} videos has a file in each folder ({counts}); check the "
-            "layout and what is missing there."
+            f"none of the {len(names)} videos has a file in every folder (files found: {counts}); "
+            "check --layout and the folders."
         )
     return kept

@@ -1,4 +1,4 @@
-"""How weights move: the optimiser of a recipe and the learning rate of an epoch."""
+"""The optimiser and learning-rate schedule of a recipe."""
 
 import math
 
@@ -7,23 +7,23 @@ from torch import nn
 
 from pipeline.parsers.recipes import Recipe
 
-# Factor of the ``step`` schedule (HAN's code).
+# Decay factor of the ``step`` schedule (HAN's code).
 STEP_FACTOR = 0.1
-# PyTorch's default, which all the released codes keep.
+# PyTorch's default, used by all released implementations.
 ADAM_EPSILON = 1e-8
 
 
 def build_optimiser(parser: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Return the recipe's optimiser; ``decay: weights`` spares biases, norms, gates and μ."""
+    """Return the recipe's optimiser; ``decay: weights`` exempts biases, norms, gates and μ."""
     weights = [weight for weight in parser.parameters() if weight.requires_grad]
-    spare_vectors = recipe.decay == "weights"
+    exempt_vectors = recipe.decay == "weights"
     groups = [
         {
-            "params": [weight for weight in weights if weight.ndim > 1 or not spare_vectors],
+            "params": [weight for weight in weights if weight.ndim > 1 or not exempt_vectors],
             "weight_decay": recipe.weight_decay,
         },
         {
-            "params": [weight for weight in weights if weight.ndim <= 1 and spare_vectors],
+            "params": [weight for weight in weights if weight.ndim <= 1 and exempt_vectors],
             "weight_decay": 0.0,
         },
     ]
@@ -33,10 +33,10 @@ def build_optimiser(parser: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def learning_rate(recipe: Recipe, epoch: int) -> float:
-    """Return the rate of an epoch, counted from 1.
+    """Return the learning rate of an epoch, counted from 1.
 
-    ``cosine`` (VALOR's code): with w warm-up epochs of E, ``e/w · top`` for e < w, else
-    ``low + (top - low)/2 · (1 + cos(π (e - w)/(E - w)))``. ``step`` (HAN): times 0.1 every
+    ``cosine`` (VALOR's code), with w of E epochs as warm-up: ``e/w · top`` for e < w, else
+    ``low + (top - low)/2 · (1 + cos(π (e - w)/(E - w)))``. ``step`` (HAN): multiplied by 0.1 every
     ``step_epochs``.
     """
     top, low, warmup = recipe.learning_rate, recipe.minimum_learning_rate, recipe.warmup_epochs
@@ -44,5 +44,5 @@ def learning_rate(recipe: Recipe, epoch: int) -> float:
         return top * STEP_FACTOR ** ((epoch - 1) // recipe.step_epochs)
     if epoch < warmup:
         return epoch / warmup * top
-    share = (epoch - warmup) / max(1, recipe.epochs - warmup)
-    return low + (top - low) / 2 * (1 + math.cos(math.pi * share))
+    progress = (epoch - warmup) / max(1, recipe.epochs - warmup)
+    return low + (top - low) / 2 * (1 + math.cos(math.pi * progress))

@@ -25,25 +25,26 @@ def predict(
     out: Path,
     device: torch.device,
 ) -> None:
-    """Parse some splits with a trained parser and write what it finds.
+    """Parse splits with a trained parser and write the predictions.
 
     Raises
     ------
     PipelineError
-        The checkpoint is of other classes or other features, or something is missing.
+        The checkpoint was trained on other classes or features, or something is missing.
     """
     checkpoint = read_checkpoint(checkpoint_folder)
     if checkpoint.classes != vocabulary.names:
         raise PipelineError(
-            f"'{checkpoint_folder}' was trained on {len(checkpoint.classes)} classes that are not "
-            f"the vocabulary's {len(vocabulary)}; give the vocabulary it was trained with."
+            f"'{checkpoint_folder}' was trained on {len(checkpoint.classes)} classes that differ "
+            f"from the {len(vocabulary)} classes of the vocabulary; pass the vocabulary it was "
+            "trained with."
         )
-    names = {split: split_names(annotations, split) for split in splits}
-    everyone = [name for listed in names.values() for name in listed]
-    cache = source.read(everyone, checkpoint.recipe, vocabulary, for_training=False)
+    names_of = {split: split_names(annotations, split) for split in splits}
+    all_names = [name for names in names_of.values() for name in names]
+    cache = source.read(all_names, checkpoint.recipe, vocabulary, for_training=False)
     checkpoint.check_features(cache.fingerprints)
     checkpoint.check_dimensions(cache.dimensions(len(vocabulary)))
-    videos = {split: parser_inputs(cache, split, listed) for split, listed in names.items()}
+    videos = {split: parser_inputs(cache, split, names) for split, names in names_of.items()}
     write_split_predictions(checkpoint, videos, vocabulary, out, device)
 
 
@@ -54,18 +55,20 @@ def write_split_predictions(
     out: Path,
     device: torch.device,
 ) -> dict[str, Labels]:
-    """Parse videos and write each split's event tables and probabilities into a folder.
+    """Parse videos and write the event tables and probabilities of each split.
 
     Parameters
     ----------
     checkpoint
         The trained parser.
     videos
-        Split to the names of its videos and what a parser sees of them.
+        Split to the names of its videos and their parser inputs.
     vocabulary
         The classes.
-    out, device
-        Folder to write, and where the parser runs.
+    out
+        Output folder.
+    device
+        Device to run the parser on.
 
     Returns
     -------

@@ -1,7 +1,8 @@
-"""Cached features and labels of some videos, and where they are read from.
+"""Read cached features and labels of videos.
 
-``CachedFeatures`` is the same for every layout on disk: the pipeline's shards (``ShardSource``) or
-folders of ``.npy`` files (``npy_source.NpySource``).
+``CachedFeatures`` does not depend on the layout on disk: the pipeline's shards (``ShardSource``)
+or folders of ``.npy`` files (``npy_source.NpySource``).
+Axes: N videos, T segments, C classes, D features.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,22 +30,22 @@ from pipeline.parsers.recipes import Recipe
 
 @dataclass(frozen=True)
 class CachedFeatures:
-    """What is cached of N videos, whatever the layout on disk.
+    """Cached features and labels of N videos.
 
     Attributes
     ----------
     names
-        N videos, in row order.
+        Names of the N videos, in row order.
     audio, visual, motion
-        Features [N, T, D]; motion None where it is not asked for.
+        Features [N, T, D]; motion is None if the recipe does not use it.
     labels
-        ``audio``, ``visual`` [N, T, C] unmasked, ``audio_masked``, ``visual_masked``, in {0, 1};
-        ``audio_soft``, ``visual_soft`` in [0, 1], not masked; those of ``label_keys`` alone.
+        Labels [N, T, C] of ``label_keys``: unmasked ``audio``, ``visual`` and ``audio_masked``,
+        ``visual_masked`` in {0, 1}; unmasked ``audio_soft``, ``visual_soft`` in [0, 1].
     texts
-        ``audio``, ``visual`` class texts [C, D], where the recipe needs them.
+        Class texts ``audio``, ``visual`` [C, D]; empty if the recipe does not use them.
     fingerprints
-        What made the features, by encoder, and the prior, ``labels``, where the recipe needs one; a
-        checkpoint is only for inputs made alike.
+        Fingerprint of each encoder's features and, if the recipe uses a prior, of ``labels``. A
+        checkpoint only accepts inputs with the fingerprints it was trained on.
     """
 
     names: tuple[str, ...]
@@ -56,7 +57,7 @@ class CachedFeatures:
     fingerprints: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse arrays of different numbers of segments."""
+        """Check that all arrays have the same number of segments."""
         arrays = {"audio": self.audio, "visual": self.visual}
         arrays |= {f"{key} labels": array for key, array in self.labels.items()}
         if self.motion is not None:
@@ -65,17 +66,17 @@ class CachedFeatures:
         if len(set(segments.values())) > 1:
             counts = ", ".join(f"{key} {count}" for key, count in segments.items())
             raise PipelineError(
-                f"features and labels differ in their segments a video ({counts}); run features and"
-                " pseudo-labels on the same segments, or give .npy folders of the same length."
+                f"features and labels have different numbers of segments per video ({counts}); "
+                "use features and pseudo-labels, or .npy folders, with the same number."
             )
 
     def rows(self, names: Sequence[str]) -> NDArray[np.int64]:
-        """Return the rows of those of ``names`` that are cached, in the order of ``names``."""
+        """Return the rows of the cached videos among ``names``, in the order of ``names``."""
         row_of = {name: row for row, name in enumerate(self.names)}
         return np.array([row_of[name] for name in names if name in row_of], dtype=np.int64)
 
     def dimensions(self, classes: int) -> Dimensions:
-        """Return the sizes that a parser of these features needs."""
+        """Return the sizes of a parser for these features."""
         return Dimensions(
             audio=self.audio.shape[2],
             visual=self.visual.shape[2],
@@ -88,10 +89,10 @@ class CachedFeatures:
 
 
 def label_keys(recipe: Recipe, for_training: bool) -> tuple[str, ...]:
-    """Return which labels of ``CachedFeatures`` a recipe needs.
+    """Return the keys of the labels a recipe needs.
 
-    Masked and soft ones are for training alone. Masked ones hold weak labels, so those of videos
-    to parse are not even read.
+    Masked and soft labels are for training only. Masked labels contain weak labels, so they are
+    not even read for videos to parse.
     """
     kinds = set()
     if recipe.uses_prior:
@@ -102,29 +103,29 @@ def label_keys(recipe: Recipe, for_training: bool) -> tuple[str, ...]:
 
 
 class FeatureSource(Protocol):
-    """Somewhere that cached features lie."""
+    """A source of cached features and labels."""
 
     def read(
         self, names: Sequence[str], recipe: Recipe, vocabulary: Vocabulary, for_training: bool
     ) -> CachedFeatures:
-        """Return what a recipe needs of those of ``names`` that are there.
+        """Return what a recipe needs, for the available videos among ``names``.
 
-        ``for_training`` says that losses will see them; else no masked or soft label is read.
+        Masked and soft labels are read only if ``for_training``.
         """
 
 
 @dataclass(frozen=True)
 class ShardSource:
-    """The pipeline's own shards.
+    """Source that reads the pipeline's shards.
 
     Attributes
     ----------
     features
-        Folder that holds one ``clip-*`` and one ``clap-*`` folder (and ``motion-*``).
+        Folder that contains one ``clip-*``, one ``clap-*`` and optionally one ``motion-*`` folder.
     pseudo_labels
         Folder of labels.safetensors.
     clip, clap, motion
-        Which folder, where there are several.
+        Name of the encoder's folder; needed only if there are several.
     """
 
     features: Path
@@ -136,12 +137,12 @@ class ShardSource:
     def read(
         self, names: Sequence[str], recipe: Recipe, vocabulary: Vocabulary, for_training: bool
     ) -> CachedFeatures:
-        """Return what a recipe needs of those of ``names`` that both encoders kept.
+        """Return what a recipe needs, for those of ``names`` that have features and labels.
 
         Raises
         ------
         PipelineError
-            A folder or file is missing or ambiguous, or was made for other classes.
+            A folder or file is missing or ambiguous, or belongs to other classes or features.
         """
         folders = self._folders(recipe)
         arrays = {"clap": recipe.audio_input, "clip": "embedding", "motion": "embedding"}
@@ -153,7 +154,7 @@ class ShardSource:
         if recipe.uses_prior:
             for modality, kind in (("audio", "clap"), ("visual", "clip")):
                 texts[modality] = _texts(folders[kind], vocabulary, fingerprints[kind])
-            # An older version's labels have none, and a checkpoint trained on them asks for none.
+            # Labels of older versions have no fingerprint; their checkpoints require none.
             if made := shards["labels"].meta.get("fingerprint"):
                 fingerprints["labels"] = made
         kept = set.intersection(*(set(shard.names) for shard in shards.values()))
@@ -170,7 +171,7 @@ class ShardSource:
         )
 
     def _folders(self, recipe: Recipe) -> dict[str, Path]:
-        """Return the encoders' folders that a recipe needs."""
+        """Return the feature folder of each encoder a recipe needs."""
         named = {"clap": self.clap, "clip": self.clip}
         named |= {"motion": self.motion} if recipe.motion else {}
         return {kind: encoder_folder(self.features, kind, name) for kind, name in named.items()}
@@ -178,21 +179,23 @@ class ShardSource:
     def _read_labels(
         self, keys: Sequence[str], vocabulary: Vocabulary, fingerprints: Mapping[str, str]
     ) -> Shard:
-        """Read some pseudo-labels, which must be of these classes and these features."""
+        """Read pseudo-labels and check that they belong to these classes and features."""
         path = self.pseudo_labels / LABELS_FILE
         if not path.is_file():
             raise PipelineError(
-                f"this method needs pseudo-labels, but '{path}' is not there; name its folder with "
-                "--pseudo-labels, or make it with the pseudo-labels stage."
+                f"this method needs pseudo-labels, but '{path}' does not exist; pass its folder "
+                "with --pseudo-labels, or run the pseudo-labels stage."
             )
         with ShardReader(path) as reader:
             if absent := set(keys) - set(reader.keys):
-                raise PipelineError(f"'{path}' has no {min(absent)}; run pseudo-labels again.")
+                raise PipelineError(
+                    f"'{path}' has no array '{min(absent)}'; run pseudo-labels again."
+                )
             shard = Shard(reader.names, {key: reader.array(key) for key in keys}, reader.meta)
         classes = shard[keys[0]].shape[2]
         if classes != len(vocabulary):
             raise PipelineError(
-                f"'{path}' is of {classes} classes, the vocabulary has {len(vocabulary)}; "
+                f"'{path}' has {classes} classes, but the vocabulary has {len(vocabulary)}; "
                 "run pseudo-labels with this vocabulary."
             )
         for kind, fingerprint in fingerprints.items():
@@ -205,42 +208,42 @@ class ShardSource:
 
 
 def encoder_folder(features: Path, kind: str, name: str | None) -> Path:
-    """Return the one folder ``{kind}-*`` of a features folder, or the one named.
+    """Return the only folder ``{kind}-*`` in a features folder, or the folder ``name``.
 
     Raises
     ------
     PipelineError
-        There is none, or several and none is named.
+        ``name`` is None and there is not exactly one folder.
     """
     if name is not None:
         return features / name
     found = sorted(path for path in features.glob(f"{kind}-*") if path.is_dir())
     if not found:
         raise PipelineError(
-            f"'{features}' has no folder {kind}-*; run `snakemake --cores all features`, or check"
-            " the path."
+            f"'{features}' has no {kind}-* folder; check the path, or run "
+            "`snakemake --cores all features`."
         )
     if len(found) > 1:
         raise PipelineError(
-            f"'{features}' has {len(found)} folders {kind}-*: "
-            f"{', '.join(path.name for path in found)}; name one with --{kind}."
+            f"'{features}' has {len(found)} {kind}-* folders: "
+            f"{', '.join(path.name for path in found)}; choose one with --{kind}."
         )
     return found[0]
 
 
 def _texts(folder: Path, vocabulary: Vocabulary, fingerprint: str) -> Array:
-    """Read the class texts in a folder of features, which must be of these classes and features."""
+    """Read the class texts of a feature folder; check that they belong to it and the vocabulary."""
     path = folder / PROMPTS_FILE
     shard = read_shard(path)
     if shard.names != vocabulary.names:
         raise PipelineError(
-            f"'{path}' embeds the captions of {len(shard.names)} classes that are not the "
-            f"vocabulary's {len(vocabulary)}; run the prompts again."
+            f"'{path}' has captions of {len(shard.names)} classes that differ from the "
+            f"{len(vocabulary)} classes of the vocabulary; run the prompts again."
         )
-    made = shard.meta.get("fingerprint", fingerprint)
-    if made != fingerprint:
+    expected = shard.meta.get("fingerprint", fingerprint)
+    if expected != fingerprint:
         raise PipelineError(
-            f"'{path}' belongs to features '{made}', but '{fingerprint}' lie beside it; run the "
-            "prompts again."
+            f"'{path}' belongs to features '{expected}', but its folder has features "
+            f"'{fingerprint}'; run the prompts again."
         )
     return shard["text"]

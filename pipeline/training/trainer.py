@@ -1,4 +1,4 @@
-"""The trainer: one recipe, one seed, validated every epoch, resumed after a kill bit for bit."""
+"""Train one recipe with one seed, validate every epoch, and resume interrupted runs exactly."""
 
 import csv
 import io
@@ -32,7 +32,7 @@ from pipeline.training.predict import write_split_predictions
 
 logger = logging.getLogger(__name__)
 
-# Seconds between two writings of the state that a killed run resumes from.
+# Seconds between writes of the state that an interrupted run resumes from.
 SAVE_EVERY_SECONDS = 20.0
 STATE_FILE = "training_state.pt"
 
@@ -41,16 +41,16 @@ CurveRow = dict[str, float]
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What is trained, on what, from which seed.
+    """A method to train, its data and its seed.
 
     Attributes
     ----------
     method, recipe, seed
-        What is trained and how.
+        The method and how it is trained.
     dataset
-        Features, labels and truth.
+        Features, labels and ground truth.
     device
-        Where.
+        Device to train on.
     """
 
     method: str
@@ -61,28 +61,28 @@ class TrainingJob:
 
     @cached_property
     def identity(self) -> str:
-        """A fingerprint of all that decides the result; of the code, its version."""
-        how = [self.method, self.recipe.model_dump(), self.seed, self.device.type]
-        return fingerprint([PARSERS_VERSION, *how, self.dataset.digest])
+        """Fingerprint of everything that determines the result; the code counts by version."""
+        settings = [self.method, self.recipe.model_dump(), self.seed, self.device.type]
+        return fingerprint([PARSERS_VERSION, *settings, self.dataset.digest])
 
     @property
     def name(self) -> str:
-        """The job in the words of a log line."""
+        """Name of the job in log messages."""
         return f"{self.method} seed {self.seed}"
 
 
 @dataclass
 class TrainingProgress:
-    """How far a job is.
+    """Progress of a job.
 
     Attributes
     ----------
     epoch
-        Last whole epoch; 0 before the first.
+        Last completed epoch; 0 before the first.
     best_epoch, best_score, best_weights
-        The epoch kept so far: highest validation segment-level Type@AV, in percent.
+        The best epoch so far: the highest segment-level Type@AV on validation, in percent.
     curve
-        One row an epoch.
+        One row per epoch.
     """
 
     epoch: int = 0
@@ -93,16 +93,17 @@ class TrainingProgress:
 
 
 class Trainer:
-    """Trains one job; everything an epoch depends on can be saved and brought back.
+    """Train one job; everything an epoch depends on can be saved and restored.
 
-    Features lie on the device whole, batches are taken by indexing, and only operations run that
-    repeat bit for bit on a machine.
+    All features are on the device and batches are taken by indexing. Only deterministic operations
+    are used, so a run is reproducible bit for bit on the same machine.
     """
 
     def __init__(self, job: TrainingJob) -> None:
         self.job = job
         self.recipe = job.recipe
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for
+        # Required by cuBLAS for deterministic results.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
         torch.manual_seed(job.seed)
         self.parser = build_network(job.method, job.dataset.dimensions, job.recipe).to(job.device)
@@ -115,7 +116,7 @@ class Trainer:
         self.progress = TrainingProgress()
 
     def run(self, state_path: Path, save_every_seconds: float = SAVE_EVERY_SECONDS) -> None:
-        """Train to the last epoch, from ``state_path`` where a killed run left it.
+        """Train to the last epoch, resuming from ``state_path`` if it exists.
 
         Raises
         ------
@@ -133,17 +134,17 @@ class Trainer:
                     saved = time.monotonic()
 
     def run_epoch(self, epoch: int) -> None:
-        """Train and validate once, and note how it went."""
+        """Train for one epoch, validate, and record the result."""
         start = time.monotonic()
         rate = learning_rate(self.recipe, epoch)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         terms = self.pass_over_videos(epoch)
         row = {"epoch": epoch, "lr": rate, "loss": sum(terms.values()), **terms, **self.validate()}
-        self._note(row | {"seconds": time.monotonic() - start}, terms)
+        self._record(row | {"seconds": time.monotonic() - start}, terms)
 
     def pass_over_videos(self, epoch: int) -> CurveRow:
-        """Take one pass in a new order; return each loss term's mean over videos."""
+        """Train on all videos once, in a new random order; return the mean of each loss term."""
         self.parser.train()
         order = torch.randperm(len(self.inputs), generator=self.shuffling).to(self.job.device)
         sums: list[Tensor] = []
@@ -154,30 +155,30 @@ class Trainer:
             values = torch.stack(list(terms.values()))
             sums.append(values.detach().double() * len(rows))
             self._step(values.sum())
-        # Looked at once a pass: to look at every step would make a GPU wait for each.
+        # Checked once per epoch: checking every step would synchronise the GPU each time.
         history = torch.stack(sums).cpu()
         self._check_finite(history, list(terms), epoch)
         return dict(zip(terms, (history.sum(0) / len(self.inputs)).tolist(), strict=True))
 
     def _check_finite(self, history: Tensor, names: list[str], epoch: int) -> None:
-        """Refuse a pass whose terms [steps, terms] were not all finite; name the first."""
-        broken = (~history.isfinite()).nonzero()
-        if len(broken):
-            step, term = broken[0].tolist()
+        """Raise PipelineError for the first loss term [steps, terms] that is not finite."""
+        not_finite = (~history.isfinite()).nonzero()
+        if len(not_finite):
+            step, term = not_finite[0].tolist()
             raise PipelineError(
                 f"the loss term '{names[term]}' is {history[step, term].item()} in epoch {epoch} "
-                f"of seed {self.job.seed}; look for values in the features that are not finite, "
-                "or lower learning_rate."
+                f"of seed {self.job.seed}; check the features for values that are not finite, or "
+                "lower learning_rate."
             )
 
     def validate(self) -> CurveRow:
-        """Return Type@AV of both levels on the validation videos, in percent."""
+        """Return segment-level and event-level Type@AV on validation, in percent."""
         predicted = decide(parse_videos(self.parser, self.val_inputs, self.recipe), self.recipe)
         metrics = score(*self.job.dataset.evaluated["val"].truth, *predicted).metrics()
         return {f"val_{level}_type": metrics[level]["type"] for level in ("segment", "event")}
 
     def checkpoint(self) -> Checkpoint:
-        """Return the best epoch so far."""
+        """Return a checkpoint of the best epoch so far."""
         return Checkpoint(
             method=self.job.method,
             recipe=self.recipe,
@@ -191,7 +192,7 @@ class Trainer:
         )
 
     def save(self, path: Path) -> None:
-        """Write all that the next epoch depends on, atomically."""
+        """Write everything the next epoch depends on, atomically."""
         state = {
             "identity": self.job.identity,
             "progress": vars(self.progress),
@@ -201,17 +202,19 @@ class Trainer:
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state(self.job.device) if self._on_cuda else None,
         }
-        # An open file: of a path, torch would not say why it cannot be written.
+        # Given a path, torch would hide the reason why a write fails.
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             torch.save(state, file)
 
     def restore(self, path: Path) -> None:
-        """Bring a killed run's state back; another job's, or a broken one, is left aside."""
+        """Restore the state of an interrupted run; ignore an unreadable state or another job's."""
         state = _read_state(path) if path.is_file() else None
         if state is None:
             return
         if state.get("identity") != self.job.identity:
-            logger.info("'%s' is of another recipe or other data; training starts anew", path)
+            logger.info(
+                "'%s' belongs to a different recipe or dataset; starting from scratch", path
+            )
             return
         self.parser.load_state_dict(state["parser"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -221,7 +224,7 @@ class Trainer:
             torch.cuda.set_rng_state(state["random_cuda"], self.job.device)
         self.progress = TrainingProgress(**state["progress"])
         done, epochs = self.progress.epoch, self.recipe.epochs
-        logger.info("%s: carrying on after epoch %d of %d", self.job.name, done, epochs)
+        logger.info("%s: resuming after epoch %d of %d", self.job.name, done, epochs)
 
     @property
     def _on_cuda(self) -> bool:
@@ -238,14 +241,14 @@ class Trainer:
             nn.utils.clip_grad_norm_(self.parser.parameters(), self.recipe.clip_norm)
         self.optimiser.step()
 
-    def _note(self, row: CurveRow, terms: CurveRow) -> None:
-        """Add an epoch to the curve, keep its weights when it is the best, and log it."""
-        progress, reached = self.progress, row["val_segment_type"]
+    def _record(self, row: CurveRow, terms: CurveRow) -> None:
+        """Add an epoch to the curve, keep its weights if it is the best so far, and log it."""
+        progress, current = self.progress, row["val_segment_type"]
         progress.epoch = int(row["epoch"])
         progress.curve.append(row)
-        is_tie = reached == progress.best_score and self.recipe.ties == "last"
-        if reached > progress.best_score or is_tie:
-            progress.best_epoch, progress.best_score = progress.epoch, reached
+        is_tie = current == progress.best_score and self.recipe.ties == "last"
+        if current > progress.best_score or is_tie:
+            progress.best_epoch, progress.best_score = progress.epoch, current
             weights = self.parser.state_dict().items()
             progress.best_weights = {name: weight.cpu().clone() for name, weight in weights}
         logger.info(
@@ -257,20 +260,20 @@ class Trainer:
             row["lr"],
             row["loss"],
             ", ".join(f"{name} {value:.4f}" for name, value in terms.items()),
-            reached,
+            current,
             row["val_event_type"],
             row["seconds"],
         )
 
 
 def _read_state(path: Path) -> dict[str, Any] | None:
-    """Return a saved state, or None where the file is not one: to train again mends that."""
+    """Return a saved state, or None if the file cannot be read; training then starts over."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, OSError):
         state = None
     if not isinstance(state, dict):
-        logger.warning("'%s' cannot be read; training starts anew", path)
+        logger.warning("'%s' is corrupt or truncated; starting from scratch", path)
         return None
     return state
 
@@ -281,23 +284,24 @@ def train(
     fit_only: bool = False,
     save_every_seconds: float = SAVE_EVERY_SECONDS,
 ) -> None:
-    """Train a parser and leave it, its curve and its results in a folder.
+    """Train a parser and write its checkpoint, training curve and results.
 
     Parameters
     ----------
     job
-        What is trained, on what, from which seed.
+        The method, its data and its seed.
     out
-        Gets checkpoint.safetensors and curve.csv; unless ``fit_only`` also metrics.json of val
-        and test, and their predicted events and probabilities. The state to resume from is left
-        there too, whole: with it the same job is done again without training.
+        Output folder for checkpoint.safetensors, curve.csv and the final training state. With that
+        state, the same job can be repeated without training.
+    fit_only
+        Skip metrics.json and the predicted events and probabilities of val and test.
     save_every_seconds
-        How often that state is written.
+        Interval between writes of the training state.
 
     Raises
     ------
     PipelineError
-        A loss is no longer finite.
+        A loss term is not finite.
     """
     trainer = Trainer(job)
     trainer.run(out / STATE_FILE, save_every_seconds)
@@ -309,7 +313,7 @@ def train(
 
 
 def write_curve(path: Path, curve: list[CurveRow]) -> None:
-    """Write the curve as a CSV: epoch, lr, loss, each term, both validation scores, seconds."""
+    """Write the training curve as CSV: epoch, lr, loss, its terms, validation scores, seconds."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(curve[0]), lineterminator="\n")
     writer.writeheader()

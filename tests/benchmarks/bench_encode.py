@@ -25,25 +25,36 @@ import torch
 
 from pipeline.core.shards import Shard, Status, StatusRow, write_shard, write_status
 from pipeline.features.encoders.base import load_encoder
+from pipeline.features.encoders.options import EncoderOptions, encoder_options
 from pipeline.features.encoders.pooling import pool_seconds
-from pipeline.features.encoders.spec import EncoderSpec
 from pipeline.features.extract import encode_shard
 
 T, RATE = 10, 48_000
 DEMO = REPOSITORY / "workflow" / "resources" / "demo_encoders"
 
 
-def demo_spec(encoder: str, backend: str, model: str, weights: str) -> EncoderSpec:
+def demo_spec(encoder: str, backend: str, model: str, weights: str) -> EncoderOptions:
     """Return one of the demo's small encoders."""
-    return EncoderSpec(encoder, backend, str(DEMO / model), str(DEMO / weights))
+    return encoder_options(
+        encoder, backend=backend, model=str(DEMO / model), weights=str(DEMO / weights)
+    )
 
 
 SPECS = {
     "demo-clip": (demo_spec("clip", "open_clip", "clip.json", "clip.safetensors"), 64),
     "demo-clap": (demo_spec("clap", "transformers", "clap", "clap/model.safetensors"), 32),
-    "ViT-L-14": (EncoderSpec("clip", "open_clip", "ViT-L-14-quickgelu", "random"), 10),
-    "HTSAT-tiny": (EncoderSpec("clap", "laion_clap", "HTSAT-tiny", "random"), 10),
-    "R(2+1)D-18": (EncoderSpec("motion", "torchvision", "r2plus1d_18", "random"), 10),
+    "ViT-L-14": (
+        encoder_options("clip", backend="open_clip", model="ViT-L-14-quickgelu", weights="random"),
+        10,
+    ),
+    "HTSAT-tiny": (
+        encoder_options("clap", backend="laion_clap", model="HTSAT-tiny", weights="random"),
+        10,
+    ),
+    "R(2+1)D-18": (
+        encoder_options("motion", backend="torchvision", model="r2plus1d_18", weights="random"),
+        10,
+    ),
 }
 
 
@@ -87,7 +98,7 @@ def segments_of(encoder, videos: int) -> np.ndarray:
 def measure(name: str, videos: int, repeats: int, device: str) -> None:
     """Print one encoder's line."""
     spec, batch_size = SPECS[name]
-    encoder = load_encoder(spec, device, batch_size)
+    encoder = load_encoder(spec.model_copy(update={"batch_size": batch_size}), device)
     chosen = torch.device("cuda" if device == "auto" and torch.cuda.is_available() else device)
     segments = segments_of(encoder, videos)
     bare = (bare_frames if encoder.source == "frames" else bare_clap)(encoder, segments, chosen)

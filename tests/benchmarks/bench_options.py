@@ -7,7 +7,6 @@ are of embeddings: the largest difference of a value, and the smallest cosine of
 """
 
 import argparse
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -23,17 +22,20 @@ BATCH_SIZES = (1, 10, 20, 40, 80)
 def variant(name: str, option: str, device: str) -> Encoder:
     """Return an encoder with one option on."""
     spec, batch_size = SPECS[name]
+    changes: dict[str, object] = {"batch_size": batch_size}
     if option == "bf16":
-        return load_encoder(replace(spec, precision="bf16"), device, batch_size)
-    if option.isdecimal():
-        return load_encoder(spec, device, int(option))
-    return load_encoder(spec, device, batch_size, **{option: True})
+        changes |= {"precision": "bf16"}
+    elif option.isdecimal():
+        changes |= {"batch_size": int(option)}
+    else:
+        changes |= {option: True}
+    return load_encoder(spec.model_copy(update=changes), device)
 
 
 def measure(name: str, options: list[str], videos: int, repeats: int, device: str) -> None:
     """Print a line for every option of one encoder."""
     spec, batch_size = SPECS[name]
-    plain = load_encoder(spec, device, batch_size)
+    plain = load_encoder(spec.model_copy(update={"batch_size": batch_size}), device)
     segments = segments_of(plain, videos)
     expected = plain.embed(segments)["embedding"]
     for option in options:

@@ -53,7 +53,7 @@ def prepare(folder: Path, count: int, shards: int) -> None:
     for table in SPLIT_TABLES.values():
         for name in read_names(annotations / table):
             os.close(os.open(folder / "videos" / f"{name}.mp4", os.O_CREAT))
-    values = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
+    values = yaml.safe_load((REPOSITORY / "workflow/presets/demo.yaml").read_text())
     sources = {"annotations": str(annotations), "videos": str(folder / "videos")}
     values["dataset"] = {"name": "made-up", "source": "local", "shards": shards, **sources}
     (folder / "my.yaml").write_text(yaml.safe_dump(values))

@@ -37,9 +37,10 @@ def run_part(folder: Path, seeds: list[bytes], random: np.random.Generator, coun
         path.write_bytes(mutate(seeds[random.integers(len(seeds))], random))
         rows.append(VideoWindow(f"v{number}_0_{T}", str(path), 0.0, float(T)))
     out, status = folder / "1-of-1.safetensors", folder / "1-of-1.status.tsv"
-    run_shard(rows, DECODING, options.workers, options.timeout_seconds, out, status)
+    decoding = DECODING.model_copy(update={"timeout_seconds": options.timeout_seconds})
+    run_shard(rows, decoding, options.workers, out, status)
     shard, statuses = read_shard(out), read_status(status)
-    assert sorted(row.filename for row in statuses) == sorted(row.filename for row in rows)
+    assert sorted(row.filename for row in statuses) == sorted(row.name for row in rows)
     assert list(shard.names) == sorted(row.filename for row in statuses if row.kept)
     assert shard["frames"].shape == (len(shard.names), T, 1, SIZE, SIZE, 3)
     assert shard["audio"].shape == (len(shard.names), T * SAMPLE_RATE)

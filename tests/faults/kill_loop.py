@@ -33,7 +33,7 @@ STAGES = (
     "train",
     "predict",
     "evaluate-model",
-    "parse-setup",
+    "inference-settings",
     "report",
 )
 WITH_WORKERS = ("demo", "segments")

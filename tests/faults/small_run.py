@@ -26,9 +26,9 @@ class SmallRun:
     @classmethod
     def create(cls, folder: Path) -> "SmallRun":
         folder.mkdir(parents=True, exist_ok=True)
-        values = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
+        values = yaml.safe_load((REPOSITORY / "workflow/presets/demo.yaml").read_text())
         values["dataset"] |= {"shards": 1, "demo": {"seed": 5, "train": 6, "val": 3, "test": 3}}
-        values["training"] = {"seeds": [0]}
+        values["training"] = {"seeds": [0], "seeds_at_once": None}
         small = {"epochs": 2, "width": 32, "layers": 1, "heads": 2, "feedforward": 32}
         values["methods"] = {"link": small}
         (folder / "my.yaml").write_text(yaml.safe_dump(values))

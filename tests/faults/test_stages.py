@@ -147,14 +147,14 @@ def test_a_video_that_vanishes_after_the_manifest_is_one_row(tmp_path: Path) -> 
     rows = rows_of(tmp_path, 3)
     Path(rows[1].path).unlink()
     out, table = tmp_path / "1-of-1.safetensors", tmp_path / "1-of-1.status.tsv"
-    run_shard(rows, Decoding(segments=2, frame_size=16), 1, 60.0, out, table)
+    run_shard(rows, Decoding(segments=2, frame_size=16), 1, out, table)
     statuses = {row.filename: (row.kept, row.status) for row in read_status(table)}
     assert statuses == {
-        rows[0].filename: (True, Status.OK),
-        rows[1].filename: (False, Status.MISSING),
-        rows[2].filename: (True, Status.OK),
+        rows[0].name: (True, Status.OK),
+        rows[1].name: (False, Status.MISSING),
+        rows[2].name: (True, Status.OK),
     }
-    assert read_shard(out).names == (rows[0].filename, rows[2].filename)
+    assert read_shard(out).names == (rows[0].name, rows[2].name)
 
 
 def die_once(item: tuple[Path, str]) -> str:

@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PROFILES = REPOSITORY / "workflow" / "profiles"
 SITE = Path(__file__).parent / "site"
 STATUS = PROFILES / "cluster-generic" / "status.py"
-GPU_RULES = {"clip_features", "clap_features", "train_parser"}
+GPU_RULES = {"encode_segments", "train_parser"}
 # The profiles wait as long as a large site needs; one machine has no late files.
 QUICKLY = ("--latency-wait", "5", "--retries", "0", "--seconds-between-status-checks", "2")
 
@@ -50,9 +50,9 @@ def snakemake(folder: Path, *words: str, environment: dict[str, str] | None = No
 
 
 def demo(folder: Path, *words: str, environment: dict[str, str] | None = None) -> str:
-    values = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
+    values = yaml.safe_load((REPOSITORY / "workflow/presets/demo.yaml").read_text())
     values["dataset"] |= {"shards": 1, "demo": {"seed": 5, "train": 8, "val": 4, "test": 4}}
-    values["training"] = {"seeds": [0]}
+    values["training"] = {"seeds": [0], "seeds_at_once": None}
     small = {"epochs": 2, "width": 32, "layers": 1, "heads": 2, "feedforward": 32}
     values["methods"] = {"link": small}
     (folder / "my.yaml").write_text(yaml.safe_dump(values))

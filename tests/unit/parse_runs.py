@@ -8,13 +8,13 @@ import torch
 from small_encoders import DIMENSION, IMAGE_SIZE, MAP_DIMENSION, write_clap
 from small_encoders import write_clip as write_clip_encoder
 
-from pipeline.config.models import parse_config
+from pipeline.config.load import effective_config
+from pipeline.config.settings import inference_settings
 from pipeline.core.files import sha256_of
 from pipeline.core.vocabulary import EventClass, Vocabulary
 from pipeline.inference.settings import (
     SETTINGS_FILE,
     read_settings,
-    settings_from_config,
     write_settings,
 )
 from pipeline.labels.thresholds import LabelThresholds, write_thresholds
@@ -60,9 +60,9 @@ def write_run(folder: Path) -> Path:
     write_thresholds(
         folder / "thresholds.tsv", LabelThresholds(thresholds, thresholds + 9), VOCABULARY
     )
-    config = parse_config(config_values)
+    config = effective_config(config_values)
     path = folder / "results" / SETTINGS_FILE
-    write_settings(path, settings_from_config(config, ()), VOCABULARY, folder / "thresholds.tsv")
+    write_settings(path, inference_settings(config), VOCABULARY, folder / "thresholds.tsv")
     recipe = recipe_for("link", {**TINY, "video_threshold": 0.1, "segment_threshold": 0.45})
     dimensions = Dimensions(MAP_DIMENSION, DIMENSION, 0, DIMENSION, DIMENSION, T, len(NAMES))
     with torch.random.fork_rng():

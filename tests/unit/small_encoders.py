@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from tokenizers import ByteLevelBPETokenizer
 
 from pipeline.core.vocabulary import read_vocabulary
-from pipeline.features.encoders.spec import EncoderSpec
+from pipeline.features.encoders.options import EncoderOptions, encoder_options
 from pipeline.features.encoders.tokenizer import SPECIAL_TOKENS
 
 IMAGE_SIZE = 32
@@ -37,7 +37,7 @@ def clip_config() -> dict[str, object]:
     }
 
 
-def write_clip(folder: Path) -> EncoderSpec:
+def write_clip(folder: Path) -> EncoderOptions:
     """Write an open_clip configuration and fp32 weights."""
     import open_clip
 
@@ -48,7 +48,9 @@ def write_clip(folder: Path) -> EncoderSpec:
         torch.manual_seed(0)
         model = open_clip.create_model("tiny", pretrained=None)
     save_file(model.state_dict(), folder / "tiny.safetensors")
-    return EncoderSpec("clip", "open_clip", str(config), str(folder / "tiny.safetensors"))
+    return encoder_options(
+        "clip", backend="open_clip", model=str(config), weights=str(folder / "tiny.safetensors")
+    )
 
 
 def write_tokenizer(folder: Path) -> int:
@@ -61,7 +63,7 @@ def write_tokenizer(folder: Path) -> int:
     return int(tokenizer.get_vocab_size())
 
 
-def write_clap(folder: Path) -> EncoderSpec:
+def write_clap(folder: Path) -> EncoderOptions:
     """Write a transformers folder with a fusion ClapModel and its tokenizer."""
     from transformers import ClapConfig, ClapModel
 
@@ -91,4 +93,6 @@ def write_clap(folder: Path) -> EncoderSpec:
             ClapConfig(text_config=text, audio_config=audio, projection_dim=DIMENSION)
         )
     model.save_pretrained(folder)
-    return EncoderSpec("clap", "transformers", str(folder), str(folder / "model.safetensors"))
+    return encoder_options(
+        "clap", backend="transformers", model=str(folder), weights=str(folder / "model.safetensors")
+    )

@@ -10,7 +10,7 @@ from simulated import make_dataset, make_world
 from trained_models import true_labels, write_annotations, write_model
 
 from pipeline.cli import main
-from pipeline.config.models import parse_config
+from pipeline.config.load import effective_config
 from pipeline.core.errors import PipelineError
 from pipeline.parsers.components import components, link_variants
 from pipeline.parsers.interface import Dimensions
@@ -103,7 +103,9 @@ def test_losses_left_out_are_not_in_the_loss() -> None:
 
 
 def shipped() -> dict[str, object]:
-    values: dict[str, object] = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
+    values: dict[str, object] = yaml.safe_load(
+        (REPOSITORY / "workflow/presets/demo.yaml").read_text()
+    )
     return values
 
 
@@ -112,33 +114,36 @@ def test_runs_are_methods_and_variants_of_the_configured_method() -> None:
         "methods": {"link": {"epochs": 7, "cmim_beta": 0.5}, "valorpp": {}},
         "ablation": {"variants": {"quick": {"epochs": 3}, "full": {}}},
     }
-    runs = parse_config(values).runs
+    runs = effective_config(values).runs
     assert list(runs) == ["models/link", "models/valorpp", "ablation/quick", "ablation/full"]
     assert runs["ablation/quick"].options == {"epochs": 3, "cmim_beta": 0.5}
     assert runs["ablation/full"] == runs["models/link"]
 
 
 def test_default_variants_are_the_papers() -> None:
-    assert parse_config(shipped()).ablation.variants == link_variants()
+    assert effective_config(shipped()).ablation.variants == link_variants()
 
 
 @pytest.mark.parametrize(
     ("ablation", "sentence"),
     [
-        ({"variants": {"wide": {"widht": 2}}}, r"'ablation': variant 'wide': 'widht' is not an op"),
-        ({"method": "lnik"}, r"'lnik' is not a method; allowed are .*link"),
+        (
+            {"variants": {"wide": {"widht": 2}}},
+            r"'ablation': variant 'wide': option of link 'widht' is unk",
+        ),
+        ({"method": "lnik"}, r"'lnik' is not a method; it must be one of .*link"),
         ({"variants": {"a b": {}}}, r"'a b'"),
         ({"variants": {}}, r"'ablation\.variants' is \{\}"),
     ],
 )
 def test_mistaken_ablation_is_one_sentence(ablation: dict[str, object], sentence: str) -> None:
     with pytest.raises(PipelineError, match=sentence):
-        parse_config(shipped() | {"ablation": ablation})
+        effective_config(shipped() | {"ablation": ablation})
 
 
 def test_mistaken_reference_is_one_sentence() -> None:
     with pytest.raises(PipelineError, match=r"'comparison\.reference': 'x' is not a method"):
-        parse_config(shipped() | {"comparison": {"reference": "x"}})
+        effective_config(shipped() | {"comparison": {"reference": "x"}})
 
 
 def test_table_has_ticks_scores_and_changes(tmp_path: Path) -> None:
@@ -190,7 +195,7 @@ def test_variants_go_by_their_folders(tmp_path: Path) -> None:
         table = {row["variant"]: row for row in csv.DictReader(file)}
     assert list(table) == ["link", "wide", "link_3"]
     assert "width=16" in table["wide"]["changes"]
-    note = "its seeds are 3 and those of link 0, so part of their difference may be the seeds'"
+    note = "trained with seeds 3, but link with 0; part of the difference may come from the seeds"
     assert [row["note"] for row in table.values()] == ["", "", note]
     assert f"|\n\n- link_3: {note}.\n" in (tmp_path / "ablation.md").read_text(encoding="utf-8")
 

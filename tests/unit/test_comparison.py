@@ -216,7 +216,8 @@ def test_other_seeds_than_the_references_are_said(tmp_path: Path, annotations: P
     ]
     rows = compared(folders, annotations, tmp_path)
     note = (
-        "its seeds are 1, 2 and those of LINK 0, 1, so part of their difference may be the seeds'"
+        "trained with seeds 1, 2, but LINK with 0, 1; "
+        "part of the difference may come from the seeds"
     )
     assert {name: row["note"] for name, row in rows.items()} == {
         "LINK": "",
@@ -239,7 +240,7 @@ def test_scores_that_are_not_of_the_events_beside_them_are_refused(
     assert float(row["event_visual_percent"]) == 100, "from the events"
     evaluations["test"]["metrics"]["event"]["visual"] -= 0.01
     path.write_text(json.dumps(evaluations))
-    message = r"json' says 99.9900 for test event visual, but .* score 100.0000 .*evaluate again"
+    message = r"json' has 99.9900 for test event visual, but .* score 100.0000 .*evaluate again"
     with pytest.raises(PipelineError, match=message):
         compared([folder], annotations, tmp_path)
 
@@ -255,7 +256,7 @@ def test_calibrated_pseudo_labels_are_said(kind: str, tmp_path: Path, annotation
 
 def test_reference_must_be_there(tmp_path: Path, annotations: Path) -> None:
     folder = write_model(tmp_path / "link" / "seed0", annotations, halved())
-    with pytest.raises(PipelineError, match=r"'han' is to be compared with, but trained are link"):
+    with pytest.raises(PipelineError, match=r"'han' is not among the trained methods \(link\)"):
         compared([folder], annotations, tmp_path, reference="han")
 
 

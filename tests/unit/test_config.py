@@ -1,4 +1,4 @@
-"""The configuration: the shipped files are right, and every mistake is one clear sentence."""
+"""The configuration: presets, what is merged over them, and one sentence for every mistake."""
 
 from copy import deepcopy
 from pathlib import Path
@@ -7,15 +7,24 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.config.models import parse_config, read_config
+from pipeline.cli import main
+from pipeline.config.load import (
+    Layer,
+    effective_config,
+    layers_of,
+    load_config,
+    merged,
+    origins,
+    preset_names,
+    read_yaml,
+)
+from pipeline.config.models import Config
 from pipeline.core.errors import PipelineError
+from pipeline.core.references import located
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def values() -> dict[str, Any]:
-    return yaml.safe_load((REPOSITORY / "config.yaml").read_text())
+PRESETS = REPOSITORY / "workflow/presets"
+OWN = {"dataset": {"source": "local", "videos": "v", "annotations": "a"}}
 
 
 def changed(values: dict[str, Any], key: str, value: object) -> dict[str, Any]:
@@ -28,81 +37,140 @@ def changed(values: dict[str, Any], key: str, value: object) -> dict[str, Any]:
     return copy
 
 
-def test_shipped_config_is_valid() -> None:
-    config = read_config(REPOSITORY / "config.yaml")
+def test_the_shipped_file_runs_the_demo() -> None:
+    config = load_config([REPOSITORY / "config.yaml"])
+    assert config == load_config(preset="demo")
     assert config.dataset.source == "demo"
     assert set(config.methods) == {"link", "valorpp"}
 
 
-def test_preset_needs_only_the_weights_checksums() -> None:
-    preset = yaml.safe_load((REPOSITORY / "workflow/presets/llp.yaml").read_text())
-    with pytest.raises(PipelineError, match=r"encoders\.clip.*sha256sum resources/weights/clip"):
-        parse_config(preset)
-    for encoder in preset["encoders"].values():
-        encoder["sha256"] = "0" * 64
-    assert parse_config(preset).dataset.name == "llp"
+def test_every_preset_is_complete() -> None:
+    assert preset_names() == sorted(path.stem for path in PRESETS.glob("*.yaml"))
+    assert {"demo", "llp"} <= set(preset_names())
+    for name in preset_names():
+        assert load_config(preset=name).preset == name
+
+
+def test_llp_needs_nothing_but_ones_videos_and_tables() -> None:
+    config = effective_config({"preset": "llp", **OWN})
+    assert (config.dataset.videos, config.dataset.annotations) == ("v", "a")
+    assert (config.dataset.name, config.dataset.shards) == ("llp", 64)
+    assert config.encoders.clip.weights_identity.startswith("hf:timm/")
+
+
+def test_files_are_merged_key_by_key_and_methods_as_a_whole(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text("decode: {sampling: valor}\nmethods: {han: {epochs: 3}}")
+    second.write_text("decode: {timeout_seconds: 7}\nablation: {variants: {full: {}}}")
+    config = load_config([first, second])
+    assert config.decode.sampling == "valor"
+    assert config.decode.timeout_seconds == 7
+    assert config.decode.frame_size == 64, "the preset's"
+    assert config.methods == {"han": {"epochs": 3}}, "nothing is left of the preset's methods"
+    assert config.ablation.variants == {"full": {}}
+
+
+def test_the_last_preset_counts_and_nothing_of_another_is_left(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("preset: demo\ntraining: {seeds: [4]}")
+    config = load_config([mine], preset="llp")
+    assert config.training.seeds == [4]
+    rest = config.model_dump(exclude={"training"})
+    assert rest == load_config(preset="llp").model_dump(exclude={"training"})
+
+
+def test_every_value_has_an_origin(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("methods: {link: {epochs: 3}}\ndataset: {shards: 5}")
+    layers = layers_of([Layer("mine", read_yaml(mine))])
+    config = Config.model_validate(merged(layers))
+    found = {key: (value, origin) for key, value, origin in origins(layers, config)}
+    assert found["dataset.shards"] == (5, "mine")
+    assert found["decode.frame_size"] == (64, "preset demo")
+    assert found["decode.decoder"] == ("pyav", "default")
+    assert found["methods.link.epochs"] == (3, "mine")
+    assert "methods.valorpp.epochs" not in found
+    assert main(["config", "--configfile", str(mine), "--config", "dataset.x=1"]) == 2
+    assert main(["config", "--show", "--configfile", str(mine)]) == 0
+    assert f"dataset.shards: 5  # {mine}" in capsys.readouterr().out.splitlines()
 
 
 @pytest.mark.parametrize(
     ("key", "value", "sentence"),
     [
-        ("decoder", {}, r"'decoder' is not known; allowed there are dataset, download"),
-        ("decode.fps", 8, r"'decode\.fps' is not known; allowed there are sampling"),
-        ("decode.sampling", "middle", r"'decode\.sampling' is 'middle'.*'center' or 'valor'"),
-        ("download.url", "file:///videos/{id}", r"'download\.url' is 'file.*should match pattern"),
-        ("download.url", "https://host/watch", r"'download\.url' is .*should match pattern"),
-        ("download.stop_after", 0, r"'download\.stop_after' is 0.*greater than or equal to 1"),
-        ("download.retry", "some", r"'download\.retry' is 'some'.*'transient', 'all' or 'none'"),
-        ("dataset.shards", 0, r"'dataset\.shards' is 0.*greater than or equal to 1"),
-        ("dataset.shards", "many", r"'dataset\.shards' is 'many'"),
-        ("encoders.clip.sha256", "abc", r"'encoders\.clip\.sha256' is 'abc'"),
-        ("encoders.clip.sha256", None, r"weights need a sha256"),
-        ("encoders.clip.weights", "random", r"nothing for sha256 to check"),
-        ("training.seeds", [1, 1], r"seeds \[1, 1\] name a seed twice"),
-        ("training.seeds", [], r"'training\.seeds' is \[\]"),
-        ("methods", {"lnik": {}}, r"'lnik' is not a method; allowed are .*link"),
-        ("methods.link.widht", 64, r"widht"),
+        ("preset", "lpl", r"'preset' is 'lpl'; it must be one of demo, llp"),
+        ("decoder", {}, r"'decoder' is unknown; it must be one of preset, dataset, download"),
+        ("decode.fps", 8, r"'decode\.fps' is unknown; it must be one of sampling"),
+        ("dataset.tables", {"a": {"uri": ""}}, r"tables\.a\.\w+' is (missing|unknown)"),
+        ("encoders.clip.modle", "x", r"clip\.modle' is unknown; it must be one of backend, model"),
+        ("decode.sampling", "middle", r"'decode\.sampling' is 'middle'; it must be 'center' or"),
+        ("download.url", "file:///videos/{id}", r"'download\.url' is 'file.*must match pattern"),
+        ("download.url", "https://host/watch", r"'download\.url' is .*must match pattern"),
+        ("download.stop_after", 0, r"'download\.stop_after' is 0; it must be greater than or"),
+        ("download.retry", "some", r"'download\.retry' is 'some'; .*'transient', 'all' or 'none'"),
+        ("dataset.shards", 0, r"'dataset\.shards' is 0; it must be greater than or equal to 1"),
+        ("dataset.shards", "many", r"'dataset\.shards' is 'many'; it must be a valid integer"),
+        ("encoders.clip.sha256", "abc", r"'encoders\.clip\.sha256' is 'abc'; it must match"),
+        ("encoders.clip.weights", "random", r"random weights have no checksum"),
+        ("encoders.clip.weights", "package:clip", r"'package:clip' is not in the package"),
+        ("training.seeds", [1, 1], r"'training\.seeds': seeds must differ; \[1, 1\] repeats one"),
+        ("training.seeds", [], r"'training\.seeds' is \[\]; it must not be empty"),
+        ("methods", {"lnik": {}}, r"'lnik' is not a method; it must be one of .*link"),
+        ("methods", {"link": {"widht": 64}}, r"option of link 'widht' is unknown; .*width"),
         ("dataset.videos", "here", r"source is 'demo'"),
-        ("dataset.segments", 60, r"the demo's clips have 10 segments"),
+        ("dataset.segments", 60, r"segments must be 10 for the demo; it is 60"),
     ],
 )
-def test_mistake_is_one_sentence(
-    values: dict[str, Any], key: str, value: object, sentence: str
-) -> None:
+def test_mistake_is_one_sentence(key: str, value: object, sentence: str) -> None:
     with pytest.raises(PipelineError, match=sentence) as error:
-        parse_config(changed(values, key, value))
+        located(effective_config(changed({}, key, value)).encoders.clip.weights)
     assert "\n" not in str(error.value)
 
 
-def test_combinations_that_cannot_be(values: dict[str, Any]) -> None:
-    local = changed(changed(values, "dataset.source", "local"), "dataset.demo", {})
+def test_weights_by_path_need_a_checksum() -> None:
+    weights = {"clip": {"weights": "w.pt", "sha256": None}}
+    with pytest.raises(PipelineError, match=r"clip needs a sha256.*`sha256sum w\.pt`"):
+        effective_config({"encoders": weights})
+
+
+def test_combinations_that_cannot_be() -> None:
+    local = {"dataset": {"source": "local"}}
     with pytest.raises(PipelineError, match="videos must name the folder"):
-        parse_config(local)
-    with pytest.raises(PipelineError, match="annotations must name a folder"):
-        parse_config(changed(local, "dataset.videos", "videos"))
-    with pytest.raises(PipelineError, match="one frame a segment; frames_per_segment is 3"):
-        parse_config(changed(values, "decode", {"sampling": "valor", "frames_per_segment": 3}))
+        effective_config(local)
+    with pytest.raises(PipelineError, match="annotations must name the folder"):
+        effective_config(changed(local, "dataset.videos", "videos"))
+    with pytest.raises(PipelineError, match=r"frames_per_segment must be 1 .*; it is 3"):
+        effective_config({"decode": {"sampling": "valor", "frames_per_segment": 3}})
 
 
-def test_what_parse_cannot_do_is_refused_before_training(values: dict[str, Any]) -> None:
-    parse_config(changed(values, "parse.overlap", 9))
-    with pytest.raises(PipelineError, match=r"'parse': overlap is 10; allowed is 0 to 9\."):
-        parse_config(changed(values, "parse.overlap", 10))
-    moving = changed(values, "methods.link", {"motion": True})
-    moving["encoders"]["motion"] = {"weights": "random:1"}
-    parse_config(moving)
-    with pytest.raises(PipelineError, match=r"method 'link' has motion on; name one with motion"):
-        parse_config(changed(moving, "parse.videos", "clips"))
-
-
-def test_missing_section_is_named(values: dict[str, Any]) -> None:
-    del values["encoders"]
-    with pytest.raises(PipelineError, match="'encoders' is missing"):
-        parse_config(values)
+def test_what_parse_cannot_do_is_refused_before_training() -> None:
+    effective_config({"parse": {"overlap": 9}})
+    with pytest.raises(PipelineError, match=r"'parse': overlap is 10; it must be 0 to 9\."):
+        effective_config({"parse": {"overlap": 10}})
+    moving: dict[str, Any] = {
+        "methods": {"link": {"motion": True}},
+        "encoders": {"motion": {"weights": "random:1"}},
+    }
+    effective_config(moving)
+    with pytest.raises(PipelineError, match=r"method is 'link', which needs 3-D features"):
+        effective_config(changed(moving, "parse.videos", "clips"))
+    with pytest.raises(PipelineError, match=r"configure encoders\.motion"):
+        effective_config({"methods": moving["methods"]})
 
 
 def test_file_that_is_not_yaml(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("a: [")
     with pytest.raises(PipelineError, match="is not YAML"):
-        read_config(path)
+        load_config([path])
+    path.write_text("- a")
+    with pytest.raises(PipelineError, match="must have keys and values"):
+        load_config([path])
+    path.write_text("# nothing yet")
+    assert load_config([path]) == load_config(preset="demo")
+
+
+def test_presets_hold_no_tabs_or_unknown_keys() -> None:
+    for path in PRESETS.glob("*.yaml"):
+        values = yaml.safe_load(path.read_text())
+        assert set(values) <= set(Config.model_fields), path

@@ -78,5 +78,5 @@ def test_a_shard_from_before_there_were_checksums_is_read(shard: Path) -> None:
 
 def test_a_cut_checkpoint_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(b"\x40" + bytes(30))
-    with pytest.raises(PipelineError, match="is not a whole checkpoint"):
+    with pytest.raises(PipelineError, match="is not a valid checkpoint"):
         read_checkpoint(tmp_path)

@@ -59,7 +59,7 @@ def lawn_mower_at_end() -> VideoScript:
 
 
 def test_every_class_has_counts_a_picture_and_a_sound() -> None:
-    for table in (statistics.SINGLES, statistics.HEARD_SEEN_BOTH, PICTURES, SOUNDS):
+    for table in (statistics.SINGLES, statistics.AUDIBLE_VISIBLE_BOTH, PICTURES, SOUNDS):
         assert tuple(table) == VOCABULARY.names
     assert {name for pair in statistics.PAIRS for name in pair} == set(VOCABULARY.names)
 
@@ -68,7 +68,7 @@ def test_counts_agree_with_the_published_totals() -> None:
     # methods: 4032 train videos with one label, 5879 with two; 3348 weak labels elsewhere.
     assert sum(statistics.SINGLES.values()) == 4032
     assert sum(statistics.PAIRS.values()) == 5879 - 86
-    both = np.array(list(statistics.HEARD_SEEN_BOTH.values()))
+    both = np.array(list(statistics.AUDIBLE_VISIBLE_BOTH.values()))
     assert both[:, [0, 2]].sum() / both.sum() == pytest.approx(0.96, abs=0.01)
     assert both[:, [1, 2]].sum() / both.sum() == pytest.approx(0.64, abs=0.02)
 
@@ -225,7 +225,7 @@ def test_pictures_move_and_sounds_have_one_loudness(label: str) -> None:
 
 
 def test_an_empty_split_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(PipelineError, match="val 0"):
+    with pytest.raises(PipelineError, match="'val' is 0; must be at least 1"):
         make_corpus(tmp_path, 0, {"train": 1, "val": 0, "test": 1}, workers=1)
 
 
@@ -245,15 +245,19 @@ class TestEncoders:
             play_sounds,
         )
         from pipeline.features.encoders.base import load_encoder
-        from pipeline.features.encoders.spec import EncoderSpec
+        from pipeline.features.encoders.options import encoder_options
 
         if encoder == "clip":
             model, weights = self.FOLDER / "clip.json", self.FOLDER / "clip.safetensors"
-            spec = EncoderSpec("clip", "open_clip", str(model), str(weights))
+            spec = encoder_options(
+                "clip", backend="open_clip", model=str(model), weights=str(weights)
+            )
         else:
             model = self.FOLDER / "clap"
             weights = model / "model.safetensors"
-            spec = EncoderSpec("clap", "transformers", str(model), str(weights))
+            spec = encoder_options(
+                "clap", backend="transformers", model=str(model), weights=str(weights)
+            )
         loaded = load_encoder(spec, "cpu")
         text = loaded.embed_captions(VOCABULARY.captions(spec.modality))
         examples = draw_examples(77, self.COUNT, paired=0, empty=0)

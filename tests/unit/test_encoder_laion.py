@@ -3,7 +3,6 @@
 The text tower is cut to one layer of few words: the audio tower is the real HTSAT-tiny.
 """
 
-import dataclasses
 import importlib
 import re
 import sys
@@ -19,7 +18,7 @@ from pipeline.core.vocabulary import read_vocabulary
 from pipeline.features.encoders import clap as clap_module
 from pipeline.features.encoders.base import load_encoder
 from pipeline.features.encoders.mel import LogMel
-from pipeline.features.encoders.spec import EncoderSpec
+from pipeline.features.encoders.options import encoder_options
 from pipeline.media import SAMPLE_RATE
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
@@ -60,7 +59,9 @@ def laion(tokenizer, tmp_path_factory):
                 layer_norm_eps=1e-5,
             ),
         )
-        drawn = EncoderSpec("clap", "laion_clap", "HTSAT-tiny", "random:1")
+        drawn = encoder_options(
+            "clap", backend="laion_clap", model="HTSAT-tiny", weights="random:1"
+        )
         random = load_encoder(drawn, "cpu")
         state = random._model.module.state_dict()
         record = {
@@ -70,7 +71,7 @@ def laion(tokenizer, tmp_path_factory):
             | {"module.text_branch.embeddings.position_ids": torch.arange(80)},
         }
         torch.save(record, path)
-        spec = dataclasses.replace(drawn, weights=str(path), tokenizer=str(folder))
+        spec = drawn.model_copy(update={"weights": str(path), "tokenizer": str(folder)})
         yield load_encoder(spec, "cpu"), spec, state
 
 
@@ -137,11 +138,11 @@ def test_transformers_agrees_on_mapped_weights(laion, tokenizer, audio, tmp_path
         text_config=text, audio_config={"enable_fusion": True}, projection_dim=512
     ).save_pretrained(tmp_path)
     save_file(laion_to_transformers(state), tmp_path / "model.safetensors")
-    spec = EncoderSpec(
+    spec = encoder_options(
         "clap",
-        "transformers",
-        str(tmp_path),
-        str(tmp_path / "model.safetensors"),
+        backend="transformers",
+        model=str(tmp_path),
+        weights=str(tmp_path / "model.safetensors"),
         tokenizer=str(folder),
     )
     other = load_encoder(spec, "cpu")
@@ -186,12 +187,15 @@ def laion_to_transformers(state: dict[str, torch.Tensor]) -> dict[str, torch.Ten
 def test_a_real_checkpoint_needs_its_tokenizer(laion):
     _, spec, _ = laion
     with pytest.raises(PipelineError, match=r"roberta-base's vocab\.json"):
-        load_encoder(dataclasses.replace(spec, tokenizer=None), "cpu")
+        load_encoder(spec.model_copy(update={"tokenizer": None}), "cpu")
 
 
 def test_unknown_architectures_are_refused(laion):
     with pytest.raises(PipelineError, match=r"'HTSAT-tinny'; it has .*HTSAT-tiny"):
-        load_encoder(EncoderSpec("clap", "laion_clap", "HTSAT-tinny", "random"), "cpu")
+        load_encoder(
+            encoder_options("clap", backend="laion_clap", model="HTSAT-tinny", weights="random"),
+            "cpu",
+        )
 
 
 def test_the_library_leaves_no_folder_of_its_own_on_the_path(laion):

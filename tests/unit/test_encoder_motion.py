@@ -7,15 +7,15 @@ import torch
 from pipeline.core.errors import PipelineError
 from pipeline.features.encoders.base import load_encoder, with_captions
 from pipeline.features.encoders.motion import MEAN, STD
-from pipeline.features.encoders.spec import MOTION_DECODING, EncoderSpec
+from pipeline.features.encoders.options import MotionOptions, encoder_options
 
-K, SIZE = MOTION_DECODING["frames_per_segment"], MOTION_DECODING["frame_size"]
-SPEC = EncoderSpec("motion", "torchvision", "r2plus1d_18", "random:1")
+K, SIZE = (MotionOptions.decoding[key] for key in ("frames_per_segment", "frame_size"))
+SPEC = encoder_options("motion", backend="torchvision", model="r2plus1d_18", weights="random:1")
 
 
 @pytest.fixture(scope="module")
 def motion():
-    return load_encoder(SPEC, "cpu", batch_size=1)
+    return load_encoder(SPEC.model_copy(update={"batch_size": 1}), "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,10 @@ def test_frames_of_another_kind_are_refused(motion, shape):
 
 
 def test_other_architectures_and_captions_are_refused(motion):
-    with pytest.raises(PipelineError, match="allowed is r2plus1d_18"):
-        load_encoder(EncoderSpec("motion", "torchvision", "r3d_18", "random"), "cpu")
+    with pytest.raises(PipelineError, match="it must be 'r2plus1d_18'"):
+        load_encoder(
+            encoder_options("motion", backend="torchvision", model="r3d_18", weights="random"),
+            "cpu",
+        )
     with pytest.raises(PipelineError, match="motion reads no captions"):
         with_captions(motion)

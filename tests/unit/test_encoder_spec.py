@@ -1,4 +1,3 @@
-import dataclasses
 import json
 import subprocess
 import sys
@@ -7,10 +6,16 @@ import pytest
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import sha256_of
-from pipeline.features.encoders.spec import EncoderSpec
+from pipeline.features.encoders.options import encoder_options
 
 SHA = "a" * 64
-CLIP = EncoderSpec("clip", "open_clip", "ViT-L-14-quickgelu", "weights.safetensors", SHA)
+CLIP = encoder_options(
+    "clip",
+    backend="open_clip",
+    model="ViT-L-14-quickgelu",
+    weights="weights.safetensors",
+    sha256=SHA,
+)
 
 
 def test_fingerprint_changes_with_all_that_decides_the_numbers_and_nothing_else():
@@ -20,13 +25,13 @@ def test_fingerprint_changes_with_all_that_decides_the_numbers_and_nothing_else(
         {"precision": "bf16"},
         {"weights": "random", "sha256": None},
         {"weights": "random:1", "sha256": None},
-        {"encoder": "clap", "backend": "laion_clap"},
     ]
-    specs = [CLIP, *(dataclasses.replace(CLIP, **change) for change in changes)]
+    specs = [CLIP, *(CLIP.model_copy(update=change) for change in changes)]
+    specs.append(encoder_options("clap", **CLIP.model_dump() | {"backend": "laion_clap"}))
     prints = [spec.fingerprint("0123456789") for spec in specs]
     assert len(set(prints)) == len(specs)
     assert CLIP.fingerprint("9876543210") not in prints
-    moved = dataclasses.replace(CLIP, weights="elsewhere/weights.safetensors")
+    moved = CLIP.model_copy(update={"weights": "elsewhere/weights.safetensors"})
     assert moved.fingerprint("0123456789") == prints[0]
     assert len(prints[0]) == 10
 
@@ -35,8 +40,8 @@ def test_fingerprint_is_of_the_files_contents(tmp_path):
     config, weights = tmp_path / "small.json", tmp_path / "w.safetensors"
     config.write_text(json.dumps({"embed_dim": 1}))
     weights.write_bytes(b"weights")
-    spec = EncoderSpec("clip", "open_clip", str(config), str(weights))
-    given = dataclasses.replace(spec, sha256=sha256_of(weights))
+    spec = encoder_options("clip", backend="open_clip", model=str(config), weights=str(weights))
+    given = spec.model_copy(update={"sha256": sha256_of(weights)})
     before = spec.fingerprint("d")
     assert given.fingerprint("d") == before
     config.write_text(json.dumps({"embed_dim": 2}))
@@ -45,8 +50,8 @@ def test_fingerprint_is_of_the_files_contents(tmp_path):
 
 def test_fingerprint_is_of_the_pixels_too_where_they_are_said(tmp_path):
     (tmp_path / "config.json").write_text("{}")
-    clip = EncoderSpec("clip", "transformers", str(tmp_path), "random")
-    clap = EncoderSpec("clap", "transformers", str(tmp_path), "random")
+    clip = encoder_options("clip", backend="transformers", model=str(tmp_path), weights="random")
+    clap = encoder_options("clap", backend="transformers", model=str(tmp_path), weights="random")
     prints = [clip.fingerprint("d")]
     assert prints == ["a430f4027b"], "a cache that was made before pixels counted keeps its name"
     before = clap.fingerprint("d")
@@ -59,7 +64,14 @@ def test_fingerprint_is_of_the_pixels_too_where_they_are_said(tmp_path):
 
 
 def test_tokenizer_files_are_those_that_captions_are_read_with(tmp_path):
-    clap = EncoderSpec("clap", "laion_clap", "HTSAT-tiny", "w.pt", SHA, str(tmp_path))
+    clap = encoder_options(
+        "clap",
+        backend="laion_clap",
+        model="HTSAT-tiny",
+        weights="w.pt",
+        sha256=SHA,
+        tokenizer=str(tmp_path),
+    )
     with pytest.raises(PipelineError, match=r"CLAP's tokenizer.*vocab\.json"):
         _ = clap.tokenizer_files
     for name in ("vocab.json", "merges.txt"):
@@ -67,16 +79,17 @@ def test_tokenizer_files_are_those_that_captions_are_read_with(tmp_path):
     assert [path.name for path in clap.tokenizer_files] == ["vocab.json", "merges.txt"]
     (tmp_path / "tokenizer.json").write_text("{}")
     assert [path.name for path in clap.tokenizer_files] == ["tokenizer.json"]
-    assert dataclasses.replace(clap, weights="random", sha256=None).tokenizer_files == []
+    assert clap.model_copy(update={"weights": "random", "sha256": None}).tokenizer_files == []
     assert CLIP.tokenizer_files == []
     with pytest.raises(PipelineError, match="set `tokenizer` to their folder"):
-        _ = dataclasses.replace(clap, tokenizer=None).tokenizer_files
+        _ = clap.model_copy(update={"tokenizer": None}).tokenizer_files
 
 
 def test_fingerprint_needs_no_heavy_library():
     code = (
-        "import sys; from pipeline.features.encoders.spec import EncoderSpec;"
-        "EncoderSpec('clap', 'laion_clap', 'HTSAT-tiny', 'random').fingerprint('d');"
+        "import sys; from pipeline.features.encoders.options import encoder_options;"
+        "encoder_options('clap', backend='laion_clap', model='HTSAT-tiny', weights='random')"
+        ".fingerprint('d');"
         "print([name for name in ('torch', 'transformers', 'numpy') if name in sys.modules])"
     )
     answer = subprocess.run(
@@ -88,28 +101,39 @@ def test_fingerprint_needs_no_heavy_library():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"encoder": "clop"}, "'clop'; allowed are clip, clap"),
-        ({"backend": "laion_clap"}, "allowed are open_clip, transformers"),
-        ({"precision": "int8"}, "allowed are fp32, bf16, fp16"),
-        ({"sha256": "abc"}, "64 hex digits"),
-        ({"weights": "random"}, "nothing for sha256 to check"),
+        ({"encoder": "clop"}, "'clop'; it must be clip, clap, motion"),
+        ({"backend": "laion_clap"}, "it must be 'open_clip' or 'transformers'"),
+        ({"precision": "int8"}, "it must be 'fp32', 'bf16' or 'fp16'"),
+        ({"sha256": "abc"}, r"'sha256' is 'abc'; it must match pattern .*\{64\}"),
+        ({"weights": "random"}, "random weights have no checksum"),
     ],
 )
 def test_values_that_are_not_allowed_say_what_is(change, words):
     with pytest.raises(PipelineError, match=words):
-        dataclasses.replace(CLIP, **change)
+        encoder_options(**{"encoder": "clip"} | CLIP.model_dump() | change)
 
 
 def test_missing_files_are_named(tmp_path):
     absent = str(tmp_path / "absent.safetensors")
     with pytest.raises(PipelineError, match=r"weights of clip.*absent"):
-        EncoderSpec("clip", "open_clip", "ViT-B-32", absent).fingerprint("d")
+        encoder_options("clip", backend="open_clip", model="ViT-B-32", weights=absent).fingerprint(
+            "d"
+        )
     with pytest.raises(PipelineError, match=r"model configuration of clap.*config\.json"):
-        EncoderSpec("clap", "transformers", str(tmp_path), "random").fingerprint("d")
+        encoder_options(
+            "clap", backend="transformers", model=str(tmp_path), weights="random"
+        ).fingerprint("d")
 
 
 def test_random_weights_are_asked_for_by_name_only():
-    assert EncoderSpec("clip", "open_clip", "m", "random").random_seed == 0
-    assert EncoderSpec("clip", "open_clip", "m", "random:7").random_seed == 7
+    assert (
+        encoder_options("clip", backend="open_clip", model="m", weights="random").random_seed == 0
+    )
+    assert (
+        encoder_options("clip", backend="open_clip", model="m", weights="random:7").random_seed == 7
+    )
     for weights in ("randomised.pt", "./random", "random:", "random:x"):
-        assert EncoderSpec("clip", "open_clip", "m", weights).random_seed is None
+        assert (
+            encoder_options("clip", backend="open_clip", model="m", weights=weights).random_seed
+            is None
+        )

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import sha256_of
-from pipeline.features.encoders.spec import EncoderSpec
+from pipeline.features.encoders.options import EncoderOptions, encoder_options
 from pipeline.features.encoders.weights import build, load_into, read_weights
 
 
@@ -21,8 +21,10 @@ def state():
     return {"weight": torch.arange(6.0).view(2, 3), "bias": torch.tensor([0.5, -0.5])}
 
 
-def spec(weights: Path | str, sha256: str | None = None) -> EncoderSpec:
-    return EncoderSpec("clip", "open_clip", "m", str(weights), sha256)
+def spec(weights: Path | str, sha256: str | None = None) -> EncoderOptions:
+    return encoder_options(
+        "clip", backend="open_clip", model="m", weights=str(weights), sha256=sha256
+    )
 
 
 def test_weights_come_back_in_fp32_evaluation_mode_and_frozen(tmp_path, state):

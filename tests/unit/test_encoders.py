@@ -1,4 +1,3 @@
-import dataclasses
 import json
 import re
 from pathlib import Path
@@ -15,8 +14,8 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.vocabulary import read_vocabulary
 from pipeline.features.encoders.base import load_encoder, prove_captions
 from pipeline.features.encoders.mel import BANDS, WINDOW_FRAMES, LogMel
+from pipeline.features.encoders.options import encoder_options
 from pipeline.features.encoders.pooling import pool_seconds, pooling_matrix
-from pipeline.features.encoders.spec import EncoderSpec
 from pipeline.media import SAMPLE_RATE
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -156,7 +155,10 @@ def test_clip_backends_agree_on_the_same_weights(clip_spec, clip, frames, tmp_pa
     )
     weights = tmp_path / "model.safetensors"
     save_file(clip_to_transformers(load_file(clip_spec.weights)), weights)
-    other = load_encoder(EncoderSpec("clip", "transformers", str(tmp_path), str(weights)), "cpu")
+    other = load_encoder(
+        encoder_options("clip", backend="transformers", model=str(tmp_path), weights=str(weights)),
+        "cpu",
+    )
     assert np.abs(other.embed(frames)["embedding"] - clip.embed(frames)["embedding"]).max() < 1e-6
     captions = read_vocabulary().captions("visual")
     assert np.abs(other.embed_captions(captions) - clip.embed_captions(captions)).max() < 1e-6
@@ -199,16 +201,21 @@ def clip_to_transformers(state: dict[str, torch.Tensor]) -> dict[str, torch.Tens
 
 def test_clip_model_names_and_configurations_are_checked(tmp_path, clip_spec):
     with pytest.raises(PipelineError, match="ViT-L-14-quickgelu"):
-        load_encoder(EncoderSpec("clip", "open_clip", "ViT-L-14-quikgelu", "random"), "cpu")
+        load_encoder(
+            encoder_options(
+                "clip", backend="open_clip", model="ViT-L-14-quikgelu", weights="random"
+            ),
+            "cpu",
+        )
     path = tmp_path / "not_clip.json"
     path.write_text("{}")
     with pytest.raises(PipelineError, match="embed_dim, vision_cfg"):
-        load_encoder(dataclasses.replace(clip_spec, model=str(path)), "cpu")
+        load_encoder(clip_spec.model_copy(update={"model": str(path)}), "cpu")
     wide = clip_config() | {"embed_dim": 24}
     path = tmp_path / "wide.json"
     path.write_text(json.dumps(wide))
     with pytest.raises(PipelineError, match="of another shape"):
-        load_encoder(dataclasses.replace(clip_spec, model=str(path)), "cpu")
+        load_encoder(clip_spec.model_copy(update={"model": str(path)}), "cpu")
 
 
 @pytest.mark.parametrize(
@@ -221,14 +228,18 @@ def test_clip_model_names_and_configurations_are_checked(tmp_path, clip_spec):
 def test_clip_models_that_were_trained_with_other_pixels_are_refused(tmp_path, model, differing):
     weights = tmp_path / "weights.safetensors"
     with pytest.raises(PipelineError, match=f"^{model}'s .*other pixels \\({differing}"):
-        load_encoder(EncoderSpec("clip", "open_clip", model, str(weights)), "cpu")
+        load_encoder(
+            encoder_options("clip", backend="open_clip", model=model, weights=str(weights)), "cpu"
+        )
 
 
 def test_clip_models_of_which_some_weights_need_other_pixels_are_warned_of(tmp_path, caplog):
     weights = str(tmp_path / "absent.safetensors")
     for model in ("ViT-L-14-quickgelu", "ViT-L-14"):
         with pytest.raises(PipelineError, match="no file is there"):
-            load_encoder(EncoderSpec("clip", "open_clip", model, weights), "cpu")
+            load_encoder(
+                encoder_options("clip", backend="open_clip", model=model, weights=weights), "cpu"
+            )
     warnings = [record.message for record in caplog.records if "pixels" in record.message]
     assert len(warnings) == 1
     assert warnings[0].startswith("ViT-L-14's weights laion2b_s32b_b82k were trained with other")
@@ -242,7 +253,7 @@ def test_clip_of_transformers_normalises_as_its_folder_says(frames, tmp_path):
     vision = tower | {"image_size": IMAGE_SIZE, "patch_size": 8}
     config = CLIPConfig(text_config=tower, vision_config=vision, projection_dim=DIMENSION)
     config.save_pretrained(tmp_path)
-    spec = EncoderSpec("clip", "transformers", str(tmp_path), "random")
+    spec = encoder_options("clip", backend="transformers", model=str(tmp_path), weights="random")
     said = {"image_mean": [0.0] * 3, "image_std": [1.0] * 3}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(said))
     pixels = load_encoder(spec, "cpu").transform(torch.from_numpy(frames[0]))
@@ -256,7 +267,9 @@ def test_clip_with_another_vocabulary_is_refused(tmp_path):
     path = tmp_path / "few_words.json"
     path.write_text(json.dumps(config))
     with pytest.raises(PipelineError, match=r"1000 tokens.*49408"):
-        load_encoder(EncoderSpec("clip", "open_clip", str(path), "random"), "cpu")
+        load_encoder(
+            encoder_options("clip", backend="open_clip", model=str(path), weights="random"), "cpu"
+        )
 
 
 # --- CLAP --------------------------------------------------------------------------------------
@@ -318,17 +331,17 @@ def test_clap_without_fusion_is_refused(clap_spec, tmp_path):
     config["audio_config"]["enable_fusion"] = False
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(PipelineError, match="enable_fusion"):
-        load_encoder(dataclasses.replace(clap_spec, model=str(tmp_path)), "cpu")
+        load_encoder(clap_spec.model_copy(update={"model": str(tmp_path)}), "cpu")
 
 
 def test_clap_needs_its_tokenizer_unless_its_weights_are_random(clap_spec, tmp_path):
     (tmp_path / "config.json").write_bytes((Path(clap_spec.model) / "config.json").read_bytes())
-    bare = dataclasses.replace(clap_spec, model=str(tmp_path))
+    bare = clap_spec.model_copy(update={"model": str(tmp_path)})
     with pytest.raises(PipelineError, match=r"CLAP's tokenizer.*vocab\.json"):
         load_encoder(bare, "cpu")
-    elsewhere = load_encoder(dataclasses.replace(bare, tokenizer=clap_spec.model), "cpu")
+    elsewhere = load_encoder(bare.model_copy(update={"tokenizer": clap_spec.model}), "cpu")
     assert elsewhere.notes == {}
-    random = load_encoder(dataclasses.replace(bare, weights="random:3"), "cpu")
+    random = load_encoder(bare.model_copy(update={"weights": "random:3"}), "cpu")
     assert "stand-in" in random.notes["tokenizer"]
 
 
@@ -337,7 +350,7 @@ def test_clap_needs_its_tokenizer_unless_its_weights_are_random(clap_spec, tmp_p
 
 def test_embeddings_do_not_depend_on_the_batch(clip_spec, clip, frames, clap_spec, clap):
     for spec, encoder, segments in ((clip_spec, clip, frames), (clap_spec, clap, sound(3, 2))):
-        one_by_one = load_encoder(spec, "cpu", batch_size=1)
+        one_by_one = load_encoder(spec.model_copy(update={"batch_size": 1}), "cpu")
         for key, together in encoder.embed(segments).items():
             alone = np.concatenate(
                 [encoder.embed(segments[[n]])[key] for n in range(len(segments))]
@@ -354,7 +367,7 @@ def test_embeddings_are_the_same_in_every_run(clip_spec, clip, frames, clap_spec
 
 
 def test_autocast_stays_near_fp32(clip_spec, clip, frames):
-    half = load_encoder(dataclasses.replace(clip_spec, precision="bf16"), "cpu")
+    half = load_encoder(clip_spec.model_copy(update={"precision": "bf16"}), "cpu")
     cosine = (half.embed(frames)["embedding"] * clip.embed(frames)["embedding"]).sum(axis=-1)
     assert cosine.min() > 0.999
     assert not np.array_equal(half.embed(frames)["embedding"], clip.embed(frames)["embedding"])

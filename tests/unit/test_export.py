@@ -117,7 +117,7 @@ def test_labels_of_other_thresholds_are_told(source, tmp_path, caplog):
         export(source, "valor", type(VOCABULARY)(shifted), tmp_path / "out")
     (record,) = caplog.records
     assert record.getMessage().startswith("audio:")
-    assert "other thresholds" in record.getMessage()
+    assert "differ from the logits cut at the vocabulary's thresholds" in record.getMessage()
 
 
 def warnings_of(source, layout, tmp_path, caplog) -> list[str]:
@@ -131,14 +131,14 @@ def test_an_export_without_3d_features_says_that_the_authors_code_reads_them(
     source, tmp_path, caplog, layout
 ):
     (message,) = warnings_of(source, layout, tmp_path, caplog)
-    assert "has no motion-* folder, and HAN's and VALOR's own code reads 3-D" in message
+    assert "has no motion-* folder, but the code of HAN and VALOR reads 3-D" in message
 
 
 def test_embeddings_are_no_input_of_valors_code(source, tmp_path, caplog):
     write_motion(source.features)
     embeddings = replace(source, audio_array="embedding")
     (message,) = warnings_of(embeddings, "valor", tmp_path, caplog)
-    assert f"(input_a_dim), and these embeddings have {AUDIO};" in message
+    assert f"(input_a_dim), but these embeddings have {AUDIO};" in message
 
 
 def test_hans_layout_needs_no_labels(source, tmp_path):
@@ -147,7 +147,9 @@ def test_hans_layout_needs_no_labels(source, tmp_path):
     assert export(bare, "han", VOCABULARY, tmp_path / "out") == N
     kinds = {path.name for path in (tmp_path / "out").iterdir()}
     assert kinds == {"vggish", "res152", "r2plus1d_18"}
-    with pytest.raises(PipelineError, match=r"--layout valor holds labels.*--pseudo-labels"):
+    with pytest.raises(
+        PipelineError, match=r"--layout valor includes pseudo-labels.*--pseudo-labels"
+    ):
         export(bare, "valor", VOCABULARY, tmp_path / "valor")
 
 

@@ -1,7 +1,6 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,8 +20,8 @@ from pipeline.core.shards import (
     write_status,
 )
 from pipeline.core.vocabulary import read_vocabulary
+from pipeline.features.encoders.options import encoder_options
 from pipeline.features.encoders.runner import Runner
-from pipeline.features.encoders.spec import EncoderSpec
 from pipeline.features.extract import encode_shard
 from pipeline.features.prompts import write_prompts
 
@@ -32,7 +31,7 @@ T = 4
 class Doubler:
     """An encoder whose features say which frames they are of."""
 
-    spec = EncoderSpec("clip", "open_clip", "a-name", "random:5")
+    spec = encoder_options("clip", backend="open_clip", model="a-name", weights="random:5")
     source = "frames"
     logit_scale = 2.5
     runner = Runner(torch.device("cpu"), batch_size=2 * T + 1)
@@ -118,7 +117,7 @@ def test_another_fingerprint_is_refused_before_anything_is_written(segments, tmp
 
 def test_a_cache_of_half_the_size_is_named_apart_checked_and_read_as_float32(segments, tmp_path):
     encoder = Doubler()
-    encoder.spec = replace(Doubler.spec, storage="float16")
+    encoder.spec = Doubler.spec.model_copy(update={"storage": "float16"})
     shard, _, _ = encode(segments, tmp_path, encoder)
     assert shard["embedding"].dtype == np.float16
     assert shard.meta["storage"] == "float16"
@@ -136,7 +135,7 @@ def test_what_float16_cannot_hold_is_a_status_row(segments, tmp_path):
             return {"embedding": 6000 * super().embed(segments)["embedding"]}
 
     encoder = Loud()
-    encoder.spec = replace(Doubler.spec, storage="float16")
+    encoder.spec = Doubler.spec.model_copy(update={"storage": "float16"})
     with np.errstate(over="ignore"):
         shard, rows, _ = encode(segments, tmp_path, encoder)
     # 2 * 6000 * 5 is the largest value that stays below float16's 65,504.
@@ -205,8 +204,14 @@ def test_prompts_are_the_captions_of_the_encoders_modality(tmp_path):
 def test_prompts_say_which_tokenizer_read_the_captions(tmp_path):
     write_tokenizer(tmp_path)
     encoder = Doubler()
-    weights = ("weights.pt", "a" * 64, str(tmp_path))
-    encoder.spec = EncoderSpec("clap", "laion_clap", "HTSAT-tiny", *weights)
+    encoder.spec = encoder_options(
+        "clap",
+        backend="laion_clap",
+        model="HTSAT-tiny",
+        weights="weights.pt",
+        sha256="a" * 64,
+        tokenizer=str(tmp_path),
+    )
     vocabulary = read_vocabulary()
     two = type(vocabulary)(vocabulary.classes[:2])
     meta = write_prompts(encoder, two, tmp_path / "prompts.safetensors", "abcdefabcd").meta

@@ -124,7 +124,7 @@ def test_a_part_longer_than_the_file_starts_over(server, tmp_path):
 def test_a_killed_download_is_resumed_by_the_next(server, tmp_path):
     server.moods = ["stuck"]
     path, part = tmp_path / "weights.pt", tmp_path / "weights.pt.part"
-    words = ["fetch", "--url", server.url, "--sha256", SHA, "--out", str(path)]
+    words = ["fetch", server.url, "--sha256", SHA, "--out", str(path)]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     process = subprocess.Popen([sys.executable, "-m", "pipeline", *words], env=environment)
     deadline = time.monotonic() + 30
@@ -232,11 +232,11 @@ def test_other_schemes_are_refused(url, tmp_path):
 def test_local_files_from_the_command_line(tmp_path, capsys):
     source = tmp_path / "source"
     source.write_bytes(CONTENT)
-    words = ["fetch", "--out", str(tmp_path / "copy"), "--sha256", SHA, "--url"]
+    words = ["fetch", "--out", str(tmp_path / "copy"), "--sha256", SHA]
     assert main([*words, source.as_uri()]) == 0
     assert (tmp_path / "copy").read_bytes() == CONTENT
     (tmp_path / "copy").unlink()
-    assert main([*words[:4], SHA.upper(), "--url", source.as_uri()]) == 0
+    assert main([*words[:4], SHA.upper(), source.as_uri()]) == 0
     assert (tmp_path / "copy").read_bytes() == CONTENT
     (tmp_path / "copy").unlink()
     assert main([*words, (tmp_path / "absent").as_uri()]) == 2
@@ -245,7 +245,7 @@ def test_local_files_from_the_command_line(tmp_path, capsys):
 
 @pytest.mark.parametrize("checksum", ["", "abc", SHA[:-1] + "g", SHA + "0"])
 def test_what_is_no_checksum_is_refused_before_anything_is_asked(tmp_path, capsys, checksum):
-    words = ["fetch", "--url", "http://127.0.0.1:9/x", "--out", str(tmp_path / "x")]
+    words = ["fetch", "http://127.0.0.1:9/x", "--out", str(tmp_path / "x")]
     with pytest.raises(SystemExit):
         main([*words, "--sha256", checksum])
     assert "is not the 64 hex digits" in capsys.readouterr().err

@@ -25,8 +25,8 @@ def test_every_broken_file_is_reported_and_none_stops_the_shard(tmp_path: Path) 
         path.write_bytes(mutate(seeds[number % len(seeds)], random))
         rows.append(VideoWindow(f"v{number}_0_2", str(path), 0.0, 2.0))
     out, status = tmp_path / "1-of-1.safetensors", tmp_path / "1-of-1.status.tsv"
-    decoding = Decoding(segments=T, frame_size=SIZE, missing_video="pad")
-    run_shard(rows, decoding, workers=1, timeout_seconds=20, out=out, status=status)
+    decoding = Decoding(segments=T, frame_size=SIZE, missing_video="pad", timeout_seconds=20)
+    run_shard(rows, decoding, workers=1, out=out, status=status)
     shard, statuses = read_shard(out), read_status(status)
     assert [row.filename for row in statuses] == sorted(row.name for row in rows)
     assert list(shard.names) == [row.filename for row in statuses if row.kept]

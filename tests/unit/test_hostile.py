@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -211,9 +210,9 @@ def test_pictures_that_cannot_be_decoded_are_as_good_as_missing(tmp_path):
     assert (outcome.row.video_seconds, outcome.row.audio_seconds) == (0.0, T)
     row = VideoWindow("a_0_3", str(path), 0.0, float(T))
     with pytest.raises(ItemError, match="decode_error: not one frame of the window"):
-        decode_video(row, replace(DECODING, missing_video="drop"))
+        decode_video(row, DECODING.model_copy(update={"missing_video": "drop"}))
     with pytest.raises(PipelineError, match=r"'a_0_3' is decode_error .*missing_video is 'fail'"):
-        decode_video(row, replace(DECODING, missing_video="fail"))
+        decode_video(row, DECODING.model_copy(update={"missing_video": "fail"}))
 
 
 def test_av1_is_served(tmp_path):

@@ -125,15 +125,15 @@ def test_a_method_asks_only_for_what_it_needs(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("missing", "message"),
     [
-        (["text_clap.npy"], r"the class texts are needed, but '.*text_clap\.npy' is missing"),
-        (["CLAP/segment_logits"], "give --clap-logit-scale"),
+        (["text_clap.npy"], r"the class texts '.*text_clap\.npy' are missing"),
+        (["CLAP/segment_logits"], "set --clap-logit-scale"),
         (
             ["text_clap.npy", "CLAP/segment_logits"],
-            r"CLAP/segment_logits' is missing, and so is '.*text_clap\.npy'.* or the texts",
+            r"CLAP/segment_logits' is missing, .*'.*text_clap\.npy' is missing too.* or the texts",
         ),
         (
             ["CLAP/segment_pseudo_labels"],
-            r"none of the 4 videos has a file in each folder \(.*/CLAP/features 4, "
+            r"none of the 4 videos has a file in every folder \(files found: .*/CLAP/features 4, "
             r".*/CLAP/segment_pseudo_labels 0,",
         ),
         (["CLIP"], r"none of the 4 videos .*/CLAP/features 4, .*/CLIP/features 0, "),
@@ -151,7 +151,7 @@ def test_map_without_logits_cannot_give_a_prior(folder: Path) -> None:
     shutil.rmtree(folder / "CLAP" / "segment_logits")
     for name in NAMES:
         save(folder, "CLAP/features", name, np.ones((10, 6)))
-    with pytest.raises(PipelineError, match="have 6 dimensions and its texts 8"):
+    with pytest.raises(PipelineError, match="have 6 dimensions but class texts have 8"):
         read(folder, scale=20.0)
 
 
@@ -171,7 +171,7 @@ def test_other_shapes_and_pickles_are_refused(folder: Path) -> None:
 def test_features_of_another_length_are_refused(folder: Path) -> None:
     for name in NAMES:
         save(folder, "CLIP/features", name, np.ones((9, CLIP)))
-    with pytest.raises(PipelineError, match=r"segments a video \(audio 10, visual 9"):
+    with pytest.raises(PipelineError, match=r"segments per video \(audio 10, visual 9"):
         read(folder)
 
 
@@ -179,7 +179,7 @@ def test_features_of_another_length_are_refused(folder: Path) -> None:
 def test_other_number_of_classes_is_refused(folder: Path, kind: str) -> None:
     for name in NAMES:
         save(folder, f"CLIP/{kind}", name, np.ones((10, 7)))
-    with pytest.raises(PipelineError, match="of 7 classes, the vocabulary has 3"):
+    with pytest.raises(PipelineError, match="have 7 classes, but the vocabulary has 3"):
         read(folder)
 
 
@@ -349,7 +349,7 @@ def test_hans_features_have_no_space_in_common_with_texts(han_folder: Path) -> N
     np.save(han_folder / "text_clip.npy", np.ones((CLASSES, CLIP)))
     np.save(han_folder / "text_clap.npy", np.ones((CLASSES, CLAP)))
     assert read(han_folder, "valor", layout="han").labels
-    with pytest.raises(PipelineError, match="have 128 dimensions and its texts 8"):
+    with pytest.raises(PipelineError, match="have 128 dimensions but class texts have 8"):
         read(han_folder, layout="han")
 
 

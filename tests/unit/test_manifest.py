@@ -165,7 +165,7 @@ def test_shards_share_out_all_rows_and_others_are_refused(annotations, videos):
     parts = [row for shard in (1, 2, 3) for row in rows_of_shard(rows, shard, 3)]
     assert sorted(parts, key=str) == sorted(rows, key=str)
     for shard in (0, 4):
-        with pytest.raises(PipelineError, match=f"shard is {shard}; allowed is 1 to 3"):
+        with pytest.raises(PipelineError, match=f"shard is {shard}; it must be 1 to 3"):
             rows_of_shard(rows, shard, 3)
 
 

@@ -13,7 +13,7 @@ from small_encoders import DIMENSION
 
 from pipeline.cli import main
 from pipeline.core.ffmpeg import ffmpeg_path
-from pipeline.inference.parser import DecodingOptions, Parser, load_parser
+from pipeline.inference.parser import Parser, load_parser
 from pipeline.inference.settings import (
     SETTINGS_FILE,
     find_settings,
@@ -33,7 +33,7 @@ def parser(run_folder):
 
 
 def parse(parser: Parser, out: Path, *paths: Path, overlap: int = 2, **options):
-    return parse_files(paths, parser, out, DecodingOptions(overlap), **options)
+    return parse_files(paths, parser, out, overlap=overlap, **options)
 
 
 def read_json(folder: Path) -> dict:
@@ -167,7 +167,7 @@ def test_a_broken_file_alone_is_one_sentence(tmp_path, run_folder, capsys):
     error = capsys.readouterr().err.splitlines()
     assert [line for line in error if line.startswith("error: ")] == [
         f"error: '{broken}' cannot be parsed (not_media: no known container opens it"
-        " (Invalid data found when processing input)); see docs/troubleshooting.md."
+        " (Invalid data found when processing input)); see docs/how-to/troubleshooting.md."
     ]
     assert not any("Traceback" in line for line in error)
     assert "my_broken\tno\tnot_media" in (tmp_path / "out/status.tsv").read_text()
@@ -217,7 +217,7 @@ def test_zero_shot_is_a_softmax_over_classes_references_and_background(tmp_path,
     [
         ({"segments": T + 1}, "trained on clap"),
         ({"classes": []}, "differ from the 0 classes of the settings"),
-        ({"segments": "ten"}, "is not a parsing setup (segments:"),
+        ({"segments": "ten"}, "is not a parsing setup (key 'segments' is 'ten'"),
     ],
 )
 def test_a_setup_of_another_run_is_one_sentence(tmp_path, run_folder, capsys, change, message):

@@ -18,7 +18,7 @@ from pipeline.core.ffmpeg import ffmpeg_path
 from pipeline.core.vocabulary import EventClass
 from pipeline.inference import outputs, videos
 from pipeline.inference.events import DecisionThresholds
-from pipeline.inference.parser import DecodingOptions, Parser
+from pipeline.inference.parser import Parser
 from pipeline.inference.playback import make_playable
 from pipeline.inference.settings import InferenceSettings
 from pipeline.inference.stage import parse_files
@@ -92,7 +92,7 @@ def in_this_process(monkeypatch):
 def parse(out: Path, *paths: Path, predictor=None, fails=None, overlap: int = 2, **options):
     encoders = {"clip": Encoder("frames", fails), "clap": Encoder("audio")}
     parser = Parser(predictor or Constant(), SETUP, encoders)
-    return parse_files(paths, parser, out, DecodingOptions(overlap), **options)
+    return parse_files(paths, parser, out, overlap=overlap, **options)
 
 
 def of_dog(parsed) -> list[list[float]]:

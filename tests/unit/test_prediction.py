@@ -197,7 +197,10 @@ def test_checkpoint_is_only_for_its_features_and_classes(
     labels = read_shard(corpus.labels)
     write_shard(corpus.labels, Shard(labels.names, labels.arrays))
     assert main(predict_words(corpus, out, out)) == 2
-    assert "trained on clip 'clip-simulated', but 'another' is given" in capsys.readouterr().err
+    assert (
+        "trained on clip 'clip-simulated', but got 'another'; use the same, or retrain"
+        in capsys.readouterr().err
+    )
     assert main([*predict_words(corpus, out, out), "--split", "training"]) == 2
     assert "'training' is not a split" in capsys.readouterr().err
     other = write_corpus(tmp_path / "other", make_world(classes=4))
@@ -232,7 +235,7 @@ def test_a_prior_made_in_another_way_is_refused(
     change_meta(corpus.labels, fingerprint="9876543210")
     assert main(predict_words(corpus, new, new)) == 2
     error = capsys.readouterr().err
-    assert "trained on labels '0123456789', but '9876543210' is given; run pseudo-labels" in error
+    assert "trained on labels '0123456789', but got '9876543210'; run pseudo-labels" in error
     assert main(predict_words(corpus, old, old)) == 0  # it says nothing of its labels
 
 
@@ -246,13 +249,11 @@ def test_features_of_another_width_or_layout_are_one_sentence(
     dimensions = replace(checkpoint.dimensions, audio=512, visual=7)
     write_checkpoint(narrow, replace(checkpoint, dimensions=dimensions))
     assert main(predict_words(corpus, narrow, out)) == 2
-    message = (
-        "trained on features of audio 512, visual 7, but those given are of audio 32, visual 40;"
-    )
+    message = "trained on features with audio 512, visual 7, but got audio 32, visual 40;"
     assert message in capsys.readouterr().err
     write_checkpoint(narrow, replace(checkpoint, fingerprints={"layout": "han"}))
     assert main(predict_words(corpus, narrow, out)) == 2
-    message = "trained on features of --layout han, but those of --layout shards are given;"
+    message = "trained with --layout han, but the features have --layout shards;"
     assert message in capsys.readouterr().err
 
 

@@ -10,16 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.cli import main
-from pipeline.config.models import read_config
+from pipeline.config.load import load_config
+from pipeline.config.settings import inference_settings
 from pipeline.core.errors import PipelineError
-from pipeline.core.files import REPOSITORY
 from pipeline.core.shards import Shard, read_shard, write_shard
 from pipeline.core.vocabulary import EventClass, Vocabulary, read_vocabulary
 from pipeline.data.annotations import EVENT_TABLES, SPLIT_TABLES, segments_to_events, write_events
 from pipeline.inference.settings import (
     InferenceSettings,
     read_settings,
-    settings_from_config,
     write_settings,
 )
 from pipeline.labels.pseudo_labels import gather_videos, labels_fingerprint, soften
@@ -214,7 +213,7 @@ def test_parse_names_a_runs_labels_as_the_run_does(
 ) -> None:
     """From thresholds.tsv through parsing.json to what a checkpoint is compared with."""
     corpus = make_corpus(1)
-    config = read_config(REPOSITORY / "config.yaml")
+    config = load_config(preset="demo")
     path = corpus.out / "parsing.json"
     monkeypatch.setattr(
         InferenceSettings, "feature_fingerprints", lambda self: {"clip": "7", "clap": "7"}
@@ -222,9 +221,7 @@ def test_parse_names_a_runs_labels_as_the_run_does(
     made = []
     for kind in ("fixed", "calibrated"):
         assert corpus.label(f"--thresholds={kind}") == 0
-        write_settings(
-            path, settings_from_config(config, ()), VOCABULARY, corpus.out / "thresholds.tsv"
-        )
+        write_settings(path, inference_settings(config), VOCABULARY, corpus.out / "thresholds.tsv")
         made.append(read_shard(corpus.out / "labels.safetensors").meta["fingerprint"])
         assert read_settings(path).fingerprints() == {"clip": "7", "clap": "7", "labels": made[-1]}
     assert made[0] != made[1]

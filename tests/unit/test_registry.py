@@ -39,10 +39,10 @@ def test_options_may_be_strings_as_a_command_line_gives_them() -> None:
     [
         (
             {"epoch": 3},
-            r"'epoch' is not an option of valorpp; allowed are audio_input,",
+            r"option of valorpp 'epoch' is unknown; it must be one of epochs,",
         ),
-        ({"epochs": "many"}, r"valorpp: epochs is 'many', but input should be a valid integer"),
-        ({"width": 10, "heads": 4}, r"valorpp: width 10 is not a multiple of heads 4; change the"),
+        ({"epochs": "many"}, r"option of valorpp 'epochs' is 'many'; it must be a valid integer"),
+        ({"width": 10, "heads": 4}, r"width 10 must be a multiple of heads 4"),
     ],
 )
 def test_mistakes_say_what_is_allowed(options: dict[str, object], message: str) -> None:

@@ -26,7 +26,7 @@ from pipeline.report.learned import learned_plots
 from pipeline.report.page import write_report
 from pipeline.report.plots import pseudo_label_plots, training_plots
 from pipeline.report.provenance import PROVENANCE_FILE, read_costs
-from pipeline.report.quality import data_quality, read_oddities, worst_rows
+from pipeline.report.quality import data_quality, read_findings, worst_rows
 from pipeline.report.tables import (
     HOW_CALIBRATED,
     Score,
@@ -313,20 +313,20 @@ def test_curves_have_every_epoch_of_every_seed(artifacts: Artifacts) -> None:
     ]
 
 
-# Heard or seen
+# Modality confusion
 
 
 def test_confusion_counts_segments_by_modality() -> None:
     truth, predicted = np.zeros((2, 2, 1, 6, 1), np.uint8)
-    truth[0, 0, :4, 0] = 1  # heard at 0 to 4, seen at 3 to 5
+    truth[0, 0, :4, 0] = 1  # audible at 0 to 4, visible at 3 to 5
     truth[1, 0, 3:5, 0] = 1
-    predicted[1, 0, :1, 0] = 1  # seen at 0, heard at 1 and at 4 to 6
+    predicted[1, 0, :1, 0] = 1  # visible at 0, audible at 1 and at 4 to 6
     predicted[0, 0, [1, 4, 5], 0] = 1
-    heard, seen, both, nothing = mean_confusion(truth, [predicted, truth])
-    assert heard.tolist() == [(1 + 3) / 2, 1 / 2, 0, 1 / 2]
-    assert seen.tolist() == [1 / 2, 1 / 2, 0, 0]
+    audible, visible, both, neither = mean_confusion(truth, [predicted, truth])
+    assert audible.tolist() == [(1 + 3) / 2, 1 / 2, 0, 1 / 2]
+    assert visible.tolist() == [1 / 2, 1 / 2, 0, 0]
     assert both.tolist() == [0, 0, 1 / 2, 1 / 2]
-    assert nothing.tolist() == [1 / 2, 0, 0, 0]
+    assert neither.tolist() == [1 / 2, 0, 0, 0]
 
 
 def test_confusion_of_the_run_adds_up(artifacts: Artifacts) -> None:
@@ -334,7 +334,7 @@ def test_confusion_of_the_run_adds_up(artifacts: Artifacts) -> None:
     annotated = int(artifacts.truth("test").any(axis=0).sum())
     for plot in (method, labels):
         assert len(plot.rows) == 15
-        counts = [float(row[2]) for row in plot.rows if row[0] != "nothing"]  # type: ignore[arg-type]
+        counts = [float(row[2]) for row in plot.rows if row[0] != "neither"]  # type: ignore[arg-type]
         assert sum(counts) == pytest.approx(annotated)
 
 
@@ -342,9 +342,9 @@ def test_a_modality_that_nothing_is_annotated_in_has_no_percentages(tmp_path: Pa
     run = write_run(tmp_path, methods={"link": 0.2}, seeds=(0,))
     (run.annotations / "AVVP_eval_visual.csv").write_text("filename\tonset\toffset\tevent_labels\n")
     plot = confusion_plots(read_artifacts(run))[0]
-    assert "Nothing is annotated as seen only." in plot.caption
-    assert {row[3] for row in plot.rows if row[0] == "seen only"} == {None}
-    assert "heard only is taken for seen only" in plot.caption
+    assert "No segment is annotated as visible-only." in plot.caption
+    assert {row[3] for row in plot.rows if row[0] == "visible only"} == {None}
+    assert "audible-only segments are predicted as visible-only" in plot.caption
 
 
 # Pseudo-labels before and after calibration, learned weights
@@ -370,12 +370,12 @@ def test_gates_have_their_start_and_learned_value(artifacts: Artifacts) -> None:
     gates, _ = learned_plots(artifacts)
     by_name = {row[2]: row[3:] for row in gates.rows if row[1] == 0}
     assert by_name == {
-        "α, heard from seen": [0, 0.5],
-        "β, heard from seen": [1, 1.5],
-        "α β, heard from seen": [0, 0.75],
-        "α, seen from heard": [0, -0.25],
-        "β, seen from heard": [1, 1.25],
-        "α β, seen from heard": [0, -0.3125],
+        "α, visual to audio": [0, 0.5],
+        "β, visual to audio": [1, 1.5],
+        "α β, visual to audio": [0, 0.75],
+        "α, audio to visual": [0, -0.25],
+        "β, audio to visual": [1, 1.25],
+        "α β, audio to visual": [0, -0.3125],
         "μ of L_avss": [0, 0.75],
     }
     assert len(gates.rows) == 3 * len(by_name)
@@ -397,7 +397,7 @@ def test_a_method_without_such_weights_has_no_such_figures(tmp_path: Path) -> No
 def test_a_broken_checkpoint_is_one_sentence(tmp_path: Path) -> None:
     run = write_run(tmp_path, methods={"link": 0.2}, seeds=(0,))
     (run.models / "link/seed0/checkpoint.safetensors").write_bytes(b"not one")
-    with pytest.raises(PipelineError, match="train again"):
+    with pytest.raises(PipelineError, match="train the parser again"):
         learned_plots(read_artifacts(run))
 
 
@@ -498,11 +498,11 @@ def test_a_missing_video_says_what_its_download_met(artifacts: Artifacts, tmp_pa
         assert (now.filename, now.status, now.detail) == (was.filename, *expected)
 
 
-def test_oddities_are_grouped_by_kind_and_table(sources: ReportInputs) -> None:
-    unknown, nothing = read_oddities(sources.check)
+def test_findings_are_grouped_by_kind_and_table(sources: ReportInputs) -> None:
+    unknown, nothing = read_findings(sources.check)
     assert (unknown.kind, unknown.count) == ("unknown_video", 1)
     assert (nothing.kind, nothing.count) == ("sets_nothing", 2)
-    assert read_oddities(None) == []
+    assert read_findings(None) == []
 
 
 def test_costs_sum_over_a_stages_jobs(sources: ReportInputs) -> None:

@@ -1,6 +1,5 @@
 """How batches run: sizes found and halved, memory formats, compilation, memory for a GPU."""
 
-import dataclasses
 import shutil
 
 import numpy as np
@@ -95,12 +94,12 @@ def test_the_batch_has_bounds(monkeypatch):
 
 
 def test_an_automatic_batch_on_a_cpu_is_a_constant(spec):
-    automatic = load_encoder(spec, "cpu", batch_size=None).runner
+    automatic = load_encoder(spec.model_copy(update={"batch_size": "auto"}), "cpu").runner
     assert (automatic.batch_size, automatic.is_tuned) == (base.CPU_BATCH, True)
 
 
 def test_channels_last_changes_no_more_than_the_order_of_sums(spec, plain, frames):
-    other = load_encoder(spec, "cpu", channels_last=True)
+    other = load_encoder(spec.model_copy(update={"channels_last": True}), "cpu")
     weights = [p for p in other._model.tower.parameters() if p.dim() == 4]
     assert weights
     assert all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
@@ -110,7 +109,7 @@ def test_channels_last_changes_no_more_than_the_order_of_sums(spec, plain, frame
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles for a CPU with g++")
 def test_compiled_changes_no_more_than_the_order_of_sums(spec, plain, frames):
-    other = load_encoder(spec, "cpu", compiled=True)
+    other = load_encoder(spec.model_copy(update={"compiled": True}), "cpu")
     # Two batch sizes, as the last batch of a shard has another.
     for some in (frames, frames[:1]):
         found, expected = (encoder.embed(some)["embedding"] for encoder in (other, plain))
@@ -118,9 +117,9 @@ def test_compiled_changes_no_more_than_the_order_of_sums(spec, plain, frames):
 
 
 def test_options_of_running_are_not_in_the_fingerprint_and_storage_is(spec, plain):
-    other = load_encoder(spec, "cpu", batch_size=3, channels_last=True)
+    other = load_encoder(spec.model_copy(update={"batch_size": 3, "channels_last": True}), "cpu")
     assert other.spec.fingerprint("d") == plain.spec.fingerprint("d")
-    half = dataclasses.replace(spec, storage="float16")
+    half = spec.model_copy(update={"storage": "float16"})
     assert half.fingerprint("d") != spec.fingerprint("d")
 
 

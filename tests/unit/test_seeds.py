@@ -232,7 +232,7 @@ def test_one_seed_lies_in_out_and_several_below_it(corpus: Corpus, tmp_path: Pat
     ("mistaken", "sentence"),
     [
         (["--seeds", "0", "1", "0"], "name a seed twice"),
-        (["--seeds", "0", "--processes", "0"], "processes is 0; allowed is 1 or more"),
+        (["--seeds", "0", "--processes", "0"], "processes is 0; must be at least 1"),
     ],
 )
 def test_mistakes_are_one_sentence(

@@ -1,5 +1,4 @@
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,8 @@ from clips import number_in, tone, write_clip
 from pipeline.cli import main
 from pipeline.core.errors import ItemError, PipelineError, Status
 from pipeline.core.shards import StatusRow, read_shard, read_status
-from pipeline.media.options import Decoding, decoding_fingerprint
+from pipeline.core.validation import validated
+from pipeline.media.options import Decoding
 from pipeline.media.segments import decode_video, run_shard
 from pipeline.media.video_window import VideoWindow
 
@@ -45,7 +45,6 @@ def decode(folder: Path, out: Path, **changes) -> tuple:
         rows_of(folder),
         Decoding(**(SMALL | changes)),
         workers=2,
-        timeout_seconds=60,
         out=out / "1-of-1.safetensors",
         status=out / "1-of-1.status.tsv",
     )
@@ -122,8 +121,10 @@ def test_policy_fail_stops_the_shard_and_names_the_video(corpus, tmp_path, polic
 
 
 def test_a_policy_that_is_none_is_refused():
-    with pytest.raises(PipelineError, match="short is 'crop'; allowed are pad, drop, fail"):
-        Decoding(short="crop")
+    with pytest.raises(
+        PipelineError, match="'short' is 'crop'; it must be 'pad', 'drop' or 'fail'"
+    ):
+        validated(Decoding, {"short": "crop"})
 
 
 def test_what_a_file_has_after_its_window_is_short_not_content(tmp_path):
@@ -140,8 +141,8 @@ def test_what_a_file_has_after_its_window_is_short_not_content(tmp_path):
         "its window is 2 s, not 5; pictures end at 2.00 of 5 s; sound end at 2.00 of 5 s"
     )
     with pytest.raises(ItemError, match="too_short"):
-        decode_video(row, replace(decoding, short="drop"))
-    stretched = replace(decoding, sampling="valor", audio_slicing="valor")
+        decode_video(row, decoding.model_copy(update={"short": "drop"}))
+    stretched = decoding.model_copy(update={"sampling": "valor", "audio_slicing": "valor"})
     shown = [number_in(frame) for frame in decode_video(row, stretched).frames[:, 0]]
     assert shown[0] == 120
     assert shown[-1] in range(170, 180)
@@ -186,7 +187,7 @@ def test_the_header_says_how_the_numbers_were_made(corpus, tmp_path):
     shard, _ = decode(corpus, tmp_path)
     assert shard.meta["segments"] == str(T)
     assert shard.meta["frame_transform"] == "valor"
-    assert shard.meta["fingerprint"] == decoding_fingerprint(**SMALL)
+    assert shard.meta["fingerprint"] == Decoding(**SMALL).fingerprint()
 
 
 def test_every_parameter_changes_the_fingerprint():
@@ -196,15 +197,15 @@ def test_every_parameter_changes_the_fingerprint():
         {"short": "drop"}, {"untrimmed": True}, {"decoder": "decord"},
         {"audio_slicing": "valor"},
     ]  # fmt: skip
-    fingerprints = {decoding_fingerprint(**change) for change in [{}, *changes]}
+    fingerprints = {Decoding(**change).fingerprint() for change in [{}, *changes]}
     assert len(fingerprints) == len(changes) + 1
 
 
 def test_parameters_that_do_not_go_together_are_refused():
-    with pytest.raises(PipelineError, match="takes 1 frame a segment, not 4"):
-        Decoding(sampling="valor", frames_per_segment=4)
-    with pytest.raises(PipelineError, match="segments is 0"):
-        Decoding(segments=0)
+    with pytest.raises(PipelineError, match="must be 1 with sampling 'valor'; it is 4"):
+        validated(Decoding, {"sampling": "valor", "frames_per_segment": 4})
+    with pytest.raises(PipelineError, match="'segments' is 0; it must be greater"):
+        validated(Decoding, {"segments": 0})
 
 
 def test_the_command_line_decodes_a_shard_of_the_tables(corpus, tmp_path):
@@ -215,10 +216,22 @@ def test_the_command_line_decodes_a_shard_of_the_tables(corpus, tmp_path):
     ):
         text = "filename\tevent_labels\n" + "".join(f"{name}\tDog\n" for name in names)
         (tmp_path / table).write_text(text)
-    arguments = ["--annotations", str(tmp_path), "--videos", str(corpus), "--shards", "1"]
-    assert main(["manifest", *arguments, "--out", str(tmp_path / "manifest.tsv")]) == 0
+    manifest, videos = str(tmp_path / "manifest.tsv"), ["--videos", str(corpus)]
+    tables = ["--annotations", str(tmp_path), "--shards", "1", "--untrimmed"]
+    assert main(["manifest", *tables, *videos, "--out", manifest]) == 0
     out = ["--out", str(tmp_path / "s.safetensors"), "--status", str(tmp_path / "s.status.tsv")]
-    stage = ["segments", *arguments, "--untrimmed", "--shard", "1", "--segments", "3", *out]
+    stage = [
+        "segments",
+        "--manifest",
+        manifest,
+        *videos,
+        "--untrimmed",
+        "--shard",
+        "1-of-1",
+        "--segments",
+        "3",
+        *out,
+    ]
     assert main([*stage, "--frame-size", "96", "--frame-transform", "valor"]) == 0
     shard = read_shard(tmp_path / "s.safetensors")
     assert shard.names == (

@@ -50,7 +50,7 @@ def configure(folder: Path, site: VideoSite) -> None:
         digest = hashlib.sha256(site.files[name]).hexdigest()
         return {"url": site.url.replace("{id}", name), "sha256": digest}
 
-    values = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
+    values = yaml.safe_load((REPOSITORY / "workflow/presets/demo.yaml").read_text())
     tables = {name: source(name) for name in site.files if name.startswith("AVVP")}
     values["dataset"] = {"name": "mine", "source": "local", "videos": "videos", "tables": tables}
     values["encoders"]["clip"] |= {"weights": WEIGHTS, **source("weights.bin")}
@@ -106,7 +106,7 @@ def test_a_run_that_fetches_its_tables_leaves_the_next_one_nothing_to_do(
         write_clip(tmp_path / f"videos/{name}.mp4", seconds=2, fps=5)
     values = yaml.safe_load((tmp_path / "my.yaml").read_text())
     values["dataset"] |= {"segments": 2, "shards": 1}
-    demo = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
+    demo = yaml.safe_load((REPOSITORY / "workflow/presets/demo.yaml").read_text())
     values["encoders"]["clip"] = demo["encoders"]["clip"]
     (tmp_path / "my.yaml").write_text(yaml.safe_dump(values))
     assert planned(tmp_path)["fetch_annotations"] == len(SPLIT_TABLES)
@@ -120,7 +120,7 @@ def test_a_run_that_fetches_its_tables_leaves_the_next_one_nothing_to_do(
     tables = values["dataset"]["tables"]
     tables["AVVP_train.csv"]["sha256"] = hashlib.sha256(table).hexdigest()
     (tmp_path / "my.yaml").write_text(yaml.safe_dump(values))
-    assert planned(tmp_path).keys() >= {"fetch_annotations", "segments", "clip_features"}
+    assert planned(tmp_path).keys() >= {"fetch_annotations", "segments", "encode_segments"}
     assert snakemake(tmp_path, *TARGETS).returncode == 0
     status = next((tmp_path / "results/features").glob("clip-*/1-of-1.status.tsv")).read_text()
     assert "abcdefghijk_0_2\tno\tmissing" in status
@@ -139,7 +139,7 @@ def planned(folder: Path) -> dict[str, int]:
 
 
 def test_the_demo_downloads_nothing(tmp_path: Path) -> None:
-    (tmp_path / "my.yaml").write_text((REPOSITORY / "config.yaml").read_text())
+    (tmp_path / "my.yaml").write_text((REPOSITORY / "workflow/presets/demo.yaml").read_text())
     done = snakemake(tmp_path, "videos", "--dry-run")
     assert done.returncode != 0
     assert "dataset.source is 'demo', which renders its own videos" in done.stderr + done.stdout

@@ -1,4 +1,4 @@
-"""Another dataset, by docs/datasets.md alone: its script, its configuration, 60 s and 3 classes."""
+"""Another dataset, by docs/how-to/your-dataset.md alone: its script and configuration."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def python(*words: object, cwd: Path) -> str:
 
 
 def blocks_of_the_page(language: str) -> list[str]:
-    page = (REPOSITORY / "docs/datasets.md").read_text()
+    page = (REPOSITORY / "docs/how-to/your-dataset.md").read_text()
     return re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
 
 
@@ -68,7 +68,7 @@ def entry(video: tuple[str, list[tuple[str, float, float]]]) -> tuple[str, dict[
 
 
 def test_sixty_seconds_and_three_classes_run_by_configuration_alone(folder: Path) -> None:
-    demo = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
+    demo = yaml.safe_load((REPOSITORY / "workflow/presets/demo.yaml").read_text())
     base = {key: demo[key] for key in ("decode", "encoders")}
     small = {"epochs": 1, "width": 32, "layers": 1, "heads": 2, "feedforward": 32}
     (folder / "base.yaml").write_text(yaml.safe_dump(base | {"methods": {"link": small}}))

@@ -108,7 +108,7 @@ def broken(corpus: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def run(corpus: Path, broken: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("run")
-    values = yaml.safe_load((REPOSITORY / "config.yaml").read_text())
+    values = yaml.safe_load((REPOSITORY / "workflow/presets/demo.yaml").read_text())
     values["dataset"] = {
         "name": "handful",
         "source": "local",
@@ -116,7 +116,7 @@ def run(corpus: Path, broken: dict[str, str], tmp_path_factory: pytest.TempPathF
         "videos": str(corpus / "videos"),
         "shards": 2,
     }
-    values["training"] = {"seeds": [0]}
+    values["training"] = {"seeds": [0], "seeds_at_once": None}
     small = {"epochs": 2, "width": 32, "layers": 1, "heads": 2, "feedforward": 32}
     values["methods"] = {"link": dict(small), "valorpp": dict(small)}
     values["ablation"] = {"variants": {"no_plsim": {"plsim": False}, "full": {}}}
@@ -158,7 +158,7 @@ def test_forced_labels_decode_nothing(run: Run) -> None:
     planned = run.planned("--forcerun", "pseudo_labels")
     assert planned["pseudo_labels"] == 1
     assert planned["train_parser"] == 2
-    assert not {"segments", "clip_features", "clap_features", "clip_prompts"} & set(planned)
+    assert not {"segments", "encode_segments", "encode_prompts"} & set(planned)
 
 
 @pytest.fixture
@@ -186,7 +186,7 @@ def test_changed_thresholds_rerun_labels_and_after(run: Run) -> None:
     run.change(pseudo_labels={"thresholds": "fixed"})
     planned = run.planned()
     assert planned["pseudo_labels"] == 1
-    assert not {"segments", "clip_features", "clap_features"} & set(planned)
+    assert not {"segments", "encode_segments"} & set(planned)
 
 
 @pytest.mark.usefixtures("kept_config")
@@ -202,14 +202,14 @@ def test_how_a_stage_runs_is_no_reason_to_run_it_again(run: Run) -> None:
     assert commands.count("--batch-size 7 --channels-last --compiled") == 2 * 2 + 2
     assert commands.count("--timeout-seconds 77") == 2
     run.change(encoders={"clip": values["encoders"]["clip"] | {"precision": "bf16"}})
-    assert run.planned()["clip_features"] == 2
+    assert run.planned()["encode_segments"] == 2, "CLIP's alone"
 
 
 @pytest.mark.usefixtures("kept_config")
 def test_changed_sampling_is_another_cache(run: Run) -> None:
     run.change(decode={"sampling": "valor"})
     planned = run.planned()
-    assert planned["segments"] == planned["clip_features"] == planned["clap_features"] == 2
+    assert (planned["segments"], planned["encode_segments"]) == (2, 4)
 
 
 def test_new_file_touches_its_shard_alone(run: Run, corpus: Path, broken: dict[str, str]) -> None:
@@ -220,7 +220,7 @@ def test_new_file_touches_its_shard_alone(run: Run, corpus: Path, broken: dict[s
         planned = run.planned()
     finally:
         found.unlink()
-    assert planned["segments"] == planned["clip_features"] == planned["clap_features"] == 1
+    assert (planned["segments"], planned["encode_segments"]) == (1, 2)
     assert planned["manifest"] == planned["pseudo_labels"] == 1
     assert run.planned() == {}, "the folder is as it was, though its time stamp is not"
 
@@ -271,7 +271,7 @@ def test_mistake_in_the_config_is_one_sentence(run: Run, tmp_path: Path) -> None
     done = python_m("snakemake", *words, cwd=tmp_path)
     assert done.returncode != 0
     said = done.stdout + done.stderr
-    assert "config key 'decode.smapling' is not known; allowed there are" in said
+    assert "config key 'decode.smapling' is unknown; it must be one of sampling" in said
     assert "Traceback" not in said
 
 

@@ -1,10 +1,10 @@
-# What each component of a method is worth. A target of its own.
-# REQUIRED INPUTS: checkpoint, curve, scores and test predictions of every variant and seed.
+# What each component of a method contributes. A target of its own.
+# INPUTS: checkpoint, curve, scores and test predictions of every variant and seed.
 # OUTPUTS: results/ablation/ablation.md, ablation.csv
 
 
 rule ablation:
-    """Set the variants of one method side by side; they are trained as methods are."""
+    """Tabulate the trained variants of one method."""
     input:
         models=trained(COMPARED, "ablation"),
         tables=TABLES,
@@ -23,8 +23,8 @@ rule ablation:
         runtime=growing(10),
     params:
         models=folders_of("models"),
-        out=own_folder(),
         annotations=folder_of("tables"),
+        out=own_folder(),
     shell:
         "python -m pipeline ablation --models {params.models:q}"
         " --annotations {params.annotations:q} --out {params.out:q} 2>&1 | tee {log:q}"

@@ -1,5 +1,5 @@
-# What the annotation tables hold, and every oddity in them, once.
-# REQUIRED INPUTS: the tables (local folder, download or demo).
+# Checks of the annotation tables: nothing is repaired, every finding is listed once.
+# INPUTS: the annotation tables (local folder, download or demo).
 # OUTPUTS: results/annotations/check.tsv
 
 
@@ -25,5 +25,5 @@ rule annotations:
         segments=DATASET.segments,
     shell:
         "python -m pipeline annotations --annotations {params.annotations:q}"
-        " --vocabulary {input.vocabulary:q} --segments {params.segments}"
-        " --out {output:q} 2>&1 | tee {log:q}"
+        " --vocabulary {input.vocabulary:q} --segments {params.segments} --out {output:q}"
+        " > {log:q} 2>&1"

@@ -1,17 +1,25 @@
 # All trained parsers in one leaderboard. A target of its own.
-# REQUIRED INPUTS: checkpoint, curve, scores and test predictions of every method and seed, and the
-# pseudo-labels.
+# INPUTS: checkpoint, curve, scores and test predictions of every method and seed; the pseudo-labels.
 # OUTPUTS: results/compare/compare.md, compare.csv
+
+COMPARED = [
+    "checkpoint.safetensors",
+    "curve.csv",
+    "metrics.json",
+    "predicted_test_audio.csv",
+    "predicted_test_visual.csv",
+    "probabilities_test.safetensors",
+]
 
 
 rule compare:
-    """Rank every configured method, and test its difference to the reference."""
+    """Rank every configured method and test its difference to the reference."""
     input:
         models=trained(COMPARED),
-        labels=rules.pseudo_labels.output.labels,
+        labels="results/pseudo_labels/labels.safetensors",
         tables=TABLES,
         vocabulary=VOCABULARY,
-        published=from_base("package:published.yaml"),
+        published=from_package("package:published.yaml"),
     output:
         page="results/compare/compare.md",
         table="results/compare/compare.csv",
@@ -28,10 +36,10 @@ rule compare:
     params:
         models=folders_of("models"),
         labels=folder_of("labels"),
-        out=own_folder(),
         annotations=folder_of("tables"),
         reference=CONFIG.comparison.reference,
         dataset="llp" if DATASET.name == "llp" else "other",
+        out=own_folder(),
     shell:
         "python -m pipeline compare --models {params.models:q} --reference {params.reference}"
         " --annotations {params.annotations:q} --pseudo-labels {params.labels:q}"

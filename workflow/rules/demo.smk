@@ -1,6 +1,7 @@
-# The embedded demo: a synthetic LLP of real mp4 files, drawn and sounded from a seed.
-# REQUIRED INPUTS: none.
+# The demo: a synthetic LLP of real mp4 files, rendered from a seed.
+# INPUTS: none.
 # OUTPUTS: resources/demo/videos/, resources/demo/annotations/*.csv
+from pipeline.demo import CORPUS_VERSION
 
 
 rule demo_corpus:
@@ -22,12 +23,9 @@ rule demo_corpus:
         mem_mb=growing(4000),
         runtime=growing(60),
     params:
-        out=own_folder(),
         version=CORPUS_VERSION,
-        seed=DATASET.demo.seed,
-        train=DATASET.demo.train,
-        val=DATASET.demo.val,
-        test=DATASET.demo.test,
+        options=command_words(DATASET.demo.model_dump()),
+        out=own_folder(),
     shell:
-        "python -m pipeline demo --seed {params.seed} --train {params.train} --val {params.val}"
-        " --test {params.test} --workers {threads} --out {params.out:q} 2>&1 | tee {log:q}"
+        "python -m pipeline demo {params.options} --workers {threads} --out {params.out:q}"
+        " > {log:q} 2>&1"

@@ -1,17 +1,17 @@
 # Event tables scored with the published LLP metrics.
-# REQUIRED INPUTS: predictions of validation and test, the annotation tables.
+# INPUTS: predictions of validation and test, the annotation tables.
 # OUTPUTS: results/{run}/seed{seed}/metrics.json
 
 
 rule evaluate_parser:
     """Score a trained parser on validation and test."""
     input:
-        events=[f"{MODEL}/{file}" for file in PREDICTIONS],
-        videos=[f"{MODEL}/{file}" for file in PROBABILITIES],
+        events=expand("results/{{run}}/seed{{seed}}/{file}", file=PREDICTIONS),
+        videos=expand("results/{{run}}/seed{{seed}}/{file}", file=PROBABILITIES),
         tables=TABLES,
         vocabulary=VOCABULARY,
     output:
-        f"{MODEL}/metrics.json",
+        "results/{run}/seed{seed}/metrics.json",
     log:
         "logs/evaluate_parser/{run}-seed{seed}.log",
     benchmark:
@@ -28,4 +28,4 @@ rule evaluate_parser:
     shell:
         "python -m pipeline evaluate-model --model {params.folder:q}"
         " --annotations {params.annotations:q} --vocabulary {input.vocabulary:q}"
-        " 2>&1 | tee {log:q}"
+        " > {log:q} 2>&1"

@@ -1,21 +1,21 @@
-# Frozen encoders over the segments, one job a shard and encoder, on GPUs: the cache people keep.
-# REQUIRED INPUTS: segments, the encoders' weights.
+# Frozen encoders over the segments, one job per shard and encoder, on GPUs: the features to keep.
+# INPUTS: segments, the encoder's weights.
 # OUTPUTS: results/features/{encoder}-{fingerprint}/K-of-N.safetensors, K-of-N.status.tsv
 
 
-rule clip_features:
-    """Embed the frames of one shard with CLIP."""
+rule encode_segments:
+    """Encode the segments of one shard."""
     input:
-        segments=f"{SEGMENTS}.safetensors",
-        status=f"{SEGMENTS}.status.tsv",
-        weights=weights_of("clip"),
+        segments=lambda wildcards: f"results/segments/{SEGMENTS[wildcards.encoder]}/{wildcards.scatteritem}.safetensors",
+        status=lambda wildcards: f"results/segments/{SEGMENTS[wildcards.encoder]}/{wildcards.scatteritem}.status.tsv",
+        weights=lambda wildcards: weights_files(wildcards.encoder),
     output:
-        shard=f"{FOLDERS['clip']}/{SHARD}.safetensors",
-        status=f"{FOLDERS['clip']}/{SHARD}.status.tsv",
+        shard="results/features/{encoder}-{fingerprint}/{scatteritem}.safetensors",
+        status="results/features/{encoder}-{fingerprint}/{scatteritem}.status.tsv",
     log:
-        f"logs/clip_features/{SHARD}.log",
+        "logs/encode_segments/{encoder}-{fingerprint}/{scatteritem}.log",
     benchmark:
-        f"benchmarks/clip_features/{SHARD}.tsv"
+        "benchmarks/encode_segments/{encoder}-{fingerprint}/{scatteritem}.tsv"
     conda:
         "../../envs/encoders.yaml"
     threads: 1
@@ -24,32 +24,11 @@ rule clip_features:
         runtime=growing(120),
         gpu=1,
     params:
-        encoder=encoder_arguments("clip"),
-        running=running_arguments("clip"),
-        fingerprint=FINGERPRINTS["clip"],
-        rows=shard_rows,
+        encoder=encoder_arguments,
+        runtime=encoder_runtime,
+        digest=shard_digest,
     shell:
-        "python -m pipeline features {params.encoder} {params.running}"
-        " --segments {input.segments:q} --status-in {input.status:q}"
-        " --fingerprint {params.fingerprint} --gpus 1"
-        " --out {output.shard:q} --status {output.status:q}"
-        " 2>&1 | tee {log:q}"
-
-
-use rule clip_features as clap_features with:
-    input:
-        segments=f"{SEGMENTS}.safetensors",
-        status=f"{SEGMENTS}.status.tsv",
-        weights=weights_of("clap"),
-    output:
-        shard=f"{FOLDERS['clap']}/{SHARD}.safetensors",
-        status=f"{FOLDERS['clap']}/{SHARD}.status.tsv",
-    log:
-        f"logs/clap_features/{SHARD}.log",
-    benchmark:
-        f"benchmarks/clap_features/{SHARD}.tsv"
-    params:
-        encoder=encoder_arguments("clap"),
-        running=running_arguments("clap"),
-        fingerprint=FINGERPRINTS["clap"],
-        rows=shard_rows,
+        "python -m pipeline features --encoder {wildcards.encoder} {params.encoder}"
+        " {params.runtime} --segments {input.segments:q} --status-in {input.status:q}"
+        " --fingerprint {wildcards.fingerprint} --gpus 1"
+        " --out {output.shard:q} --status {output.status:q} > {log:q} 2>&1"

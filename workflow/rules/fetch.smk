@@ -1,6 +1,6 @@
-# Downloads, each once and with its checksum; everything after works with no network.
-# REQUIRED INPUTS: none.
-# OUTPUTS: resources/annotations/*.csv, resources/weights/{encoder}/*
+# Downloads, each once and with its checksum; everything after works without a network.
+# INPUTS: none.
+# OUTPUTS: resources/annotations/*.csv, resources/weights/{encoder}/*, resources/hub/{owner}/{name}/*
 
 
 rule fetch_annotations:
@@ -19,11 +19,11 @@ rule fetch_annotations:
         mem_mb=500,
         runtime=30,
     params:
-        url=table_url,
-        sha256=table_sha256,
+        url=lambda wildcards: table_source(wildcards).url,
+        sha256=lambda wildcards: table_source(wildcards).sha256,
     shell:
-        "python -m pipeline fetch --url {params.url:q} --sha256 {params.sha256}"
-        " --out {output:q} 2>&1 | tee {log:q}"
+        "python -m pipeline fetch {params.url:q} --sha256 {params.sha256}"
+        " --out {output:q} > {log:q} 2>&1"
 
 
 rule fetch_weights:
@@ -34,8 +34,6 @@ rule fetch_weights:
         "logs/fetch_weights/{encoder}/{file}.log",
     benchmark:
         "benchmarks/fetch_weights/{encoder}/{file}.tsv"
-    wildcard_constraints:
-        encoder="|".join(ENCODERS),
     localrule: True
     conda:
         "../../envs/media.yaml"
@@ -44,8 +42,34 @@ rule fetch_weights:
         mem_mb=500,
         runtime=240,
     params:
-        url=weights_url,
-        sha256=weights_sha256,
+        url=lambda wildcards: weights_source(wildcards).url,
+        sha256=lambda wildcards: weights_source(wildcards).sha256,
     shell:
-        "python -m pipeline fetch --url {params.url:q} --sha256 {params.sha256}"
-        " --out {output:q} 2>&1 | tee {log:q}"
+        "python -m pipeline fetch {params.url:q} --sha256 {params.sha256}"
+        " --out {output:q} > {log:q} 2>&1"
+
+
+# The commit and checksum are recorded beside the file, which later downloads must match; the record
+# is not an output, so that Snakemake never deletes it.
+rule fetch_hub_file:
+    """Download a file from the Hugging Face Hub."""
+    output:
+        "resources/hub/{owner}/{name}/{file}",
+    log:
+        "logs/fetch_hub_file/{owner}/{name}/{file}.log",
+    benchmark:
+        "benchmarks/fetch_hub_file/{owner}/{name}/{file}.tsv"
+    wildcard_constraints:
+        owner="[^/]+",
+        name="[^/]+",
+    localrule: True
+    conda:
+        "../../envs/media.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=240,
+    params:
+        source=hub_source,
+    shell:
+        "python -m pipeline fetch {params.source:q} --out {output:q} > {log:q} 2>&1"

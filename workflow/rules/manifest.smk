@@ -1,13 +1,13 @@
-# Which videos are there: split, file, shard.
-# REQUIRED INPUTS: the annotation tables, the folder of videos.
+# The videos of the dataset: split, file, shard and window.
+# INPUTS: the split tables, the folder of videos.
 # OUTPUTS: results/manifest.tsv
 
 
 rule manifest:
     """List every video of the tables with its split, file and shard."""
     input:
-        tables=LISTED,
-        videos=CLIPS,
+        tables=ancient(SPLITS) if DATASET.annotations else SPLITS,
+        videos=VIDEOS if IS_DEMO else ancient(VIDEOS),
     output:
         "results/manifest.tsv",
     log:
@@ -22,9 +22,10 @@ rule manifest:
         runtime=growing(10),
     params:
         annotations=folder_of("tables"),
-        shards=DATASET.shards,
-        rows=all_rows,
-        untrimmed="--untrimmed" if DATASET.untrimmed else "",
+        options=command_words(
+            {"shards": DATASET.shards, "untrimmed": DATASET.untrimmed}
+        ),
+        digest=lambda wildcards: "" if IS_DEMO else checked(SOURCE.digest),
     shell:
         "python -m pipeline manifest --annotations {params.annotations:q} --videos {input.videos:q}"
-        " --shards {params.shards} {params.untrimmed} --out {output:q} 2>&1 | tee {log:q}"
+        " {params.options} --out {output:q} > {log:q} 2>&1"

@@ -1,20 +1,22 @@
-# Videos that nobody annotated, with a parser of this run.
-# REQUIRED INPUTS: a checkpoint, the thresholds of the pseudo-labels, the encoders' weights, a folder.
-# OUTPUTS: results/parsing.json, results/parsed/{video}/ (tables and a page), results/parsed/status.tsv
-#          and index.html, which lists them
+# Unannotated videos, parsed with a parser of this run.
+# INPUTS: a checkpoint, the thresholds of the pseudo-labels, the encoders' weights, a folder of videos.
+# OUTPUTS: results/parsing.json; results/parsed/{video}/ (tables and a page), status.tsv, index.html
+from pipeline.config.settings import inference_settings
+
+SETTINGS = inference_settings(CONFIG)
 
 
-rule parse_setup:
-    """Note how this run's features were made, so that `parse` makes a new video's alike."""
+rule inference_settings:
+    """Save how this run makes features, so that `parse` makes those of a new video alike."""
     input:
-        thresholds=rules.pseudo_labels.output.thresholds,
+        thresholds="results/pseudo_labels/thresholds.tsv",
         vocabulary=VOCABULARY,
     output:
         "results/parsing.json",
     log:
-        "logs/parse_setup.log",
+        "logs/inference_settings.log",
     benchmark:
-        "benchmarks/parse_setup.tsv"
+        "benchmarks/inference_settings.tsv"
     conda:
         "../../envs/training.yaml"
     threads: 1
@@ -22,21 +24,21 @@ rule parse_setup:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        made_by=deciding(settings_from_config(CONFIG, ())),
-        settings=unrecorded(settings_from_config(CONFIG, ()).model_dump_json()),
+        deciding=SETTINGS.deciding(),
+        settings=not_recorded(SETTINGS.model_dump_json()),
     shell:
-        "python -m pipeline parse-setup --settings {params.settings:q}"
+        "python -m pipeline inference-settings --settings {params.settings:q}"
         " --vocabulary {input.vocabulary:q} --thresholds {input.thresholds:q} --out {output:q}"
-        " 2>&1 | tee {log:q}"
+        " > {log:q} 2>&1"
 
 
 rule parse:
-    """Say what is heard and seen in a folder of videos."""
+    """Detect audio and visual events in a folder of videos."""
     input:
         videos=parse_videos,
         checkpoint=f"results/{CONFIG.parse_model}/checkpoint.safetensors",
-        setup=rules.parse_setup.output,
-        weights=weights_of("clip") + weights_of("clap"),
+        settings="results/parsing.json",
+        weights=weights_files("clip") + weights_files("clap"),
     output:
         "results/parsed/status.tsv",
     log:
@@ -51,12 +53,18 @@ rule parse:
         runtime=growing(240),
         gpu=1,
     params:
-        files=parse_digest,
+        digest=parse_digest,
         checkpoint=folder_of("checkpoint"),
         options=command_words(CONFIG.parse.model_dump(include={"overlap", "threshold"})),
-        timeout_seconds=unrecorded(DECODE.timeout_seconds),
+        runtime=not_recorded(
+            command_words(
+                {
+                    "embed_mb": CONFIG.parse.embed_mb,
+                    "timeout_seconds": CONFIG.decode.timeout_seconds,
+                }
+            )
+        ),
     shell:
         "python -m pipeline parse {input.videos:q} --checkpoint {params.checkpoint:q}"
-        " --setup {input.setup:q} {params.options} --timeout-seconds {params.timeout_seconds}"
-        " --workers {threads} --gpus 1"
-        " --out results/parsed 2>&1 | tee {log:q}"
+        " --settings {input.settings:q} {params.options} {params.runtime}"
+        " --workers {threads} --gpus 1 --out results/parsed 2>&1 | tee {log:q}"

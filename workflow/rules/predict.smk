@@ -1,17 +1,22 @@
 # Trained parsers to event tables.
-# REQUIRED INPUTS: a checkpoint, features, prompts, pseudo-labels, the annotation tables.
+# INPUTS: checkpoints, features, prompts, pseudo-labels, the annotation tables.
 # OUTPUTS: results/{run}/seed{seed}/predicted_{split}_{modality}.csv, probabilities_{split}.safetensors
+
+PREDICTIONS = expand(
+    "predicted_{split}_{modality}.csv", split=SCORED_SPLITS, modality=EVENT_TABLES
+)
+PROBABILITIES = expand("probabilities_{split}.safetensors", split=SCORED_SPLITS)
 
 
 rule predict_parser:
     """Parse the videos of validation and test."""
     input:
-        checkpoints=rules.train_parser.output.checkpoints,
+        checkpoints=of_job("checkpoint.safetensors"),
         clip=feature_shards("clip"),
         clap=feature_shards("clap"),
         motion=motion_shards,
-        prompts=[rules.clip_prompts.output, rules.clap_prompts.output],
-        labels=rules.pseudo_labels.output.labels,
+        prompts=PROMPTS,
+        labels="results/pseudo_labels/labels.safetensors",
         tables=TABLES,
         vocabulary=VOCABULARY,
     output:
@@ -36,4 +41,4 @@ rule predict_parser:
         "python -m pipeline predict --checkpoint {params.folder:q} {params.features}"
         " --annotations {params.annotations:q} --vocabulary {input.vocabulary:q}"
         " --seeds {params.seeds} --split val test --device cpu"
-        " --out {params.folder:q} 2>&1 | tee {log:q}"
+        " --out {params.folder:q} > {log:q} 2>&1"

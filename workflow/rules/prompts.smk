@@ -1,20 +1,20 @@
 # The class captions through the encoders' text towers.
-# REQUIRED INPUTS: the vocabulary, the encoders' weights and tokenizers.
+# INPUTS: the vocabulary, the encoder's weights and tokenizer.
 # OUTPUTS: results/features/{encoder}-{fingerprint}/prompts.safetensors
 
 
-rule clip_prompts:
-    """Embed the visual captions with CLIP."""
+rule encode_prompts:
+    """Embed the captions of an encoder's modality."""
     input:
         vocabulary=VOCABULARY,
-        weights=weights_of("clip"),
-        tokenizer=tokenizer_of("clip"),
+        weights=lambda wildcards: weights_files(wildcards.encoder),
+        tokenizer=tokenizer_files,
     output:
-        f"{FOLDERS['clip']}/prompts.safetensors",
+        "results/features/{encoder}-{fingerprint}/prompts.safetensors",
     log:
-        "logs/clip_prompts.log",
+        "logs/encode_prompts/{encoder}-{fingerprint}.log",
     benchmark:
-        "benchmarks/clip_prompts.tsv"
+        "benchmarks/encode_prompts/{encoder}-{fingerprint}.tsv"
     conda:
         "../../envs/encoders.yaml"
     threads: 1
@@ -22,27 +22,9 @@ rule clip_prompts:
         mem_mb=growing(8000),
         runtime=growing(30),
     params:
-        encoder=encoder_arguments("clip"),
-        running=running_arguments("clip"),
-        fingerprint=FINGERPRINTS["clip"],
+        encoder=encoder_arguments,
+        runtime=encoder_runtime,
     shell:
-        "python -m pipeline prompts {params.encoder} {params.running}"
-        " --vocabulary {input.vocabulary:q} --fingerprint {params.fingerprint} --device cpu"
-        " --out {output:q} 2>&1 | tee {log:q}"
-
-
-use rule clip_prompts as clap_prompts with:
-    input:
-        vocabulary=VOCABULARY,
-        weights=weights_of("clap"),
-        tokenizer=tokenizer_of("clap"),
-    output:
-        f"{FOLDERS['clap']}/prompts.safetensors",
-    log:
-        "logs/clap_prompts.log",
-    benchmark:
-        "benchmarks/clap_prompts.tsv"
-    params:
-        encoder=encoder_arguments("clap"),
-        running=running_arguments("clap"),
-        fingerprint=FINGERPRINTS["clap"],
+        "python -m pipeline prompts --encoder {wildcards.encoder} {params.encoder}"
+        " {params.runtime} --vocabulary {input.vocabulary:q}"
+        " --fingerprint {wildcards.fingerprint} --device cpu --out {output:q} > {log:q} 2>&1"

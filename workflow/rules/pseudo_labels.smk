@@ -1,6 +1,7 @@
-# Similarities of segments and captions to segment labels.
-# REQUIRED INPUTS: every feature shard, the prompts, the annotation tables.
+# Segment pseudo-labels: similarities of segments and captions, thresholded.
+# INPUTS: every feature shard of CLIP and CLAP, the prompts, the annotation tables.
 # OUTPUTS: results/pseudo_labels/labels.safetensors, thresholds.tsv, quality.json
+from pipeline.labels.pseudo_labels import LABELS_VERSION
 
 
 rule pseudo_labels:
@@ -8,7 +9,7 @@ rule pseudo_labels:
     input:
         clip=feature_shards("clip"),
         clap=feature_shards("clap"),
-        prompts=[rules.clip_prompts.output, rules.clap_prompts.output],
+        prompts=PROMPTS,
         tables=TABLES,
         vocabulary=VOCABULARY,
     output:
@@ -30,9 +31,9 @@ rule pseudo_labels:
         clip=folder_of("clip"),
         clap=folder_of("clap"),
         annotations=folder_of("tables"),
+        options=command_words(CONFIG.pseudo_labels.deciding()),
         out=own_folder(),
-        thresholds=CONFIG.pseudo_labels.thresholds,
     shell:
         "python -m pipeline pseudo-labels --clip {params.clip:q} --clap {params.clap:q}"
         " --annotations {params.annotations:q} --vocabulary {input.vocabulary:q}"
-        " --thresholds {params.thresholds} --out {params.out:q} 2>&1 | tee {log:q}"
+        " {params.options} --out {params.out:q} > {log:q} 2>&1"

@@ -1,19 +1,30 @@
 # Tables, plots and the page of a run.
-# REQUIRED INPUTS: checkpoints, metrics, curves and predictions of every parser, pseudo-labels, status
-# tables.
+# INPUTS: checkpoints, metrics, curves and predictions of every parser, pseudo-labels, status tables.
 # OUTPUTS: results/report/index.html, results.md, results.csv, videos.csv, plots as .svg with their .csv
 
 
 rule report:
     """Draw the result tables, the plots and the page."""
     input:
-        models=trained([*SCORED, *PREDICTIONS, *PROBABILITIES]),
+        models=trained(
+            [
+                "checkpoint.safetensors",
+                "curve.csv",
+                "metrics.json",
+                *PREDICTIONS,
+                *PROBABILITIES,
+            ]
+        ),
         labels=rules.pseudo_labels.output,
-        statuses=status_tables(),
-        check=rules.annotations.output,
+        statuses=[
+            path.replace(".safetensors", ".status.tsv")
+            for encoder in ENCODERS
+            for path in feature_shards(encoder)
+        ],
+        check="results/annotations/check.tsv",
         tables=TABLES,
         vocabulary=VOCABULARY,
-        published=from_base("package:published.yaml"),
+        published=from_package("package:published.yaml"),
     output:
         page=report(
             "results/report/index.html",
@@ -42,15 +53,14 @@ rule report:
         models=folder_of("models", levels=3),
         labels=folder_of("labels"),
         annotations=folder_of("tables"),
-        out=own_folder(),
         dataset="llp" if DATASET.name == "llp" else "other",
-        made_by=lambda wildcards: run_settings(deciding(CONFIG)),
-        videos=unrecorded(VIDEOS),
+        deciding=lambda wildcards: run_settings(CONFIG.deciding()),
+        videos=not_recorded(VIDEOS),
         settings=lambda wildcards, threads: run_settings(CONFIG.model_dump(mode="json")),
+        out=own_folder(),
     shell:
         "python -m pipeline report --models {params.models:q} --pseudo-labels {params.labels:q}"
         " --annotations {params.annotations:q} --statuses {input.statuses:q} --check {input.check:q}"
-        " --videos {params.videos:q}"
-        " --benchmarks benchmarks --vocabulary {input.vocabulary:q} --published {input.published:q}"
-        " --dataset {params.dataset} --settings {params.settings:q}"
-        " --out {params.out:q} 2>&1 | tee {log:q}"
+        " --videos {params.videos:q} --benchmarks benchmarks --vocabulary {input.vocabulary:q}"
+        " --published {input.published:q} --dataset {params.dataset}"
+        " --settings {params.settings:q} --out {params.out:q} 2>&1 | tee {log:q}"

@@ -1,20 +1,35 @@
-# Videos to 1-second segments: frames and 48 kHz mono audio, one job a shard, on CPUs.
-# REQUIRED INPUTS: the annotation tables, the folder of videos.
+# Videos to one-second segments: frames and 48 kHz mono audio, one job per shard, on CPUs. CLIP and
+# CLAP share one decoding; the motion encoder has its own.
+# INPUTS: the manifest, the folder of videos.
 # OUTPUTS: results/segments/{decoding}/K-of-N.safetensors (temporary), K-of-N.status.tsv (kept)
+
+SEGMENT_DECODINGS = {each.fingerprint(): each for each in DECODINGS.values()}
+SEGMENT_ARRAYS = {
+    fingerprint: sorted(
+        {
+            encoder.source
+            for name, encoder in ENCODERS.items()
+            if DECODINGS[name] == each
+        },
+        reverse=True,
+    )
+    for fingerprint, each in SEGMENT_DECODINGS.items()
+}
 
 
 rule segments:
     """Decode the videos of one shard."""
     input:
-        tables=LISTED,
-        videos=CLIPS,
+        # Ancient, as is the folder: the shard's digest decides whether it is decoded again.
+        manifest=ancient("results/manifest.tsv"),
+        videos=VIDEOS if IS_DEMO else ancient(VIDEOS),
     output:
-        shard=temp(f"{SEGMENTS}.safetensors"),
-        status=f"{SEGMENTS}.status.tsv",
+        shard=temp("results/segments/{decoding}/{scatteritem}.safetensors"),
+        status="results/segments/{decoding}/{scatteritem}.status.tsv",
     log:
-        f"logs/segments/{SHARD}.log",
+        "logs/segments/{decoding}/{scatteritem}.log",
     benchmark:
-        f"benchmarks/segments/{SHARD}.tsv"
+        "benchmarks/segments/{decoding}/{scatteritem}.tsv"
     conda:
         "../../envs/media.yaml"
     threads: 1
@@ -22,16 +37,15 @@ rule segments:
         mem_mb=growing(4000),
         runtime=growing(120),
     params:
-        annotations=folder_of("tables"),
-        shard=shard_index,
-        shards=DATASET.shards,
-        rows=shard_rows,
-        decoding=decoding_arguments("clip"),
-        arrays="frames audio",
-        timeout_seconds=unrecorded(DECODE.timeout_seconds),
+        digest=shard_digest,
+        decoding=lambda wildcards: command_words(
+            SEGMENT_DECODINGS[wildcards.decoding].deciding()
+        ),
+        runtime=lambda wildcards, threads: command_words(
+            SEGMENT_DECODINGS[wildcards.decoding].runtime()
+        ),
+        arrays=lambda wildcards: SEGMENT_ARRAYS[wildcards.decoding],
     shell:
-        "python -m pipeline segments --annotations {params.annotations:q}"
-        " --videos {input.videos:q} --shard {params.shard} --shards {params.shards}"
-        " {params.decoding} --arrays {params.arrays}"
-        " --timeout-seconds {params.timeout_seconds} --workers {threads}"
-        " --out {output.shard:q} --status {output.status:q} 2>&1 | tee {log:q}"
+        "python -m pipeline segments --manifest {input.manifest:q} --videos {input.videos:q}"
+        " --shard {wildcards.scatteritem} {params.decoding} {params.runtime} --arrays {params.arrays}"
+        " --workers {threads} --out {output.shard:q} --status {output.status:q} > {log:q} 2>&1"

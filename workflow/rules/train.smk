@@ -1,17 +1,23 @@
-# Parsers, trained on the cached features: a job for each run (a method or a variant) and seed, or
-# one for all seeds of a run.
-# REQUIRED INPUTS: features, prompts, pseudo-labels, the annotation tables.
+# Parsers, trained on the cached features. A run is `models/{method}` or `ablation/{variant}`; the same
+# rules train, predict and score both. A job trains one seed of a run, or all (training.seeds_at_once).
+# INPUTS: features, prompts, pseudo-labels, the annotation tables.
 # OUTPUTS: results/{run}/seed{seed}/checkpoint.safetensors, curve.csv
+from pipeline.parsers.registry import PARSERS_VERSION
+
+IS_TOGETHER = CONFIG.training.seeds_at_once is not None
+JOB = "{run}" if IS_TOGETHER else "{run}-seed{seed}"
+JOB_SEEDS = CONFIG.training.seeds if IS_TOGETHER else ["{seed}"]
+SEEDS_AT_ONCE = min(CONFIG.training.seeds_at_once or 1, len(JOB_SEEDS))
 
 
 rule train_parser:
-    """Train a run; a killed job carries on from its last epoch and trains no seed twice."""
+    """Train a run; a killed job resumes from its last epoch and trains no seed twice."""
     input:
         clip=feature_shards("clip"),
         clap=feature_shards("clap"),
         motion=motion_shards,
-        prompts=[rules.clip_prompts.output, rules.clap_prompts.output],
-        labels=rules.pseudo_labels.output.labels,
+        prompts=PROMPTS,
+        labels="results/pseudo_labels/labels.safetensors",
         tables=TABLES,
         vocabulary=VOCABULARY,
     output:
@@ -30,14 +36,13 @@ rule train_parser:
         gpu=SEEDS_AT_ONCE,
     params:
         version=PARSERS_VERSION,
+        method=method_arguments,
         features=feature_arguments,
         annotations=folder_of("tables"),
-        method=method_of,
-        options=method_options,
         seeds=JOB_SEEDS,
-        folder=own_folder(levels=2),
+        out=own_folder(levels=2),
     shell:
-        "python -m pipeline train --method {params.method} {params.features}"
+        "python -m pipeline train {params.method} {params.features}"
         " --annotations {params.annotations:q} --vocabulary {input.vocabulary:q}"
-        " --seeds {params.seeds} --processes {threads} --gpus {threads} {params.options}"
-        " --fit-only --out {params.folder:q} 2>&1 | tee {log:q}"
+        " --seeds {params.seeds} --processes {threads} --gpus {threads}"
+        " --fit-only --out {params.out:q} > {log:q} 2>&1"

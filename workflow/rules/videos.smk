@@ -1,18 +1,18 @@
-# Videos that the folder lacks, from YouTube, one after the other. Nothing else depends on it: the
-# folder may as well be filled by hand, and what is in it is never asked for.
-# REQUIRED INPUTS: the annotation tables.
-# OUTPUTS, beside the folder's clips: results/videos/missing.tsv, coverage.tsv
+# Videos that the folder lacks, downloaded from YouTube one after the other. Nothing depends on it:
+# the folder can as well be filled by hand.
+# INPUTS: the annotation tables.
+# OUTPUTS: clips in the folder of videos; results/videos/missing.tsv, coverage.tsv
 
 
-# One job, so that one pace holds; on the machine that runs Snakemake, which has a network. It
-# declares no output: it runs whenever it is asked for, and what it has got stays when it is stopped.
+# One job with one pace, on the machine that runs Snakemake, which has a network. It declares no
+# output: it runs whenever it is asked for, and keeps what it has when it is stopped.
 rule videos:
-    """Download what the folder of videos lacks, and list what is missing."""
+    """Download the videos that the folder lacks, and list what is missing."""
     input:
         tables=TABLES,
     log:
         "logs/videos.log",
-    retries: 0  # where it stops because a site blocks, a profile's retries would only knock again
+    retries: 0  # when a site blocks, a profile's retries would only make it worse
     localrule: True
     conda:
         "../../envs/download.yaml"

@@ -3,15 +3,13 @@
 import csv
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import Literal
 
 from pipeline.core.errors import PipelineError, Status
 from pipeline.core.files import write_tsv
+from pipeline.data.download.options import Retry
 from pipeline.data.download.responses import PERMANENT
 
 HISTORY_FILE = "videos.status.tsv"
-
-Retry = Literal["transient", "all", "none"]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The download run: every video that the folder lacks, one after the other."""
+"""The download run: every missing video, one after the other."""
 
 import fcntl
 import functools
@@ -12,8 +12,9 @@ from pathlib import Path
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.progress import track
-from pipeline.data.download.history import HISTORY_FILE, DownloadHistory, HistoryRow, Retry
-from pipeline.data.download.pace import Pace, Politeness
+from pipeline.data.download.history import HISTORY_FILE, DownloadHistory, HistoryRow
+from pipeline.data.download.options import DownloadOptions, Retry
+from pipeline.data.download.pace import Pace
 from pipeline.data.download.site import Site, tools
 from pipeline.data.manifest import ManifestRow
 
@@ -23,72 +24,69 @@ WORK_NAME = ".downloading"
 LOCK_NAME = ".downloading.lock"
 
 
-def download_missing(
-    rows: Sequence[ManifestRow], videos: Path, site: Site, politeness: Politeness, retry: Retry
-) -> None:
-    """Ask for every video of the tables that has no file, and keep a status table beside them.
+def download_missing(rows: Sequence[ManifestRow], videos: Path, options: DownloadOptions) -> None:
+    """Download every video of the tables that has no file, and keep a status table beside them.
 
-    It may be killed at any moment: a clip gets its name when it is whole, and the table is whole
-    after every video. The same call again goes on from there.
+    Safe to kill at any moment: a clip gets its name when it is complete, and the table is written
+    after every video. Running it again continues from there.
 
     Parameters
     ----------
     rows
-        The videos of the tables, as ``manifest.plan`` lists them.
+        The videos of the tables, see ``manifest.list_videos``.
     videos
         The folder, which gets ``{name}.mp4`` and ``videos.status.tsv``.
-    site, politeness
-        Where and how to ask.
-    retry
-        Which failed videos are tried again, see ``DownloadHistory.is_due``.
+    options
+        Where and how to request them, and which earlier failures are retried.
 
     Raises
     ------
     PipelineError
-        yt-dlp is not installed, the folder cannot be written to, another run fills it, the site
-        blocks, or so much fails that going on makes no sense.
+        yt-dlp is not installed, the folder is not writable, another run is filling it, the site
+        blocks, or too many requests fail to go on.
     """
-    if not _due(rows, videos, DownloadHistory(videos / HISTORY_FILE), retry):
-        logger.info("videos: nothing to ask for")
+    if not _due(rows, videos, DownloadHistory(videos / HISTORY_FILE), options.retry):
+        logger.info("videos: nothing to download")
         return
-    pace, counts = Pace(politeness), Counter[str]()
+    site, pace, counts = Site(options), Pace(options), Counter[str]()
     with _alone_in(videos), tools(), _fresh(videos / WORK_NAME) as work:
-        # Read again: until the lock was this run's, another one may have been at work.
-        ledger = DownloadHistory(videos / HISTORY_FILE)
-        due = _due(rows, videos, ledger, retry)
-        for place, name in enumerate(track(due, len(due), "videos")):
-            if place:
+        # Read again: another run may have been at work until this one got the lock.
+        history = DownloadHistory(videos / HISTORY_FILE)
+        due = _due(rows, videos, history, options.retry)
+        for index, name in enumerate(track(due, len(due), "videos")):
+            if index:
                 pace.pause()
-            answer, requests = pace.ask(functools.partial(site.download, name, videos, work))
+            response, requests = pace.ask(functools.partial(site.download, name, videos, work))
             time = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-            ledger.add(HistoryRow(name, answer.status, answer.detail, requests, time))
-            counts[answer.status] += 1
+            history.add(HistoryRow(name, response.status, response.detail, requests, time))
+            counts[response.status] += 1
             if reason := pace.reason_to_stop():
-                raise PipelineError(f"stopped at '{name}', {place + 1} of {len(due)}: {reason}")
+                raise PipelineError(f"stopped at '{name}', {index + 1} of {len(due)}: {reason}")
     summary = ", ".join(f"{status} {count}" for status, count in counts.most_common())
-    logger.info("videos: %d asked for: %s", len(due), summary)
+    logger.info("videos: %d requested: %s", len(due), summary)
 
 
 def _due(
-    rows: Sequence[ManifestRow], videos: Path, ledger: DownloadHistory, retry: Retry
+    rows: Sequence[ManifestRow], videos: Path, history: DownloadHistory, retry: Retry
 ) -> list[str]:
-    """Return the names that have no file, by now, and are to be asked for."""
+    """Return the videos that still have no file and are to be requested."""
     missing = (row.filename for row in rows if not row.path)
     return [
         name
         for name in missing
-        if ledger.is_due(name, retry) and not (videos / f"{name}.mp4").is_file()
+        if history.is_due(name, retry) and not (videos / f"{name}.mp4").is_file()
     ]
 
 
 @contextmanager
 def _alone_in(videos: Path) -> Iterator[None]:
-    """Keep other runs out of a folder; the lock goes with this process, however it ends."""
+    """Keep other runs out of a folder; the kernel drops the lock when this process ends."""
     try:
         lock = (videos / LOCK_NAME).open("a")
     except OSError as error:
         raise PipelineError(
-            f"'{videos}' cannot be written to ({error}); mend that, or name another folder."
+            f"'{videos}' is not writable ({error}); change its permissions, or choose another"
+            " folder."
         ) from None
     with lock:
         try:
@@ -102,10 +100,7 @@ def _alone_in(videos: Path) -> Iterator[None]:
 
 @contextmanager
 def _fresh(work: Path) -> Iterator[Path]:
-    """Make an empty folder, and remove it when its block ends well or ill.
-
-    What is in it beforehand is of a run that was killed, or came with the videos: it is not used.
-    """
+    """Yield a new empty folder and remove it afterwards; what a killed run left is not used."""
     if work.is_symlink():
         work.unlink()
     shutil.rmtree(work, ignore_errors=True)

@@ -12,10 +12,10 @@ from torch.nn import functional
 from pipeline.core.devices import choose_device
 from pipeline.core.errors import PipelineError
 from pipeline.core.vocabulary import read_vocabulary
+from pipeline.features.encoders.options import EncoderOptions
 from pipeline.features.encoders.runner import Runner
-from pipeline.features.encoders.spec import EncoderSpec
 
-# On a CPU larger batches gain little and take memory (docs/encoders.md has the measurement).
+# On a CPU larger batches gain little and take memory (docs/explanation/measurements.md).
 CPU_BATCH = 32
 # Two captions whose unit embeddings are nearer than this are taken for the same input: a lost
 # vocabulary gives 0, while even the weakest random text tower leaves 1e-3.
@@ -39,7 +39,7 @@ class Encoder(Protocol):
         What else a shard's meta should say.
     """
 
-    spec: EncoderSpec
+    spec: EncoderOptions
     runner: Runner
     source: str
     dimensions: Mapping[str, int]
@@ -71,26 +71,16 @@ class CaptionEncoder(Encoder, Protocol):
         ...
 
 
-def load_encoder(
-    spec: EncoderSpec,
-    device: str = "auto",
-    batch_size: int | None = 64,
-    channels_last: bool = False,
-    compiled: bool = False,
-) -> Encoder:
-    """Load an encoder, and let it prove itself on LLP's captions before anything is encoded.
+def load_encoder(spec: EncoderOptions, device: str = "auto") -> Encoder:
+    """Load an encoder, and check it on LLP's captions before anything is encoded.
 
     Parameters
     ----------
     spec
-        Which encoder.
+        Which encoder, and how it runs. Batch size ``auto`` is ``CPU_BATCH`` on a CPU, and found by
+        trying on a GPU (`Runner.tune`).
     device
         ``auto``, ``cpu``, ``cuda`` or ``cuda:INDEX``.
-    batch_size
-        Segments at a time; None where it is to be found: ``CPU_BATCH`` on a CPU, and by trying
-        on a GPU (`Runner.tune`).
-    channels_last, compiled
-        How the tower of the segments is run (`Runner`).
 
     Raises
     ------
@@ -100,13 +90,14 @@ def load_encoder(
     chosen = choose_device(device)
     # fp32 means fp32: TF32 rounds convolutions to 10 bits unless it is told not to.
     torch.backends.cudnn.allow_tf32 = False
+    is_automatic = spec.batch_size == "auto"
     runner = Runner(
         chosen,
         spec.precision,
-        batch_size or CPU_BATCH,
-        is_tuned=batch_size is not None or chosen.type == "cpu",
-        channels_last=channels_last,
-        compiled=compiled,
+        CPU_BATCH if spec.batch_size == "auto" else spec.batch_size,
+        is_tuned=not is_automatic or chosen.type == "cpu",
+        channels_last=spec.channels_last,
+        compiled=spec.compiled,
     )
     encoder: Encoder = import_module(f"pipeline.features.encoders.{spec.encoder}").load(
         spec, runner

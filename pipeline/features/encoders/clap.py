@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from pipeline.core.errors import PipelineError
 from pipeline.features.encoders.base import normalised
 from pipeline.features.encoders.mel import WINDOW_SECONDS, LogMel
+from pipeline.features.encoders.options import EncoderOptions
 from pipeline.features.encoders.pooling import pool_seconds
 from pipeline.features.encoders.runner import Runner
-from pipeline.features.encoders.spec import EncoderSpec
 from pipeline.features.encoders.tokenizer import (
     CaptionTokenizer,
     read_tokenizer,
@@ -72,7 +72,7 @@ class ClapEncoder:
 
     source = "audio"
 
-    def __init__(self, spec: EncoderSpec, runner: Runner, model: ClapModel) -> None:
+    def __init__(self, spec: EncoderOptions, runner: Runner, model: ClapModel) -> None:
         self.spec = spec
         self.dimensions = {"embedding": model.dimension, "map": model.map_dimension}
         self.runner = runner
@@ -147,12 +147,12 @@ class ClapEncoder:
         return torch.cat(maps, dim=1)
 
 
-def load(spec: EncoderSpec, runner: Runner) -> ClapEncoder:
+def load(spec: EncoderOptions, runner: Runner) -> ClapEncoder:
     """Load CLAP as `pipeline.features.encoders.base.load_encoder` asks for it."""
     return ClapEncoder(spec, runner, CLAP_MODELS[spec.backend](spec))
 
 
-def _tokenizer(spec: EncoderSpec, config: Any) -> tuple[CaptionTokenizer, dict[str, str]]:
+def _tokenizer(spec: EncoderOptions, config: Any) -> tuple[CaptionTokenizer, dict[str, str]]:
     size, positions = config.vocab_size, config.max_position_embeddings - RESERVED_POSITIONS
     if spec.random_seed is not None:
         logger.warning("random weights: tokenizer stand-in, single bytes of %d entries", size)
@@ -160,10 +160,10 @@ def _tokenizer(spec: EncoderSpec, config: Any) -> tuple[CaptionTokenizer, dict[s
     return read_tokenizer(spec.tokenizer_folder, size, positions), {}
 
 
-def _transformers_model(spec: EncoderSpec) -> ClapModel:
+def _transformers_model(spec: EncoderOptions) -> ClapModel:
     import transformers
 
-    config = transformers.ClapConfig.from_pretrained(spec.model, local_files_only=True)
+    config = transformers.ClapConfig.from_pretrained(spec.model_path, local_files_only=True)
     if not config.audio_config.enable_fusion:
         raise PipelineError(
             f"the CLAP in '{spec.model}' has no fusion and would need another spectrogram; use a"
@@ -195,7 +195,7 @@ def _transformers_model(spec: EncoderSpec) -> ClapModel:
     )
 
 
-def _laion_model(spec: EncoderSpec) -> ClapModel:
+def _laion_model(spec: EncoderOptions) -> ClapModel:
     library = _import_laion_clap()
     if spec.model not in library.list_models():
         raise PipelineError(
@@ -267,7 +267,7 @@ def _import_laion_clap() -> Any:
     return factory
 
 
-CLAP_MODELS: dict[str, Callable[[EncoderSpec], ClapModel]] = {
+CLAP_MODELS: dict[str, Callable[[EncoderOptions], ClapModel]] = {
     "laion_clap": _laion_model,
     "transformers": _transformers_model,
 }

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import PipelineError
 from pipeline.features.encoders.base import normalised
+from pipeline.features.encoders.options import EncoderOptions
 from pipeline.features.encoders.pixels import PixelNorm
 from pipeline.features.encoders.runner import Runner
-from pipeline.features.encoders.spec import EncoderSpec
 from pipeline.features.encoders.weights import build
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class ClipEncoder:
 
     source = "frames"
 
-    def __init__(self, spec: EncoderSpec, runner: Runner, model: ClipModel) -> None:
+    def __init__(self, spec: EncoderOptions, runner: Runner, model: ClipModel) -> None:
         self.spec = spec
         self.notes: dict[str, str] = {}
         self.dimensions = {"embedding": model.dimension}
@@ -142,12 +142,12 @@ class ClipEncoder:
         return embeddings.numpy()
 
 
-def load(spec: EncoderSpec, runner: Runner) -> ClipEncoder:
+def load(spec: EncoderOptions, runner: Runner) -> ClipEncoder:
     """Load CLIP as `pipeline.features.encoders.base.load_encoder` asks for it."""
     return ClipEncoder(spec, runner, CLIP_MODELS[spec.backend](spec))
 
 
-def _open_clip_model(spec: EncoderSpec) -> ClipModel:
+def _open_clip_model(spec: EncoderOptions) -> ClipModel:
     name = _open_clip_name(spec)
     model = build(spec, lambda: open_clip.create_model(name, pretrained=None))
     size = model.visual.image_size
@@ -166,7 +166,7 @@ def _open_clip_model(spec: EncoderSpec) -> ClipModel:
     )
 
 
-def _open_clip_name(spec: EncoderSpec) -> str:
+def _open_clip_name(spec: EncoderOptions) -> str:
     """Return the registered name of an architecture; a config file is registered first."""
     if path := spec.config_path:
         open_clip.add_model_config(path)
@@ -222,10 +222,10 @@ def _check_pixels(model: str) -> None:
     )
 
 
-def _transformers_model(spec: EncoderSpec) -> ClipModel:
+def _transformers_model(spec: EncoderOptions) -> ClipModel:
     from transformers import CLIPConfig, CLIPModel
 
-    folder = Path(spec.model)
+    folder = Path(spec.model_path)
     config = CLIPConfig.from_pretrained(str(folder), local_files_only=True)
     model = build(spec, lambda: CLIPModel(config))
     return ClipModel(
@@ -263,7 +263,7 @@ def _check_vocabulary(tokenizer: Any, size: int) -> None:
         )
 
 
-CLIP_MODELS: dict[str, Callable[[EncoderSpec], ClipModel]] = {
+CLIP_MODELS: dict[str, Callable[[EncoderOptions], ClipModel]] = {
     "open_clip": _open_clip_model,
     "transformers": _transformers_model,
 }

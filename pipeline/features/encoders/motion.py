@@ -8,13 +8,12 @@ import torchvision
 from numpy.typing import NDArray
 
 from pipeline.core.errors import PipelineError
+from pipeline.features.encoders.options import EncoderOptions, MotionOptions
 from pipeline.features.encoders.pixels import PixelNorm
 from pipeline.features.encoders.runner import Runner
-from pipeline.features.encoders.spec import MOTION_DECODING, EncoderSpec
 from pipeline.features.encoders.weights import build
 
-MODEL = "r2plus1d_18"
-# Of the pixels that torchvision's Kinetics weights were trained with (methods.md, 1).
+# Pixel statistics of torchvision's Kinetics-400 weights.
 MEAN, STD = (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)
 
 
@@ -23,7 +22,7 @@ class MotionEncoder:
 
     source = "frames"
 
-    def __init__(self, spec: EncoderSpec, runner: Runner, model: Any) -> None:
+    def __init__(self, spec: EncoderOptions, runner: Runner, model: Any) -> None:
         self.spec = spec
         self.runner = runner
         self.notes: dict[str, str] = {}
@@ -56,11 +55,12 @@ class MotionEncoder:
             The frames are others.
         """
         videos, count, *shape = segments.shape
-        size = MOTION_DECODING["frame_size"]
-        if shape != [MOTION_DECODING["frames_per_segment"], size, size, 3]:
+        frames = MotionOptions.decoding["frames_per_segment"]
+        size = MotionOptions.decoding["frame_size"]
+        if shape != [frames, size, size, 3]:
             raise PipelineError(
                 f"the segments have {shape[0]} frames of {shape[2]} x {shape[1]}, but motion sees"
-                f" {MOTION_DECODING['frames_per_segment']} of {size} x {size}; decode them with"
+                f" {frames} of {size} x {size}; decode them with"
                 " those."
             )
         rows = torch.from_numpy(segments).flatten(0, 1)
@@ -68,8 +68,6 @@ class MotionEncoder:
         return {"embedding": embedding.view(videos, count, -1).numpy()}
 
 
-def load(spec: EncoderSpec, runner: Runner) -> MotionEncoder:
+def load(spec: EncoderOptions, runner: Runner) -> MotionEncoder:
     """Load R(2+1)D-18 as `pipeline.features.encoders.base.load_encoder` asks for it."""
-    if spec.model != MODEL:
-        raise PipelineError(f"the model of motion is '{spec.model}'; allowed is {MODEL}.")
     return MotionEncoder(spec, runner, build(spec, torchvision.models.video.r2plus1d_18))

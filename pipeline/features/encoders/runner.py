@@ -149,7 +149,7 @@ def _keep_freed_memory() -> None:
     """Keep what a batch frees for the next one, where the C library is glibc.
 
     Memory given back to the system comes again a page at a time, which is a tenth of a small
-    model's time (docs/encoders.md).
+    model's time (docs/explanation/measurements.md).
     """
     if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
         for option, value in KEEP_FREED.items():

@@ -12,7 +12,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
 from pipeline.core.errors import PipelineError
-from pipeline.features.encoders.spec import tokenizer_files
+from pipeline.features.encoders.options import tokenizer_files
 
 PAD, START, END, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
 # Indices 0 to 3 of every RoBERTa vocabulary.

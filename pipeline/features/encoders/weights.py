@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import existing_file, sha256_of
-from pipeline.features.encoders.spec import EncoderSpec
+from pipeline.features.encoders.options import EncoderOptions
 
 Module = TypeVar("Module", bound=torch.nn.Module)
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ SAFE_GLOBALS = [
 CONSTANTS = ("position_ids", "token_type_ids")
 
 
-def build(spec: EncoderSpec, make: Callable[[], Module]) -> Module:
+def build(spec: EncoderOptions, make: Callable[[], Module]) -> Module:
     """Return ``make()`` with the weights of ``spec``, in fp32, evaluation mode, without gradients.
 
     Raises
@@ -42,7 +42,7 @@ def build(spec: EncoderSpec, make: Callable[[], Module]) -> Module:
     if seed is None:
         with _quiet():
             model = make()
-        load_into(model, read_weights(Path(spec.weights), spec.sha256), Path(spec.weights))
+        load_into(model, read_weights(spec.weights_path, spec.expected_sha256), spec.weights_path)
     else:
         logger.warning("%s has random weights (seed %d): features mean nothing", spec.encoder, seed)
         with torch.random.fork_rng(devices=[]), _quiet():

@@ -1,0 +1,98 @@
+"""Paths in a configuration: plain ones, files of the package, and files on the Hugging Face Hub.
+
+- ``weights/clip.pt``: a path, relative to the working directory.
+- ``package:NAME``: a file or folder that the package carries (``pipeline/resources/``).
+- ``hf:OWNER/NAME/FILE[@REVISION]``: a file of a model repository on the Hub, and
+  ``hf:OWNER/NAME[@REVISION]`` the repository as a folder; both are fetched to
+  ``resources/hub/OWNER/NAME/``. Dataset repositories are ``hf:datasets/OWNER/NAME/FILE``.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.core.errors import PipelineError
+from pipeline.core.files import RESOURCES
+
+PACKAGE_PREFIX = "package:"
+HUB_PREFIX = "hf:"
+# Where files of the Hub are kept, relative to the working directory.
+HUB_FOLDER = Path("resources") / "hub"
+
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+_HUB = re.compile(
+    rf"^hf:(?P<datasets>datasets/)?(?P<repository>{_NAME}/{_NAME})(?P<file>(?:/{_NAME})*)(?:@(?P<revision>[\w./-]+))?$"
+)
+
+
+@dataclass(frozen=True)
+class HubReference:
+    """A file of a Hub repository, or the whole repository.
+
+    Attributes
+    ----------
+    repository
+        ``OWNER/NAME``.
+    file
+        Path inside the repository; empty for the repository itself.
+    revision
+        Branch, tag or commit.
+    kind
+        ``model`` or ``dataset``.
+    """
+
+    repository: str
+    file: str = ""
+    revision: str = "main"
+    kind: str = "model"
+
+    @property
+    def path(self) -> Path:
+        """Where it is kept."""
+        return HUB_FOLDER / self.repository / self.file
+
+
+def parse_hub_reference(text: str) -> HubReference:
+    """Return the parts of ``hf:OWNER/NAME[/FILE][@REVISION]``.
+
+    Raises
+    ------
+    PipelineError
+        The text does not have this form.
+    """
+    match = _HUB.match(text)
+    if match is None:
+        raise PipelineError(
+            f"'{text}' is not a file on the Hugging Face Hub; it must have the form"
+            " hf:OWNER/NAME/FILE, optionally with @REVISION."
+        )
+    kind = "dataset" if match["datasets"] else "model"
+    file, revision = match["file"].lstrip("/"), match["revision"] or "main"
+    return HubReference(match["repository"], file, revision, kind)
+
+
+def is_hub_reference(path: str) -> bool:
+    """Return whether a path of a configuration names something on the Hub."""
+    return path.startswith(HUB_PREFIX)
+
+
+def located(path: str) -> str:
+    """Return where a path of a configuration lies on disk.
+
+    Raises
+    ------
+    PipelineError
+        The package has no such file, or a Hub reference is malformed.
+    """
+    if is_hub_reference(path):
+        return str(parse_hub_reference(path).path)
+    if not path.startswith(PACKAGE_PREFIX):
+        return path
+    found = RESOURCES / path.removeprefix(PACKAGE_PREFIX)
+    if not found.resolve().is_relative_to(RESOURCES) or not found.exists():
+        known = sorted(each.name for each in RESOURCES.iterdir())
+        raise PipelineError(
+            f"'{path}' is not in the package; it must be a path, or {PACKAGE_PREFIX} and one of"
+            f" {', '.join(known)}."
+        )
+    return str(found)

@@ -1,0 +1,42 @@
+"""How missing videos are downloaded."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from pipeline.core.options import Count, Options, Seconds
+
+YOUTUBE_HOME = "https://www.youtube.com/"
+YOUTUBE = YOUTUBE_HOME + "watch?v={id}"
+
+Retry = Literal["transient", "all", "none"]
+
+
+class DownloadOptions(Options):
+    """Where videos are requested, in what form, and how fast."""
+
+    url: str = Field(
+        YOUTUBE,
+        pattern=r"^https?://.*\{id\}",
+        description="address of a video; {id} stands for its YouTube id",
+    )
+    height: Count = Field(
+        360, description="height of the frames in pixels: the largest up to it, else the next"
+    )
+    cookies: str | None = Field(
+        None, description="cookie file in Netscape's format, read once and never written"
+    )
+    sleep_seconds: float = Field(
+        5.0, ge=0, allow_inf_nan=False, description="mean pause between two videos"
+    )
+    attempts: Count = Field(3, description="requests per video while an error may be temporary")
+    backoff_seconds: float = Field(
+        10.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="wait before the second attempt; then it doubles",
+    )
+    stop_after: Count = Field(1, description="signs of blocking after which the run stops")
+    timeout_seconds: Seconds = Field(30.0, description="longest silence of a connection")
+    retry: Retry = Field("transient", description="which earlier failures are requested again")
+    seed: int = Field(0, description="seed of the random pauses (0.5 to 1.5 times their mean)")

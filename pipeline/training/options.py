@@ -1,0 +1,27 @@
+"""Which seeds are trained, and how they share the machine."""
+
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from pipeline.core.options import Count, Options
+
+
+class TrainingOptions(Options):
+    """Seeds of every method, and how many of them one job trains."""
+
+    seeds: Annotated[list[int], Field(min_length=1)] = Field(
+        [0], description="every method is trained once per seed"
+    )
+    seeds_at_once: Count | None = Field(
+        None,
+        description="unset: one job per seed; N: one job for all seeds of a run, N at a time, each"
+        " on a GPU or with a share of the CPU threads of its own",
+    )
+
+    @field_validator("seeds")
+    @classmethod
+    def _check_distinct(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) != len(seeds):
+            raise ValueError(f"seeds must differ; {seeds} repeats one")
+        return seeds
