@@ -1,4 +1,4 @@
-"""Run one stage: ``python -m pipeline STAGE ...``."""
+"""``python -m pipeline STAGE ...``: the same as ``avvp STAGE ...``."""
 
 import sys
 

@@ -1,7 +1,7 @@
-"""The command line: ``python -m pipeline STAGE ...``; one module of this folder per stage.
+"""The command line: ``avvp STAGE ...``, the same as ``python -m pipeline STAGE ...``.
 
-A stage's module has ``add_arguments(parser)`` and ``run(arguments)``; it is imported only when
-its stage is asked for, so ``--help`` is quick and a stage loads no library that it does not use.
+Each stage is one module of this folder, with ``add_arguments(parser)`` and ``run(arguments)``. It
+is imported only when its stage runs, so ``--help`` is quick and a stage loads only what it uses.
 """
 
 import argparse
@@ -38,18 +38,21 @@ STAGES: dict[str, str] = {
     "report": "write the result tables, plots and page of a run",
     "inference-settings": "save how a run makes features, for parsing other videos",
     "parse": "detect audio and visual events in unlabelled videos",
+    "pack": "write a trained parser as one folder, to move or publish it",
     "export": "write features and labels in VALOR's or HAN's layout",
     "config": "check the configuration, and show where each value comes from",
 }
 
-# Hub libraries retry for minutes without a network; weights and tokenizers are local files.
+# Stages that may download from the Hugging Face Hub. The others read local files only; without a
+# network, the Hub's libraries would retry for minutes.
+DOWNLOADING = {"fetch", "parse"}
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
 
 def argument_parser(stage: str | None) -> argparse.ArgumentParser:
     """Return the parser; only ``stage`` gets its arguments, the others their one-line help."""
     parser = argparse.ArgumentParser(
-        prog="python -m pipeline",
+        prog="avvp",
         description="Audio-visual video parsing: detect audible and visible events in videos.",
     )
     parser.add_argument("--version", action="version", version=__version__)
@@ -65,12 +68,13 @@ def argument_parser(stage: str | None) -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one stage and return the exit code: 0 done, 2 a mistake that a person can mend."""
-    for variable, value in OFFLINE.items():
-        os.environ.setdefault(variable, value)
+    """Run one stage and return the exit code: 0 for success, 2 for a user's mistake."""
     words = list(sys.argv[1:] if argv is None else argv)
     stage = next((word for word in words if word in STAGES), None)
     arguments = argument_parser(stage).parse_args(words)
+    if arguments.stage not in DOWNLOADING:
+        for variable, value in OFFLINE.items():
+            os.environ.setdefault(variable, value)
     configure_logging(arguments.debug)
     try:
         with claimed_gpus(getattr(arguments, "gpus", None)):

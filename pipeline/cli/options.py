@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 from pipeline.core.options import Options
 from pipeline.core.validation import requirement, validated
 
-Model = TypeVar("Model", bound=Options)
+OptionGroup = TypeVar("OptionGroup", bound=Options)
 
 
 def add_options(
@@ -35,7 +35,7 @@ def add_options(
             parser.add_argument(f"--{name.replace('_', '-')}", **_argument(name, field))
 
 
-def options_from(arguments: argparse.Namespace, model: type[Model], **values: Any) -> Model:
+def options_from(arguments: argparse.Namespace, model: type[OptionGroup], **values: Any) -> OptionGroup:
     """Return the options that the arguments give, with some values set otherwise.
 
     Raises

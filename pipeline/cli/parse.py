@@ -1,42 +1,70 @@
-"""``parse``: what is heard and seen in videos that nobody annotated."""
+"""``parse``: detect audio and visual events in unlabelled videos."""
 
 import argparse
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.cli.arguments import add_gpus, add_machine, add_workers, limit_threads
 from pipeline.cli.options import add_options
-from pipeline.core.files import REPOSITORY
-from pipeline.core.vocabulary import DEFAULT_PATH, read_vocabulary
+from pipeline.core.errors import PipelineError
+from pipeline.core.vocabulary import DEFAULT_PATH
 from pipeline.inference.options import ParseOptions
 from pipeline.media.options import DecodeOptions
 
 if TYPE_CHECKING:
-    from pipeline.inference.settings import InferenceSettings
+    from pipeline.inference.parser import Parser
+
+logger = logging.getLogger(__name__)
+
+CONFIG = Path("config.yaml")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the stage's arguments."""
+    """Declare the command's arguments."""
     add = parser.add_argument
     add("videos", nargs="+", type=Path, metavar="VIDEO", help="media files, or folders of them")
     how = parser.add_mutually_exclusive_group(required=True)
-    how.add_argument("--checkpoint", type=Path, metavar="DIR", help="folder a training left")
-    how.add_argument("--classes", metavar="TEXT", help="'a bell, a dog, rain': with no training")
-    add("--out", type=Path, required=True, metavar="DIR", help="a folder a video is written there")
-    add("--settings", type=Path, metavar="JSON", help="parsing.json, if not in DIR or above it")
+    how.add_argument(
+        "--checkpoint",
+        metavar="DIR",
+        help="folder of a trained parser, or hf:OWNER/NAME[@REVISION] on the Hugging Face Hub",
+    )
+    how.add_argument(
+        "--classes", metavar="TEXT", help="classes in words, without training: 'a bell, a dog'"
+    )
+    add(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="output directory; one subfolder per video",
+    )
+    add(
+        "--settings",
+        type=Path,
+        metavar="JSON",
+        help="parsing.json of the checkpoint's run (default: looked up beside and above it)",
+    )
+    add(
+        "--preset",
+        metavar="NAME",
+        help="with --classes: encoders of a preset: llp, whose published CLIP and CLAP are"
+        " downloaded on first use, or demo, whose small encoders only know the demo's videos"
+        " (default: config.yaml of the working directory, else demo)",
+    )
     add(
         "--config",
         type=Path,
         metavar="YAML",
-        help="whose encoders to take: with --classes (default: config.yaml), or where a"
-        " checkpoint's lie elsewhere by now",
+        help="encoders of a configuration; with --checkpoint too, if its encoders have moved",
     )
     add(
         "--vocabulary",
         type=Path,
         default=DEFAULT_PATH,
         metavar="YAML",
-        help="with --classes: what else there might be (default: LLP's 25)",
+        help="with --classes: other classes that may occur (default: LLP's 25)",
     )
     add_options(parser, ParseOptions)
     add_options(parser, DecodeOptions, only={"timeout_seconds"})
@@ -46,55 +74,63 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Parse; print where to look."""
-    from pipeline.core.devices import choose_device
-    from pipeline.inference.predictors import (
-        Predictor,
-        TrainedPredictor,
-        ZeroShotPredictor,
-        check_settings,
-        load_encoders,
-    )
-    from pipeline.inference.stage import RunOptions, parse_files
+    """Parse the videos and print the path of the page."""
+    from pipeline.inference.stage import parse_files
 
     limit_threads(arguments)
-    setup = _setup(arguments)
-    if arguments.checkpoint:
-        check_settings(arguments.checkpoint, setup)
-    encoders = load_encoders(setup, arguments.device)
-    reader: Predictor
-    if arguments.checkpoint:
-        device = choose_device(arguments.device)
-        reader = TrainedPredictor(
-            arguments.checkpoint, setup, encoders, device, arguments.threshold
-        )
-    else:
-        references = read_vocabulary(arguments.vocabulary)
-        reader = ZeroShotPredictor(setup.classes, references, encoders, arguments.threshold)
-    default_overlap = setup.segments // 2 if arguments.checkpoint else 0
-    options = RunOptions(
-        overlap=default_overlap if arguments.overlap is None else arguments.overlap,
+    parser = _trained(arguments) if arguments.classes is None else _zero_shot(arguments)
+    parsed = parse_files(
+        arguments.videos,
+        parser,
+        arguments.out,
+        overlap=arguments.overlap,
         workers=arguments.workers,
         timeout_seconds=arguments.timeout_seconds,
         embed_bytes=int(arguments.embed_mb * (1 << 20)),
     )
-    parsed = parse_files(arguments.videos, reader, setup, encoders, options, arguments.out)
     page = arguments.out / "index.html" if len(parsed) > 1 else None
     print(page or arguments.out / parsed[0].name / "index.html")
 
 
-def _setup(arguments: argparse.Namespace) -> "InferenceSettings":
-    """Return the run's setup, or one of a configuration for the classes that are named."""
-    from pipeline.config.load import load_config
-    from pipeline.config.settings import inference_settings
-    from pipeline.inference.predictors import classes_of
-    from pipeline.inference.settings import find_settings, read_settings
+def _zero_shot(arguments: argparse.Namespace) -> "Parser":
+    """Return a parser for the classes that are named."""
+    from pipeline.api import zero_shot
 
-    if arguments.classes is not None:
-        default = Path("config.yaml")
-        config = arguments.config or (default if default.is_file() else REPOSITORY / default)
-        return inference_settings(load_config([config]), classes_of(arguments.classes))
-    setup = read_settings(arguments.settings or find_settings(arguments.checkpoint))
+    preset, config = arguments.preset, arguments.config
+    if config is None and preset is None:
+        config = CONFIG if CONFIG.is_file() else None
+        if config is None:
+            preset = "demo"
+            logger.warning(
+                "using the demo's small encoders, which only know the demo's videos; --preset llp"
+                " uses the published CLIP and CLAP"
+            )
+    return zero_shot(
+        arguments.classes,
+        preset=preset,
+        config=config,
+        references=arguments.vocabulary,
+        device=arguments.device,
+        threshold=arguments.threshold,
+    )
+
+
+def _trained(arguments: argparse.Namespace) -> "Parser":
+    """Return the trained parser that is named, with the encoders of --config if it is given."""
+    from pipeline.inference.packed import parser_folder, read_parser_settings
+    from pipeline.inference.parser import load_parser
+
+    if arguments.preset is not None:
+        raise PipelineError(
+            "--preset needs --classes; a checkpoint has its own encoders, or those of --config."
+        )
+    folder = parser_folder(arguments.checkpoint)
+    settings = read_parser_settings(folder, arguments.settings)
     if arguments.config:
-        return inference_settings(load_config([arguments.config]), setup.classes)
-    return setup
+        from pipeline.config.load import load_config
+        from pipeline.config.settings import inference_settings
+
+        settings = inference_settings(load_config([arguments.config]), settings.classes)
+    return load_parser(
+        folder, device=arguments.device, threshold=arguments.threshold, settings=settings
+    )

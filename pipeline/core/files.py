@@ -19,7 +19,8 @@ UMASK = os.umask(0)
 os.umask(UMASK)
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-RESOURCES = Path(__file__).resolve().parents[1] / "resources"
+PACKAGE = Path(__file__).resolve().parents[1]
+RESOURCES = PACKAGE / "resources"
 
 
 # Errors that prevent writing, and the advice for each.
@@ -129,6 +130,12 @@ def existing_file(path: Path, what: str) -> Path:
     if not path.is_file():
         raise PipelineError(f"cannot find {what} at '{path}': no such file; check the path.")
     return path
+
+
+def license_path() -> Path:
+    """Return the licence's file: in the package when it is installed, else in the checkout."""
+    installed = PACKAGE / "LICENSE"
+    return installed if installed.is_file() else REPOSITORY / "LICENSE"
 
 
 def child_path(folder: Path, name: str) -> Path:

@@ -12,16 +12,21 @@ from markupsafe import Markup
 
 
 def render(template: Path, context: Mapping[str, Any], **filters: Any) -> str:
-    """Render a template; every value that is not ``Markup`` is escaped."""
-    environment = Environment(
-        loader=FileSystemLoader(template.parent),
-        autoescape=True,
+    """Return a page; every value that is not ``Markup`` is escaped."""
+    templates = environment(template.parent)
+    templates.filters.update(filters)
+    return templates.get_template(template.name).render(context)
+
+
+def environment(folder: Path, autoescape: bool = True) -> Environment:
+    """Return the templates of a folder; only HTML needs its values escaped."""
+    return Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=autoescape,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(filters)
-    return environment.get_template(template.name).render(context)
 
 
 def style(*paths: Path) -> Markup:

@@ -1,5 +1,6 @@
 """The event classes: names, captions and thresholds, in index order."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -42,6 +43,13 @@ class Vocabulary:
     """The C classes of a dataset; class ``c`` of every array is ``classes[c]``."""
 
     classes: tuple[EventClass, ...]
+
+    @classmethod
+    def of_names(cls, names: Sequence[str]) -> "Vocabulary":
+        """Return classes that have a name only, for reading and writing tables."""
+        empty: dict[str, object] = {"visual_caption": "", "audio_caption": ""}
+        empty |= {"visual_threshold": 0, "audio_threshold": 0}
+        return cls(tuple(EventClass.model_validate({"name": name, **empty}) for name in names))
 
     def __len__(self) -> int:
         return len(self.classes)

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -102,6 +103,44 @@ def fetch_hub_file(reference: HubReference, path: Path, update: bool = False) ->
         )
     write_json(record_path(path), asdict(fetched))
     return fetched
+
+
+def fetch_snapshot(reference: HubReference, patterns: Sequence[str]) -> Path:
+    """Download some files of a repository into the Hub's own cache and return their folder.
+
+    Files in the cache are not downloaded again. ``HF_HOME`` says where the cache is; see
+    ``fetch_hub_file`` for the other variables.
+
+    Parameters
+    ----------
+    reference
+        The repository.
+    patterns
+        Which files, such as ``*.json``.
+
+    Raises
+    ------
+    PipelineError
+        The Hub does not serve it, or is offline and the cache does not have it.
+    """
+    from huggingface_hub import constants, snapshot_download
+
+    try:
+        return Path(
+            snapshot_download(
+                reference.repository,
+                repo_type=reference.kind,
+                revision=reference.revision,
+                allow_patterns=list(patterns),
+            )
+        )
+    except Exception as error:  # what the network, a proxy or the server may raise
+        if constants.HF_HUB_OFFLINE:
+            raise PipelineError(
+                f"{reference.repository} is not in the cache, and HF_HUB_OFFLINE is set; unset it"
+                " to download the repository."
+            ) from None
+        raise hub_error(reference.repository, error) from None
 
 
 def _download(reference: HubReference, path: Path) -> HubRecord:

@@ -1,1 +1,1 @@
-"""Parsing videos that nobody annotated: windows, a method to read them, tables and a page."""
+"""Parse unlabelled videos: windows, predictions, events, tables and a page."""

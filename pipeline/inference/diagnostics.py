@@ -1,4 +1,4 @@
-"""What is wrong with a video that is parsed all the same: sentences, and a row of the table."""
+"""What was wrong with a video that was parsed nevertheless, as sentences with a status."""
 
 from collections.abc import Iterator, Sequence
 
@@ -6,56 +6,42 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import ItemError, Status
-from pipeline.core.shards import StatusRow
 from pipeline.core.vocabulary import MODALITIES
-from pipeline.inference.events import Parsed
 from pipeline.inference.predictors import WindowFeatures
 from pipeline.inference.videos import InputVideo
 from pipeline.media.segments import SHORT_SECONDS
 
-# What streams are in words, what is done with them, and the status of a file without.
+# What a stream contains, what is done with it, and the status of a file without it.
 STREAM_WORDS = {
     "audio": ("sound", "heard", Status.NO_AUDIO_STREAM),
     "visual": ("pictures", "seen", Status.NO_VIDEO_STREAM),
 }
 
-Outcomes = Sequence[WindowFeatures | ItemError]
+# A video's windows, in order; an error stands for a window that could not be decoded or embedded.
+WindowOutcomes = Sequence[WindowFeatures | ItemError]
 
 
-def status_row(video: InputVideo, outcomes: Outcomes, parsed: Parsed) -> StatusRow:
-    """Return a parsed video's row: its first trouble's status, its notes, its streams' seconds."""
-    statuses = [status for status, _ in diagnose(video, outcomes) if status != Status.OK]
-    heard, seen = parsed_seconds(video, outcomes).sum(axis=1).tolist()
-    return StatusRow(
-        video.name,
-        kept=True,
-        status=statuses[0] if statuses else Status.OK,
-        detail=" ".join(parsed.notes),
-        video_seconds=seen,
-        audio_seconds=heard,
-    )
-
-
-def diagnose(video: InputVideo, outcomes: Outcomes) -> Iterator[tuple[Status, str]]:
-    """Yield what is to be known of a video that is parsed, one sentence each.
+def diagnose(video: InputVideo, outcomes: WindowOutcomes) -> Iterator[tuple[Status, str]]:
+    """Yield what a user should know about a parsed video, one sentence each.
 
     Parameters
     ----------
     video
         The video.
     outcomes
-        Its windows, in order, or why they cannot be had.
+        Its windows, or why they failed.
 
     Yields
     ------
-    A status, ``ok`` for what changes little, and the sentence.
+    A status (``ok`` for what matters little) and the sentence.
     """
     windows = list(zip(video.starts, outcomes, strict=True))
     lost = [(start, window) for start, window in windows if isinstance(window, ItemError)]
     kept = [(start, window) for start, window in windows if isinstance(window, WindowFeatures)]
     if lost:
-        unsaid = video.facts.length - len(_seconds_of(kept) & set(range(video.facts.length)))
-        rest = f"; nothing is said of {unsaid} of {video.facts.length} s." if unsaid else "."
+        length = video.facts.length
+        unparsed = length - len(_seconds_of(kept) & set(range(length)))
+        rest = f"; {unparsed} of {length} s are not parsed." if unparsed else "."
         yield lost[0][1].status, _about("Left out", lost, len(windows)) + rest
     faulty = [(start, window) for start, window in kept if window.detail]
     if faulty:
@@ -63,11 +49,11 @@ def diagnose(video: InputVideo, outcomes: Outcomes) -> Iterator[tuple[Status, st
         yield faulty[0][1].status, _about("Faulty", faulty, len(windows)) + "."
     present = parsed_seconds(video, outcomes).any(axis=1).tolist()
     for modality, is_there in zip(MODALITIES, present, strict=True):
-        yield from _of_stream(video, modality, is_there)
+        yield from _about_stream(video, modality, is_there)
 
 
-def parsed_seconds(video: InputVideo, outcomes: Outcomes) -> NDArray[np.float64]:
-    """Return how much of each second was parsed, ``[2, L]`` in [0, 1]; audio, then visual."""
+def parsed_seconds(video: InputVideo, outcomes: WindowOutcomes) -> NDArray[np.float64]:
+    """Return how much of each second was parsed, ``[2, L]`` in [0, 1]; audio comes first."""
     length = video.facts.length
     taken = np.zeros((len(MODALITIES), length), bool)
     for start, window in zip(video.starts, outcomes, strict=True):
@@ -84,15 +70,13 @@ def _seconds_of(windows: Sequence[tuple[int, WindowFeatures]]) -> set[int]:
 
 
 def _about(what: str, windows: Sequence[tuple[int, WindowFeatures | ItemError]], count: int) -> str:
-    """Return words about some of a video's windows, of which there may be thousands."""
+    """Return a phrase about some of a video's windows, of which there may be thousands."""
     start, first = windows[0]
     example = "such as the one" if len(windows) > 1 else "the one"
-    return (
-        f"{what}: {len(windows)} of {count} windows, {example} from {start} s on ({first.detail})"
-    )
+    return f"{what}: {len(windows)} of {count} windows, {example} from {start} s ({first.detail})"
 
 
-def _of_stream(video: InputVideo, modality: str, is_there: bool) -> Iterator[tuple[Status, str]]:
+def _about_stream(video: InputVideo, modality: str, is_there: bool) -> Iterator[tuple[Status, str]]:
     what, sensed, lacking = STREAM_WORDS[modality]
     facts, stream = video.facts, video.facts.streams[modality]
     if not is_there:

@@ -13,7 +13,7 @@ SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
 INSTANCE = "http://www.w3.org/2001/XMLSchema-instance"
 TIERS = ("heard", "seen")
 TIER_TYPE = "event"
-# What ELAN asks for; it looks at the file itself.
+# ELAN requires a type, but looks at the file itself.
 MIME_TYPES = {
     ".mp4": "video/mp4",
     ".mpg": "video/mpeg",
@@ -22,31 +22,29 @@ MIME_TYPES = {
 }
 
 
-def elan_document(parsed: Parsed, path: Path, folder: Path) -> str:
-    """Return the document: a tier for every class that is heard, and for every one that is seen.
+def elan_document(parsed: Parsed, folder: Path) -> str:
+    """Return the document: a tier for every class that is heard, and for every class that is seen.
 
-    Annotations of one tier may not overlap, so classes cannot share one. The document is dated by
-    the video's file, so that the same video gives the same bytes.
+    Annotations of one tier must not overlap, so classes cannot share a tier. The document has the
+    date of the video's file, so that the same video gives the same bytes.
 
     Parameters
     ----------
     parsed
         The video.
-    path
-        Its file.
     folder
-        Where the document will lie.
+        The document's folder, from which it names the video's file.
     """
     attributes = {
         "AUTHOR": "",
-        "DATE": datetime.fromtimestamp(int(path.stat().st_mtime), UTC).isoformat(),
+        "DATE": datetime.fromtimestamp(int(parsed.path.stat().st_mtime), UTC).isoformat(),
         "FORMAT": "3.0",
         "VERSION": "3.0",
         "xmlns:xsi": INSTANCE,
         "xsi:noNamespaceSchemaLocation": SCHEMA,
     }
     root = ElementTree.Element("ANNOTATION_DOCUMENT", attributes)
-    _add_header(root, Path(os.path.abspath(path)), folder)
+    _add_header(root, Path(os.path.abspath(parsed.path)), folder)
     order = ElementTree.SubElement(root, "TIME_ORDER")
     _add_tiers(root, order, parsed)
     ElementTree.SubElement(
@@ -62,21 +60,21 @@ def elan_document(parsed: Parsed, path: Path, folder: Path) -> str:
 
 
 def _add_header(root: ElementTree.Element, path: Path, folder: Path) -> None:
-    """Add where the video lies: absolutely, and from the document's folder on."""
+    """Add the path of the video, absolute and relative to the document's folder."""
     header = ElementTree.SubElement(root, "HEADER", MEDIA_FILE="", TIME_UNITS="milliseconds")
     ElementTree.SubElement(
         header,
         "MEDIA_DESCRIPTOR",
         MEDIA_URL=path.as_uri(),
-        # A name need not be UTF-8.
+        # File names need not be UTF-8.
         RELATIVE_MEDIA_URL=quote(os.fsencode(os.path.relpath(path, folder))),
         MIME_TYPE=MIME_TYPES.get(path.suffix.lower(), "unknown"),
     )
 
 
 def _add_tiers(root: ElementTree.Element, order: ElementTree.Element, parsed: Parsed) -> None:
-    """Add the tiers to the document and their times to its time order."""
-    found = find_runs(parsed.labels())
+    """Add the tiers to the document, and their times to its time order."""
+    found = find_runs(parsed.labels)
     tiers: dict[tuple[int, int], ElementTree.Element] = {}
     rows = (found.video, found.class_index, found.onset, found.offset)
     for number, (track, index, *times) in enumerate(

@@ -1,4 +1,4 @@
-"""Which files a person gives, and their names in tables and folders; no decoder is needed."""
+"""The files that a user names, and what they are called in tables and folders."""
 
 import re
 import unicodedata
@@ -10,20 +10,20 @@ from pipeline.core.files import fingerprint
 from pipeline.data.manifest import EXTENSIONS
 
 SOUND_EXTENSIONS = ("m4a", "mp3", "wav", "flac", "ogg", "opus", "aac", "weba", "wma")
-# What a run writes beside the videos' folders.
+# Files that a run writes beside the videos' folders.
 PAGE_FILE = "index.html"
 STATUS_FILE = "status.tsv"
-# A folder's and, in tables, a video's name; file systems allow 255 bytes.
+# Longest name of a video in tables and of its folder; file systems allow 255 bytes.
 NAME_BYTES = 120
 
 
 def list_files(given: Iterable[Path]) -> list[Path]:
-    """Return files as they are, and of folders the media files in them, sorted by name.
+    """Return the files, with each folder replaced by the media files in it, sorted by name.
 
     Raises
     ------
     PipelineError
-        A folder has none.
+        A folder contains no media files.
     """
     known = {f".{extension}" for extension in (*EXTENSIONS, *SOUND_EXTENSIONS)}
     found: list[Path] = []
@@ -34,16 +34,17 @@ def list_files(given: Iterable[Path]) -> list[Path]:
         inside = [p for p in path.iterdir() if p.suffix.lower() in known and p.is_file()]
         if not inside:
             raise PipelineError(
-                f"the folder '{path}' has no media files; known are {', '.join(sorted(known))}."
+                f"the folder '{path}' has no media files; their names must end in"
+                f" {', '.join(sorted(known))}."
             )
         found += sorted(inside)
     return found
 
 
 def safe_names(paths: Sequence[Path]) -> list[str]:
-    """Return a name for each file: its stem with odd characters as ``_``, numbered if taken.
+    """Return a name for each file: its stem with unsafe characters as ``_``, numbered if taken.
 
-    The run's own files are taken: of ``index.html.mp4`` the folder is ``index.html-2``.
+    Names of the run's own files are taken: the folder of ``index.html.mp4`` is ``index.html-2``.
     """
     taken = {PAGE_FILE, STATUS_FILE}
     names = []
@@ -60,17 +61,17 @@ def safe_names(paths: Sequence[Path]) -> list[str]:
 
 
 def printable(text: str) -> str:
-    """Return a file's name or path for people, in which bytes of no encoding and controls are �."""
+    """Return a file name for display, with undecodable bytes and control characters as �."""
     hidden = {"Cc", "Cs"}
     return "".join("�" if unicodedata.category(mark) in hidden else mark for mark in text)
 
 
 def folder_digest(folder: Path) -> str:
-    """Return what changes when a media file of a folder comes, goes or changes its size.
+    """Return a digest that changes when a folder's media files, or their sizes, change.
 
     Raises
     ------
     PipelineError
-        The folder has none.
+        The folder contains no media files.
     """
     return fingerprint([[path.name, path.stat().st_size] for path in list_files([folder])])

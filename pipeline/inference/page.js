@@ -8,15 +8,15 @@
   const HEARD = 0, SEEN = 1;
   const TITLES = ["Heard", "Seen"], STYLES = ["heard", "seen"];
   const ABSENT = ["The file has no sound.", "The file has no pictures."];
-  const PIXELS_A_SECOND = 4; // a long video's timeline scrolls rather than become finer
+  const PIXELS_PER_SECOND = 4; // at least; the timeline of a long video scrolls
   const STEPS = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600];
-  const NARROW = 38; // pixels that a bar needs to show its confidence
-  const MARK = 52; // pixels that a time on the scale needs
+  const NARROW = 38; // narrowest bar that shows its confidence, in pixels
+  const MARK = 52; // space for a time on the scale, in pixels
   const NUDGE = 0.05; // how far a key moves the threshold
   const written = new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFractionDigits: 20 });
 
-  let threshold = data.threshold; // not the slider's value, which is rounded to its steps
-  let position = 0; // seconds, where there is no media to ask
+  let threshold = data.threshold; // not the slider's value, which is rounded to steps
+  let position = 0; // in seconds, if the page plays nothing
 
   // ---- events from scores
 
@@ -39,7 +39,7 @@
     return sum / (offset - onset) / data.scale;
   }
 
-  /** Events of each track, and the table's, in which every second has one modality. */
+  /** Events for the tracks, and for the table, where every second has one modality. */
   function eventsNow() {
     const counts = (score) => score / data.scale >= threshold;
     const bars = [[], []], rows = [];
@@ -88,7 +88,7 @@
     return made;
   }
 
-  /** Mark the scale and the lanes at round seconds, as closely as there is room. */
+  /** Mark the scale and the lanes at round seconds, as densely as space allows. */
   function mark() {
     const lane = tracks.querySelector(".scale .lane");
     const fits = Math.max(1, lane.clientWidth / MARK);
@@ -121,7 +121,7 @@
     return svg;
   }
 
-  // The event of each button that is drawn, with the kind of it: a track, or a modality.
+  // The event of each button, with its kind: a track or a modality.
   const eventOf = new WeakMap();
 
   function bar(event, track) {
@@ -211,7 +211,7 @@
     byId("rows").replaceChildren(...(shown.rows.length ? shown.rows.map(tableRow) : [noRow()]));
   }
 
-  /** The button that stands now for the event of one that is gone; an event may grow or shrink. */
+  /** Find the button that replaces a removed one; its event may be longer or shorter. */
   function sameEvent(gone, region) {
     const was = eventOf.get(gone);
     return [...region.querySelectorAll("button")].find((made) => {
@@ -224,7 +224,7 @@
   function fit() {
     mark();
     const bars = [...tracks.querySelectorAll(".bar")];
-    // All are read before one is changed: a width that is read after a change lays out the page anew.
+    // Read all widths before any change: reading one after a change triggers a new layout.
     const widths = bars.map((made) => made.getBoundingClientRect().width);
     bars.forEach((made, place) => made.classList.toggle("is-narrow", widths[place] < NARROW));
   }
@@ -271,7 +271,7 @@
     if (!media.paused) requestAnimationFrame(everyFrame);
   }
 
-  // ---- what people do
+  // ---- input
 
   document.addEventListener("click", (event) => {
     const jump = eventOf.get(event.target);
@@ -292,7 +292,7 @@
     setThreshold(Math.round((threshold + by) * data.scale) / data.scale);
   }
 
-  // Up, down and Home still scroll the page, and where nothing plays the other arrows and space do.
+  // Up, down and Home scroll the page, as do the other arrows and space if nothing plays.
   const KEYS = {
     0: () => seek(0),
     "[": () => nudge(-NUDGE),
@@ -307,7 +307,7 @@
   document.addEventListener("keydown", (event) => {
     if (event.altKey || event.ctrlKey || event.metaKey || !(event.key in KEYS)) return;
     const isThreshold = event.key === "[" || event.key === "]";
-    // A slider has arrows and a button has the space bar for itself.
+    // Sliders handle arrows and buttons handle space themselves.
     if (!isThreshold && event.target === slider) return;
     if (event.key === " " && event.target.closest("button, a, summary")) return;
     event.preventDefault();
@@ -318,7 +318,7 @@
     threshold = Number(slider.value);
     drawTracks();
   });
-  slider.addEventListener("change", drawTable); // let go: thousands of rows are too slow to draw in between
+  slider.addEventListener("change", drawTable); // on release: thousands of rows are too slow to draw while it moves
   byId("reset").addEventListener("click", () => setThreshold(data.threshold));
   addEventListener("resize", fit);
 
@@ -327,12 +327,12 @@
     if (content) {
       const bytes = Uint8Array.from(atob(content.textContent), (mark) => mark.charCodeAt(0));
       content.remove();
-      // Not a data: address, which Safari does not play.
+      // Not a data: URL, which Safari does not play.
       media.src = URL.createObjectURL(new Blob([bytes], { type: media.dataset.type }));
     }
     for (const kind of ["seeked", "timeupdate", "loadedmetadata"]) media.addEventListener(kind, follow);
     media.addEventListener("play", everyFrame);
   }
-  tracks.style.minWidth = `${PIXELS_A_SECOND * data.seconds}px`;
+  tracks.style.minWidth = `${PIXELS_PER_SECOND * data.seconds}px`;
   draw();
 })();

@@ -1,4 +1,4 @@
-"""The parse page: one HTML file in which a video plays above what is heard and seen in it."""
+"""The parse page: one HTML file in which a video plays above the events heard and seen in it."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -25,18 +25,18 @@ from pipeline.inference.tables import (
 )
 
 _HERE = Path(__file__).parent
-# The report's own: both pages have the same type, colours of text and tables.
+# Shared with the report: type, text colours and tables.
 BASE_STYLE = _HERE.parent / "core" / "page.css"
 STYLE = _HERE / "page.css"
-# The slider's range, wider where the threshold in use lies outside; a class that never reaches its
-# lower end is not in the page.
+# The slider's range, widened to include the threshold in use. The page leaves out classes that
+# never reach its lower end.
 LOWEST, HIGHEST = 0.05, 0.95
 
 FILES = {
-    EVENTS_FILE: "events, LLP's columns with modality and confidence",
-    "predicted_audio.csv": "heard events, LLP's table",
-    "predicted_visual.csv": "seen events, LLP's table",
-    JSON_FILE: "probabilities of every second, events, provenance",
+    EVENTS_FILE: "events: LLP's columns, modality and confidence",
+    "predicted_audio.csv": "events heard, in LLP's format",
+    "predicted_visual.csv": "events seen, in LLP's format",
+    JSON_FILE: "probabilities per second, events, provenance",
     CAPTIONS_FILE: "subtitles (WebVTT)",
     AUDACITY_FILE: "label track (Audacity)",
     ELAN_FILE: "annotation document (ELAN)",
@@ -49,11 +49,11 @@ def write_page(folder: Path, parsed: Parsed, playback: Playback | None) -> None:
     Parameters
     ----------
     folder
-        Where; files that the page names lie there too.
+        The video's folder, which contains the files that the page links.
     parsed
         The video.
     playback
-        What the page plays; None for nothing.
+        What the page plays; None if nothing can be played.
     """
     script, script_hash = pages.script_and_hash(_HERE / "page.js")
     embedded = playback is not None and playback.is_embedded
@@ -63,7 +63,7 @@ def write_page(folder: Path, parsed: Parsed, playback: Playback | None) -> None:
         "chosen": np.format_float_positional(chosen, min_digits=2),
         "facts": _facts(parsed),
         "files": FILES,
-        "events": parsed.events(),
+        "events": parsed.events,
         "playback": playback,
         "source": quote(playback.path.name) if playback and not embedded else "",
         "content": _base64(playback.path) if playback and embedded else "",
@@ -77,7 +77,7 @@ def write_page(folder: Path, parsed: Parsed, playback: Playback | None) -> None:
 
 
 def write_index(out: Path, parsed: Sequence[Parsed], failures: Mapping[str, ItemError]) -> None:
-    """Write the page that lists a run's videos, and those that could not be parsed."""
+    """Write the page that lists a run's videos, including those that could not be parsed."""
     rows = [
         {
             "video": video,
@@ -91,7 +91,7 @@ def write_index(out: Path, parsed: Sequence[Parsed], failures: Mapping[str, Item
 
 
 def page_data(parsed: Parsed) -> dict[str, Any]:
-    """Return what the script draws: scores as whole numbers, ``[modality][class][second]``."""
+    """Return the page's data: scores as whole numbers, ``[modality][class][second]``."""
     scale = 10**DECIMALS
     scores = np.rint(parsed.scores * scale).astype(np.int64)
     lowest = min(LOWEST, parsed.thresholds.chosen)
@@ -114,8 +114,8 @@ def _facts(parsed: Parsed) -> list[tuple[str, str]]:
 
 
 def _named(video: Parsed, track: int) -> str:
-    """Return the classes of a track, the one with the most seconds first."""
-    seconds = video.labels()[track].sum(axis=0)
+    """Return the classes of a track, longest first."""
+    seconds = video.labels[track].sum(axis=0)
     order = [index for index in np.argsort(-seconds, kind="stable") if seconds[index]]
     return ", ".join(display_name(video.class_names[index]) for index in order)
 

@@ -1,4 +1,4 @@
-"""A copy of a video that browsers play: the file itself, or a small H.264 and AAC one."""
+"""What a page plays: the video's file, or a small copy in H.264 and AAC."""
 
 import os
 import shutil
@@ -12,8 +12,8 @@ from pipeline.core.files import atomic_path
 from pipeline.inference.videos import MediaFacts
 from pipeline.media.probe import FORMATS, PROTOCOLS
 
-# What Chromium, Firefox and Safari play alike, by ffmpeg's name of the container: the type that
-# tells them, for pictures and for sound alone, and the codecs.
+# What Chromium, Firefox and Safari all play, by ffmpeg's name of the container: the MIME type with
+# pictures, the MIME type of sound alone, and the codecs.
 PLAYABLE = {
     "mov,mp4,m4a,3gp,3g2,mj2": ("video/mp4", "audio/mp4", {"h264", "aac", "mp3"}),
     "matroska,webm": ("video/webm", "audio/webm", {"vp8", "vp9", "opus", "vorbis"}),
@@ -22,10 +22,10 @@ PLAYABLE = {
     "flac": ("", "audio/flac", {"flac"}),
 }
 PLAYABLE_PIXELS = {"yuv420p", "yuvj420p"}
-# A proxy is to be looked at, not kept: 480 lines, and the quality that libx264 calls 28.
+# A copy is for looking at, not for keeping: 480 lines at libx264's quality 28.
 PROXY_LINES = 480
 PROXY_QUALITY = 28
-# What browsers call a file that lies beside its page: some look at its name alone.
+# File names of media beside a page; some browsers decide by the name alone.
 SUFFIXES = {
     "video/mp4": ".mp4",
     "audio/mp4": ".m4a",
@@ -35,10 +35,10 @@ SUFFIXES = {
     "audio/wav": ".wav",
     "audio/flac": ".flac",
 }
-# Browsers count from their container's zero, pages from the first picture or sound.
-MOST_ORIGIN_SECONDS = 0.05
-# Transcoding is given this many times a video's length, and no less than a minute.
-PATIENCE = 4.0
+# Browsers count from the container's zero, the page from the first picture or sound.
+MAX_ORIGIN_SECONDS = 0.05
+# Time limit of transcoding, as a multiple of the video's length; at least a minute.
+MAX_TRANSCODE_FACTOR = 4.0
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class Playback:
     path
         The file: the video itself, or a copy beside the page.
     mime_type
-        Its type.
+        Its MIME type.
     is_embedded
-        Whether the page holds its bytes; else it lies beside the page.
+        Whether the page embeds it; otherwise it is in the page's folder.
     """
 
     path: Path
@@ -61,11 +61,11 @@ class Playback:
 
 
 def playable_type(facts: MediaFacts) -> str | None:
-    """Return the type under which browsers play a file as it is.
+    """Return the MIME type of a file that all browsers play as it is.
 
-    None where some do not, or where their clock would be another than the page's.
+    Returns None if one of them does not, or if its clock would differ from the page's.
     """
-    if facts.origin > MOST_ORIGIN_SECONDS:
+    if facts.origin > MAX_ORIGIN_SECONDS:
         return None
     with_pictures, sound_alone, codecs = PLAYABLE.get(facts.container, ("", "", set()))
     streams = [stream for stream in (facts.pictures, facts.sound) if stream]
@@ -77,15 +77,15 @@ def playable_type(facts: MediaFacts) -> str | None:
 
 
 def make_playable(path: Path, facts: MediaFacts, folder: Path, embed_bytes: int) -> Playback:
-    """Return what a page in ``folder`` plays of a video.
+    """Return what a page in ``folder`` plays.
 
-    A file that browsers play is embedded when it has ``embed_bytes`` or less, else linked or copied
-    into the folder. Of another one a copy is made; its streams are kept where they can be.
+    A file that browsers play is embedded up to ``embed_bytes``, and otherwise linked or copied into
+    the folder. For any other file a copy is made, which keeps the streams that browsers play.
 
     Raises
     ------
     ItemError
-        ffmpeg cannot make the copy, or it would take the file's own place.
+        ffmpeg cannot make the copy, or the copy would overwrite the file.
     """
     mime_type = playable_type(facts)
     if mime_type and path.stat().st_size <= embed_bytes:
@@ -97,13 +97,15 @@ def make_playable(path: Path, facts: MediaFacts, folder: Path, embed_bytes: int)
     mime_type = "video/mp4" if facts.pictures else "audio/mp4"
     proxy = _beside(folder, mime_type)
     if proxy.resolve() == path.resolve():
-        raise ItemError(Status.DECODE_ERROR, "its copy would take its own place; move it elsewhere")
+        raise ItemError(
+            Status.DECODE_ERROR, "its copy would overwrite it; move it to another folder"
+        )
     _transcode(path, facts, proxy)
     return Playback(proxy, mime_type, proxy.stat().st_size <= embed_bytes)
 
 
 def remove_others(folder: Path, path: Path, playback: Playback | None) -> None:
-    """Remove what an earlier page played, or this one now holds; never the video's own file."""
+    """Remove media that the page does not link any more; never the video's own file."""
     needed = {path.resolve()}
     if playback and not playback.is_embedded:
         needed.add(playback.path.resolve())
@@ -132,7 +134,7 @@ def _link_or_copy(source: Path, target: Path) -> None:
 def _transcode(path: Path, facts: MediaFacts, target: Path) -> None:
     words = [ffmpeg_path(), "-nostdin", "-v", "error", "-y"]
     words += ["-protocol_whitelist", PROTOCOLS, "-format_whitelist", FORMATS]
-    # Left alone it would count from the first stream, though that be one that is not parsed.
+    # Without this, ffmpeg counts from the first stream, even if that is not parsed.
     words += ["-copyts"]
     words += ["-i", str(path.absolute())]
     if facts.pictures:
@@ -148,7 +150,7 @@ def _transcode(path: Path, facts: MediaFacts, target: Path) -> None:
             done = subprocess.run(
                 [*words, str(temporary)],
                 capture_output=True,
-                timeout=max(60.0, PATIENCE * facts.seconds),
+                timeout=max(60.0, MAX_TRANSCODE_FACTOR * facts.seconds),
             )
         except subprocess.TimeoutExpired:
             raise ItemError(Status.TIMEOUT, "making a copy for the page took too long") from None

@@ -1,4 +1,4 @@
-"""What reads windows: a trained parser, or the encoders' likeness to captions alone."""
+"""What predicts windows: a trained parser network, or CLIP and CLAP similarity to captions."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -21,11 +21,12 @@ from pipeline.parsers.checkpoint import FILE, read_checkpoint
 from pipeline.parsers.interface import ParserInputs
 from pipeline.parsers.prediction import Probabilities, parse_videos
 
-# The forms of LLP's captions (VALOR, NeurIPS 2023), and what they say when nothing is named.
+# The form of LLP's captions (VALOR, NeurIPS 2023), and the same without any class.
 CAPTION_TEMPLATES = {"visual": "A photo of {}.", "audio": "This is a sound of {}"}
 BACKGROUND = {"visual": "A photo.", "audio": "This is a sound"}
 ZERO_SHOT_THRESHOLD = 0.3
-ARTICLES = {"a", "an", "the", "of", "and", "in", "on", "with"}
+# Words that two classes may share without being similar.
+COMMON_WORDS = {"a", "an", "the", "of", "and", "in", "on", "with"}
 ENCODER_OF = {"audio": "clap", "visual": "clip"}
 
 FloatArray = NDArray[np.float32]
@@ -40,9 +41,9 @@ class WindowFeatures:
     features
         Encoder to its arrays ``[1, T, D]``.
     present : ``[2, T]``
-        Which seconds it has of a modality, audio first; the others are padding.
+        Which seconds contain sound and pictures, audio first; the others are padding.
     status, detail
-        What was wrong with it besides padding; ``ok`` where only packets are damaged.
+        What was wrong with the window, padding aside; ``ok`` if only packets are damaged.
     """
 
     features: Mapping[str, Mapping[str, FloatArray]]
@@ -60,7 +61,7 @@ class WindowBatch:
     features
         Encoder to its arrays ``[W, T, D]``.
     present : ``[W, 2, T]``
-        Which seconds each has of a modality, audio first.
+        Which seconds contain sound and pictures, audio first.
     """
 
     features: Mapping[str, Mapping[str, FloatArray]]
@@ -68,7 +69,7 @@ class WindowBatch:
 
     @classmethod
     def of(cls, windows: Sequence[WindowFeatures]) -> "WindowBatch":
-        """Return one or more windows together."""
+        """Stack one or more windows."""
         features = {
             name: {
                 key: np.concatenate([window.features[name][key] for window in windows])
@@ -83,39 +84,58 @@ class WindowBatch:
 
 
 class Predictor(Protocol):
-    """Says how probable each class is in each second of some windows.
+    """Predicts the probability of each class in each second of some windows.
 
     Attributes
     ----------
     class_names
         The C classes.
     thresholds
-        What makes events of its probabilities.
+        What decides which seconds are events.
     provenance
-        What it is: a name and a value each.
+        What the predictor is, as names and values.
+    uses_context
+        Whether the seconds of a window influence each other, so that windows should overlap.
     """
 
     class_names: tuple[str, ...]
     thresholds: DecisionThresholds
     provenance: dict[str, str]
+    uses_context: bool
 
-    def read(self, windows: WindowBatch) -> Probabilities:
+    def predict(self, windows: WindowBatch) -> Probabilities:
         """Return probabilities ``[W, T, C]`` and gates ``[W, 2, C]``."""
 
 
 class TrainedPredictor:
-    """A checkpoint; see ``Predictor``."""
+    """A trained parser network; see ``Predictor``.
+
+    Parameters
+    ----------
+    folder
+        Folder of the checkpoint.
+    settings
+        How its features are made, with its classes.
+    encoders
+        CLIP and CLAP by name.
+    device
+        Where the network runs.
+    threshold
+        The events' threshold; None for the method's own.
+    """
+
+    uses_context = True
 
     def __init__(
         self,
         folder: Path,
-        setup: InferenceSettings,
+        settings: InferenceSettings,
         encoders: Mapping[str, CaptionEncoder],
         device: torch.device,
         threshold: float | None,
     ) -> None:
         checkpoint = read_checkpoint(folder)
-        check_settings(folder, setup)
+        check_settings(folder, settings)
         self.class_names = checkpoint.classes
         self.thresholds = DecisionThresholds.of(checkpoint.recipe, threshold)
         self.provenance = {
@@ -125,8 +145,8 @@ class TrainedPredictor:
         }
         self._recipe = checkpoint.recipe
         self._device = device
-        self._parser = checkpoint.build().to(device)
-        self._vocabulary = setup.vocabulary
+        self._network = checkpoint.build().to(device)
+        self._vocabulary = settings.vocabulary
         self._encoders = encoders
         self._texts = {
             modality: encoders[ENCODER_OF[modality]].embed_captions(
@@ -135,10 +155,10 @@ class TrainedPredictor:
             for modality in MODALITIES
         }
 
-    def read(self, windows: WindowBatch) -> Probabilities:
-        """Parse windows as ``predict`` parses videos; the prior is of the windows' own features.
+    def predict(self, windows: WindowBatch) -> Probabilities:
+        """Predict windows as the stage ``predict`` does; the prior is of the windows' features.
 
-        A modality that a window does not have at all gives no pseudo-labels.
+        A modality that is missing from a whole window gives no pseudo-labels.
         """
         semantics: dict[str, torch.Tensor] = {}
         if self._recipe.uses_prior:
@@ -150,10 +170,10 @@ class TrainedPredictor:
             visual=torch.from_numpy(windows.features["clip"]["embedding"]),
             **semantics,
         )
-        return parse_videos(self._parser, inputs.to(self._device), self._recipe)
+        return parse_videos(self._network, inputs.to(self._device), self._recipe)
 
     def _prior(self, windows: WindowBatch, modality: str) -> FloatArray:
-        """Return unmasked pseudo-labels ``[W, T, C]`` of 0 and 1, by the run's thresholds."""
+        """Return unmasked pseudo-labels ``[W, T, C]`` of 0 and 1, with the run's thresholds."""
         encoder = self._encoders[ENCODER_OF[modality]]
         embedding = windows.features[ENCODER_OF[modality]]["embedding"]
         logits = similarity_logits(embedding, self._texts[modality], encoder.logit_scale)
@@ -164,25 +184,27 @@ class TrainedPredictor:
 
 
 class ZeroShotPredictor:
-    """CLIP's and CLAP's likeness to captions, with no training; see ``Predictor``.
+    """CLIP and CLAP similarity to captions, without training; see ``Predictor``.
 
     The probability of a class in a second is its share of a softmax, at the encoder's own
-    temperature, over the captions of all classes that are named, of the references, and of the
-    background. References are what else there might be: without them something is always most
-    alike. There is no video-level gate. The threshold is one for all
-    (docs/explanation/measurements.md says why 0.3).
+    temperature, over the captions of the named classes, the references and the background.
+    References are other classes that may occur: without them, one of the named classes would always
+    be the most similar. There is no video-level gate. All classes share one threshold
+    (docs/explanation/measurements.md explains why 0.3).
 
     Parameters
     ----------
     classes
         The C classes.
     references
-        A vocabulary; those of its classes that share a word with a named one are left out.
+        A vocabulary; its classes that share a word with a named class are left out.
     encoders
-        CLIP and CLAP.
+        CLIP and CLAP by name.
     threshold
-        Another threshold than 0.3.
+        The events' threshold; None for 0.3.
     """
+
+    uses_context = False
 
     def __init__(
         self,
@@ -191,7 +213,7 @@ class ZeroShotPredictor:
         encoders: Mapping[str, CaptionEncoder],
         threshold: float | None,
     ) -> None:
-        others = Vocabulary(tuple(unlike(references.classes, classes)))
+        others = Vocabulary(tuple(without_shared_words(references.classes, classes)))
         named = Vocabulary(tuple(classes))
         chosen = ZERO_SHOT_THRESHOLD if threshold is None else threshold
         self.class_names = named.names
@@ -208,8 +230,8 @@ class ZeroShotPredictor:
             self._texts[modality] = encoder.embed_captions(captions)
             self._scales[modality] = encoder.logit_scale
 
-    def read(self, windows: WindowBatch) -> Probabilities:
-        """Return the classes' shares of the softmax; the gates are 1."""
+    def predict(self, windows: WindowBatch) -> Probabilities:
+        """Return each class's share of the softmax; the gates are 1."""
         count = len(self.class_names)
         probabilities = {}
         for modality in MODALITIES:
@@ -221,9 +243,11 @@ class ZeroShotPredictor:
         return Probabilities(probabilities["audio"], probabilities["visual"], gate)
 
 
-def unlike(known: Sequence[EventClass], named: Sequence[EventClass]) -> list[EventClass]:
-    """Return those classes whose name shares no word with a named one's."""
-    words = {word for one in named for word in _words(one.name)} - ARTICLES
+def without_shared_words(
+    known: Sequence[EventClass], named: Sequence[EventClass]
+) -> list[EventClass]:
+    """Return the known classes whose names share no word with the name of a named class."""
+    words = {word for one in named for word in _words(one.name)} - COMMON_WORDS
     return [one for one in known if not words & _words(one.name)]
 
 
@@ -231,51 +255,57 @@ def _words(name: str) -> set[str]:
     return {word.casefold() for word in re.findall(r"[^\W_]+", name)}
 
 
-def check_settings(folder: Path, setup: InferenceSettings) -> None:
-    """See that a setup is of a checkpoint's run; no encoder is loaded for it.
+def check_settings(folder: Path, settings: InferenceSettings) -> None:
+    """Check that settings belong to the run of a checkpoint; no encoder is loaded.
 
     Raises
     ------
     PipelineError
-        They are of other classes or features, or the checkpoint needs features of motion.
+        Classes or features differ, or the checkpoint needs motion features.
     """
     checkpoint = read_checkpoint(folder)
     if checkpoint.recipe.motion:
         raise PipelineError(
-            f"'{folder}' needs 3-D features, which parse does not make; train with motion: false."
+            f"'{folder}' needs motion features, which parse does not extract; train with motion:"
+            " false."
         )
-    if checkpoint.classes != setup.vocabulary.names:
+    if checkpoint.classes != settings.vocabulary.names:
         raise PipelineError(
-            f"'{folder}' was trained on {len(checkpoint.classes)} classes that are not the setup's"
-            f" {len(setup.classes)}; give the setup of the same run."
+            f"'{folder}' was trained on {len(checkpoint.classes)} classes that differ from the"
+            f" {len(settings.classes)} classes of the settings; use the settings of the same run."
         )
-    checkpoint.check_features(setup.fingerprints())
+    checkpoint.check_features(settings.fingerprints())
 
 
-def load_encoders(setup: InferenceSettings, device: str) -> dict[str, CaptionEncoder]:
-    """Load a setup's encoders; a window goes through each in one batch."""
+def load_encoders(settings: InferenceSettings, device: str) -> dict[str, CaptionEncoder]:
+    """Load CLIP and CLAP; each encodes a window in one batch."""
     loaded = {
-        name: load_encoder(spec.model_copy(update={"batch_size": setup.segments}), device)
-        for name, spec in setup.specs.items()
+        name: load_encoder(spec.model_copy(update={"batch_size": settings.segments}), device)
+        for name, spec in settings.specs.items()
     }
     return {name: cast(CaptionEncoder, encoder) for name, encoder in loaded.items()}
 
 
-def classes_of(text: str) -> list[EventClass]:
-    """Return the classes that a person names, separated by commas, with captions in LLP's form.
+def classes_from_phrases(phrases: Sequence[str]) -> tuple[EventClass, ...]:
+    """Return a class for each phrase, such as "a church bell", with captions in LLP's form.
 
     Raises
     ------
     PipelineError
-        There is none, one stands twice, or one has control characters.
+        There is no phrase, or one is empty, repeated, or has commas or control characters.
     """
-    phrases = [" ".join(part.split()) for part in text.split(",") if part.strip()]
-    names = [re.sub(r"\s", "_", phrase) for phrase in phrases]
-    if not names or len(set(names)) != len(names) or not "".join(names).isprintable():
+    words = [" ".join(phrase.split()) for phrase in phrases]
+    names = [phrase.replace(" ", "_") for phrase in words]
+    if (
+        not names
+        or len(set(names)) != len(names)
+        or not all(name and name.isprintable() and "," not in name for name in names)
+    ):
         raise PipelineError(
-            f"--classes is {text!r}; name at least one class, each once, separated by commas."
+            f"the classes are {', '.join(phrases)!r}; name at least one, each once, such as"
+            " 'a bell, a dog'."
         )
-    return [
+    return tuple(
         EventClass(
             name=name,
             visual_caption=CAPTION_TEMPLATES["visual"].format(phrase),
@@ -283,5 +313,10 @@ def classes_of(text: str) -> list[EventClass]:
             visual_threshold=0,
             audio_threshold=0,
         )
-        for name, phrase in zip(names, phrases, strict=True)
-    ]
+        for name, phrase in zip(names, words, strict=True)
+    )
+
+
+def split_phrases(text: str) -> list[str]:
+    """Return the phrases of a text that separates them by commas."""
+    return [part for part in text.split(",") if part.strip()]

@@ -1,9 +1,12 @@
-"""A parsed video as files that other programs read: LLP's tables, JSON, WebVTT, Audacity."""
+"""A parsed video in the formats of other programs: LLP's tables, JSON, WebVTT, Audacity."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.core.files import write_text
 from pipeline.core.vocabulary import MODALITIES, Vocabulary, display_name
@@ -16,31 +19,20 @@ JSON_FILE = "parsed.json"
 CAPTIONS_FILE = "events.vtt"
 AUDACITY_FILE = "audacity.txt"
 ELAN_FILE = "events.eaf"
-# Raised when a reader of the JSON would have to change.
+# Increased when programs that read the JSON would have to change.
 JSON_FORMAT = 1
 
 MODALITY_WORDS = {"audible": "heard", "visible": "seen", BOTH: "heard and seen"}
 
 
-def write_parsed_files(folder: Path, parsed: Parsed, path: Path, vocabulary: Vocabulary) -> None:
-    """Write every table of a video into its folder.
+def write_parsed_files(folder: Path, parsed: Parsed) -> None:
+    """Write a video's tables into its folder.
 
-    ``predicted_audio.csv`` and ``predicted_visual.csv`` are LLP's event tables, as ``evaluate``
-    reads them; ``events.csv`` has LLP's columns and two more, a row an event.
-
-    Parameters
-    ----------
-    folder
-        Where.
-    parsed
-        The video.
-    path
-        Its file, which the ELAN document names.
-    vocabulary
-        The classes.
+    ``predicted_audio.csv`` and ``predicted_visual.csv`` are event tables in LLP's format, as
+    ``evaluate`` reads them; ``events.csv`` has LLP's columns and two more, one row per event.
     """
-    events = parsed.events()
-    labels = parsed.labels()
+    events, labels = parsed.events, parsed.labels
+    vocabulary = Vocabulary.of_names(parsed.class_names)
     for index, modality in enumerate(MODALITIES):
         found = segments_to_events(labels[index, None], [parsed.name])
         write_events(folder / f"predicted_{modality}.csv", found, vocabulary)
@@ -48,14 +40,14 @@ def write_parsed_files(folder: Path, parsed: Parsed, path: Path, vocabulary: Voc
     write_text(folder / JSON_FILE, json_text(parsed, events))
     write_text(folder / CAPTIONS_FILE, web_captions(events))
     write_text(folder / AUDACITY_FILE, audacity_labels(events))
-    write_text(folder / ELAN_FILE, elan_document(parsed, path, folder))
+    write_text(folder / ELAN_FILE, elan_document(parsed, folder))
 
 
 def events_table(name: str, events: Sequence[Event]) -> str:
-    """Return LLP's columns with ``modality`` and ``confidence`` after them."""
+    """Return a table of LLP's columns, ``modality`` and ``confidence``."""
     lines = ["\t".join([*EVENT_COLUMNS, "modality", "confidence"])]
     lines += [
-        f"{name}\t{event.onset}\t{event.offset}\t{event.class_name}\t{event.modality}"
+        f"{name}\t{event.onset}\t{event.offset}\t{event.label}\t{event.modality}"
         f"\t{event.confidence:.{DECIMALS}f}"
         for event in events
     ]
@@ -63,7 +55,7 @@ def events_table(name: str, events: Sequence[Event]) -> str:
 
 
 def json_text(parsed: Parsed, events: Sequence[Event]) -> str:
-    """Return everything that is known of a video as JSON: see docs/reference/file-formats.md."""
+    """Return the whole result as JSON; docs/reference/file-formats.md describes the keys."""
     value: dict[str, Any] = {
         "format": JSON_FORMAT,
         "name": parsed.name,
@@ -75,7 +67,7 @@ def json_text(parsed: Parsed, events: Sequence[Event]) -> str:
         "thresholds": vars(parsed.thresholds),
         "events": [
             {
-                "class": event.class_name,
+                "class": event.label,
                 "modality": event.modality,
                 "onset": event.onset,
                 "offset": event.offset,
@@ -85,8 +77,8 @@ def json_text(parsed: Parsed, events: Sequence[Event]) -> str:
         ],
         "provenance": dict(parsed.provenance),
         "classes": list(parsed.class_names),
-        "probabilities": _by_modality(parsed.probabilities),
-        "gates": _by_modality(parsed.gates),
+        "probabilities": _rounded(parsed.probabilities),
+        "gates": _rounded(parsed.gates),
     }
     lines = [
         f"{json.dumps(key)}: {json.dumps(entry, ensure_ascii=False)}"
@@ -95,18 +87,20 @@ def json_text(parsed: Parsed, events: Sequence[Event]) -> str:
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def _by_modality(array: Any) -> dict[str, list[list[float]]]:
+def _rounded(arrays: Mapping[str, NDArray[np.float32]]) -> dict[str, list[list[float]]]:
+    """Return arrays as numbers of four decimals; float32 holds those of [0, 1] exactly enough."""
     return {
-        modality: array[index].round(DECIMALS).tolist() for index, modality in enumerate(MODALITIES)
+        modality: arrays[modality].astype(np.float64).round(DECIMALS).tolist()
+        for modality in MODALITIES
     }
 
 
 def web_captions(events: Sequence[Event]) -> str:
-    """Return WebVTT, a cue an event; players show what is heard and seen as subtitles."""
+    """Return WebVTT with a cue for each event; players show the events as subtitles."""
     cues = []
     for event in events:
-        text = f"{display_name(event.class_name)} ({MODALITY_WORDS[event.modality]})"
-        # The three characters that WebVTT's cue text escapes.
+        text = f"{display_name(event.label)} ({MODALITY_WORDS[event.modality]})"
+        # WebVTT escapes these three characters in cue texts.
         for mark, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
             text = text.replace(mark, escaped)
         cues.append(f"{_clock(event.onset)} --> {_clock(event.offset)}\n{text}\n")
@@ -120,7 +114,7 @@ def _clock(seconds: int) -> str:
 def audacity_labels(events: Sequence[Event]) -> str:
     """Return Audacity's label track: onset, offset and text, separated by tabs."""
     return "".join(
-        f"{event.onset:.6f}\t{event.offset:.6f}\t{display_name(event.class_name)}"
+        f"{event.onset:.6f}\t{event.offset:.6f}\t{display_name(event.label)}"
         f" ({MODALITY_WORDS[event.modality]}, {event.confidence:.2f})\n"
         for event in events
     )

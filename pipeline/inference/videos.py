@@ -1,4 +1,4 @@
-"""The videos that a person gives: what their files hold, and their decoded windows."""
+"""The videos that a user names: what their files contain, and their decoded windows."""
 
 import functools
 import math
@@ -21,27 +21,27 @@ from pipeline.media.segments import SHORT_SECONDS, Decoded, decode_video
 from pipeline.media.video_window import VideoWindow
 from pipeline.media.worker import run_isolated
 
-# Times in a file can claim any length; each hour costs 720 windows of 10 seconds.
-MOST_HOURS = 12
-# To see how long a video is, all of its file is read: a slow disk or network does 10 MB/s.
-READ_BYTES_A_SECOND = 10 << 20
+# Damaged times can claim any length; each hour is 720 windows of 10 s with an overlap of 5 s.
+MAX_HOURS = 12
+# The whole file is read to find its length; a slow disk or network reads 10 MB/s.
+READ_BYTES_PER_SECOND = 10 << 20
 
 
 @dataclass(frozen=True)
 class StreamFacts:
-    """A picture or sound stream.
+    """A video or audio stream.
 
     Attributes
     ----------
     index
-        Its place in the file.
+        Its index in the file.
     codec
-        By ffmpeg's name.
+        The codec, by ffmpeg's name.
     pixels
-        Pixel format, or nothing.
+        Pixel format; empty for audio.
     begin, end
-        When its first packet begins and its last one ends, in seconds on the file's clock; all
-        the time where packets do not say.
+        Start of the first packet and end of the last one, in seconds on the file's clock; 0 and
+        infinity if packets have no times.
     """
 
     index: int
@@ -53,20 +53,20 @@ class StreamFacts:
 
 @dataclass(frozen=True)
 class MediaFacts:
-    """What a file holds.
+    """What a file contains.
 
     Attributes
     ----------
     seconds
-        From the clock's zero to the end of the longer stream, by the packets' times.
+        Time from the clock's zero to the end of the longer stream, by the packets' times.
     container
-        ffmpeg's names of its format, joined by commas.
+        ffmpeg's names of its format, separated by commas.
     pictures, sound
         The streams that are parsed.
     origin
-        Time of the clock's zero on the container's timeline, in seconds.
+        The clock's zero on the container's timeline, in seconds.
     unknown
-        Modalities of which there are streams, but none of a codec that is known.
+        Modalities whose streams all have an unknown codec.
     """
 
     seconds: float
@@ -78,7 +78,7 @@ class MediaFacts:
 
     @property
     def length(self) -> int:
-        """L, seconds to parse: a last half second or more counts as one."""
+        """L, the number of seconds; a last half second or more counts as one."""
         return max(1, int(self.seconds + SHORT_SECONDS))
 
     @property
@@ -88,7 +88,7 @@ class MediaFacts:
 
     @property
     def coverage(self) -> NDArray[np.float64]:
-        """How much of each second the streams last, ``[2, L]`` in [0, 1]; audio, then visual."""
+        """How much of each second the streams cover, ``[2, L]`` in [0, 1]; audio comes first."""
         seconds = np.arange(self.length)
         covered = np.zeros((len(MODALITIES), self.length))
         for row, stream in zip(covered, self.streams.values(), strict=True):
@@ -98,7 +98,7 @@ class MediaFacts:
 
     @property
     def present(self) -> NDArray[np.bool_]:
-        """Which seconds the streams have, ``[2, L]``: those of which they last half or more."""
+        """Which seconds the streams contain, ``[2, L]``: those that they cover by half or more."""
         coverage = self.coverage
         return (coverage > 0) & (coverage >= SHORT_SECONDS * min(1, self.seconds))
 
@@ -110,11 +110,11 @@ class InputVideo:
     Attributes
     ----------
     name
-        Safe as a folder's name and in a table, unique among the videos given together.
+        Name in tables and of its folder, unique among the videos of a run.
     path
         Its file.
     facts
-        What it holds.
+        What the file contains.
     starts
         First second of each window.
     """
@@ -126,12 +126,12 @@ class InputVideo:
 
 
 def inspect(path: Path) -> MediaFacts:
-    """Read what a file holds; meant for a worker process.
+    """Read what a file contains; runs in a worker process.
 
     Raises
     ------
     ItemError
-        It cannot be opened, holds nothing, or is longer than half a day.
+        It cannot be opened, is empty, or is longer than 12 hours.
     """
     media = probe(path)
     sound = media.audio.index if media.audio else None
@@ -140,10 +140,10 @@ def inspect(path: Path) -> MediaFacts:
         seconds = max((end for _, end in spans.values()), default=0.0) - media.origin
         if seconds <= 0:
             seconds = media.seconds
-        if seconds > MOST_HOURS * 3600:
+        if seconds > MAX_HOURS * 3600:
             raise ItemError(
                 Status.TOO_LONG,
-                f"it lasts {seconds / 3600:.1f} hours, and at most {MOST_HOURS} are parsed; cut it"
+                f"it lasts {seconds / 3600:.1f} hours; at most {MAX_HOURS} can be parsed, so cut it"
                 " into parts",
             )
         return MediaFacts(
@@ -157,7 +157,7 @@ def inspect(path: Path) -> MediaFacts:
 
 
 def _spans(container: InputContainer, indices: Sequence[int]) -> dict[int, tuple[float, float]]:
-    """Return when streams begin and end on the container's timeline; headers lie about it."""
+    """Return start and end of streams on the container's timeline; headers can be wrong."""
     spans: dict[int, tuple[float, float]] = {}
     try:
         for packet in container.demux([container.streams[index] for index in indices]):
@@ -169,7 +169,7 @@ def _spans(container: InputContainer, indices: Sequence[int]) -> dict[int, tuple
             first, last = spans.get(packet.stream_index, (begin, end))
             spans[packet.stream_index] = min(first, begin), max(last, end)
     except av.FFmpegError:
-        pass  # a file cut in the middle gives what it has
+        pass  # a truncated file has the packets before its end
     return spans
 
 
@@ -204,31 +204,31 @@ def _unknown(container: InputContainer) -> frozenset[str]:
 def inspect_videos(
     named: Mapping[str, Path], segments: int, overlap: int, workers: int, timeout_seconds: float
 ) -> tuple[list[InputVideo], dict[str, ItemError]]:
-    """Return the videos that can be opened, and why the others, by name, cannot."""
+    """Return the videos that can be opened, and by name why the others cannot."""
     names, paths = list(named), list(named.values())
     largest = max((path.stat().st_size for path in paths if path.is_file()), default=0)
-    patience = timeout_seconds + largest / READ_BYTES_A_SECOND
+    limit = timeout_seconds + largest / READ_BYTES_PER_SECOND
     videos: dict[int, InputVideo] = {}
     failures: dict[str, ItemError] = {}
-    for place, facts in run_isolated(inspect, paths, workers, patience):
+    for index, facts in run_isolated(inspect, paths, workers, limit):
         if isinstance(facts, ItemError):
-            failures[names[place]] = facts
+            failures[names[index]] = facts
             continue
         starts = window_starts(facts.length, segments, overlap)
-        videos[place] = InputVideo(names[place], paths[place], facts, starts)
-    return [videos[place] for place in sorted(videos)], failures
+        videos[index] = InputVideo(names[index], paths[index], facts, starts)
+    return [videos[index] for index in sorted(videos)], failures
 
 
 def decode_windows(
     videos: Sequence[InputVideo], decoding: Decoding, workers: int, timeout_seconds: float
 ) -> Iterator[tuple[InputVideo, int, Decoded | ItemError]]:
-    """Decode every window of every video as a video of its own; yield them as they are done.
+    """Decode every window of every video; yield each as soon as it is decoded.
 
-    What a stream lacks or cannot decode is padded, whatever the run's policies: see ``Decoding``.
+    Missing and undecodable parts are padded, whatever the run's policies (see ``Decoding``).
 
     Yields
     ------
-    The video, the window's place in it, and the window or why it cannot be had.
+    The video, the index of the window in it, and the decoded window or why decoding failed.
     """
     padded = decoding.model_copy(
         update={"missing_audio": "pad", "missing_video": "pad", "short": "pad"}
@@ -236,14 +236,14 @@ def decode_windows(
     windows = [
         (
             video,
-            place,
+            index,
             VideoWindow(video.name, str(video.path), start, start + decoding.segments),
         )
         for video in videos
-        for place, start in enumerate(video.starts)
+        for index, start in enumerate(video.starts)
     ]
     decode = functools.partial(decode_video, decoding=padded)
     outcomes = run_isolated(decode, [window for _, _, window in windows], workers, timeout_seconds)
-    for index, outcome in track(outcomes, len(windows), "parse", "windows"):
-        video, place, _ = windows[index]
-        yield video, place, outcome
+    for number, outcome in track(outcomes, len(windows), "parse", "windows"):
+        video, index, _ = windows[number]
+        yield video, index, outcome

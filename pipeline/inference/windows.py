@@ -1,4 +1,4 @@
-"""A video of any length as windows of T segments, and what is said of windows as one line."""
+"""A video of any length as windows of T segments, and windows merged to seconds again."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,27 +12,27 @@ from pipeline.core.errors import PipelineError
 def window_starts(length: int, segments: int, overlap: int) -> tuple[int, ...]:
     """Return the first second of each window over a video.
 
-    Windows begin every ``segments - overlap`` seconds; the last is moved back so that it ends with
-    the video. A video shorter than a window has one.
+    Windows begin every ``segments - overlap`` seconds; the last one is moved back so that it ends
+    with the video. A video shorter than a window has one window.
 
     Parameters
     ----------
     length
-        Seconds of the video, at least 1.
+        L, seconds of the video, at least 1.
     segments
         T, seconds of a window.
     overlap
-        Seconds that two neighbours share, 0 to T - 1.
+        Seconds that neighbouring windows share, 0 to T - 1.
 
     Raises
     ------
     PipelineError
-        The overlap is not in that range.
+        The overlap is out of range.
     """
     if not 0 <= overlap < segments:
         raise PipelineError(
-            f"overlap is {overlap} seconds; allowed is 0 to {segments - 1}, for a window has"
-            f" {segments}."
+            f"overlap is {overlap} s; it must be from 0 to {segments - 1}, as a window has"
+            f" {segments} s."
         )
     last = max(length - segments, 0)
     return (*range(0, last, segments - overlap), last)
@@ -41,7 +41,7 @@ def window_starts(length: int, segments: int, overlap: int) -> tuple[int, ...]:
 def merge(
     windows: NDArray[Any], starts: Sequence[int], length: int, present: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Return, for every second of a video, the mean over the windows that have it.
+    """Return, for every second of a video, the mean over the windows that contain it.
 
     Parameters
     ----------
@@ -50,13 +50,13 @@ def merge(
     starts
         Their first seconds.
     length
-        L, seconds of the video; what windows say of later seconds is padding and left out.
+        L, seconds of the video; later seconds of a window are padding and are left out.
     present : ``[W, T]``
-        Which seconds windows have; what they say of others is padding too.
+        Which seconds of the windows are not padding.
 
     Returns
     -------
-    ``[L, ...]``; 0 where no window has a second.
+    ``[L, ...]``; 0 where no window contains a second.
     """
     trailing = (1,) * (windows.ndim - 2)
     total = np.zeros((length, *windows.shape[2:]))

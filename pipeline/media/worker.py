@@ -12,10 +12,13 @@ import multiprocessing
 import os
 import resource
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
+from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from pipeline.core.errors import ItemError, PipelineError, Status
@@ -106,6 +109,23 @@ def run_isolated(
             worker.stop()
 
 
+@contextmanager
+def _without_main(function: Callable[..., Any]) -> Iterator[None]:
+    """Keep a spawned process from running the user's script again, guarded or not.
+
+    It would first import the parent's ``__main__``, which workers only need for its own functions.
+    """
+    if getattr(function, "__module__", None) == "__main__":
+        yield
+        return
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
 def _is_crash(result: object) -> bool:
     return isinstance(result, ItemError) and result.status == Status.CRASHED
 
@@ -137,7 +157,8 @@ class _Worker(Generic[WorkItem, WorkResult]):
         self._process = _CONTEXT.Process(
             target=_serve, args=(theirs, self.function, self.memory_bytes), daemon=True
         )
-        self._process.start()
+        with _without_main(self.function):
+            self._process.start()
         theirs.close()
         self.deadline = time.monotonic() + STARTUP_SECONDS
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from parsed_videos import make_parsed
 
-from pipeline.inference.events import DecisionThresholds, Parsed, floor_decimals
+from pipeline.inference.events import Parsed, floor_decimals
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 
@@ -213,15 +214,11 @@ def parsed() -> Parsed:
     probabilities[1, 3:7, 0] = 0.75
     probabilities[0, 4:10, 1] = 0.42
     probabilities[0, :, 2] = 0.55
-    return Parsed(
+    return make_parsed(
+        floor_decimals(probabilities),
+        CLASSES,
         name="clip",
         title=TITLE,
-        class_names=CLASSES,
-        probabilities=floor_decimals(probabilities),
-        gates=np.ones_like(probabilities),
-        thresholds=DecisionThresholds(0.5, 0.5, 0.5),
-        has_sound=True,
-        has_pictures=True,
         notes=("A note with <b>marks</b>.",),
         provenance={"method": "link"},
     )

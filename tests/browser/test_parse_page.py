@@ -42,7 +42,7 @@ def with_threshold(parsed: Parsed, threshold: float) -> Parsed:
 
 def expected_bars(parsed: Parsed, threshold: float) -> list[str]:
     at = with_threshold(parsed, threshold)
-    found = find_runs(at.labels())
+    found = find_runs(at.labels)
     rows = zip(found.video, found.class_index, found.onset, found.offset, strict=True)
     return [
         f"{display_name(parsed.class_names[index])}, {('heard', 'seen')[track]}, 0:{onset:02} to"
@@ -78,8 +78,8 @@ def test_the_slider_draws_what_the_tables_would_say(browser, page, parsed, thres
         ".map(row => [...row.children].map(cell => cell.textContent))"
     )
     assert [row[2:] for row in rows if len(row) == 5] == [
-        [display_name(event.class_name), event.modality, f"{event.confidence:.2f}"]
-        for event in at.events()
+        [display_name(event.label), event.modality, f"{event.confidence:.2f}"]
+        for event in at.events
     ]
 
 
@@ -182,7 +182,7 @@ def test_the_tables_threshold_is_kept_to_the_last_digit(browser, tmp_path, parse
     write_page(tmp_path, with_threshold(parsed, chosen), None)
     browser.open(tmp_path / "index.html")
     assert browser.text("value") == written
-    assert f"at the threshold {written}." in browser.run("return document.body.innerText")
+    assert f"with the threshold {written}." in browser.run("return document.body.innerText")
     assert browser.bars() == expected_bars(parsed, chosen)
     browser.slide(0.8)
     assert float(browser.text("value")) == pytest.approx(0.8, abs=0.006)
@@ -211,8 +211,8 @@ def test_the_table_waits_until_the_slider_is_let_go(browser, page, parsed):
 
 
 def test_the_keyboard_stays_on_an_event_while_the_threshold_moves(browser, tmp_path, parsed):
-    probabilities = parsed.probabilities.copy()
-    probabilities[0, 2, 0] = 0.6  # so that the event of seconds 2 to 5 shrinks
+    probabilities = {name: values.copy() for name, values in parsed.probabilities.items()}
+    probabilities["audio"][2, 0] = 0.6  # so that the event of seconds 2 to 5 shrinks
     write_page(tmp_path, replace(parsed, probabilities=probabilities), None)
     browser.open(tmp_path / "index.html")
     browser.focus("Dog, heard, 0:02")
@@ -263,8 +263,11 @@ def long_sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def long(parsed: Parsed) -> Parsed:
     """The short one again and again, some hundred events."""
-    times = (1, MINUTES * 60 // SECONDS, 1)
-    probabilities, gates = (np.tile(a, times) for a in (parsed.probabilities, parsed.gates))
+    times = (MINUTES * 60 // SECONDS, 1)
+    probabilities, gates = (
+        {name: np.tile(values, times) for name, values in each.items()}
+        for each in (parsed.probabilities, parsed.gates)
+    )
     return replace(parsed, probabilities=probabilities, gates=gates)
 
 

@@ -110,14 +110,9 @@ def test_llp_has_its_known_oddities(llp_tables: Path) -> None:
     absent = [oddity.detail for oddity in found if oddity.kind == "weak_label_without_event"]
     assert sum(len(detail.split(",")) for detail in absent) == 13 + 25
     releases = {oddity.table: oddity.detail for oddity in found if oddity.kind == "version"}
-<<<<<<< HEAD:tests/unit/test_oddities.py
     assert releases["AVVP_eval_audio.csv"].startswith("LLP, corrected in 2024;")
-    assert all(detail.startswith("LLP") for detail in releases.values())
-=======
-    assert releases["AVVP_eval_audio.csv"].startswith("LLP's, corrected in 2024;")
     assert releases.keys() >= {*SPLIT_TABLES.values(), *EVENT_TABLES.values()}
-    assert all(detail.startswith("LLP's") for detail in releases.values())
->>>>>>> tests:tests/unit/test_annotation_checks.py
+    assert all(detail.startswith("LLP") for detail in releases.values())
 
 
 def test_the_earlier_release_is_recognised(old_audio_table: Path) -> None:

@@ -16,11 +16,12 @@ from small_encoders import IMAGE_SIZE
 from pipeline.core.errors import ItemError, PipelineError, Status
 from pipeline.core.ffmpeg import ffmpeg_path
 from pipeline.core.vocabulary import EventClass
-from pipeline.inference import stage, videos
+from pipeline.inference import outputs, videos
 from pipeline.inference.events import DecisionThresholds
+from pipeline.inference.parser import Parser
 from pipeline.inference.playback import make_playable
 from pipeline.inference.settings import InferenceSettings
-from pipeline.inference.stage import RunOptions, parse_files
+from pipeline.inference.stage import parse_files
 from pipeline.parsers.prediction import Probabilities
 
 T = 4
@@ -39,17 +40,18 @@ SETUP = InferenceSettings.model_validate(
 )
 
 
-class Reader:
+class Constant:
     """Says the same of every second of a window, or more of each window than of the one before."""
 
     class_names = ("Dog",)
     thresholds = DecisionThresholds(0.5, 0.5, 0.5)
+    uses_context = True
 
     def __init__(self, first: float = 0.8, step: float = 0.0) -> None:
         self.first, self.step = first, step
         self.provenance: dict[str, str] = {}
 
-    def read(self, windows) -> Probabilities:
+    def predict(self, windows) -> Probabilities:
         values = self.first + self.step * np.arange(len(windows), dtype=np.float32)[:, None, None]
         segments, gates = (np.broadcast_to(values, (len(windows), n, 1)) for n in (T, 2))
         return Probabilities(segments, segments, gates)
@@ -86,10 +88,16 @@ def in_this_process(monkeypatch):
     monkeypatch.setattr(InferenceSettings, "feature_fingerprints", lambda self: {})
 
 
-def parse(out: Path, *paths: Path, reader=None, fails=None, overlap: int = 2, **options):
+def parse(out: Path, *paths: Path, predictor=None, fails=None, overlap: int = 2, **options):
     encoders = {"clip": Encoder("frames", fails), "clap": Encoder("audio")}
-    settings = RunOptions(overlap, **options)
-    return parse_files(paths, reader or Reader(), SETUP, encoders, settings, out)
+    parser = Parser(predictor or Constant(), SETUP, encoders)
+    return parse_files(paths, parser, out, overlap=overlap, **options)
+
+
+def of_dog(parsed) -> list[list[float]]:
+    """The probabilities of the one class, heard and seen, as the decimals that are written."""
+    both = parsed.probabilities.values()
+    return [probabilities[:, 0].astype(float).round(4).tolist() for probabilities in both]
 
 
 def rows(out: Path) -> dict[str, dict[str, str]]:
@@ -114,10 +122,10 @@ def spoil(path: Path, kind: str) -> Path:
 
 def test_overlapping_windows_that_differ_are_averaged(tmp_path):
     clip = write_clip(tmp_path / "clip.mp4", seconds=7, fps=5)
-    (parsed,) = parse(tmp_path / "out", clip, reader=Reader(0.2, 0.2))
+    (parsed,) = parse(tmp_path / "out", clip, predictor=Constant(0.2, 0.2))
     # Of 0.2 from 0 s on, 0.4 from 2 s and 0.6 from 3 s.
     expected = [0.2, 0.2, 0.3, (0.2 + 0.4 + 0.6) / 3, 0.5, 0.5, 0.6]
-    for values in (*parsed.probabilities, *parsed.gates):
+    for values in (*parsed.probabilities.values(), *parsed.gates.values()):
         assert values[:, 0] == pytest.approx(expected, abs=1.1e-4)
     assert rows(tmp_path / "out")["clip"]["status"] == "ok"
     assert parsed.notes == ()
@@ -129,10 +137,8 @@ def test_a_stream_that_is_over_is_neither_heard_nor_seen(tmp_path, overlap):
     clip = write_clip(tmp_path / "clip.mp4", seconds=13, times=times, fps=5)
     late = write_clip(tmp_path / "late.mp4", seconds=9, video_start=3.3, fps=5)
     of_clip, of_late = parse(tmp_path / "out", clip, late, overlap=overlap)
-    assert of_clip.probabilities[0, :, 0].tolist() == [0.8] * 13
-    assert of_clip.probabilities[1, :, 0].tolist() == [0.8] * 5 + [0] * 8
-    assert of_late.probabilities[0, :, 0].tolist() == [0.8] * 9 + [0] * 3
-    assert of_late.probabilities[1, :, 0].tolist() == [0] * 3 + [0.8] * 9
+    assert of_dog(of_clip) == [[0.8] * 13, [0.8] * 5 + [0] * 8]
+    assert of_dog(of_late) == [[0.8] * 9 + [0] * 3, [0] * 3 + [0.8] * 9]
     row = rows(tmp_path / "out")["clip"]
     assert (row["kept"], row["status"]) == ("yes", "too_short")
     assert (float(row["video_seconds"]), float(row["audio_seconds"])) == (5, 13)
@@ -143,8 +149,8 @@ def test_a_stream_that_is_over_is_neither_heard_nor_seen(tmp_path, overlap):
 def test_a_window_that_is_left_out_says_nothing_and_is_told(tmp_path):
     clip = write_clip(tmp_path / "clip.mp4", seconds=10, fps=5)
     (parsed,) = parse(tmp_path / "out", clip, fails={1: np.nan})  # from 2 to 6
-    assert parsed.probabilities[:, :, 0].tolist() == [[0.8] * 10] * 2
-    note = "Left out: 1 of 4 windows, the one from 2 s on (clip gave features that are not finite)."
+    assert of_dog(parsed) == [[0.8] * 10] * 2
+    note = "Left out: 1 of 4 windows, the one from 2 s (clip gave features that are not finite)."
     assert parsed.notes == (note,)
     row = rows(tmp_path / "out")["clip"]
     assert (row["kept"], row["status"], row["detail"]) == ("yes", "not_finite", note)
@@ -152,9 +158,9 @@ def test_a_window_that_is_left_out_says_nothing_and_is_told(tmp_path):
     assert note in (tmp_path / "out/clip/index.html").read_text()
 
     (parsed,) = parse(tmp_path / "out", clip, fails={0: np.nan, 1: np.nan, 2: np.nan})
-    assert parsed.probabilities[1, :, 0].tolist() == [0] * 6 + [0.8] * 4
-    assert "3 of 4 windows, such as the one from 0 s on" in parsed.notes[0]
-    assert parsed.notes[0].endswith("; nothing is said of 6 of 10 s.")
+    assert of_dog(parsed)[1] == [0] * 6 + [0.8] * 4
+    assert "3 of 4 windows, such as the one from 0 s" in parsed.notes[0]
+    assert parsed.notes[0].endswith("; 6 of 10 s are not parsed.")
     assert float(rows(tmp_path / "out")["clip"]["audio_seconds"]) == 4
 
 
@@ -169,7 +175,7 @@ def test_damaged_packets_are_told_and_change_no_status(tmp_path):
     row = rows(tmp_path / "out")["clip"]
     assert row["status"] == "ok"
     assert row["detail"].startswith(
-        "Faulty: 1 of 1 windows, the one from 0 s on (damaged audio packets"
+        "Faulty: 1 of 1 windows, the one from 0 s (damaged audio packets"
     )
 
 
@@ -179,7 +185,7 @@ def test_a_stream_that_cannot_be_decoded_costs_the_other_nothing(tmp_path, kind)
     (parsed,) = parse(tmp_path / "out", clip)
     expected = [[0.8] * 6, [0] * 6]
     order = 1 if kind == "video" else -1
-    assert parsed.probabilities[:, :, 0].tolist() == expected[::order]
+    assert of_dog(parsed) == expected[::order]
     row = rows(tmp_path / "out")["clip"]
     assert (row["kept"], row["status"]) == ("yes", "decode_error")
     assert "Faulty: 2 of 2 windows" in row["detail"]
@@ -225,20 +231,20 @@ def test_three_minutes(tmp_path):
     clip = write_clip(tmp_path / "clip.mp4", seconds=180, fps=2, rate=16_000, layout="mono")
     (parsed,) = parse(tmp_path / "out", clip, overlap=0)
     assert parsed.length == 180
-    assert (parsed.probabilities == 0.8).all()
-    assert [(event.onset, event.offset) for event in parsed.events()] == [(0, 180)]
+    assert of_dog(parsed) == [[0.8] * 180] * 2
+    assert [(event.onset, event.offset) for event in parsed.events] == [(0, 180)]
     assert "00:00:00.000 --> 00:03:00.000" in (tmp_path / "out/clip/events.vtt").read_text()
 
 
 def test_a_real_clip_has_both_streams_to_its_end(tmp_path, llp_clip):
     (parsed,) = parse(tmp_path / "out", llp_clip)
-    assert (parsed.probabilities == 0.8).all()
+    assert of_dog(parsed) == [[0.8] * parsed.length] * 2
     assert parsed.notes == ()
 
 
 def test_more_than_half_a_day_is_one_row(tmp_path):
     clip = write_clip(tmp_path / "clip.mkv", times=[0, 13 * 3600], clock=1000, audio_codec=None)
-    with pytest.raises(ItemError, match=r"it lasts 13\.0 hours, .* 12 are parsed") as error:
+    with pytest.raises(ItemError, match=r"it lasts 13\.0 hours; at most 12 can be parsed") as error:
         videos.inspect(clip)
     assert error.value.status == Status.TOO_LONG
 
@@ -306,14 +312,14 @@ def test_whatever_breaks_on_one_video_is_its_row(tmp_path, monkeypatch, broken):
     one, two = (write_clip(tmp_path / f"{name}.mp4", seconds=T, fps=5) for name in ("one", "two"))
     fails = {0: RuntimeError("out of\nmemory")} if broken == "embed" else {}
     if broken == "page":
-        write = stage.write_page
+        write = outputs.write_page
 
         def write_but_one(folder, *words):
             if folder.name == "one":
                 raise RuntimeError("out of\nmemory")
             write(folder, *words)
 
-        monkeypatch.setattr(stage, "write_page", write_but_one)
+        monkeypatch.setattr(outputs, "write_page", write_but_one)
     (parsed,) = parse(tmp_path / "out", one, two, fails=fails)
     found = rows(tmp_path / "out")
     assert parsed.name == "two"

@@ -8,98 +8,32 @@ import numpy as np
 import pytest
 import torch
 from clips import write_clip
-from small_encoders import DIMENSION, IMAGE_SIZE, MAP_DIMENSION, write_clap
-from small_encoders import write_clip as write_clip_encoder
+from parse_runs import VOCABULARY, T, write_run
+from small_encoders import DIMENSION
 
 from pipeline.cli import main
-from pipeline.config.load import effective_config
-from pipeline.config.settings import inference_settings
 from pipeline.core.ffmpeg import ffmpeg_path
-from pipeline.core.files import sha256_of
-from pipeline.core.vocabulary import EventClass, Vocabulary
+from pipeline.inference.parser import Parser, load_parser
 from pipeline.inference.settings import (
     SETTINGS_FILE,
     find_settings,
-    read_settings,
-    write_settings,
 )
-from pipeline.inference.stage import RunOptions, parse_files
-from pipeline.labels.thresholds import LabelThresholds, write_thresholds
-from pipeline.parsers.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from pipeline.parsers.interface import Dimensions
-from pipeline.parsers.registry import build_network, recipe_for
-
-T = 4
-NAMES = ("Dog", "Speech")
-VOCABULARY = Vocabulary(
-    tuple(
-        EventClass(
-            name=name,
-            visual_caption=f"A photo of a {name}.",
-            audio_caption=f"This is a sound of {name}",
-            visual_threshold=0,
-            audio_threshold=0,
-        )
-        for name in NAMES
-    )
-)
-TINY = {"width": 8, "layers": 1, "heads": 2, "feedforward": 8}
+from pipeline.inference.stage import parse_files
 
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory) -> Path:
-    """A folder as a run leaves it: results/models/link/seed0 and results/parsing.json."""
-    folder = tmp_path_factory.mktemp("run")
-    config_values: dict = {"dataset": {"source": "local", "videos": "v", "annotations": "a"}}
-    config_values["dataset"]["segments"] = T
-    config_values["decode"] = {"frame_size": IMAGE_SIZE}
-    config_values["encoders"] = {}
-    for write in (write_clip_encoder, write_clap):
-        (folder / write.__module__ / write.__name__).mkdir(parents=True)
-        spec = write(folder / write.__module__ / write.__name__)
-        config_values["encoders"][spec.encoder] = {
-            "backend": spec.backend,
-            "model": spec.model,
-            "weights": spec.weights,
-            "sha256": sha256_of(Path(spec.weights)),
-        }
-    config_values["methods"] = {"link": {}}
-    (folder / "config.yaml").write_text(json.dumps(config_values))
-    thresholds = np.array([[0.1, -0.2], [0.3, -0.4]])
-    write_thresholds(
-        folder / "thresholds.tsv", LabelThresholds(thresholds, thresholds + 9), VOCABULARY
-    )
-    config = effective_config(config_values)
-    path = folder / "results" / SETTINGS_FILE
-    write_settings(path, inference_settings(config), VOCABULARY, folder / "thresholds.tsv")
-    recipe = recipe_for("link", {**TINY, "video_threshold": 0.1, "segment_threshold": 0.45})
-    dimensions = Dimensions(MAP_DIMENSION, DIMENSION, 0, DIMENSION, DIMENSION, T, len(NAMES))
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        weights = dict(build_network("link", dimensions, recipe).state_dict())
-        for weight in weights.values():  # PLSIM starts as nothing, and its prior would not count
-            weight += 0.05 * torch.randn_like(weight) if weight.is_floating_point() else 0
-    fingerprints = read_settings(path).fingerprints()
-    write_checkpoint(
-        folder / "results/models/link/seed0",
-        Checkpoint("link", recipe, 0, dimensions, NAMES, 1, 50.0, fingerprints, weights),
-    )
-    return folder
+    return write_run(tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture(scope="module")
 def parser(run_folder):
-    """A reader, its setup and its encoders, loaded once."""
-    from pipeline.inference.predictors import TrainedPredictor, load_encoders
-
-    setup = read_settings(run_folder / "results" / SETTINGS_FILE)
-    encoders = load_encoders(setup, "cpu")
-    checkpoint = run_folder / "results/models/link/seed0"
-    return TrainedPredictor(checkpoint, setup, encoders, torch.device("cpu"), None), setup, encoders
+    """A trained parser, loaded once."""
+    return load_parser(run_folder / "results/models/link/seed0", device="cpu")
 
 
-def parse(parser, out: Path, *paths: Path, overlap: int = 2, **options):
-    return parse_files(paths, *parser, RunOptions(overlap, **options), out)
+def parse(parser: Parser, out: Path, *paths: Path, overlap: int = 2, **options):
+    return parse_files(paths, parser, out, overlap=overlap, **options)
 
 
 def read_json(folder: Path) -> dict:
@@ -124,7 +58,8 @@ def test_a_video_becomes_tables_and_a_page(tmp_path, parser):
     assert read_json(folder)["provenance"]["windows"] == "4 s, 2 s shared"
     assert "1 parsed" in (tmp_path / "out" / "index.html").read_text()
     again = parse(parser, tmp_path / "again", clip)
-    assert (again[0].probabilities == parsed.probabilities).all()
+    for modality, probabilities in parsed.probabilities.items():
+        assert (again[0].probabilities[modality] == probabilities).all()
     for path in folder.iterdir():
         if path.name != "events.eaf":  # names the way from its own folder
             assert path.read_bytes() == (tmp_path / "again" / "my_clip" / path.name).read_bytes()
@@ -136,8 +71,7 @@ def test_one_window_is_what_the_stages_make_of_it(tmp_path, parser, run_folder):
     from pipeline.media.video_window import VideoWindow
     from pipeline.parsers.interface import ParserInputs
 
-    _, setup, encoders = parser
-    trained = read_checkpoint(run_folder / "results/models/link/seed0").build().eval()
+    network, setup, encoders = parser._predictor._network, parser._settings, parser._encoders
     clip = write_clip(tmp_path / "clip.mp4", seconds=T)
     (parsed,) = parse(parser, tmp_path / "out", clip)
     decoded = decode_video(VideoWindow("clip", str(clip), 0.0, T), setup.decoding)
@@ -155,12 +89,13 @@ def test_one_window_is_what_the_stages_make_of_it(tmp_path, parser, run_folder):
         inputs[f"text_{modality}"] = text
     tensors = {key: torch.from_numpy(value) for key, value in inputs.items()}
     with torch.inference_mode():
-        output = trained(ParserInputs(**tensors))
+        output = network(ParserInputs(**tensors))
     expected = output.logits.sigmoid()[0].permute(1, 0, 2).numpy()
-    assert parsed.probabilities == pytest.approx(expected, abs=1.1e-4)
+    found = np.stack([*parsed.probabilities.values()])
+    assert found == pytest.approx(expected, abs=1.1e-4)
     tensors["prior_audio"] = 1 - tensors["prior_audio"]
     with torch.inference_mode():
-        other = trained(ParserInputs(**tensors)).logits.sigmoid()[0].permute(1, 0, 2)
+        other = network(ParserInputs(**tensors)).logits.sigmoid()[0].permute(1, 0, 2)
     assert np.abs(other.numpy() - expected).max() > 1e-3  # the prior counts
 
 
@@ -221,7 +156,7 @@ def test_the_command_takes_an_overlap(tmp_path, run_folder, capsys):
         assert main([*words, "--device", "cpu", *given]) == 0
         assert read_json(tmp_path / "out/clip")["provenance"]["windows"] == f"4 s, {shared}"
     assert main([*words, "--device", "cpu", "--overlap", "4"]) == 2
-    assert "overlap is 4 seconds; allowed is 0 to 3" in capsys.readouterr().err
+    assert "overlap is 4 s; it must be from 0 to 3" in capsys.readouterr().err
 
 
 def test_a_broken_file_alone_is_one_sentence(tmp_path, run_folder, capsys):
@@ -232,8 +167,7 @@ def test_a_broken_file_alone_is_one_sentence(tmp_path, run_folder, capsys):
     error = capsys.readouterr().err.splitlines()
     assert [line for line in error if line.startswith("error: ")] == [
         f"error: '{broken}' cannot be parsed (not_media: not a supported media file"
-        " (Invalid data found when processing input)); docs/how-to/troubleshooting.md says what"
-        " to do."
+        " (Invalid data found when processing input)); see docs/how-to/troubleshooting.md."
     ]
     assert not any("Traceback" in line for line in error)
     assert "my_broken\tno\tnot_media" in (tmp_path / "out/status.tsv").read_text()
@@ -259,30 +193,30 @@ def test_zero_shot_is_a_softmax_over_classes_references_and_background(tmp_path,
         WindowBatch,
         WindowFeatures,
         ZeroShotPredictor,
-        classes_of,
+        classes_from_phrases,
     )
 
-    encoders = parser[2]
-    named = classes_of("rain, a big dog")
-    reader = ZeroShotPredictor(named, VOCABULARY, encoders, None)
+    encoders = parser._encoders
+    named = classes_from_phrases(["rain", "a big dog"])
+    predictor = ZeroShotPredictor(named, VOCABULARY, encoders, None)
     random = np.random.default_rng(0).standard_normal((1, T, DIMENSION)).astype(np.float32)
     features = {"clip": {"embedding": random}, "clap": {"embedding": random}}
     window = WindowFeatures(features, np.ones((2, T), bool))
-    found = reader.read(WindowBatch.of([window, window]))
+    found = predictor.predict(WindowBatch.of([window, window]))
     captions = ["A photo of rain.", "A photo of a big dog.", "A photo of a Speech."]
     text = encoders["clip"].embed_captions([*captions, BACKGROUND["visual"]])
     shares = np.exp(encoders["clip"].logit_scale * random[0] @ text.T)
     shares /= shares.sum(axis=1, keepdims=True)
     assert found.visual[1] == pytest.approx(shares[:, :2], rel=1e-4)
     assert (found.gate == 1).all()
-    assert reader.provenance["references"] == "Speech"
+    assert predictor.provenance["references"] == "Speech"
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"segments": T + 1}, "trained on clap"),
-        ({"classes": []}, "not the setup's 0"),
+        ({"classes": []}, "differ from the 0 classes of the settings"),
         ({"segments": "ten"}, "is not a parsing setup (key 'segments' is 'ten'"),
     ],
 )
@@ -291,7 +225,7 @@ def test_a_setup_of_another_run_is_one_sentence(tmp_path, run_folder, capsys, ch
     (tmp_path / "other.json").write_text(json.dumps(values))
     checkpoint = run_folder / "results/models/link/seed0"
     words = ["parse", "x.mp4", "--checkpoint", str(checkpoint), "--out", str(tmp_path)]
-    assert main([*words, "--settings", str(tmp_path / "other.json")]) == 2
+    assert main([*words, "--setup", str(tmp_path / "other.json")]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
@@ -302,14 +236,13 @@ def test_no_setup_and_a_foolish_threshold_are_one_sentence(tmp_path, run_folder,
     checkpoint.mkdir(parents=True)
     words = ["parse", "x.mp4", "--checkpoint", str(checkpoint), "--out", str(tmp_path)]
     assert main(words) == 2
-    assert "inference_settings` in the run's folder" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main([*words, "--threshold", "1.5"])
-    assert "--threshold: 1.5 is given; it must be less than 1" in capsys.readouterr().err
+    assert "parse_setup` in the folder of its run" in capsys.readouterr().err
+    assert main([*words, "--threshold", "1.5"]) == 2
+    assert "threshold is 1.5" in capsys.readouterr().err
 
 
 def test_thresholds_of_other_classes_are_refused(tmp_path, run_folder, capsys):
-    words = ["inference-settings", "--config", str(run_folder / "config.yaml")]
+    words = ["parse-setup", "--config", str(run_folder / "config.yaml")]
     words += ["--thresholds", str(run_folder / "thresholds.tsv"), "--out", str(tmp_path / "s.json")]
     assert main(words) == 2  # LLP's vocabulary
     assert "2 classes that are not the vocabulary's 25" in capsys.readouterr().err

@@ -1,0 +1,66 @@
+"""Reading a folder of features, all shards at once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.errors import PipelineError
+from pipeline.core.shards import join_shards, read_shard, shard_paths
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Features:
+    """Features of N videos of T segments.
+
+    Attributes
+    ----------
+    names
+        The N videos, sorted.
+    arrays
+        Key to ``(N, T, D)`` float32: ``embedding`` (unit length), and ``map`` of CLAP.
+    provenance
+        How the features were made: encoder, weights, decoding and fingerprint.
+    """
+
+    names: tuple[str, ...]
+    arrays: Mapping[str, NDArray[np.float32]]
+    provenance: Mapping[str, str]
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{key} {array.shape}" for key, array in self.arrays.items())
+        return f"Features({len(self)} videos, {shapes})"
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, key: str) -> NDArray[np.float32]:
+        if key not in self.arrays:
+            raise PipelineError(f"array is '{key}'; it must be one of {', '.join(self.arrays)}.")
+        return self.arrays[key]
+
+
+def read_features(folder: str | Path) -> Features:
+    """Read an encoder's features of all videos, such as ``results/features/clip-0123456789``.
+
+    Raises
+    ------
+    PipelineError
+        The folder has no shards, or one of them is missing, corrupt or made differently.
+    """
+    folder = Path(folder)
+    inside = sorted(path.parent.name for path in folder.glob("*/*-of-*.safetensors"))
+    if inside and not list(folder.glob("*-of-*.safetensors")):
+        raise PipelineError(
+            f"'{folder}' contains several feature folders; name one of"
+            f" {', '.join(dict.fromkeys(inside))}."
+        )
+    shards = []
+    for path in shard_paths(folder):
+        shard = read_shard(path)
+        rows = {key: array.astype(np.float32, copy=False) for key, array in shard.arrays.items()}
+        shards.append(replace(shard, arrays=rows))
+    joined = join_shards(shards)
+    return Features(joined.names, joined.arrays, joined.meta)

@@ -1,0 +1,47 @@
+"""Everything that is written for a parsed video: its tables, and the page that plays it."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from pipeline.core.errors import ItemError
+from pipeline.inference.events import Parsed
+from pipeline.inference.page import write_page
+from pipeline.inference.playback import make_playable, remove_others
+from pipeline.inference.tables import write_parsed_files
+
+logger = logging.getLogger(__name__)
+
+
+def write_outputs(folder: Path, parsed: Parsed, embed_bytes: int) -> Parsed:
+    """Write a video's tables and page into its folder.
+
+    Parameters
+    ----------
+    folder
+        Output directory; created if it does not exist.
+    parsed
+        The video.
+    embed_bytes
+        The page embeds the video up to this size; a larger one is linked beside it.
+
+    Returns
+    -------
+    Parsed
+        The video, with a note if no copy for browsers could be made.
+    """
+    write_parsed_files(folder, parsed)
+    media = replace(
+        parsed.media,
+        sound=parsed.media.sound if parsed.has_sound else None,
+        pictures=parsed.media.pictures if parsed.has_pictures else None,
+    )
+    playback = None
+    try:
+        playback = make_playable(parsed.path, media, folder, embed_bytes)
+    except ItemError as error:
+        logger.warning("%s: %s", parsed.name, error.detail)
+        parsed = replace(parsed, notes=(*parsed.notes, f"The page plays nothing: {error.detail}."))
+    write_page(folder, parsed, playback)
+    remove_others(folder, parsed.path, playback)
+    return parsed

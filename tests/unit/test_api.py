@@ -1,0 +1,278 @@
+"""The Python API, as the README shows it."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clips import write_clip
+from parse_runs import NAMES, T, write_run
+from simulated import make_vocabulary, make_world, write_corpus
+
+import pipeline
+from pipeline.cli import main
+from pipeline.core.vocabulary import read_vocabulary
+from pipeline.data.annotations import segments_to_events, write_events
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory) -> Path:
+    return write_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def parser(run_folder) -> pipeline.Parser:
+    return pipeline.load_parser(run_folder / "results/models/link/seed0", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("clip") / "clip.mp4", seconds=T + 3)
+
+
+@pytest.fixture(scope="module")
+def parsed(parser, clip) -> pipeline.Parsed:
+    return parser.parse(clip)
+
+
+# ---- importing
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    script = (
+        "import sys; before = set(sys.modules); import pipeline;"
+        "print(*sorted({name.partition('.')[0] for name in set(sys.modules) - before}))"
+    )
+    begin = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    seconds = time.monotonic() - begin
+    assert "pipeline" in done.stdout
+    for heavy in ("torch", "numpy", "pydantic", "yaml", "av"):
+        assert heavy not in done.stdout.split()
+    assert seconds < 2  # the interpreter's own start on a busy machine included
+
+
+def test_every_exported_name_is_there():
+    for name in pipeline.__all__:
+        assert getattr(pipeline, name) is not None
+    assert set(pipeline.__all__) <= set(dir(pipeline))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        pipeline.nothing  # noqa: B018
+
+
+# ---- the README
+
+EXAMPLE = """
+import pipeline
+
+parser = pipeline.load_parser("results/models/link/seed0")
+parsed = parser.parse("clip.mp4")
+for event in parsed.events:
+    print(event)
+parsed.probabilities["audio"]
+parsed.to_dataframe(); parsed.save("parsed/clip")
+pipeline.zero_shot(["a bell", "rain"], preset="llp").parse("clip.mp4")
+pipeline.read_features("results/features/clip-0123456789")
+pipeline.evaluate(videos=..., truth=(audio, visual), predicted=(audio, visual))
+"""
+
+
+def test_the_readmes_example_runs(run_folder, clip, tmp_path, monkeypatch, capsys):
+    text = (REPOSITORY / "README.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    example = next((block for block in blocks if "pipeline.load_parser" in block), EXAMPLE)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(run_folder / "results", "results")
+    write_corpus(tmp_path / "results", make_world(classes=5))
+    shutil.copyfile(clip, "clip.mp4")
+    # The published weights are not here, and `...` stands for the reader's own.
+    example = example.replace('preset="llp"', 'preset="demo"').replace("videos=...", "videos=None")
+    audio, visual = labels_of(0)
+    names = {"audio": audio, "visual": visual}
+    exec(compile(example, "README.md", "exec"), names)
+    assert "Event(label=" in capsys.readouterr().out
+    assert names["parsed"].probabilities["audio"].shape == (T + 3, len(NAMES))
+    assert Path("parsed/clip/index.html").is_file()
+
+
+# ---- parsing
+
+
+def test_a_parsed_video_has_events_and_probabilities(parser, parsed):
+    assert parser.class_names == parsed.class_names == NAMES
+    assert parser.thresholds.segment == 0.45
+    assert set(parsed.probabilities) == {"audio", "visual"}
+    for probabilities in parsed.probabilities.values():
+        assert probabilities.shape == (T + 3, len(NAMES))
+        assert probabilities.dtype == np.float32
+        assert ((probabilities >= 0) & (probabilities <= 1)).all()
+    assert parsed.events
+    for event in parsed.events:
+        assert event.label in NAMES
+        assert event.modality in {"audible", "visible", "both"}
+        assert 0 <= event.onset < event.offset <= T + 3
+    assert "clip.mp4" in repr(parsed)
+
+
+def test_events_are_rows_of_a_table(parsed):
+    table = parsed.to_dataframe()
+    assert list(table.columns) == ["label", "modality", "onset", "offset", "confidence"]
+    assert len(table) == len(parsed.events)
+    assert table["label"].tolist() == [event.label for event in parsed.events]
+
+
+def test_saving_writes_what_the_command_writes(parsed, run_folder, clip, tmp_path, capsys):
+    page = parsed.save(tmp_path / "saved" / "clip")
+    assert page == tmp_path / "saved" / "clip" / "index.html"
+    words = ["parse", str(clip), "--checkpoint", str(run_folder / "results/models/link/seed0")]
+    assert main([*words, "--out", str(tmp_path / "parsed"), "--device", "cpu"]) == 0
+    ours, theirs = page.parent, tmp_path / "parsed" / "clip"
+    assert {path.name for path in ours.iterdir()} == {path.name for path in theirs.iterdir()}
+    for path in ours.iterdir():
+        assert path.read_bytes() == (theirs / path.name).read_bytes(), path.name
+
+
+def test_a_large_video_is_linked_beside_its_page(parsed, tmp_path):
+    parsed.save(tmp_path, embed_mb=0)
+    assert (tmp_path / "media.mp4").is_file()
+
+
+def test_overlap_and_threshold_can_be_chosen(parser, run_folder, clip):
+    assert parser.parse(clip, overlap=0).provenance["windows"] == f"{T} s, 0 s shared"
+    with pytest.raises(pipeline.PipelineError, match="overlap is 9 s"):
+        parser.parse(clip, overlap=9)
+    checkpoint = run_folder / "results/models/link/seed0"
+    assert pipeline.load_parser(checkpoint, threshold=0.2).thresholds.chosen == 0.2
+    with pytest.raises(pipeline.PipelineError, match=r"between 0 and 1 \(exclusive\)"):
+        pipeline.load_parser(checkpoint, threshold=1)
+
+
+def test_a_broken_video_is_an_error_with_a_status(parser, clip, tmp_path):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"not a video" * 100)
+    with pytest.raises(pipeline.ItemError) as error:
+        parser.parse(broken)
+    assert error.value.status == "not_media"
+    with pytest.raises(pipeline.ItemError, match="missing"):
+        parser.parse(str(tmp_path / "none.mp4"))
+    outcomes = dict(parser.parse_many([broken, str(clip)]))
+    assert isinstance(outcomes[broken], pipeline.ItemError)
+    assert outcomes[clip].length == T + 3
+
+
+def test_a_script_needs_no_guard(run_folder, clip, tmp_path):
+    """Decode processes do not run the user's script again."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import pipeline\n"
+        f"parser = pipeline.load_parser({str(run_folder / 'results/models/link/seed0')!r})\n"
+        f"print(parser.parse({str(clip)!r}).length)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(pipeline.__file__).parents[1])},
+        timeout=300,
+    )
+    assert done.stdout.strip() == str(T + 3), done.stderr
+
+
+# ---- zero-shot
+
+
+def test_any_classes_in_words(run_folder, clip):
+    config = run_folder / "config.yaml"
+    parser = pipeline.zero_shot(["a bell", "rain"], config=config, device="cpu", threshold=0.1)
+    assert parser.class_names == ("a_bell", "rain")
+    assert parser.thresholds.chosen == 0.1
+    parsed = parser.parse(clip)
+    assert parsed.provenance["windows"] == f"{T} s, 0 s shared"
+    assert pipeline.zero_shot("a bell, rain", config=config).class_names == ("a_bell", "rain")
+
+
+def test_a_preset_names_the_encoders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert pipeline.zero_shot(["a dog"], preset="demo").class_names == ("a_dog",)
+    with pytest.raises(pipeline.PipelineError, match="'preset' is 'none'; it must be one of demo"):
+        pipeline.zero_shot(["a dog"], preset="none")
+    with pytest.raises(pipeline.PipelineError, match=r"open_clip_model\.safetensors' is missing"):
+        pipeline.zero_shot(["a dog"])  # the published encoders cannot be downloaded here
+
+
+# ---- features
+
+
+def test_features_are_read_from_all_shards(tmp_path):
+    corpus = write_corpus(tmp_path, make_world(classes=5))
+    features = pipeline.read_features(corpus.features / "clap-0123456789")
+    assert len(features) == len(features.names) == 48
+    assert list(features.names) == sorted(features.names)
+    assert features.arrays["embedding"].shape == (48, 10, 32)
+    assert features["map"].dtype == np.float32
+    assert features.provenance["encoder"] == "clap"
+    with pytest.raises(pipeline.PipelineError, match="array is 'text'; it must be one of"):
+        features["text"]
+    with pytest.raises(pipeline.PipelineError, match="name one of clap-0123456789, clip-"):
+        pipeline.read_features(corpus.features)
+
+
+# ---- evaluation
+
+
+def labels_of(seed: int, classes: int = 25) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    audio, visual = (random.random((2, 6, 10, classes)) < 0.1).astype(np.uint8)
+    return audio, visual
+
+
+def test_tables_and_arrays_give_the_same_scores(tmp_path, capsys):
+    names = [f"{letter * 11}_0_10" for letter in "abcdef"]
+    videos = tmp_path / "AVVP_test_pd.csv"
+    videos.write_text("filename\tevent_labels\n" + "".join(f"{name}\tDog\n" for name in names))
+    arrays = {"truth": labels_of(0), "predicted": labels_of(1)}
+    tables: dict[str, tuple[Path, Path]] = {}
+    for what, pair in arrays.items():
+        tables[what] = tmp_path / f"{what}_audio.csv", tmp_path / f"{what}_visual.csv"
+        for path, labels in zip(tables[what], pair, strict=True):
+            write_events(path, segments_to_events(labels, names), read_vocabulary())
+    of_tables = pipeline.evaluate(videos=videos, **tables)
+    words = ["evaluate", "--videos", str(videos), "--out", str(tmp_path / "metrics.json")]
+    for what, pair in tables.items():
+        words += [f"--{what}-audio", str(pair[0]), f"--{what}-visual", str(pair[1])]
+    assert main(words) == 0
+    assert json.loads((tmp_path / "metrics.json").read_text()) == of_tables
+    mixed = {"truth": tables["truth"], "predicted": arrays["predicted"]}
+    for given in (arrays, mixed):
+        assert pipeline.evaluate(videos=videos, **given) == of_tables
+        found = pipeline.evaluate(videos=names, **given)
+        assert found["metrics"] == of_tables["metrics"]
+    assert pipeline.evaluate(**arrays)["metrics"] == of_tables["metrics"]
+    assert set(of_tables["metrics"]["segment"]) == {
+        "audio",
+        "visual",
+        "audio_visual",
+        "type",
+        "event",
+    }
+
+
+def test_arrays_that_do_not_fit_are_one_sentence(tmp_path):
+    truth, predicted = labels_of(0, 3), labels_of(1, 3)
+    names = make_vocabulary(3).names
+    assert pipeline.evaluate(truth=truth, predicted=predicted, class_names=names)["videos"] == 6
+    with pytest.raises(pipeline.PipelineError, match=r"have 3 classes, .*; pass class_names"):
+        pipeline.evaluate(truth=truth, predicted=predicted)
+    with pytest.raises(pipeline.PipelineError, match=r"all be \(N, T, C\) with N = 2"):
+        pipeline.evaluate(truth=truth, predicted=predicted, videos=["a", "b"], class_names=names)
+    table = tmp_path / "events.csv"
+    with pytest.raises(pipeline.PipelineError, match="pass videos"):
+        pipeline.evaluate(truth=(table, table), predicted=(table, table))
