@@ -35,7 +35,9 @@ def add_options(
             parser.add_argument(f"--{name.replace('_', '-')}", **_argument(name, field))
 
 
-def options_from(arguments: argparse.Namespace, model: type[OptionGroup], **values: Any) -> OptionGroup:
+def options_from(
+    arguments: argparse.Namespace, model: type[OptionGroup], **values: Any
+) -> OptionGroup:
     """Return the options that the arguments give, with some values set otherwise.
 
     Raises
