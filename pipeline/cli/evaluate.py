@@ -9,7 +9,7 @@ from pipeline.media.options import WindowOptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the stage's arguments."""
+    """Add the command's arguments."""
     tables = {
         "--videos": "table that lists the videos to score",
         "--truth-audio": "annotated audible events",
@@ -19,9 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     }
     for option, meaning in tables.items():
         parser.add_argument(option, type=Path, required=True, metavar="CSV", help=meaning)
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="JSON", help="where the scores are written"
-    )
+    parser.add_argument("--out", type=Path, required=True, metavar="JSON", help="file to write")
     add_options(parser, WindowOptions, only={"segments"})
     add_vocabulary(parser)
 

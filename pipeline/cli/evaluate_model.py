@@ -7,8 +7,10 @@ from pipeline.cli.arguments import add_annotations, add_vocabulary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the stage's arguments."""
-    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="a model folder")
+    """Add the command's arguments."""
+    parser.add_argument(
+        "--model", type=Path, required=True, metavar="DIR", help="folder of a trained parser"
+    )
     add_annotations(parser)
     add_vocabulary(parser)
 
