@@ -49,6 +49,10 @@ DOWNLOADING = {"fetch", "parse"}
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
 
+# Libraries that only some stages need, and the extra of pyproject.toml that installs them.
+EXTRAS = {"matplotlib": "train", "yt_dlp": "download"}
+
+
 def argument_parser(stage: str | None) -> argparse.ArgumentParser:
     """Return the parser; only ``stage`` gets its arguments, the others their one-line help."""
     parser = argparse.ArgumentParser(
@@ -83,6 +87,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.debug:
             raise
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None or arguments.debug:
+            raise
+        print(
+            f"error: {arguments.stage} needs {error.name}, which is not installed; install the"
+            f" package with its extra: avvp-pipeline[{extra}].",
+            file=sys.stderr,
+        )
         return 2
     return 0
 
