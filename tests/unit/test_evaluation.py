@@ -109,7 +109,9 @@ def test_mistakes_exit_with_2_and_one_sentence(
     empty.write_text("filename\n")
     assert "lists no video" in complaint(videos=empty)
     assert "no such file" in complaint(truth_audio=tmp_path / "absent.csv")
-    assert "segments must be 1 or more, not 0" in complaint("--segments=0")
+    with pytest.raises(SystemExit, match="2"):
+        evaluate(tables, "--segments=0")
+    assert "--segments: 0 is given; it must be greater" in capsys.readouterr().err
     assert not tables["out"].exists()
 
 

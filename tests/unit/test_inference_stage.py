@@ -15,11 +15,10 @@ from small_encoders import DIMENSION
 from pipeline.cli import main
 from pipeline.core.ffmpeg import ffmpeg_path
 from pipeline.inference.parser import Parser, load_parser
-from pipeline.inference.settings import (
-    SETTINGS_FILE,
-    find_settings,
-)
+from pipeline.inference.predictors import load_encoders
+from pipeline.inference.settings import SETTINGS_FILE, find_settings, read_settings
 from pipeline.inference.stage import parse_files
+from pipeline.parsers.checkpoint import read_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +71,9 @@ def test_one_window_is_what_the_stages_make_of_it(tmp_path, parser, run_folder):
     from pipeline.media.video_window import VideoWindow
     from pipeline.parsers.interface import ParserInputs
 
-    network, setup, encoders = parser._predictor._network, parser._settings, parser._encoders
+    network = read_checkpoint(run_folder / "results/models/link/seed0").build().eval()
+    setup = read_settings(run_folder / "results" / SETTINGS_FILE)
+    encoders = load_encoders(setup, "cpu")
     clip = write_clip(tmp_path / "clip.mp4", seconds=T)
     (parsed,) = parse(parser, tmp_path / "out", clip)
     decoded = decode_video(VideoWindow("clip", str(clip), 0.0, T), setup.decoding)
@@ -188,7 +189,7 @@ def test_classes_in_words_need_no_training(tmp_path, run_folder):
     assert "Dog" in value["provenance"]["references"]
 
 
-def test_zero_shot_is_a_softmax_over_classes_references_and_background(tmp_path, parser):
+def test_zero_shot_is_a_softmax_over_classes_references_and_background(run_folder):
     from pipeline.inference.predictors import (
         BACKGROUND,
         WindowBatch,
@@ -197,7 +198,7 @@ def test_zero_shot_is_a_softmax_over_classes_references_and_background(tmp_path,
         classes_from_phrases,
     )
 
-    encoders = parser._encoders
+    encoders = load_encoders(read_settings(run_folder / "results" / SETTINGS_FILE), "cpu")
     named = classes_from_phrases(["rain", "a big dog"])
     predictor = ZeroShotPredictor(named, VOCABULARY, encoders, None)
     random = np.random.default_rng(0).standard_normal((1, T, DIMENSION)).astype(np.float32)
