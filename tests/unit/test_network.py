@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from clips import write_clip
 
-from pipeline.cli import main
 from pipeline.core.ffmpeg import ffmpeg_path
 
 # An address of the block that is kept for documentation (RFC 5737): no machine has it.
@@ -66,10 +65,8 @@ def test_videos_are_decoded_where_there_is_no_network_at_all(tmp_path: Path):
     for table in ("AVVP_train.csv", "AVVP_val_pd.csv", "AVVP_test_pd.csv"):
         name = "good_0_1" if "train" in table else f"gone{table}_0_1"
         (tmp_path / table).write_text(f"filename\tevent_labels\n{name}\tDog\n")
-    words, manifest = ["--videos", str(tmp_path)], str(tmp_path / "manifest.tsv")
-    tables = ["--annotations", str(tmp_path), "--shards", "1"]
-    assert main(["manifest", *tables, *words, "--out", manifest]) == 0
-    stage = [sys.executable, "-m", "pipeline", "segments", "--manifest", manifest, *words]
+    words = ["--annotations", str(tmp_path), "--videos", str(tmp_path)]
+    stage = [sys.executable, "-m", "pipeline", "segments", *words]
     stage += ["--shard", "1-of-1", "--segments", "1"]
     stage += ["--out", tmp_path / "out.safetensors", "--status", tmp_path / "out.tsv"]
     isolated = ["unshare", "--user", "--map-root-user", "--net", *map(str, stage)]
