@@ -152,7 +152,10 @@ def read_published(path: Path) -> tuple[PublishedRow, ...]:
 
 
 def result_rows(artifacts: Artifacts, split: str) -> list[ResultRow]:
-    """Return one row per pseudo-label variant, then one row per method, averaged over seeds."""
+    """Return the rows of the pseudo-labels and of every method, averaged over seeds.
+
+    Methods that were also scored with corrected annotations have a second row.
+    """
     total = len(artifacts.split_names[split])
     rows = [
         replace(
@@ -161,7 +164,10 @@ def result_rows(artifacts: Artifacts, split: str) -> list[ResultRow]:
         )
         for variant, title in PSEUDO_LABEL_TITLES.items()
     ]
-    return rows + [parser_row(parsers, split, total) for parsers in artifacts.parsers.values()]
+    for parsers in artifacts.parsers.values():
+        rows.append(parser_row(parsers, split, total))
+        rows += corrected_rows(parsers, split, total)
+    return rows
 
 
 def parser_row(
@@ -175,6 +181,20 @@ def parser_row(
     evaluations = [parser.evaluations[split] for parser in parsers]
     row = _row(first.display_name, split, evaluations, len(parsers), total)
     return replace(row, inputs=first.inputs, protocol=first.protocol, note=note)
+
+
+def corrected_rows(parsers: Sequence[TrainedParser], split: str, total: int) -> list[ResultRow]:
+    """Return the row of one method's scores with corrected annotations, if it has any."""
+    evaluations = [parser.evaluations[split].get("corrected") for parser in parsers]
+    corrected = [evaluation for evaluation in evaluations if evaluation is not None]
+    if len(corrected) < len(parsers):
+        return []
+    name = f"{parsers[0].display_name}, corrected annotations"
+    replaced = " and ".join(
+        f"{modality} of {count:,}" for modality, count in corrected[0]["replaced"].items()
+    )
+    row = _row(name, split, corrected, len(parsers), total)
+    return [replace(row, note=f"scored with corrections of {replaced} videos")]
 
 
 def _row(
