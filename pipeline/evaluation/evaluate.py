@@ -354,13 +354,15 @@ def summary(evaluation: dict[str, Any], total: int | None = None) -> str:
     lines = [f"{evaluation['split']}, {_coverage_text(evaluation, total)}, F1 in percent"]
     lines += _score_lines(evaluation)
     if "corrected" in evaluation:
-        replaced = [
-            f"{modality} of {count:,}"
-            for modality, count in evaluation["corrected"]["replaced"].items()
-        ]
-        lines.append(f"with corrected annotations ({' and '.join(replaced)} videos)")
+        lines.append(f"with corrected annotations ({replaced_text(evaluation['corrected'])})")
         lines += _score_lines(evaluation["corrected"])
     return "\n".join(lines)
+
+
+def replaced_text(corrected: dict[str, Any]) -> str:
+    """Return how many videos' annotations were corrected in each modality."""
+    counts = corrected["replaced"].items()
+    return ", ".join(f"{modality} of {count:,} videos" for modality, count in counts)
 
 
 def _coverage_text(evaluation: dict[str, Any], total: int | None) -> str:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import atomic_path, existing_file
+from pipeline.evaluation.evaluate import replaced_text
 from pipeline.evaluation.metrics import LEVELS, METRICS
 from pipeline.report.artifacts import Artifacts
 from pipeline.report.trained import Evaluation, TrainedParser
@@ -190,11 +191,8 @@ def corrected_rows(parsers: Sequence[TrainedParser], split: str, total: int) -> 
     if len(corrected) < len(parsers):
         return []
     name = f"{parsers[0].display_name}, corrected annotations"
-    replaced = " and ".join(
-        f"{modality} of {count:,}" for modality, count in corrected[0]["replaced"].items()
-    )
     row = _row(name, split, corrected, len(parsers), total)
-    return [replace(row, note=f"scored with corrections of {replaced} videos")]
+    return [replace(row, note=replaced_text(corrected[0]))]
 
 
 def _row(

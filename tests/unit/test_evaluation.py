@@ -387,7 +387,7 @@ def test_corrections_give_a_second_evaluation(
     assert list(corrected["tables"]) == [EVENT_TABLES["audio"]]
     assert {path: path.read_bytes() for path in before} == before
     said = capsys.readouterr().out
-    assert "with corrected annotations (audio of 2 and visual of 0 videos)\n" in said
+    assert "with corrected annotations (audio of 2 videos, visual of 0 videos)\n" in said
     pairs = {
         side: tuple(tables[f"{side}-{modality}"] for modality in EVENT_TABLES)
         for side in ("truth", "predicted")
