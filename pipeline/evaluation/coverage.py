@@ -95,8 +95,9 @@ class ParsedVideos:
                     " the list of videos that belongs to these predictions."
                 )
         if self.missing == "error":
+            verb = "was" if len(missing) == 1 else "were"
             raise PipelineError(
-                f"{len(missing):,} of the {total} listed videos were not parsed, the first is"
+                f"{len(missing):,} of the {total} listed videos {verb} not parsed, the first is"
                 f" '{first}'; set missing to 'report' to score the other {len(rows):,}, or to"
                 " 'empty' to score the missing ones as having no events."
             )

@@ -361,8 +361,10 @@ def summary(evaluation: dict[str, Any], total: int | None = None) -> str:
 
 def replaced_text(corrected: dict[str, Any]) -> str:
     """Return how many videos' annotations were corrected in each modality."""
-    counts = corrected["replaced"].items()
-    return ", ".join(f"{modality} of {count:,} videos" for modality, count in counts)
+    return ", ".join(
+        f"{modality} of {count:,} video{'' if count == 1 else 's'}"
+        for modality, count in corrected["replaced"].items()
+    )
 
 
 def _coverage_text(evaluation: dict[str, Any], total: int | None) -> str:

@@ -155,7 +155,7 @@ def read_published(path: Path) -> tuple[PublishedRow, ...]:
 def result_rows(artifacts: Artifacts, split: str) -> list[ResultRow]:
     """Return the rows of the pseudo-labels and of every method, averaged over seeds.
 
-    Methods that were also scored with corrected annotations have a second row.
+    Methods that were also scored with corrected annotations have a second one.
     """
     total = len(artifacts.split_names[split])
     rows = [
@@ -185,10 +185,13 @@ def parser_row(
 
 
 def corrected_rows(parsers: Sequence[TrainedParser], split: str, total: int) -> list[ResultRow]:
-    """Return the row of one method's scores with corrected annotations, if it has any."""
+    """Return the row of one method's scores with corrected annotations.
+
+    There is none if no annotation of the split was corrected.
+    """
     evaluations = [parser.evaluations[split].get("corrected") for parser in parsers]
     corrected = [evaluation for evaluation in evaluations if evaluation is not None]
-    if len(corrected) < len(parsers):
+    if len(corrected) < len(parsers) or not any(corrected[0]["replaced"].values()):
         return []
     name = f"{parsers[0].display_name}, corrected annotations"
     row = _row(name, split, corrected, len(parsers), total)

@@ -288,7 +288,7 @@ def test_an_unparsed_video_is_refused_reported_or_empty(
 ) -> None:
     assert evaluate(half_parsed) == 2
     said = capsys.readouterr().err
-    assert "1 of the 3 listed videos were not parsed, the first is 'c'" in said
+    assert "1 of the 3 listed videos was not parsed, the first is 'c'" in said
     assert "\n" not in said.strip()
     assert not half_parsed["out"].exists()
 

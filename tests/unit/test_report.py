@@ -127,10 +127,11 @@ def test_rows_count_scored_videos_and_mark_the_oracle(artifacts: Artifacts) -> N
 
 
 def test_scores_with_corrected_annotations_have_a_row(artifacts: Artifacts) -> None:
+    replaced = {"test": {"audio": 1, "visual": 1200}, "val": {"audio": 0, "visual": 0}}
+
     def corrected(parser: TrainedParser) -> TrainedParser:
         evaluations = {
-            split: evaluation
-            | {"corrected": evaluation | {"replaced": {"audio": 3, "visual": 1200}}}
+            split: evaluation | {"corrected": evaluation | {"replaced": replaced[split]}}
             for split, evaluation in parser.evaluations.items()
         }
         return replace(parser, evaluations=evaluations)
@@ -144,7 +145,8 @@ def test_scores_with_corrected_annotations_have_a_row(artifacts: Artifacts) -> N
     assert [row.name for row in rows[2:]] == ["VALOR++", "LINK", "LINK, corrected annotations"]
     assert rows[4].cells == rows[3].cells
     assert rows[4].coverage == rows[3].coverage
-    assert rows[4].note == "audio of 3 videos, visual of 1,200 videos"
+    assert rows[4].note == "audio of 1 video, visual of 1,200 videos"
+    assert len(result_rows(replace(artifacts, parsers=parsers), "val")) == 4
 
 
 def test_markdown_lines_up_and_has_ten_scores(artifacts: Artifacts) -> None:
