@@ -46,6 +46,11 @@ class DatasetOptions(WindowOptions):
     tables: dict[str, TableOptions] = Field(
         {}, description="annotation tables to download, by file name"
     )
+    corrections: str | None = Field(
+        None,
+        description="folder with your corrections of the event tables, which replace the events of"
+        " the videos they list; parsers are then also scored with these",
+    )
     videos: str | None = Field(
         None,
         description="folder with {name}.mp4 or {youtube_id}.mp4 (also .mkv, .webm, ...)",

@@ -278,7 +278,7 @@ def test_checkpoint_with_an_option_that_is_no_more_is_named(
     ("extra", "message"),
     [
         (["--option", "tsan=true"], "option of link 'tsan' is unknown; it must be one of"),
-        (["--option", "tsam"], "has no '='"),
+        (["--option", "tsam"], "must have the form KEY=VALUE"),
         (["--option", "epochs=0"], "option of link 'epochs' is '0'; it must be greater"),
         (["--option", "width=10", "--option", "heads=4"], "width 10 must be a multiple of heads 4"),
         (["--device", "tpu"], "device"),

@@ -14,6 +14,7 @@ from pipeline.config.load import effective_config
 from pipeline.core.errors import PipelineError
 from pipeline.core.references import located
 from pipeline.data.annotations import EVENT_TABLES, SCORED_SPLITS, SPLIT_TABLES
+from pipeline.data.corrections import correction_tables
 from pipeline.data.manifest import ManifestSource
 
 # Rules run `python -m pipeline` from this checkout, whatever the working directory, with the Python
@@ -55,6 +56,11 @@ ANNOTATIONS = (
 VIDEOS = "resources/demo/videos" if IS_DEMO else DATASET.videos
 SPLITS = [f"{ANNOTATIONS}/{name}" for name in SPLIT_TABLES.values()]
 TABLES = SPLITS + [f"{ANNOTATIONS}/{name}" for name in EVENT_TABLES.values()]
+CORRECTIONS = (
+    [str(path) for path in checked(correction_tables, Path(DATASET.corrections))]
+    if DATASET.corrections
+    else []
+)
 SOURCE = ManifestSource(
     Path(ANNOTATIONS), Path(VIDEOS), DATASET.shards, DATASET.untrimmed
 )
