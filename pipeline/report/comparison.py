@@ -27,11 +27,12 @@ from pipeline.evaluation.bootstrap import (
 from pipeline.evaluation.evaluate import read_predictions
 from pipeline.evaluation.metrics import LEVELS, METRICS, score
 from pipeline.parsers.checkpoint import read_checkpoint
-from pipeline.report.artifacts import are_calibrated
+from pipeline.report.artifacts import are_calibrated, are_released
 from pipeline.report.comparable import SPLIT, read_comparable, seed_mismatch_note
 from pipeline.report.tables import (
     HOW_CALIBRATED,
     HOW_DESCRIBED,
+    HOW_RELEASED,
     METRIC_HEADER,
     PublishedRow,
     ResultRow,
@@ -252,6 +253,7 @@ def _how_made(pseudo_labels: Path | None, is_llp: bool) -> list[str]:
     if pseudo_labels is not None:
         with ShardReader(pseudo_labels / LABELS_FILE) as labels:
             parts += [HOW_CALIBRATED] if are_calibrated(labels.meta) else []
+            parts += [HOW_RELEASED] if are_released(labels.meta) else []
     return parts + ([HOW_PUBLISHED] if is_llp else [])
 
 
