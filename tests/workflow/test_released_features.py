@@ -1,4 +1,4 @@
-"""The preset llp_features on a small simulated release, from a Hub on this machine and from folders."""
+"""The preset llp_features on a small simulated release, from a local Hub and from folders."""
 
 import json
 import os
@@ -116,6 +116,21 @@ def test_everything_is_imported_trained_and_compared(run: PresetRun, hub: HubSer
     commit = hub.repositories["datasets/NTUBarista/uwav_features"].commit
     assert any(commit in origin for origin in provenance["imported"].values())
     assert (run.folder / "results/parsing.json").is_file()
+
+
+def test_a_trained_parser_is_packed_with_what_it_was_trained_on(run: PresetRun) -> None:
+    command = [sys.executable, "-m", "pipeline", "pack", "results/models/link/seed87"]
+    done = subprocess.run(
+        [*command, "--out", "packed"],
+        cwd=run.folder,
+        env=run.environment,
+        capture_output=True,
+        text=True,
+    )
+    assert "sha256" in done.stdout + done.stderr, "it says which weights are needed"
+    settings = json.loads((run.folder / "results/parsing.json").read_text())
+    folders = {path.name for path in (run.folder / "results/features").glob("cl*-*")}
+    assert {f"{kind}-{made}" for kind, made in settings["imported"].items()} == folders
 
 
 def test_second_run_has_nothing_to_do(run: PresetRun) -> None:
