@@ -17,6 +17,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     }
     for option, meaning in folders.items():
         parser.add_argument(option, type=Path, required=True, metavar="DIR", help=meaning)
+    parser.add_argument(
+        "--masked-labels",
+        type=Path,
+        metavar="FILE",
+        help="masked_labels.safetensors of import-features, used as they are",
+    )
     add_annotations(parser)
     add_vocabulary(parser)
     add_options(parser, LabelOptions)
@@ -34,4 +40,5 @@ def run(arguments: argparse.Namespace) -> None:
         read_vocabulary(arguments.vocabulary),
         arguments.thresholds,
         arguments.out,
+        arguments.masked_labels,
     )

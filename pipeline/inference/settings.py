@@ -9,7 +9,7 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import existing_file, write_text
@@ -37,6 +37,9 @@ class InferenceSettings(Options):
         CLIP and CLAP.
     classes
         Names, captions, and the thresholds of the run's unmasked pseudo-labels.
+    imported
+        Fingerprints of the released features that the run was trained on, by encoder; those of a
+        new video are made as alike as these settings can.
     """
 
     segments: int
@@ -44,6 +47,7 @@ class InferenceSettings(Options):
     decode: DecodeOptions
     encoders: EncodersOptions
     classes: tuple[EventClass, ...]
+    imported: dict[str, str] = Field(default_factory=dict)
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -68,7 +72,7 @@ class InferenceSettings(Options):
 
     def fingerprints(self) -> dict[str, str]:
         """Return the fingerprints of the features by encoder, and of ``labels``, the prior."""
-        features = self.feature_fingerprints()
+        features = self.feature_fingerprints() | self.imported
         vocabulary = self.vocabulary
         # The classes' thresholds are those of the run's unmasked labels.
         thresholds = fixed_thresholds(vocabulary).unmasked

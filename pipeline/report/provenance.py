@@ -99,7 +99,8 @@ def provenance(artifacts: Artifacts, costs: Sequence[StageCost]) -> dict[str, An
     -------
     dict
         ``pipeline`` and ``git``: versions. ``configuration``: the effective configuration, or None
-        if unknown. ``weights``: file and SHA-256 of each encoder, empty if unknown. ``tables`` and
+        if unknown. ``weights``: file and SHA-256 of each encoder, empty if unknown. ``imported``:
+        path to origin of each archive of released features. ``tables`` and
         ``vocabulary``: SHA-256 by file name. ``classes`` and ``segments``: C and T. ``seeds``: by
         method. ``recipes``: all options of every training run. ``features``: names of the feature
         folders. ``machine``, ``python`` and ``packages``: environment of the report job.
@@ -114,6 +115,7 @@ def provenance(artifacts: Artifacts, costs: Sequence[StageCost]) -> dict[str, An
         "git": git_state(),
         "configuration": sources.settings.get("configuration"),
         "weights": sources.settings.get("weights", {}),
+        "imported": sources.settings.get("imported", {}),
         "tables": {path.name: sha256_of(path) for path in tables if path.is_file()},
         "vocabulary": {sources.vocabulary.name: sha256_of(sources.vocabulary)},
         "classes": len(artifacts.vocabulary),
@@ -150,6 +152,7 @@ def facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         (f"weights of {encoder}", f"{weights['file']}, {_short(weights['sha256'])}")
         for encoder, weights in record["weights"].items()
     ]
+    lines += [(f"imported {path}", origin) for path, origin in record["imported"].items()]
     digests = record["tables"] | record["vocabulary"]
     lines += [(name, _short(digest)) for name, digest in digests.items()]
     lines += [

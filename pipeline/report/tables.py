@@ -38,6 +38,9 @@ HOW_CALIBRATED = (
     "Pseudo-label thresholds were calibrated on the event annotations of the validation split, so "
     "methods that use pseudo-labels also depend on these dense labels."
 )
+HOW_RELEASED = (
+    "Masked pseudo-labels are those that were released with the features, used as they are."
+)
 HOW_DESCRIBED = (
     "Inputs: features the method uses; classic means VGGish, ResNet-152 and R(2+1)D. Protocol: "
     "segment predictions are gated by one video-level probability (gate g) or one per modality "
@@ -164,6 +167,7 @@ def result_rows(artifacts: Artifacts, split: str) -> list[ResultRow]:
             note=ORACLE_NOTE if variant == "masked" else "",
         )
         for variant, title in PSEUDO_LABEL_TITLES.items()
+        if variant in artifacts.quality[split]
     ]
     for parsers in artifacts.parsers.values():
         rows.append(parser_row(parsers, split, total))
