@@ -11,15 +11,15 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import UNWRITABLE, fingerprint, sha256_of, write_json
-from pipeline.core.references import HubReference
+from pipeline.core.references import HubReference, parse_hub_reference
 from pipeline.data.fetch import (
     TRANSIENT_CODES,
     append_rest,
@@ -118,6 +118,12 @@ def read_record(path: Path) -> HubRecord | None:
         raise PipelineError(
             f"'{place}' is damaged ({error}); delete it to fetch '{path}' again."
         ) from None
+
+
+def hub_records(references: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return the records of files, as JSON values by reference; without those not yet fetched."""
+    read = {text: read_record(parse_hub_reference(text).path) for text in references}
+    return {text: asdict(record) for text, record in read.items() if record}
 
 
 def pinned_record(reference: HubReference) -> HubRecord:
@@ -319,14 +325,14 @@ def _download(
     reference: HubReference, path: Path, stated: StatedFile, pinned: HubRecord | None
 ) -> None:
     """Download the file at the stated commit and check it."""
-    from huggingface_hub.utils import build_hf_headers
+    from huggingface_hub import constants, get_token
 
     url = hub_url(HubReference(reference.repository, reference.file, stated.commit, reference.kind))
     what = f"'{reference.file}' of {reference.repository}"
     # The name tells the partial downloads of different contents apart.
     part = path.with_name(f"{path.name}.{fingerprint(stated.digest)}.part")
-    token = build_hf_headers().get("authorization")
-    private = {"Authorization": token} if token else {}
+    token = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
+    private = {"Authorization": f"Bearer {token}"} if token else {}
     logger.info("fetching %s at %s (%s bytes)", what, stated.commit, stated.size)
     was_begun = part.is_file()
     _asked(lambda: append_rest(url, part, private), what)

@@ -2,6 +2,7 @@
 # use are in common.smk.
 import json
 
+from pipeline.data.hub import hub_records
 from pipeline.inference.input_files import folder_digest
 from pipeline.parsers.registry import recipe_for
 
@@ -115,11 +116,11 @@ def method_arguments(wildcards):
 
 
 def run_settings(configuration):
-    """Return what provenance.json records of configuration, recipes and weights, as JSON."""
+    """Return what provenance.json records of configuration, recipes and files, as JSON."""
     weights = {
         name: {
             "file": from_package(encoder.weights),
-            "sha256": checked(lambda: encoder.weights_identity),
+            "sha256": checked(lambda: encoder.weights_digest),
         }
         for name, encoder in ENCODERS.items()
     }
@@ -127,9 +128,10 @@ def run_settings(configuration):
         f"models/{name}": recipe_for(name, options).model_dump(mode="json")
         for name, options in CONFIG.methods.items()
     }
-    return json.dumps(
-        {"configuration": configuration, "recipes": recipes, "weights": weights}
-    )
+    settings = {"configuration": configuration, "recipes": recipes, "weights": weights}
+    # Without files of the Hub there is no such key: a new one would draw older reports again.
+    hub = checked(hub_records, HUB_FILES)
+    return json.dumps(settings | ({"hub": hub} if hub else {}))
 
 
 # parse.smk

@@ -18,7 +18,7 @@ from pipeline.core.references import (
     parse_hub_reference,
 )
 from pipeline.core.validation import validated
-from pipeline.data.hub import HubRecord, pinned_record, read_record
+from pipeline.data.hub import pinned_record, read_record
 
 # Raise it whenever the features of the same weights and segments may change.
 FEATURES_VERSION = 1
@@ -171,12 +171,6 @@ class EncoderOptions(Options):
             files += [f"{repository}/{name}{at}{revision}" for name in TOKENIZER_FILES]
         return files
 
-    @property
-    def hub_records(self) -> dict[str, HubRecord]:
-        """The records of those files, by reference; without those that were not fetched yet."""
-        records = {text: read_record(parse_hub_reference(text).path) for text in self.hub_files}
-        return {text: record for text, record in records.items() if record}
-
     def expected_sha256(self) -> str | None:
         """Return the checksum that the weights must have, configured or recorded when fetched.
 
@@ -208,8 +202,15 @@ class EncoderOptions(Options):
     @property
     def weights_checksum(self) -> dict[str, str]:
         """The recorded SHA-256 of weights that a Hub reference names; empty for others."""
-        record = self.hub_records.get(self.weights)
-        return {"weights_sha256": record.sha256} if record and self.sha256 is None else {}
+        if self.sha256 is not None or not is_hub_reference(self.weights):
+            return {}
+        record = read_record(self.weights_path)
+        return {"weights_sha256": record.sha256} if record else {}
+
+    @property
+    def weights_digest(self) -> str:
+        """The weights' SHA-256 if it is known; otherwise what names them."""
+        return self.weights_checksum.get("weights_sha256") or self.weights_identity
 
     @property
     def rounding(self) -> dict[str, str]:
