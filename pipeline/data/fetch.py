@@ -29,9 +29,9 @@ BACKOFF_SECONDS = (2.0, 8.0, 30.0)
 TRANSIENT_CODES = frozenset({408, 425, 429, 500, 502, 503, 504})
 RANGE_NOT_SATISFIABLE = 416
 # A server that asks for a longer wait gets none: the user is told instead.
-LONGEST_WAIT_SECONDS = 300.0
+LONGEST_RETRY_SECONDS = 300.0
 
-Result = TypeVar("Result")
+Answer = TypeVar("Answer")
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
@@ -139,8 +139,8 @@ def _is_transient(url: str, error: Exception) -> bool:
 
 
 def retried(
-    action: Callable[[], Result], what: str, is_transient: Callable[[Exception], bool]
-) -> Result:
+    action: Callable[[], Answer], what: str, is_transient: Callable[[Exception], bool]
+) -> Answer:
     """Call ``action`` until it succeeds, at most four times.
 
     The waits grow, and are longer if the server asks for it (``Retry-After``); each is logged.
@@ -159,7 +159,7 @@ def retried(
             return action()
         except Exception as error:
             asked = retry_after(error)
-            if wait is None or not is_transient(error) or asked > LONGEST_WAIT_SECONDS:
+            if wait is None or not is_transient(error) or asked > LONGEST_RETRY_SECONDS:
                 raise
             seconds = asked or wait
             said = (str(error).splitlines() or [type(error).__name__])[0]

@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import UNWRITABLE, fingerprint, sha256_of, write_json
 from pipeline.core.references import HubReference, parse_hub_reference
 from pipeline.data.fetch import (
     TRANSIENT_CODES,
+    Answer,
     append_rest,
     retried,
     retry_after,
@@ -37,8 +38,6 @@ BROKEN = frozenset(
     | {"ConnectionResetError", "ConnectionAbortedError", "BrokenPipeError"}
 )
 UNREACHABLE = frozenset({"TransportError", "URLError", "OfflineModeIsEnabled"})
-
-Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
