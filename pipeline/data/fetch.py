@@ -175,7 +175,9 @@ def retry_after(error: Exception) -> float:
     return float(asked) if asked.isascii() and asked.isdigit() else 0.0
 
 
-def append_rest(url: str, part: Path, private: Mapping[str, str] | None = None) -> None:
+def append_rest(
+    url: str, part: Path, private: Mapping[str, str] | None = None, label: str | None = None
+) -> None:
     """Request the bytes that ``part`` lacks and append them.
 
     A server that cannot resume makes it start over.
@@ -188,6 +190,8 @@ def append_rest(url: str, part: Path, private: Mapping[str, str] | None = None) 
         Partial download; need not exist.
     private
         Headers for the address's own host, which a redirect to another host does not get.
+    label
+        Name of the download, for its progress (default: the name of ``part``).
 
     Raises
     ------
@@ -214,7 +218,8 @@ def append_rest(url: str, part: Path, private: Mapping[str, str] | None = None) 
         resumed = getattr(response, "status", None) == http.client.PARTIAL_CONTENT
         length = response.headers.get("Content-Length")
         with part.open("ab" if resumed else "wb") as file:
-            _copy(response, file, part.name.removesuffix(".part"), int(length) if length else 0)
+            name = label or part.name.removesuffix(".part")
+            _copy(response, file, name, int(length) if length else 0)
             file.flush()
             os.fsync(file.fileno())
 

@@ -179,6 +179,11 @@ def fetch_hub_file(reference: HubReference, path: Path, update: bool = False) ->
         The Hub does not serve it, the file is not what the Hub states, or it changed since it was
         recorded.
     """
+    if not reference.file:
+        raise PipelineError(
+            f"'{reference}' is a repository; it must be a file, such as"
+            f" hf:{reference.repository}/FILE."
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _locked(path.parent):
@@ -260,12 +265,12 @@ def _fetched(reference: HubReference, path: Path, update: bool) -> HubRecord:
         raise
     if record and is_pinned:
         _check_unchanged(reference, path, record, stated.digest)
-    if not (is_there and not _mismatch(path, stated)):
-        if is_there and record is None and not update:
-            raise PipelineError(
-                f"'{path}' has SHA-256 {sha256_of(path)}, but the Hub states {stated.digest} for"
-                f" {reference}; delete it, or add --update to replace it."
-            )
+    problem = _mismatch(path, stated) if is_there else "is missing"
+    if problem and is_there and record is None and not update:
+        raise PipelineError(
+            f"'{path}' {problem} for {reference}; delete it, or add --update to replace it."
+        )
+    if problem:
         _download(reference, path, stated, record if is_pinned else None)
     fetched = HubRecord(
         repository=reference.repository,
@@ -334,14 +339,14 @@ def _download(
     private = {"Authorization": f"Bearer {token}"} if token else {}
     logger.info("fetching %s at %s (%s bytes)", what, stated.commit, stated.size)
     was_begun = part.is_file()
-    _asked(lambda: append_rest(url, part, private), what)
+    _asked(lambda: append_rest(url, part, private, path.name), what)
     if was_begun and _mismatch(part, stated):
         logger.warning("%s: not what the Hub states after resuming; starting over", what)
         part.unlink()
-        _asked(lambda: append_rest(url, part, private), what)
+        _asked(lambda: append_rest(url, part, private, path.name), what)
     if problem := _mismatch(part, stated):
         part.unlink()
-        raise PipelineError(f"{what} {problem}; run again to download it again.")
+        raise PipelineError(f"the download of {what} {problem}; run again to repeat it.")
     if pinned:
         try:
             _check_unchanged(reference, path, pinned, sha256_of(part))
@@ -495,11 +500,11 @@ def _mismatch(path: Path, stated: StatedFile) -> str:
     """Return how a file differs from what the Hub states; empty if it does not."""
     size = path.stat().st_size
     if stated.size is not None and size != stated.size:
-        return f"arrived with {size} bytes, but the Hub states {stated.size}"
+        return f"has {size} bytes, but the Hub states {stated.size}"
     if re.fullmatch(r"[0-9a-f]{64}", stated.digest) and stated.digest != sha256_of(path):
-        return f"arrived with SHA-256 {sha256_of(path)}, but the Hub states {stated.digest}"
+        return f"has SHA-256 {sha256_of(path)}, but the Hub states {stated.digest}"
     if re.fullmatch(r"[0-9a-f]{40}", stated.digest) and stated.digest != _git_hash(path):
-        return f"arrived with git hash {_git_hash(path)}, but the Hub states {stated.digest}"
+        return f"has git hash {_git_hash(path)}, but the Hub states {stated.digest}"
     return ""
 
 

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -163,20 +164,22 @@ def test_a_damaged_partial_download_starts_over(hub, client):
 @pytest.mark.parametrize(
     ("file", "sent", "problem"),
     [
-        ("weights.bin", LARGE[:-1], "arrived with 102399 bytes, but the Hub states 102400"),
-        ("weights.bin", LARGE + b"x", "arrived with 102401 bytes, but the Hub states 102400"),
+        ("weights.bin", LARGE[:-1], "has 102399 bytes, but the Hub states 102400"),
+        ("weights.bin", LARGE + b"x", "has 102401 bytes, but the Hub states 102400"),
         (
             "weights.bin",
             b"x" * len(LARGE),
-            r"arrived with SHA-256 \w+, but the Hub states " + SHA256,
+            r"has SHA-256 \w+, but the Hub states " + SHA256,
         ),
-        ("vocab.json", b"x" * len(SMALL), r"arrived with git hash \w+, but the Hub states \w+"),
+        ("vocab.json", b"x" * len(SMALL), r"has git hash \w+, but the Hub states \w+"),
     ],
 )
 def test_what_the_hub_does_not_state_is_refused(hub, client, file, sent, problem):
     hub.faults[file] = Fault(content=sent, times=-1)
     said = client.refused(file)
-    assert re.fullmatch(f"'{file}' of me/encoder {problem}; run again to download it again.", said)
+    assert re.fullmatch(
+        f"the download of '{file}' of me/encoder {problem}; run again to repeat it.", said
+    )
     assert client.files == [], "nothing of it is kept"
     hub.faults.clear()
     assert client.fetch(file).returncode == 0
@@ -340,13 +343,13 @@ def test_a_file_put_there_by_hand_is_accepted_unverified_offline(hub, client):
 
 def test_a_file_put_there_by_hand_must_be_what_the_hub_states(hub, client):
     client.path.parent.mkdir()
-    client.path.write_bytes(b"mine")
-    mine = hashlib.sha256(b"mine").hexdigest()
+    mine = b"m" * len(LARGE)
+    client.path.write_bytes(mine)
     assert client.refused() == (
-        f"'hub/weights.bin' has SHA-256 {mine}, but the Hub states {SHA256} for"
-        " hf:me/encoder/weights.bin; delete it, or add --update to replace it."
+        f"'hub/weights.bin' has SHA-256 {hashlib.sha256(mine).hexdigest()}, but the Hub states"
+        f" {SHA256} for hf:me/encoder/weights.bin; delete it, or add --update to replace it."
     )
-    assert client.path.read_bytes() == b"mine"
+    assert client.path.read_bytes() == mine
     assert client.fetch("weights.bin", "--update").returncode == 0
     assert client.path.read_bytes() == LARGE
 
@@ -356,3 +359,16 @@ def test_a_proxy_is_used(hub, client):
     assert done.returncode == 2
     assert "cannot be reached" in done.stderr
     assert hub.requests == []
+
+
+def test_two_processes_download_a_file_once(hub, client):
+    with ThreadPoolExecutor() as pool:
+        done = [each.result() for each in [pool.submit(client.fetch) for _ in range(2)]]
+    assert [each.returncode for each in done] == [0, 0]
+    assert len([each for each in hub.seen if each.host == "storage"]) == 1
+
+
+def test_what_cannot_be_written_is_one_sentence(client):
+    (client.folder / "hub").write_text("a file")
+    said = client.refused()
+    assert said.startswith("'hub/weights.bin' cannot be written (")
