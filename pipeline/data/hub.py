@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 HASH = r"[0-9a-f]{64}|[0-9a-f]{40}"  # SHA-256 or git's
 RECORD_SUFFIX = ".hub.json"
+FETCH, UPDATE = "`avvp fetch {} --out {}`", "`avvp fetch {} --out {} --update`"
 # A connection that broke, and one that was not made.
 BROKEN = frozenset(
     {"ReadTimeout", "ReadError", "RemoteProtocolError", "HTTPException", "TimeoutError", "SSLError"}
@@ -138,16 +139,15 @@ def pinned_record(reference: HubReference) -> HubRecord:
     path = reference.path
     if not path.is_file():
         raise PipelineError(
-            f"'{path}' is missing; run `avvp fetch {reference} --out {path}` where there is a"
-            " network."
+            f"'{path}' is missing; run {FETCH.format(reference, path)} where there is a network."
         )
     record = read_record(path)
     if record is None:
         return _accept_unverified(reference, path)
     if record.reference != reference:
         raise PipelineError(
-            f"'{path}' is {record.reference}, but {reference} is configured; run `avvp fetch"
-            f" {reference} --out {path}` to replace it."
+            f"'{path}' is {record.reference}, but {reference} is configured; run"
+            f" {FETCH.format(reference, path)} to replace it."
         )
     return record
 
@@ -291,8 +291,8 @@ def _accept_unverified(reference: HubReference, path: Path) -> HubRecord:
     sha256, size = sha256_of(path), path.stat().st_size
     logger.warning(
         "%s was not fetched from the Hub, which cannot be asked about it: accepted unverified, with"
-        " SHA-256 %s; `avvp fetch %s --out %s --update` verifies it",
-        *(path, sha256, reference, path),
+        " SHA-256 %s; %s verifies it",
+        *(path, sha256, UPDATE.format(reference, path)),
     )
     words = (reference.repository, reference.file, reference.revision)
     record = HubRecord(*words, "", sha256, size, reference.kind, verified=False)
@@ -363,8 +363,8 @@ def _check_unchanged(reference: HubReference, path: Path, record: HubRecord, dig
     if re.fullmatch(r"[0-9a-f]{64}", digest) and digest != record.sha256:
         raise PipelineError(
             f"'{reference.file}' of {reference.repository} changed on the Hub: it has SHA-256"
-            f" {digest}, but {record.sha256} was recorded; `avvp fetch {reference} --out {path}"
-            " --update` accepts it."
+            f" {digest}, but {record.sha256} was recorded; {UPDATE.format(reference, path)} accepts"
+            " it."
         )
 
 
