@@ -45,9 +45,10 @@ def zero_shot(
     classes
         What to detect, in words, such as ``["a bell", "a dog"]``.
     preset
-        Whose encoders to use: ``llp`` (default; the published CLIP and CLAP, downloaded to
-        ``resources/hub`` on first use) or ``demo`` (small encoders in the package, which only know
-        the demo's synthetic videos).
+        Whose encoders to use: ``llp`` (default; the published CLIP and CLAP, downloaded on first
+        use) or ``demo`` (small encoders in the package, which only know the demo's synthetic
+        videos). Downloads are kept in ``resources/hub`` if the working directory is a run folder,
+        else in ``~/.cache/avvp/hub``; the variable ``AVVP_HUB`` names another folder.
     config
         A configuration file that changes the preset, or names it.
     references

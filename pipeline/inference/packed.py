@@ -99,8 +99,7 @@ def fetch_encoders(settings: InferenceSettings) -> None:
     for name, encoder in settings.specs.items():
         for text in encoder.hub_files:
             reference = parse_hub_reference(text)
-            if not reference.path.is_file():
-                fetch_hub_file(reference, reference.path)
+            fetch_hub_file(reference, reference.path)
         for key in PATH_KEYS:
             value = getattr(encoder, key)
             is_name = key == "model" and "/" not in value and not value.endswith(".json")

@@ -12,7 +12,7 @@ sys.path.insert(0, str(BASE))
 
 from pipeline.config.load import effective_config
 from pipeline.core.errors import PipelineError
-from pipeline.core.references import located
+from pipeline.core.references import HUB_FOLDER, HUB_VARIABLE, located
 from pipeline.data.annotations import EVENT_TABLES, SCORED_SPLITS, SPLIT_TABLES
 from pipeline.data.corrections import correction_tables
 from pipeline.data.manifest import ManifestSource
@@ -24,7 +24,11 @@ os.environ.update(
         [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
     )
 )
-shell.prefix(f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(BASE))}; ")
+# The working directory is a run folder, even before anything shows it.
+os.environ[HUB_VARIABLE] = str(HUB_FOLDER)
+shell.prefix(
+    f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(BASE))} {HUB_VARIABLE}={HUB_FOLDER}; "
+)
 
 
 def checked(function, *arguments, **keywords):

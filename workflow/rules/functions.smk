@@ -2,6 +2,7 @@
 # use are in common.smk.
 import json
 
+from pipeline.data.hub import hub_records
 from pipeline.inference.input_files import folder_digest
 from pipeline.parsers.registry import recipe_for
 
@@ -116,11 +117,11 @@ def method_arguments(wildcards):
 
 
 def run_settings(configuration):
-    """Return what provenance.json records of configuration, recipes and weights, as JSON."""
+    """Return what provenance.json records of configuration, recipes and files, as JSON."""
     weights = {
         name: {
             "file": from_package(encoder.weights),
-            "sha256": checked(lambda: encoder.weights_identity),
+            "sha256": checked(lambda: encoder.weights_digest),
         }
         for name, encoder in ([] if IMPORTED else ENCODERS.items())
     }
@@ -129,13 +130,12 @@ def run_settings(configuration):
         f"models/{name}": recipe_for(name, options).model_dump(mode="json")
         for name, options in CONFIG.methods.items()
     }
+    settings = {"configuration": configuration, "recipes": recipes, "weights": weights}
+    # A key that is not needed is left out: a new one would draw older reports again.
+    hub = checked(hub_records, HUB_FILES)
+    optional = {"imported": imported, "hub": hub}
     return json.dumps(
-        {
-            "configuration": configuration,
-            "recipes": recipes,
-            "weights": weights,
-            **({"imported": imported} if imported else {}),
-        }
+        settings | {key: value for key, value in optional.items() if value}
     )
 
 
