@@ -127,7 +127,8 @@ def test_a_trained_parser_is_packed_with_what_it_was_trained_on(run: PresetRun) 
         capture_output=True,
         text=True,
     )
-    assert "sha256" in done.stdout + done.stderr, "it says which weights are needed"
+    assert done.returncode == 0, done.stderr
+    assert "may differ a little" in done.stderr
     settings = json.loads((run.folder / "results/parsing.json").read_text())
     folders = {path.name for path in (run.folder / "results/features").glob("cl*-*")}
     assert {f"{kind}-{made}" for kind, made in settings["imported"].items()} == folders
