@@ -21,7 +21,7 @@ CONFIG = Path("config.yaml")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
+    """Add the command's arguments."""
     add = parser.add_argument
     add("videos", nargs="+", type=Path, metavar="VIDEO", help="media files, or folders of them")
     how = parser.add_mutually_exclusive_group(required=True)

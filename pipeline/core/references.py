@@ -4,7 +4,8 @@
 - ``package:NAME``: a file or folder that the package carries (``pipeline/resources/``).
 - ``hf:OWNER/NAME/FILE[@REVISION]``: a file of a model repository on the Hub, and
   ``hf:OWNER/NAME[@REVISION]`` the repository as a folder; both are fetched to ``OWNER/NAME/`` in
-  ``hub_folder()``. Dataset repositories are ``hf:datasets/OWNER/NAME/FILE``.
+  ``hub_folder()``. Dataset repositories are ``hf:datasets/OWNER/NAME/FILE``, and fetched to
+  ``datasets/OWNER/NAME/`` in it.
 """
 
 import os
@@ -73,7 +74,8 @@ class HubReference:
     @property
     def path(self) -> Path:
         """Where it is kept."""
-        return hub_folder() / self.repository / self.file
+        folder = hub_folder() / "datasets" if self.kind == "dataset" else hub_folder()
+        return folder / self.repository / self.file
 
 
 def parse_hub_reference(text: str) -> HubReference:
@@ -93,6 +95,12 @@ def parse_hub_reference(text: str) -> HubReference:
     kind = "dataset" if match["datasets"] else "model"
     file, revision = match["file"].lstrip("/"), match["revision"] or "main"
     return HubReference(match["repository"], file, revision, kind)
+
+
+def file_of_repository(repository: str, file: str) -> str:
+    """Return the reference of a file of a repository ``hf:[datasets/]OWNER/NAME[@REVISION]``."""
+    name, at, revision = repository.partition("@")
+    return f"{name}/{file}{at}{revision}"
 
 
 def is_hub_reference(path: str) -> bool:

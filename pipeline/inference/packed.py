@@ -56,10 +56,18 @@ MODEL_FILES = ("config.json", "preprocessor_config.json")
 
 
 def parser_folder(source: str | Path) -> Path:
-    """Return a parser's folder; a repository on the Hub is downloaded first."""
+    """Return a parser's folder; a repository on the Hub is downloaded first.
+
+    Raises
+    ------
+    PipelineError
+        The folder has no checkpoint, or the repository cannot be downloaded.
+    """
+    folder = Path(source)
     if is_hub_reference(str(source)):
-        return fetch_snapshot(parse_hub_reference(str(source)), PARSER_FILES)
-    return Path(source)
+        folder = fetch_snapshot(parse_hub_reference(str(source)), PARSER_FILES)
+    existing_file(folder / FILE, "a checkpoint")
+    return folder
 
 
 def read_parser_settings(folder: Path, path: Path | None = None) -> InferenceSettings:

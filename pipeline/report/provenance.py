@@ -99,9 +99,10 @@ def provenance(artifacts: Artifacts, costs: Sequence[StageCost]) -> dict[str, An
     -------
     dict
         ``pipeline`` and ``git``: versions. ``configuration``: the effective configuration, or None
-        if unknown. ``weights``: file and SHA-256 of each encoder, empty if unknown. ``hub``: the
-        commit, SHA-256 and size of each file from the Hugging Face Hub, by reference; ``verified``
-        is false for a file that was put there by hand. ``tables`` and
+        if unknown. ``weights``: file and SHA-256 of each encoder, empty if unknown. ``imported``:
+        path to origin of each archive of released features. ``hub``: the commit, SHA-256 and size
+        of each file from the Hugging Face Hub, by reference; ``verified`` is false for a file that
+        was put there by hand. ``tables`` and
         ``vocabulary``: SHA-256 by file name. ``classes`` and ``segments``: C and T. ``seeds``: by
         method. ``recipes``: all options of every training run. ``features``: names of the feature
         folders. ``machine``, ``python`` and ``packages``: environment of the report job.
@@ -116,6 +117,7 @@ def provenance(artifacts: Artifacts, costs: Sequence[StageCost]) -> dict[str, An
         "git": git_state(),
         "configuration": sources.settings.get("configuration"),
         "weights": sources.settings.get("weights", {}),
+        "imported": sources.settings.get("imported", {}),
         "hub": sources.settings.get("hub", {}),
         "tables": {path.name: sha256_of(path) for path in tables if path.is_file()},
         "vocabulary": {sources.vocabulary.name: sha256_of(sources.vocabulary)},
@@ -153,6 +155,7 @@ def facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         (f"weights of {encoder}", f"{weights['file']}, {_short(weights['sha256'])}")
         for encoder, weights in record["weights"].items()
     ]
+    lines += [(f"imported {path}", origin) for path, origin in record["imported"].items()]
     lines += [
         (reference, f"{_commit(file)}, {_short(file['sha256'])}")
         for reference, file in record["hub"].items()
