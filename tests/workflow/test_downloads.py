@@ -142,4 +142,4 @@ def test_the_demo_downloads_nothing(tmp_path: Path) -> None:
     (tmp_path / "my.yaml").write_text((REPOSITORY / "workflow/presets/demo.yaml").read_text())
     done = snakemake(tmp_path, "videos", "--dry-run")
     assert done.returncode != 0
-    assert "dataset.source is 'demo', which renders its own videos" in done.stderr + done.stdout
+    assert "dataset.source is 'demo', which needs no videos" in done.stderr + done.stdout

@@ -49,8 +49,8 @@ def download_arguments(wildcards):
     """Return the folder that videos are downloaded into, and how, for the command line."""
     if VIDEOS is None or IS_DEMO:
         raise WorkflowError(
-            f"dataset.source is '{DATASET.source}', which needs no videos of yours; nothing is"
-            " downloaded."
+            f"dataset.source is '{DATASET.source}', which needs no videos to be downloaded; set"
+            " source: local to use your own."
         )
     folder = {"videos": VIDEOS, "untrimmed": DATASET.untrimmed}
     return command_words(folder | CONFIG.download.model_dump())
