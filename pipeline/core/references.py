@@ -20,8 +20,9 @@ HUB_PREFIX = "hf:"
 HUB_FOLDER = Path("resources") / "hub"
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+_FILE_PART = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
 _HUB = re.compile(
-    rf"^hf:(?P<datasets>datasets/)?(?P<repository>{_NAME}/{_NAME})(?P<file>(?:/{_NAME})*)(?:@(?P<revision>[\w./-]+))?$"
+    rf"^hf:(?P<datasets>datasets/)?(?P<repository>{_NAME}/{_NAME})(?P<file>(?:/{_FILE_PART})*)(?:@(?P<revision>[\w./-]+))?$"
 )
 
 

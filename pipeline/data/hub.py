@@ -143,6 +143,31 @@ def fetch_snapshot(reference: HubReference, patterns: Sequence[str]) -> Path:
         raise hub_error(reference.repository, error) from None
 
 
+def list_hub_files(reference: HubReference) -> list[str]:
+    """Return the paths of the files in a repository, sorted.
+
+    Raises
+    ------
+    PipelineError
+        The Hub does not serve the repository, or it is offline.
+    """
+    from huggingface_hub import HfApi, constants
+
+    if constants.HF_HUB_OFFLINE:
+        raise PipelineError(
+            f"the files of {reference.repository} cannot be listed because HF_HUB_OFFLINE is set;"
+            " unset it, or give the path of a file that you have."
+        )
+    try:
+        return sorted(
+            HfApi().list_repo_files(
+                reference.repository, revision=reference.revision, repo_type=reference.kind
+            )
+        )
+    except Exception as error:  # what the network, a proxy or the server may raise
+        raise hub_error(reference.repository, error) from None
+
+
 def _download(reference: HubReference, path: Path) -> HubRecord:
     """Download and check the file; return its record."""
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url

@@ -88,13 +88,13 @@ class Standing:
     parameters
         Number of trainable parameters.
     seconds
-        Training wall time, averaged over seeds.
+        Training wall time, averaged over seeds; None for released weights.
     """
 
     row: ResultRow
     per_video: Floats
     parameters: int
-    seconds: float
+    seconds: float | None
 
     def intervals(self) -> list[list[float]]:
         """Return the interval ``[low, high]`` of each metric in percent, see ``HOW_RESAMPLED``."""
@@ -234,7 +234,7 @@ def leaderboard(standings: Iterable[Standing], published: Iterable[PublishedRow]
     for standing in standings:
         row = standing.row
         described = [row.name, row.inputs, row.protocol, "this run", str(row.seeds), row.coverage]
-        described += [f"{standing.parameters / 1e6:.2f} M", f"{standing.seconds:.0f} s"]
+        described += [f"{standing.parameters / 1e6:.2f} M", _wall_time(standing.seconds)]
         ranked.append((_segment_type(row), [*described, *map(str, row.cells)], row.note))
     for work in published:
         described = [work.method, work.inputs or "–", work.protocol, work.source, *("–",) * 4]
@@ -263,12 +263,13 @@ def _standing(
     vocabulary: Vocabulary,
 ) -> Standing:
     scored = [_rescore(parser, annotations, vocabulary) for parser in parsers]
-    seconds = [sum(epoch["seconds"] for epoch in parser.curve) for parser in parsers]
+    trained = [parser for parser in parsers if not parser.released]
+    seconds = [sum(epoch["seconds"] for epoch in parser.curve) for parser in trained]
     return Standing(
         row=parser_row([parser for parser, _ in scored], SPLIT, total, note),
         per_video=np.mean([table for _, table in scored], axis=0),
         parameters=read_checkpoint(parsers[0].folder).build().parameter_count(),
-        seconds=float(np.mean(seconds)),
+        seconds=float(np.mean(seconds)) if seconds else None,
     )
 
 
@@ -305,6 +306,10 @@ def _rescore(
 
 def _segment_type(row: ResultRow) -> float:
     return row.scores["segment"]["type"].mean
+
+
+def _wall_time(seconds: float | None) -> str:
+    return "–" if seconds is None else f"{seconds:.0f} s"
 
 
 def _interval_table(standings: Iterable[Standing]) -> str:
