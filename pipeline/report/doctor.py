@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.ffmpeg import ffmpeg_path
@@ -68,23 +68,19 @@ def has_failed(lines: Iterable[CheckLine]) -> bool:
 
 def check_environment(folder: Path) -> Iterator[CheckLine]:
     """Check Python, the libraries, GPUs, ffmpeg, the package's data and the disk of a folder."""
-    checks: tuple[tuple[str, Callable[[], CheckLine]], ...] = (
-        ("Python", _check_python),
-        ("torch", _check_torch),
-        ("GPU", _check_gpu),
-        ("libraries", _check_libraries),
-        ("ffmpeg", _check_ffmpeg),
-        ("package data", _check_package_data),
-        ("disk", lambda: _check_disk(folder)),
-    )
-    for name, check in checks:
-        yield guarded(name, check)
+    yield guarded("Python", _check_python)
+    yield guarded("torch", _check_torch)
+    yield guarded("GPU", _check_gpu)
+    yield guarded("libraries", _check_libraries)
+    yield guarded("ffmpeg", _check_ffmpeg)
+    yield guarded("package data", _check_package_data)
+    yield guarded("disk", _check_disk, folder)
 
 
-def guarded(name: str, check: Callable[[], CheckLine]) -> CheckLine:
+def guarded(name: str, check: Callable[..., CheckLine], *arguments: Any) -> CheckLine:
     """Return the line of a check, or of the error that it raised."""
     try:
-        return check()
+        return check(*arguments)
     except Exception as error:  # a broken installation may raise anything
         first = (str(error).strip().splitlines() or [""])[0]
         detail = first if isinstance(error, PipelineError) else f"{type(error).__name__}: {first}"

@@ -1,10 +1,10 @@
 """Check VALOR++'s published numbers with its released weights and features on LLP's test split."""
 
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import product
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from pipeline.data.fetch import fetch
 from pipeline.data.hub import fetch_hub_file, read_record
 from pipeline.evaluation.evaluate import evaluate_arrays, read_predictions
 from pipeline.evaluation.metrics import LEVELS, METRICS
-from pipeline.features.npy_layouts import ID_LENGTH, LAYOUTS, load_npy, npy_paths
+from pipeline.features.npy_layouts import LAYOUTS, load_npy, npy_paths
 from pipeline.features.verify import NORM_TOLERANCE
 from pipeline.parsers.checkpoint import Checkpoint, read_checkpoint
 from pipeline.parsers.released import (
@@ -79,7 +79,7 @@ class LlpSources:
 
     out: Path
     annotations: Path | None = None
-    tables: Mapping[str, tuple[str, str]] | None = None
+    tables: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     features: Path | None = None
     motion: Path | None = None
     checkpoint: str = RELEASED_REPOSITORY
@@ -117,41 +117,42 @@ def check_llp(
     CheckLine
         One or more for each part: tables, checkpoint, features, metrics.
     """
-    expected = expected or published_scores()
     wrong: dict[str, None] = {}
 
-    def noted(part: str, line: CheckLine) -> CheckLine:
+    def checked(part: str, name: str, check: Callable[..., CheckLine], *values: Any) -> CheckLine:
+        line = guarded(name, check, *values)
         if line.state == "wrong":
             wrong[part] = None
         return line
 
     annotations = sources.annotations or sources.out / "annotations"
     for table in SCORED_TABLES:
-        yield noted(
-            "tables", guarded(table, lambda: _table(table, annotations, sources, known_tables))
-        )
-    yield noted("checkpoint", guarded("checkpoint", lambda: _import(sources, vocabulary)))
-    checkpoint = None if "checkpoint" in wrong else read_checkpoint(sources.model)
+        yield checked("tables", table, _table, table, annotations, sources, known_tables)
+    yield checked("checkpoint", "checkpoint", _import, sources, vocabulary)
+    checkpoint = None if wrong.keys() & {"checkpoint"} else read_checkpoint(sources.model)
     folder = sources.features or sources.out / "features"
     try:
         names = read_names(annotations / SPLIT_TABLES[SPLIT])
         folder = _feature_folder(sources, names)
-        for kind in _kinds(checkpoint):
-            yield noted(
-                "features",
-                guarded(KIND_TITLES[kind], lambda: _features(kind, folder, names)),
-            )
     except PipelineError as error:
-        yield noted("features", CheckLine("features", str(error), "wrong"))
+        wrong["features"] = None
+        yield CheckLine("features", str(error), "wrong")
+    else:
+        for kind in _kinds(checkpoint):
+            yield checked("features", KIND_TITLES[kind], _features, kind, folder, names)
     try:
         if checkpoint is None:
             raise PipelineError("not computed, because there is no checkpoint to predict with.")
-        found = _scores(sources.model, folder, annotations, vocabulary, device)
+        videos, found = _scores(sources.model, folder, annotations, vocabulary, device)
     except PipelineError as error:
-        yield noted("metrics", CheckLine("metrics", str(error), "wrong"))
+        wrong["metrics"] = None
+        yield CheckLine("metrics", str(error), "wrong")
     else:
+        yield CheckLine("predicted", f"{videos} test videos, in '{sources.model}'")
+        goal = expected or published_scores()
         for level in LEVELS:
-            yield noted("metrics", _metric_line(level, found[level], expected[level]))
+            name = f"{level} level"
+            yield checked("metrics", name, _metric_line, name, found[level], goal[level])
     yield _verdict(list(wrong))
 
 
@@ -166,7 +167,7 @@ def published_scores() -> Scores:
 def _table(name: str, folder: Path, sources: LlpSources, known: Mapping[str, str]) -> CheckLine:
     """Check that a table is a known release of LLP; download it if no folder was given."""
     if sources.annotations is None:
-        url, sha256 = (sources.tables or {})[name]
+        url, sha256 = sources.tables[name]
         fetch(url, folder / name, sha256)
     digest = sha256_of(existing_file(folder / name, "an annotation table"))
     if digest in known:
@@ -186,7 +187,8 @@ def _import(sources: LlpSources, vocabulary: Vocabulary) -> CheckLine:
         return CheckLine("checkpoint", detail, "wrong")
     motion = "with" if checkpoint.recipe.motion else "without"
     stated = ", as the Hub states" if record else ""
-    detail = f"{len(checkpoint.weights)} parameters, {motion} R(2+1)D, SHA-256 {sha256}{stated}"
+    count = sum(weight.numel() for weight in checkpoint.weights.values())
+    detail = f"{count:,} parameters, {motion} R(2+1)D, SHA-256 {sha256}{stated}"
     return CheckLine("checkpoint", detail)
 
 
@@ -311,25 +313,27 @@ def _features(kind: str, folder: Path, names: Sequence[str]) -> CheckLine:
 
 def _scores(
     model: Path, features: Path, annotations: Path, vocabulary: Vocabulary, device: torch.device
-) -> Scores:
-    """Predict the test split and return its scores."""
+) -> tuple[int, Scores]:
+    """Predict the test split; return the number of videos and the scores."""
     source = NpySource(features, "valor")
     predict(model, source, annotations, [SPLIT], vocabulary, model, device)
     parsed = read_predictions(model, SPLIT, annotations, vocabulary)
     found = evaluate_arrays(SPLIT, parsed.names, parsed.truth, parsed.predicted, vocabulary)
-    return {level: [found["metrics"][level][metric] for metric in METRICS] for level in LEVELS}
+    metrics = found["metrics"]
+    scores = {level: [metrics[level][metric] for metric in METRICS] for level in LEVELS}
+    return len(parsed.names), scores
 
 
-def _metric_line(level: str, found: Sequence[float], expected: Sequence[float]) -> CheckLine:
-    """Return the scores of a level, with the published one where it differs."""
-    cells, state = [], "ok"
-    for metric, score, other in zip(METRICS, found, expected, strict=True):
+def _metric_line(name: str, found: Sequence[float], expected: Sequence[float]) -> CheckLine:
+    """Return the scores of a level, with the expected one where it differs."""
+    cells, differ = [], False
+    for metric, score, goal in zip(METRICS, found, expected, strict=True):
         cell = f"{METRIC_TITLES[metric]} {score:.1f}"
-        if abs(score - other) > PUBLISHED_TOLERANCE:
-            cell += f" (published {other:.1f}, difference {score - other:+.2f})"
-            state = "wrong"
+        if abs(score - goal) > PUBLISHED_TOLERANCE:
+            cell += f" (published {goal:.1f}, difference {score - goal:+.2f})"
+            differ = True
         cells.append(cell)
-    return CheckLine(f"{level} level", ", ".join(cells), "wrong" if state == "wrong" else "ok")
+    return CheckLine(name, ", ".join(cells), "wrong" if differ else "ok")
 
 
 def _verdict(wrong: Sequence[str]) -> CheckLine:

@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,16 @@ from torch import Tensor
 
 from pipeline.cli import main
 from pipeline.core.errors import PipelineError
-from pipeline.core.vocabulary import read_vocabulary
+from pipeline.core.vocabulary import MODALITIES, read_vocabulary
+from pipeline.data.annotations import EVENT_TABLES, SPLIT_TABLES, EventRow, write_events
+from pipeline.evaluation.metrics import LEVELS, METRICS
 from pipeline.features.npy_layouts import average_frames, pool_map
-from pipeline.parsers.checkpoint import read_checkpoint
+from pipeline.parsers import released
+from pipeline.parsers.checkpoint import read_checkpoint, write_checkpoint
 from pipeline.parsers.interface import ParserInputs
-from pipeline.parsers.released import RELEASED, import_released, read_released
+from pipeline.parsers.released import RELEASED, import_released, read_released, released_file
+from pipeline.report.comparable import RELEASED_NOTE
+from pipeline.report.trained import read_parsers
 
 VOCABULARY = read_vocabulary()
 State = dict[str, Tensor]
@@ -257,21 +263,115 @@ def test_the_file_is_found_in_the_repository_by_name(hub: HubServer, tmp_path: P
     assert imported(hub, tmp_path, *words, HF_HUB_OFFLINE="1")[0] == 0
 
 
-def test_an_ambiguous_or_missing_file_is_one_sentence(hub: HubServer, tmp_path: Path) -> None:
+def test_an_ambiguous_or_missing_file_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = ["README.md", "b/model_VALOR++/checkpoint_best.pt", "model_VALOR++/checkpoint_best.pt"]
+    monkeypatch.setattr(released, "list_hub_files", lambda reference: files)
     source = "hf:NTUBarista/valor_trained_models"
-    files = hub.repositories["models/NTUBarista/valor_trained_models"].files
-    files["seeds/model_VALOR++/checkpoint_best.pt"] = b"4"
-    assert imported(hub, tmp_path, "valorpp", source, "--out", "model") == (
-        2,
-        "error: NTUBarista/valor_trained_models has 2 files 'checkpoint_best.pt' in a folder"
-        " 'model_VALOR++' (found: model_VALOR++/checkpoint_best.pt,"
-        " seeds/model_VALOR++/checkpoint_best.pt), but must have exactly one; pass the path of the file,"
-        " hf:NTUBarista/valor_trained_models/PATH.",
+    with pytest.raises(PipelineError) as raised:
+        released_file("valorpp", source)
+    assert str(raised.value) == (
+        "NTUBarista/valor_trained_models has 2 files 'checkpoint_best.pt' in a folder"
+        " 'model_VALOR++' (found: b/model_VALOR++/checkpoint_best.pt,"
+        " model_VALOR++/checkpoint_best.pt), but must have exactly one; pass the path of the"
+        " file, hf:NTUBarista/valor_trained_models/PATH."
     )
-    del files["model_VALOR+/checkpoint_best.pt"]
-    code, said = imported(hub, tmp_path, "valorplus", source, "--out", "model")
-    assert code == 2
-    assert "has no file 'checkpoint_best.pt' in a folder 'model_VALOR+' (found: model_VALOR" in said
-    code, said = imported(hub, tmp_path, "valorpp", source, "--out", "m", HF_HUB_OFFLINE="1")
-    assert code == 2
-    assert "cannot be listed because HF_HUB_OFFLINE is set" in said
+    message = r"has no file 'checkpoint_best\.pt' in a folder 'model_VALOR\+' \(found: b/model_VAL"
+    with pytest.raises(PipelineError, match=message):
+        released_file("valorplus", source)
+
+
+def test_offline_the_repository_cannot_be_listed(tmp_path: Path) -> None:
+    with pytest.raises(PipelineError, match="cannot be listed because HF_HUB_OFFLINE is set"):
+        released_file("valorpp", "hf:NTUBarista/valor_trained_models")
+
+
+COUNTS = {"train": 6, "val": 4, "test": 5}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Features in VALOR's layout and tables of a few videos of LLP's classes."""
+    random = np.random.default_rng(0)
+    shapes = {"CLAP/features": (64, 768), "CLIP/features": (10, 768), "st": (10, 512)}
+    (tmp_path / "tables").mkdir()
+    scored = []
+    for split, count in COUNTS.items():
+        names = [f"{split:_<9}{row:02d}_0_10" for row in range(count)]
+        rows = ["filename\tevent_labels", *(f"{name}\tSpeech,Dog" for name in names)]
+        (tmp_path / "tables" / SPLIT_TABLES[split]).write_text("\n".join(rows) + "\n")
+        scored += [] if split == "train" else names
+        for kind, shape in shapes.items():
+            (tmp_path / kind).mkdir(parents=True, exist_ok=True)
+            for name in names:
+                np.save(tmp_path / kind / f"{name[:11]}.npy", random.standard_normal(shape))
+    for table in EVENT_TABLES.values():
+        events = [EventRow(name, 2, 8, 0) for name in scored]
+        write_events(tmp_path / "tables" / table, events, VOCABULARY)
+    return tmp_path
+
+
+def test_released_weights_are_scored_and_ranked_like_trained_ones(
+    data: Path, state: State, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = data / "models" / "valorpp_released" / "seed87"
+    file = saved(data / "checkpoint_best.pt", {"state_dict": in_parallel(state)})
+    common = ["--annotations", str(data / "tables")]
+    source = ["--layout", "valor", "--features", str(data), "--device", "cpu", "--threads", "1"]
+    assert main(["import-checkpoint", "valorpp", str(file), "--out", str(model)]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(
+        f"{model}: VALOR++ (released weights), 4,887,371 parameters, with R(2+1)D"
+    )
+    words = ["predict", "--checkpoint", str(model), "--split", "val", "test", *source, *common]
+    assert main([*words, "--out", str(model)]) == 0
+    assert main(["evaluate-model", "--model", str(model), *common]) == 0
+    trained = data / "models" / "han" / "seed0"
+    options = ["epochs=1", "width=8", "feedforward=8"]
+    words = ["train", "--method", "han", *source, *common, "--out", str(trained)]
+    assert main([*words, *(word for option in options for word in ("--option", option))]) == 0
+    capsys.readouterr()
+    words = ["compare", "--models", str(model), str(trained), *common, "--out", str(data / "out")]
+    for reference in ("han", "valorpp_released"):
+        assert main([*words, "--reference", reference]) == 0
+    board = capsys.readouterr().out.splitlines()
+    row = next(line for line in board if line.startswith("| VALOR++ (released weights) "))
+    cells = [cell.strip() for cell in row.split("|")[1:-1]]
+    assert cells[1:8] == [
+        "CLAP, CLIP, R(2+1)D",
+        "gate g, 0.5",
+        "this run",
+        "1",
+        "5/5",
+        "4.89 M",
+        "–",
+    ]
+    assert f"- VALOR++ (released weights) (this run): {RELEASED_NOTE}." in board
+    csv = (data / "out" / "compare.csv").read_text()
+    assert "VALOR++ (released weights),test,1,5,5," in csv
+
+
+def test_released_weights_and_a_training_of_the_same_method_are_two_rows(
+    tmp_path: Path, state: State
+) -> None:
+    file = saved(tmp_path / "a.pt", state)
+    folders = [tmp_path / "released", tmp_path / "valorpp"]
+    import_released("valorpp", str(file), VOCABULARY, folders[0])
+    checkpoint = read_checkpoint(folders[0])
+    write_checkpoint(folders[1], replace(checkpoint, released={}))
+    metrics = dict.fromkeys(METRICS, 1.0)
+    ends = {metric: [0.0, 2.0] for metric in METRICS}
+    classes: dict[str, dict[str, float]] = {modality: {} for modality in MODALITIES}
+    evaluation = {
+        "videos": 1,
+        "metrics": dict.fromkeys(LEVELS, metrics),
+        "intervals": dict.fromkeys(LEVELS, ends),
+        "per_class": dict.fromkeys(LEVELS, classes),
+    }
+    for folder in folders:
+        text = json.dumps({"val": evaluation, "test": evaluation})
+        (folder / "metrics.json").write_text(text)
+    (folders[1] / "curve.csv").write_text("epoch,seconds\n1,2\n")
+    parsers = read_parsers(folders)
+    assert list(parsers) == ["valorpp_released", "valorpp"]
+    names = [group[0].display_name for group in parsers.values()]
+    assert names == ["VALOR++ (released weights)", "VALOR++"]
