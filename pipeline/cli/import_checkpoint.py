@@ -14,8 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "file",
         metavar="FILE",
-        help=f"the released file, or {RELEASED_REPOSITORY}[/PATH][@REVISION]; without PATH, the"
-        " repository is searched for it",
+        help=f"the released file, its address {RELEASED_REPOSITORY}/PATH, or {RELEASED_REPOSITORY}"
+        " to find it there by name",
     )
     add("--out", type=Path, required=True, metavar="DIR", help="model folder to write")
     add("--update", action="store_true", help="accept a file that changed on the Hub")
