@@ -13,9 +13,14 @@ from typing import TYPE_CHECKING
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import sha256_of
-from pipeline.core.references import HubReference, is_hub_reference, parse_hub_reference
+from pipeline.core.references import (
+    HUB_PREFIX,
+    HubReference,
+    is_hub_reference,
+    parse_hub_reference,
+)
 from pipeline.core.vocabulary import Vocabulary
-from pipeline.data.hub import fetch_hub_file, list_hub_files
+from pipeline.data.hub import fetch_hub_file, list_hub_files, read_record
 from pipeline.parsers.registry import build_network, recipe_for
 
 if TYPE_CHECKING:
@@ -157,7 +162,7 @@ def _only_file(reference: HubReference, model: ReleasedModel) -> str:
     )
 
 
-def read_released(key: str, path: Path, vocabulary: Vocabulary, source: str = "") -> "Checkpoint":
+def read_released(key: str, path: Path, vocabulary: Vocabulary) -> "Checkpoint":
     """Read released weights as a checkpoint of our network.
 
     Parameters
@@ -168,13 +173,12 @@ def read_released(key: str, path: Path, vocabulary: Vocabulary, source: str = ""
         File of the weights; it is never unpickled beyond tensors and plain values.
     vocabulary
         The classes.
-    source
-        Where the file comes from, for the checkpoint's header; default: the name of the file.
 
     Raises
     ------
     PipelineError
-        The file is not one of weights, or a name or shape is not the model's.
+        The file is not one of weights, a name or shape is not the model's, or the file is no longer
+        what was downloaded.
     """
     # Imported here because the report, which lacks torch, reads the table of models above.
     from pipeline.features.encoders.weights import read_weights
@@ -204,11 +208,7 @@ def read_released(key: str, path: Path, vocabulary: Vocabulary, source: str = ""
         score=0.0,
         fingerprints={"layout": model.layout},
         weights=_mapped(state, model, dimensions, recipe, path),
-        released={
-            "model": key,
-            "source": source or path.name,
-            "sha256": sha256_of(path),
-        },
+        released={"model": key, **_origin(path)},
     )
 
 
@@ -218,11 +218,23 @@ def import_released(
     """Write released weights as a checkpoint folder; see ``released_file``, ``read_released``."""
     from pipeline.parsers.checkpoint import write_checkpoint
 
-    path = released_file(key, source, update)
-    origin = source if is_hub_reference(source) else ""
-    checkpoint = read_released(key, path, vocabulary, origin)
+    checkpoint = read_released(key, released_file(key, source, update), vocabulary)
     write_checkpoint(out, checkpoint)
     return checkpoint
+
+
+def _origin(path: Path) -> dict[str, str]:
+    """Return where a file comes from, and its SHA-256."""
+    sha256, record = sha256_of(path), read_record(path)
+    if record is None:
+        return {"source": path.name, "sha256": sha256}
+    if record.sha256 != sha256:
+        raise PipelineError(
+            f"'{path}' has SHA-256 {sha256}, but {record.sha256} was downloaded; delete the file to"
+            " download it again."
+        )
+    source = f"{HUB_PREFIX}{record.repository}/{record.file}@{record.commit}"
+    return {"source": source, "sha256": sha256}
 
 
 def _mapped(

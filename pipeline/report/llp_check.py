@@ -16,7 +16,7 @@ from pipeline.core.vocabulary import Vocabulary
 from pipeline.data.annotation_checks import LLP_RELEASES
 from pipeline.data.annotations import EVENT_TABLES, SPLIT_TABLES, read_names
 from pipeline.data.fetch import fetch
-from pipeline.data.hub import fetch_hub_file, read_record
+from pipeline.data.hub import fetch_hub_file
 from pipeline.evaluation.evaluate import evaluate_arrays, read_predictions
 from pipeline.evaluation.metrics import LEVELS, METRICS
 from pipeline.features.npy_layouts import LAYOUTS, load_npy, npy_paths
@@ -25,7 +25,6 @@ from pipeline.parsers.checkpoint import Checkpoint, read_checkpoint
 from pipeline.parsers.released import (
     RELEASED_REPOSITORY,
     import_released,
-    released_file,
     released_model,
 )
 from pipeline.report.comparable import SPLIT
@@ -179,16 +178,10 @@ def _table(name: str, folder: Path, sources: LlpSources, known: Mapping[str, str
 def _import(sources: LlpSources, vocabulary: Vocabulary) -> CheckLine:
     """Import the released weights; their names and shapes are checked."""
     checkpoint = import_released(MODEL, sources.checkpoint, vocabulary, sources.model)
-    sha256 = checkpoint.released["sha256"]
-    path = released_file(MODEL, sources.checkpoint)
-    record = read_record(path)
-    if record and record.sha256 != sha256:
-        detail = f"'{path}' has SHA-256 {sha256}, but the Hub stated {record.sha256}; delete it."
-        return CheckLine("checkpoint", detail, "wrong")
     motion = "with" if checkpoint.recipe.motion else "without"
-    stated = ", as the Hub states" if record else ""
     count = sum(weight.numel() for weight in checkpoint.weights.values())
-    detail = f"{count:,} parameters, {motion} R(2+1)D, SHA-256 {sha256}{stated}"
+    source, sha256 = checkpoint.released["source"], checkpoint.released["sha256"]
+    detail = f"{count:,} parameters, {motion} R(2+1)D, SHA-256 {sha256}, {source}"
     return CheckLine("checkpoint", detail)
 
 

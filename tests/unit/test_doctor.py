@@ -1,6 +1,8 @@
 """The doctor: each part that disagrees is named, and nothing else is."""
 
 import shutil
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hub_server import HubServer, Repository
 from released_valor import released_network
 
 from pipeline.cli import main
@@ -226,6 +229,35 @@ def test_archives_and_motion_from_elsewhere(release: Release) -> None:
     for _ in range(2):  # again with what is extracted
         assert wrong(release.lines(motion=elsewhere)) == {}
     assert list(release.folder.rglob("escaped.npy")) == []
+
+
+def test_what_is_not_given_is_downloaded_from_the_hub(release: Release) -> None:
+    archives = {f"{name}.zip": archive(release, name).read_bytes() for name in ("CLIP", "CLAP")}
+    weights = (release.folder / "checkpoint_best.pt").read_bytes()
+    repositories = {
+        "datasets/NTUBarista/valor_features": Repository(archives),
+        "models/NTUBarista/valor_trained_models": Repository(
+            {"model_VALOR++/checkpoint_best.pt": weights}
+        ),
+    }
+    folder = release.folder / "here"
+    folder.mkdir()
+    words = [sys.executable, "-m", "pipeline", "doctor", "--llp", "--device", "cpu"]
+    words += ["--annotations", "../annotations", "--motion", "../features/st"]
+    with HubServer(repositories) as hub:
+        environment = hub.environment(folder / "cache")
+        environment["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])
+        done = subprocess.run(
+            words, cwd=folder, env=environment, capture_output=True, text=True, timeout=240
+        )
+    assert done.returncode == 1, done.stderr
+    said = done.stdout.splitlines()
+    states = {line[7:].partition(":")[0]: line.split()[0] for line in said}
+    expected = ["checkpoint", "CLAP", "CLIP", "R(2+1)D", "predicted"]
+    assert [states[name] for name in expected] == ["ok"] * 5
+    assert "hf:NTUBarista/valor_trained_models/model_VALOR++/checkpoint_best.pt@" in done.stdout
+    assert (folder / "results/doctor/features/CLIP/features").is_dir()
+    assert said[-1].endswith("so may be due to: tables.")
 
 
 def test_archives_that_are_damaged(release: Release) -> None:

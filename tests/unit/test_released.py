@@ -257,10 +257,18 @@ def test_the_file_is_found_in_the_repository_by_name(hub: HubServer, tmp_path: P
     assert said.startswith("model: VALOR++ (released weights), 4,887,371 parameters, with R(2+1)D")
     kept = tmp_path / "resources/hub/NTUBarista/valor_trained_models/model_VALOR++"
     record = json.loads((kept / "checkpoint_best.pt.hub.json").read_text())
-    released = read_checkpoint(tmp_path / "model").released
-    assert released == {"model": "valorpp", "source": source, "sha256": record["sha256"]}
+    commit = hub.repositories["models/NTUBarista/valor_trained_models"].commit
+    assert read_checkpoint(tmp_path / "model").released == {
+        "model": "valorpp",
+        "source": f"{source}/model_VALOR++/checkpoint_best.pt@{commit}",
+        "sha256": record["sha256"],
+    }
     words[1] = f"{source}/model_VALOR++/checkpoint_best.pt"
     assert imported(hub, tmp_path, *words, HF_HUB_OFFLINE="1")[0] == 0
+    with (kept / "checkpoint_best.pt").open("ab") as file:
+        file.write(b" ")
+    with pytest.raises(PipelineError, match="was downloaded; delete the file to download it again"):
+        read_released("valorpp", kept / "checkpoint_best.pt", VOCABULARY)
 
 
 def test_an_ambiguous_or_missing_file_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
