@@ -52,7 +52,7 @@ MOTION_LAYERS = ("fc_st.", "fc_fusion.")
 UNUSED_LAYERS = ("hat_encoder.final_norm_a.", "hat_encoder.final_norm_v.")
 RELEASED_FILE = "checkpoint_best.pt"
 RELEASED_REPOSITORY = "hf:NTUBarista/valor_trained_models"
-SEGMENTS = 10
+RELEASED_SEGMENTS = 10
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ def read_released(key: str, path: Path, vocabulary: Vocabulary) -> "Checkpoint":
         motion=model.motion if motion else 0,
         text_audio=0,
         text_visual=0,
-        segments=SEGMENTS,
+        segments=RELEASED_SEGMENTS,
         classes=len(vocabulary),
     )
     return Checkpoint(

@@ -19,7 +19,7 @@ from pipeline.report.tables import read_published
 
 SUPPORTED_PYTHON = ((3, 11), (3, 13))
 # Module to distribution of what parsing a video imports.
-LIBRARIES = {
+NEEDED_LIBRARIES = {
     "av": "av",
     "huggingface_hub": "huggingface-hub",
     "laion_clap": "laion-clap",
@@ -130,11 +130,13 @@ def _check_gpu() -> CheckLine:
 
 
 def _check_libraries() -> CheckLine:
-    absent = [name for module, name in LIBRARIES.items() if not importlib.util.find_spec(module)]
+    absent = [
+        name for module, name in NEEDED_LIBRARIES.items() if not importlib.util.find_spec(module)
+    ]
     if absent:
         detail = f"{', '.join(absent)} must be installed, but cannot be imported; install again."
         return CheckLine("libraries", detail, "wrong")
-    versions = (f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES.values())
+    versions = (f"{name} {importlib.metadata.version(name)}" for name in NEEDED_LIBRARIES.values())
     return CheckLine("libraries", ", ".join(versions))
 
 

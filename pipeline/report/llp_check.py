@@ -52,7 +52,7 @@ PUBLISHED_TOLERANCE = 0.1
 # A map of 64 x 768 float64 has 0.4 MB.
 LARGEST_MEMBER_BYTES = 2**20
 
-Scores = Mapping[str, Sequence[float]]
+LevelScores = Mapping[str, Sequence[float]]
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def check_llp(
     sources: LlpSources,
     vocabulary: Vocabulary,
     device: torch.device,
-    expected: Scores | None = None,
+    expected: LevelScores | None = None,
     known_tables: Mapping[str, str] = LLP_RELEASES,
 ) -> Iterator[CheckLine]:
     """Predict the test split with the released VALOR++, and compare its score with the paper's.
@@ -155,7 +155,7 @@ def check_llp(
     yield _verdict(list(wrong))
 
 
-def published_scores() -> Scores:
+def published_scores() -> LevelScores:
     """Return VALOR++'s published scores: level to A, V, AV, Type and Event in percent."""
     rows = read_published(RESOURCES / "published.yaml")
     name = released_model(MODEL).display_name
@@ -306,7 +306,7 @@ def _features(kind: str, folder: Path, names: Sequence[str]) -> CheckLine:
 
 def _scores(
     model: Path, features: Path, annotations: Path, vocabulary: Vocabulary, device: torch.device
-) -> tuple[int, Scores]:
+) -> tuple[int, LevelScores]:
     """Predict the test split; return the number of videos and the scores."""
     source = NpySource(features, "valor")
     predict(model, source, annotations, [SPLIT], vocabulary, model, device)

@@ -186,6 +186,8 @@ def without(*names: str) -> Callable[[State], State]:
         ("valor", lambda state: state, r"unexpected parameter 'hat_encoder\.layers\.1\."),
         ("han", lambda state: state, "must be one of valor, valorplus, valorpp"),
         ("valorpp", lambda state: {"model": 3}, "it has no tensors by name"),
+        ("valorpp", lambda state: {0: torch.ones(2)}, "it has no tensors by name"),
+        ("valorpp", lambda state: [torch.ones(2)], "it has no tensors by name"),
     ],
 )
 def test_what_is_not_the_network_is_one_sentence(

@@ -90,7 +90,8 @@ def read_weights(path: Path, sha256: str | None) -> dict[str, torch.Tensor]:
             " convert it to .safetensors."
         ) from None
     state = _unpacked(checkpoint)
-    if not state or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
+    are_named = all(isinstance(name, str) for name in state)
+    if not state or not are_named or not all(map(torch.is_tensor, state.values())):
         raise PipelineError(f"'{path}' is not a weights file: it has no tensors by name.")
     return {name.removeprefix("module."): tensor for name, tensor in state.items()}
 
