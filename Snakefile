@@ -26,7 +26,7 @@ scattergather:
 
 wildcard_constraints:
     scatteritem=r"\d+-of-\d+",
-    encoder="|".join(ENCODERS),
+    encoder="|".join(FINGERPRINTS),
     decoding=r"[0-9a-f]{10}",
     fingerprint=r"[0-9a-f]{10}",
     run=r"(?:models|ablation)/[a-z0-9_]+",
@@ -46,10 +46,21 @@ include: "workflow/rules/fetch.smk"
 include: "workflow/rules/demo.smk"
 include: "workflow/rules/videos.smk"
 include: "workflow/rules/annotations.smk"
-include: "workflow/rules/manifest.smk"
-include: "workflow/rules/segments.smk"
-include: "workflow/rules/features.smk"
-include: "workflow/rules/prompts.smk"
+
+
+# Features are made of videos, or imported where others released them.
+if IMPORTED:
+
+    include: "workflow/rules/import.smk"
+
+else:
+
+    include: "workflow/rules/manifest.smk"
+    include: "workflow/rules/segments.smk"
+    include: "workflow/rules/features.smk"
+    include: "workflow/rules/prompts.smk"
+
+
 include: "workflow/rules/pseudo_labels.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/predict.smk"
@@ -77,12 +88,18 @@ rule all:
     input:
         "results/report/index.html",
         "results/parsing.json",
+        # Imported features are of a dataset with published results: the leaderboard shows both.
+        (
+            ["results/compare/compare.md"]
+            if IMPORTED and CONFIG.comparison.reference in CONFIG.methods
+            else []
+        ),
 
 
 rule features:
     """The cached features of every encoder."""
     input:
-        [feature_shards(encoder) for encoder in ENCODERS],
+        [feature_shards(encoder) for encoder in FINGERPRINTS],
 
 
 rule prompts:

@@ -3,7 +3,7 @@
 ``import pipeline`` exports them, with ``load_parser`` and ``read_features``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,13 @@ from numpy.typing import NDArray
 from pipeline.config.load import load_config
 from pipeline.config.settings import inference_settings
 from pipeline.core.errors import PipelineError
+from pipeline.core.validation import validated
 from pipeline.core.vocabulary import DEFAULT_PATH, Vocabulary, read_vocabulary
 from pipeline.data.annotations import EventRow, Labels, events_to_segments, read_events, read_names
-from pipeline.evaluation.evaluate import evaluate_arrays, evaluate_tables
+from pipeline.data.corrections import read_corrections
+from pipeline.evaluation.coverage import ParsedVideos
+from pipeline.evaluation.evaluate import evaluate_labels, evaluate_tables, warn_of_unknown
+from pipeline.evaluation.options import CoverageOptions, MissingPolicy
 from pipeline.inference.parser import Parser, zero_shot_parser
 from pipeline.inference.predictors import classes_from_phrases, split_phrases
 
@@ -41,9 +45,10 @@ def zero_shot(
     classes
         What to detect, in words, such as ``["a bell", "a dog"]``.
     preset
-        Whose encoders to use: ``llp`` (default; the published CLIP and CLAP, downloaded to
-        ``resources/hub`` on first use) or ``demo`` (small encoders in the package, which only know
-        the demo's synthetic videos).
+        Whose encoders to use: ``llp`` (default; the published CLIP and CLAP, downloaded on first
+        use) or ``demo`` (small encoders in the package, which only know the demo's synthetic
+        videos). Downloads are kept in ``resources/hub`` if the working directory is a run folder,
+        else in ``~/.cache/avvp/hub``; the variable ``AVVP_HUB`` names another folder.
     config
         A configuration file that changes the preset, or names it.
     references
@@ -73,6 +78,9 @@ def evaluate(
     predicted: tuple[EventSource, EventSource],
     class_names: Sequence[str] | None = None,
     segments: int = 10,
+    predicted_videos: str | Path | Collection[str] | None = None,
+    missing: MissingPolicy = "error",
+    corrections: str | Path | None = None,
 ) -> dict[str, Any]:
     """Score predicted events with the published LLP metrics.
 
@@ -88,25 +96,43 @@ def evaluate(
         The C classes (default: LLP's 25).
     segments
         T, segments per video, if everything is tables.
+    predicted_videos
+        The videos that were parsed, with or without events: their names, a table with the column
+        ``filename``, or ``probabilities_{split}.safetensors`` of a trained parser (default: all).
+    missing
+        Videos that ``predicted_videos`` lacks: ``error`` refuses to score, ``report`` scores only
+        the parsed videos, ``empty`` scores the missing ones as having no predicted events.
+    corrections
+        A folder of corrected event tables, which replace all annotated events of the videos they
+        list.
 
     Returns
     -------
     dict
         ``metrics`` maps ``segment`` and ``event`` to ``audio``, ``visual``, ``audio_visual``,
         ``type`` and ``event`` in percent; ``intervals`` has their 95% bootstrap intervals, and
-        ``per_class`` the F1 of every class.
+        ``per_class`` the F1 of every class. With ``predicted_videos``, ``coverage`` has the number
+        of ``listed`` and ``parsed`` videos. With ``corrections``, ``corrected`` has the scores with
+        corrected annotations.
 
     Raises
     ------
     PipelineError
-        A table is missing or malformed, or shapes, videos and classes do not fit together.
+        A table is missing or malformed, shapes, videos and classes do not fit together, or a video
+        was not parsed.
     """
     vocabulary = read_vocabulary() if class_names is None else Vocabulary.of_names(class_names)
+    parsed = ParsedVideos.of(
+        predicted_videos, validated(CoverageOptions, {"missing": missing}).missing
+    )
+    overlay = None if corrections is None else read_corrections(Path(corrections), vocabulary)
     sources = (*truth, *predicted)
     arrays = [np.asarray(source) for source in sources if not isinstance(source, str | Path)]
     if not arrays and isinstance(videos, str | Path):
         annotated, found = ((Path(str(one)), Path(str(two))) for one, two in (truth, predicted))
-        return evaluate_tables(Path(videos), annotated, found, vocabulary, segments)
+        return evaluate_tables(
+            Path(videos), annotated, found, vocabulary, segments, parsed, overlay
+        )
     names = _names(videos, len(arrays[0]) if arrays else None)
     shape = arrays[0].shape if arrays else (len(names), segments, len(vocabulary))
     if len({array.shape for array in arrays}) > 1 or len(shape) != 3 or shape[0] != len(names):
@@ -119,9 +145,11 @@ def evaluate(
             f"the arrays have {shape[2]} classes, but {len(vocabulary)} class names are known;"
             " pass class_names."
         )
-    labels = [_labels(source, names, shape, vocabulary) for source in sources]
+    if overlay is not None:
+        warn_of_unknown(overlay, names, "the listed ones")
+    labels = np.stack([_labels(source, names, shape, vocabulary) for source in sources])
     split = Path(videos).stem.removeprefix("AVVP_") if isinstance(videos, str | Path) else "videos"
-    return evaluate_arrays(split, names, labels[:2], labels[2:], vocabulary)
+    return evaluate_labels(split, names, labels[:2], labels[2:], vocabulary, parsed, overlay)
 
 
 def _names(videos: str | Path | Sequence[str] | None, count: int | None) -> Sequence[str]:

@@ -25,6 +25,7 @@ STAGES: dict[str, str] = {
     "manifest": "list every video with its split, file and shard",
     "segments": "decode one shard's videos into one-second segments",
     "features": "encode one shard's segments with a frozen encoder",
+    "import-features": "import features that others released",
     "features-verify": "check a feature folder",
     "features-compare": "compare two feature folders segment by segment",
     "prompts": "embed the class captions with an encoder's text tower",
@@ -49,6 +50,10 @@ STAGES: dict[str, str] = {
 # network, the Hub's libraries would retry for minutes.
 DOWNLOADING = {"fetch", "parse", "import-checkpoint", "doctor"}
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+
+
+# Libraries that only some stages need, and the extra of pyproject.toml that installs them.
+EXTRAS = {"matplotlib": "train", "yt_dlp": "download"}
 
 
 def argument_parser(stage: str | None) -> argparse.ArgumentParser:
@@ -88,6 +93,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.debug:
             raise
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None or arguments.debug:
+            raise
+        print(
+            f"error: {arguments.stage} needs {error.name}, which is not installed; install the"
+            f" package with its extra: avvp-pipeline[{extra}].",
+            file=sys.stderr,
+        )
         return 2
     return int(code or 0)
 

@@ -1,4 +1,4 @@
-"""``ablation``: set the trained variants of a method side by side."""
+"""``ablation``: tabulate the trained variants of a method."""
 
 import argparse
 from pathlib import Path
@@ -7,9 +7,15 @@ from pipeline.cli.arguments import add_annotations
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the stage's arguments."""
+    """Add the command's arguments."""
     add = parser.add_argument
-    add("--models", type=Path, nargs="+", required=True, help="folders VARIANT/seedS or VARIANT")
+    add(
+        "--models",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="folders VARIANT/seed{SEED} or VARIANT",
+    )
     add_annotations(parser)
     add("--out", type=Path, required=True, help="folder of ablation.md and ablation.csv")
 

@@ -1,4 +1,4 @@
-"""``annotations``: check the annotation tables and list what is odd about them."""
+"""``annotations``: check annotation tables."""
 
 import argparse
 from pathlib import Path
@@ -9,12 +9,12 @@ from pipeline.media.options import WindowOptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the stage's arguments."""
+    """Add the command's arguments."""
     add_annotations(parser)
     add_vocabulary(parser)
     add_options(parser, WindowOptions, only={"segments"})
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="TSV", help="where the report is written"
+        "--out", type=Path, required=True, metavar="TSV", help="table of findings to write"
     )
 
 
@@ -24,5 +24,5 @@ def run(arguments: argparse.Namespace) -> None:
     from pipeline.data.annotation_checks import check_annotations, write_findings
 
     vocabulary = read_vocabulary(arguments.vocabulary)
-    oddities = check_annotations(arguments.annotations, vocabulary, arguments.segments)
-    write_findings(arguments.out, oddities)
+    findings = check_annotations(arguments.annotations, vocabulary, arguments.segments)
+    write_findings(arguments.out, findings)

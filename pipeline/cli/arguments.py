@@ -37,6 +37,17 @@ def add_vocabulary(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_corrections(parser: argparse.ArgumentParser) -> None:
+    """Declare where corrections of the annotated events are."""
+    parser.add_argument(
+        "--corrections",
+        type=Path,
+        metavar="DIR",
+        help="folder of corrected event tables; also score with these in place of the annotations"
+        " of the videos they list",
+    )
+
+
 def add_videos(parser: argparse.ArgumentParser) -> None:
     """Declare where the video files are."""
     parser.add_argument(

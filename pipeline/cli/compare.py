@@ -1,4 +1,4 @@
-"""``compare``: rank trained parsers and test their differences to one method."""
+"""``compare``: rank trained parsers and test their differences to a reference."""
 
 import argparse
 from pathlib import Path
@@ -7,17 +7,17 @@ from pipeline.cli.arguments import add_annotations, add_published, add_vocabular
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the stage's arguments."""
+    """Add the command's arguments."""
     add = parser.add_argument
-    add("--models", type=Path, nargs="+", required=True, help="model folders, as train leaves them")
+    add("--models", type=Path, nargs="+", required=True, help="folders of trained parsers")
     add_annotations(parser)
     add(
         "--pseudo-labels",
         type=Path,
         metavar="DIR",
-        help="folder of the run's pseudo-labels, to say whether they are calibrated",
+        help="folder of the run's pseudo-labels, to report how they were calibrated",
     )
-    add("--reference", default="link", help="method that differences are to (default: link)")
+    add("--reference", default="link", help="method to compare with (default: link)")
     add_vocabulary(parser)
     add_published(parser)
     add("--out", type=Path, required=True, help="folder of compare.md and compare.csv")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the stage's arguments."""
+    """Add the command's arguments."""
     parser.add_argument("--seed", type=int, default=0, help="seed of the training (default 0)")
     parser.add_argument(
         "--out", type=Path, required=True, help="folder for clip.json, clip.safetensors and clap/"

@@ -3,13 +3,14 @@
 import argparse
 from pathlib import Path
 
-from pipeline.cli.arguments import add_vocabulary
+from pipeline.cli.arguments import add_corrections, add_vocabulary
 from pipeline.cli.options import add_options
+from pipeline.evaluation.options import CoverageOptions
 from pipeline.media.options import WindowOptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the stage's arguments."""
+    """Add the command's arguments."""
     tables = {
         "--videos": "table that lists the videos to score",
         "--truth-audio": "annotated audible events",
@@ -19,9 +20,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     }
     for option, meaning in tables.items():
         parser.add_argument(option, type=Path, required=True, metavar="CSV", help=meaning)
+    parser.add_argument("--out", type=Path, required=True, metavar="JSON", help="file to write")
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="JSON", help="where the scores are written"
+        "--predicted-videos",
+        type=Path,
+        metavar="TABLE",
+        help="the parsed videos: a table with the column filename, or a model's probabilities file"
+        " (default: all listed videos count as parsed)",
     )
+    add_options(parser, CoverageOptions)
+    add_corrections(parser)
     add_options(parser, WindowOptions, only={"segments"})
     add_vocabulary(parser)
 
@@ -30,14 +38,19 @@ def run(arguments: argparse.Namespace) -> None:
     """Score the tables, write the scores and print them."""
     from pipeline.core.files import write_json
     from pipeline.core.vocabulary import read_vocabulary
+    from pipeline.data.corrections import read_corrections
+    from pipeline.evaluation.coverage import ParsedVideos
     from pipeline.evaluation.evaluate import evaluate_tables, summary
 
+    vocabulary, folder = read_vocabulary(arguments.vocabulary), arguments.corrections
     evaluation = evaluate_tables(
         arguments.videos,
         (arguments.truth_audio, arguments.truth_visual),
         (arguments.predicted_audio, arguments.predicted_visual),
-        read_vocabulary(arguments.vocabulary),
+        vocabulary,
         arguments.segments,
+        ParsedVideos.of(arguments.predicted_videos, arguments.missing),
+        None if folder is None else read_corrections(folder, vocabulary),
     )
     write_json(arguments.out, evaluation)
     print(summary(evaluation))

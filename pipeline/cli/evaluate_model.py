@@ -3,13 +3,16 @@
 import argparse
 from pathlib import Path
 
-from pipeline.cli.arguments import add_annotations, add_vocabulary
+from pipeline.cli.arguments import add_annotations, add_corrections, add_vocabulary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the stage's arguments."""
-    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="a model folder")
+    """Add the command's arguments."""
+    parser.add_argument(
+        "--model", type=Path, required=True, metavar="DIR", help="folder of a trained parser"
+    )
     add_annotations(parser)
+    add_corrections(parser)
     add_vocabulary(parser)
 
 
@@ -17,9 +20,11 @@ def run(arguments: argparse.Namespace) -> None:
     """Score the model's event tables, write metrics.json beside them and print the scores."""
     from pipeline.core.vocabulary import read_vocabulary
     from pipeline.data.annotations import SPLIT_TABLES, read_names
+    from pipeline.data.corrections import read_corrections
     from pipeline.evaluation.evaluate import evaluate_model, summary
 
-    vocabulary = read_vocabulary(arguments.vocabulary)
-    evaluations = evaluate_model(arguments.model, arguments.annotations, vocabulary)
+    vocabulary, folder = read_vocabulary(arguments.vocabulary), arguments.corrections
+    corrections = None if folder is None else read_corrections(folder, vocabulary)
+    evaluations = evaluate_model(arguments.model, arguments.annotations, vocabulary, corrections)
     for split, evaluation in evaluations.items():
         print(summary(evaluation, len(read_names(arguments.annotations / SPLIT_TABLES[split]))))

@@ -1,37 +1,41 @@
-"""``export``: write the cache in another project's layout."""
+"""``export``: write features and labels in VALOR's or HAN's layout."""
 
 import argparse
 from pathlib import Path
 
 from pipeline.cli.arguments import add_vocabulary
+from pipeline.cli.sources import add_encoder_folders
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the stage's arguments."""
+    """Add the command's arguments."""
     add = parser.add_argument
-    add("--features", type=Path, required=True, help="folder of clip-*/ and clap-*/")
-    add("--clip", metavar="NAME", help="which clip-*/ folder, if there are several")
-    add("--clap", metavar="NAME", help="which clap-*/ folder, if there are several")
-    add("--motion", metavar="NAME", help="which motion-*/ folder, if there are several")
-    add("--pseudo-labels", type=Path, help="folder of labels.safetensors; HAN's code needs none")
+    add("--features", type=Path, required=True, metavar="DIR", help="folder of clip-*/ and clap-*/")
+    add_encoder_folders(parser)
+    add(
+        "--pseudo-labels",
+        type=Path,
+        metavar="DIR",
+        help="folder of labels.safetensors; not needed for HAN's layout",
+    )
     add(
         "--layout",
         choices=("valor", "han"),
         required=True,
-        help="one .npy a video and kind, in VALOR's folders or in HAN's",
+        help="one .npy per video and encoder, in VALOR's or HAN's folders",
     )
     add(
         "--audio-array",
         choices=("map", "embedding"),
         default="map",
-        help="which CLAP features (default: map, VALOR++'s input)",
+        help="CLAP features to write (default: map, VALOR++'s input)",
     )
     add_vocabulary(parser)
-    add("--out", type=Path, required=True, help="new folder")
+    add("--out", type=Path, required=True, metavar="DIR", help="new folder to write")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Export."""
+    """Write the files and print how many videos they cover."""
     from pipeline.core.vocabulary import read_vocabulary
     from pipeline.training.npy_export import ExportSource, export
 
@@ -45,4 +49,4 @@ def run(arguments: argparse.Namespace) -> None:
     )
     vocabulary = read_vocabulary(arguments.vocabulary)
     videos = export(source, arguments.layout, vocabulary, arguments.out)
-    print(f"{videos} videos are in '{arguments.out}'.")
+    print(f"{videos} videos written to '{arguments.out}'")

@@ -1,4 +1,4 @@
-"""``features``: run a frozen encoder over one shard's segments."""
+"""``features``: encode one shard's segments with a frozen encoder."""
 
 import argparse
 from pathlib import Path
@@ -8,15 +8,15 @@ from pipeline.cli.encoder import add_encoder_arguments, encoder_from
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the stage's arguments."""
+    """Add the command's arguments."""
     add_encoder_arguments(parser)
     add_gpus(parser)
     add = parser.add_argument
-    add("--segments", type=Path, required=True, help="segments shard K-of-N.safetensors")
-    add("--status-in", type=Path, required=True, help="its status table")
-    add("--fingerprint", help="refuse to write features that have another fingerprint")
-    add("--out", type=Path, required=True, help="features shard to write")
-    add("--status", type=Path, required=True, help="status table to write")
+    add("--segments", type=Path, required=True, metavar="FILE", help="segments shard to encode")
+    add("--status-in", type=Path, required=True, metavar="TSV", help="its status table")
+    add("--fingerprint", help="fingerprint that the features must have")
+    add("--out", type=Path, required=True, metavar="FILE", help="features shard to write")
+    add("--status", type=Path, required=True, metavar="TSV", help="status table to write")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -1,16 +1,16 @@
-"""``features-verify``: see that a feature folder is whole."""
+"""``features-verify``: check a feature folder."""
 
 import argparse
 from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the stage's arguments."""
-    parser.add_argument("folder", type=Path, help="a folder of K-of-N.safetensors")
+    """Add the command's arguments."""
+    parser.add_argument("folder", type=Path, help="folder of K-of-N.safetensors")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Verify."""
+    """Check the folder and print what it contains."""
     from pipeline.features.verify import verify_features
 
     print(verify_features(arguments.folder).line())

@@ -29,7 +29,8 @@ def run(arguments: argparse.Namespace) -> None:
     if is_hub_reference(arguments.source):
         reference = parse_hub_reference(arguments.source)
         record = fetch_hub_file(reference, arguments.out, arguments.update)
-        print(f"{arguments.out}: SHA-256 {record.sha256}, commit {record.commit}")
+        origin = f"commit {record.commit}" if record.verified else "not verified with the Hub"
+        print(f"{arguments.out}: SHA-256 {record.sha256}, {origin}")
         return
     if arguments.sha256 is None:
         raise PipelineError(f"'{arguments.source}' needs --sha256, the checksum it must have.")

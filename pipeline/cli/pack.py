@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
+    """Add the command's arguments."""
     add = parser.add_argument
     add("checkpoint", type=Path, metavar="DIR", help="folder of a trained parser")
     add("--out", type=Path, required=True, metavar="DIR", help="folder to write")

@@ -21,7 +21,7 @@ CONFIG = Path("config.yaml")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
+    """Add the command's arguments."""
     add = parser.add_argument
     add("videos", nargs="+", type=Path, metavar="VIDEO", help="media files, or folders of them")
     how = parser.add_mutually_exclusive_group(required=True)
@@ -51,7 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="with --classes: encoders of a preset: llp, whose published CLIP and CLAP are"
         " downloaded on first use, or demo, whose small encoders only know the demo's videos"
-        " (default: config.yaml of the working directory, else demo)",
+        " (default: config.yaml of the working directory, else demo). Downloads are kept in"
+        " resources/hub if the working directory is a run folder (it has a config.yaml, Snakefile,"
+        " .snakemake or resources/hub), else in ~/.cache/avvp/hub; AVVP_HUB names another folder",
     )
     add(
         "--config",

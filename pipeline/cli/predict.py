@@ -1,4 +1,4 @@
-"""``predict``: parse splits with a trained parser, or with those of several seeds."""
+"""``predict``: parse splits with a trained parser, of one or several seeds."""
 
 import argparse
 from pathlib import Path
@@ -8,16 +8,16 @@ from pipeline.cli.sources import add_source_arguments, source_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the stage's arguments."""
+    """Add the command's arguments."""
     parser.add_argument(
-        "--checkpoint", type=Path, required=True, metavar="DIR", help="folder a training left"
+        "--checkpoint", type=Path, required=True, metavar="DIR", help="folder of a trained parser"
     )
     parser.add_argument(
         "--seeds",
         type=int,
         nargs="+",
         metavar="SEED",
-        help="parse with each of CHECKPOINT/seed{SEED}, into OUT/seed{SEED}",
+        help="parse with each CHECKPOINT/seed{SEED}, into OUT/seed{SEED}",
     )
     parser.add_argument("--split", nargs="+", required=True, help="val, test or both")
     add_source_arguments(parser)

@@ -9,12 +9,16 @@ from pipeline.core.vocabulary import read_vocabulary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the stage's arguments."""
+    """Add the command's arguments."""
     add_encoder_arguments(parser)
     add_vocabulary(parser)
     add = parser.add_argument
-    add("--fingerprint", required=True, help="fingerprint of the features they belong to")
-    add("--out", type=Path, required=True, help="prompts file to write")
+    add(
+        "--fingerprint",
+        required=True,
+        help="fingerprint of the features that the prompts belong to",
+    )
+    add("--out", type=Path, required=True, metavar="FILE", help="file to write")
 
 
 def run(arguments: argparse.Namespace) -> None:

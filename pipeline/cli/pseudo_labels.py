@@ -1,4 +1,4 @@
-"""``pseudo-labels``: label segments by similarity to the captions."""
+"""``pseudo-labels``: label segments by CLIP and CLAP similarity to class captions."""
 
 import argparse
 from pathlib import Path
@@ -9,21 +9,27 @@ from pipeline.labels.thresholds import LabelOptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the stage's arguments."""
+    """Add the command's arguments."""
     folders = {
         "--clip": "CLIP features: K-of-N.safetensors and prompts.safetensors",
-        "--clap": "CLAP features: the same",
+        "--clap": "CLAP features, likewise",
         "--out": "folder to write: labels.safetensors, thresholds.tsv, quality.json",
     }
     for option, meaning in folders.items():
         parser.add_argument(option, type=Path, required=True, metavar="DIR", help=meaning)
+    parser.add_argument(
+        "--masked-labels",
+        type=Path,
+        metavar="FILE",
+        help="masked_labels.safetensors of import-features, used as they are",
+    )
     add_annotations(parser)
     add_vocabulary(parser)
     add_options(parser, LabelOptions)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Label every video that both encoders have features of."""
+    """Label every video that has features of both encoders."""
     from pipeline.core.vocabulary import read_vocabulary
     from pipeline.labels.pseudo_labels import make_pseudo_labels
 
@@ -34,4 +40,5 @@ def run(arguments: argparse.Namespace) -> None:
         read_vocabulary(arguments.vocabulary),
         arguments.thresholds,
         arguments.out,
+        arguments.masked_labels,
     )

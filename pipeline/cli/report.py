@@ -1,4 +1,4 @@
-"""``report``: draw a run's result tables, plots and page."""
+"""``report``: write the result tables, plots and page of a run."""
 
 import argparse
 import json
@@ -8,21 +8,21 @@ from pipeline.cli.arguments import add_annotations, add_published, add_vocabular
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the stage's arguments."""
+    """Add the command's arguments."""
     add = parser.add_argument
-    add("--models", type=Path, required=True, help="folder of METHOD/seedS/")
+    add("--models", type=Path, required=True, help="folder of METHOD/seed{SEED}/")
     add("--pseudo-labels", type=Path, required=True, help="folder of the pseudo-labels")
     add_annotations(parser)
     add("--statuses", type=Path, nargs="+", required=True, help="status tables of all shards")
-    add("--check", type=Path, help="the annotations' check table")
-    add("--videos", type=Path, help="folder of the video files, to say why some are missing")
+    add("--check", type=Path, help="table of annotation checks")
+    add("--videos", type=Path, help="folder of the video files, to report why some are missing")
     add("--benchmarks", type=Path, help="folder of Snakemake's benchmark files")
     add(
         "--settings",
         type=json.loads,
         default={},
         metavar="JSON",
-        help="what the workflow says of the run: its configuration, recipes and weights' checksums",
+        help="configuration, recipes and checksums of the run, as the workflow gives them",
     )
     add_vocabulary(parser)
     add_published(parser)

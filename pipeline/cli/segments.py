@@ -4,7 +4,7 @@ import argparse
 import re
 from pathlib import Path
 
-from pipeline.cli.arguments import add_videos, add_workers
+from pipeline.cli.arguments import add_annotations, add_videos, add_workers
 from pipeline.cli.options import add_options, options_from
 from pipeline.media.options import Decoding
 from pipeline.media.segments import ARRAYS
@@ -13,9 +13,9 @@ from pipeline.media.segments import ARRAYS
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add = parser.add_argument
-    add("--manifest", type=Path, required=True, metavar="TSV", help="the manifest of the videos")
+    add_annotations(parser)
     add_videos(parser)
-    add("--shard", type=_shard, required=True, metavar="K-of-N", help="which of its shards")
+    add("--shard", type=_shard, required=True, metavar="K-of-N", help="which of how many shards")
     add_options(parser, Decoding)
     add(
         "--arrays",
@@ -31,13 +31,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Decode the shard."""
-    from pipeline.data.manifest import read_manifest, rows_of_shard
+    from pipeline.data.manifest import list_videos, rows_of_shard
     from pipeline.media.segments import run_shard
 
-    rows = read_manifest(arguments.manifest, arguments.videos)
+    decoding = options_from(arguments, Decoding)
+    shard, shards = arguments.shard
+    rows = list_videos(arguments.annotations, arguments.videos, shards, decoding.untrimmed)
     run_shard(
-        [row.window for row in rows_of_shard(rows, *arguments.shard)],
-        options_from(arguments, Decoding),
+        [row.window for row in rows_of_shard(rows, shard, shards)],
+        decoding,
         arguments.workers,
         arguments.out,
         arguments.status,

@@ -12,35 +12,49 @@ if TYPE_CHECKING:
 
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare them."""
+    """Add them."""
     folder: dict[str, Any] = {"type": Path, "metavar": "DIR"}
     add = parser.add_argument
-    add("--features", required=True, help="clip-*/ and clap-*/, or a --layout's folders", **folder)
-    add("--clip", metavar="NAME", help="which clip-*/ folder, if there are several")
-    add("--clap", metavar="NAME", help="which clap-*/ folder, if there are several")
-    add("--motion", metavar="NAME", help="which motion-*/ folder, if there are several")
+    add(
+        "--features",
+        required=True,
+        help="folder with clip-*/ and clap-*/, or with a --layout's folders",
+        **folder,
+    )
+    add_encoder_folders(parser)
     add(
         "--pseudo-labels",
-        help="folder of labels.safetensors (default: beside features), or, with .npy files, of"
-        " CLIP/ and CLAP/ with labels (default: in features or beside it)",
+        help="folder of labels.safetensors (default: beside the features); with .npy files, folder"
+        " of CLIP/ and CLAP/ with labels (default: in the features' folder or beside it)",
         **folder,
     )
     add(
         "--layout",
         choices=("shards", "valor", "han"),
         default="shards",
-        help="the pipeline's shards, or one .npy a video as VALOR's or HAN's authors ship",
+        help="the pipeline's shards, or one .npy per video as released by VALOR's or HAN's authors"
+        " (default: shards)",
     )
     add(
         "--clap-logit-scale",
         type=float,
         metavar="X",
-        help="with .npy files: CLAP's exp(logit_scale), where segment_logits are missing",
+        help="CLAP's exp(logit_scale), for .npy files without segment_logits",
     )
     add_annotations(parser)
     add_vocabulary(parser)
     add_machine(parser)
-    add("--out", required=True, help="folder for the results", **folder)
+    add("--out", required=True, help="folder to write", **folder)
+
+
+def add_encoder_folders(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that choose among several feature folders of one encoder."""
+    for encoder in ("clip", "clap", "motion"):
+        parser.add_argument(
+            f"--{encoder}",
+            metavar="NAME",
+            help=f"which {encoder}-*/ folder, if there are several",
+        )
 
 
 def source_of(arguments: argparse.Namespace) -> "FeatureSource":

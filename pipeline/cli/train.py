@@ -1,4 +1,4 @@
-"""``train``: train a parser with one seed or several, then predict and score val and test."""
+"""``train``: train a parser with one or several seeds, then predict and score val and test."""
 
 import argparse
 from pathlib import Path
@@ -10,37 +10,37 @@ from pipeline.parsers.registry import METHODS, recipe_for
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the stage's arguments."""
+    """Add the command's arguments."""
     parser.add_argument("--method", required=True, help=", ".join(METHODS))
     seeds = parser.add_mutually_exclusive_group()
-    seeds.add_argument("--seed", type=int, default=0, help="train it into --out (default: 0)")
+    seeds.add_argument("--seed", type=int, default=0, help="train this seed into OUT (default: 0)")
     seeds.add_argument(
-        "--seeds", type=int, nargs="+", metavar="SEED", help="train each into OUT/seed{SEED}"
+        "--seeds", type=int, nargs="+", metavar="SEED", help="train each seed into OUT/seed{SEED}"
     )
     parser.add_argument(
         "--processes",
         type=int,
         default=1,
         metavar="N",
-        help="how many seeds are trained at a time, each on a GPU of its own (--device auto or "
-        "cuda, where there are so many) or with its share of the CPU threads (default: 1)",
+        help="seeds trained in parallel, each on its own GPU if there are enough (--device auto or"
+        " cuda), else with a share of the CPU threads (default: 1)",
     )
     parser.add_argument(
         "--option",
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="change one value of the method's recipe; may be given several times",
+        help="change an option of the method's recipe; repeatable",
     )
     parser.add_argument(
-        "--fit-only", action="store_true", help="leave only the checkpoint and the curve"
+        "--fit-only", action="store_true", help="write only the checkpoint and the training curve"
     )
     parser.add_argument(
         "--save-every",
         type=float,
         default=20.0,
         metavar="SECONDS",
-        help="how often the state that a killed run resumes from is written (default: 20)",
+        help="how often to save the state that a killed run resumes from (default: 20)",
     )
     add_source_arguments(parser)
     add_gpus(parser)
@@ -75,12 +75,12 @@ def _folders(arguments: argparse.Namespace) -> dict[int, Path]:
     if arguments.seeds is None:
         return {arguments.seed: arguments.out}
     if len(set(arguments.seeds)) < len(arguments.seeds):
-        raise PipelineError(f"--seeds {arguments.seeds} name a seed twice; each may stand once.")
+        raise PipelineError(f"--seeds must differ; {arguments.seeds} repeats one.")
     return {seed: arguments.out / f"seed{seed}" for seed in arguments.seeds}
 
 
 def _split(option: str) -> tuple[str, str]:
     key, equals, value = option.partition("=")
     if not equals:
-        raise PipelineError(f"--option {option!r} has no '='; give KEY=VALUE.")
+        raise PipelineError(f"--option {option!r} must have the form KEY=VALUE.")
     return key.strip(), value.strip()

@@ -9,15 +9,18 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from pipeline.core.errors import PipelineError
 from pipeline.core.options import RUNTIME, Count, Options, Sha256
 from pipeline.core.validation import as_value_error
 from pipeline.data.download.options import DownloadOptions
 from pipeline.demo.options import DemoOptions
 from pipeline.features.encoders.options import EncodersOptions
+from pipeline.features.import_options import IMPORTED_SEGMENTS, ReleasedFeatures
 from pipeline.inference.options import ParseOptions
 from pipeline.labels.thresholds import LabelOptions
 from pipeline.media.options import DecodeOptions, Decoding, WindowOptions
 from pipeline.parsers.components import link_variants
+from pipeline.parsers.recipes import Recipe
 from pipeline.parsers.registry import method_named, recipe_for
 from pipeline.training.options import TrainingOptions
 
@@ -37,14 +40,21 @@ class DatasetOptions(WindowOptions):
     name: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] = Field(
         "demo", description="name in the report; llp puts the published LLP results beside the run"
     )
-    source: Literal["demo", "local"] = Field(
-        "demo", description="demo: render a synthetic corpus; local: your own videos"
+    source: Literal["demo", "local", "features"] = Field(
+        "demo",
+        description="demo: render a synthetic corpus; local: your own videos; features: features"
+        " that others released, without videos",
     )
     annotations: str | None = Field(
         None, description="folder with annotation tables in LLP's format; replaces `tables`"
     )
     tables: dict[str, TableOptions] = Field(
         {}, description="annotation tables to download, by file name"
+    )
+    corrections: str | None = Field(
+        None,
+        description="folder with your corrections of the event tables, which replace the events of"
+        " the videos they list; parsers are then also scored with these",
     )
     videos: str | None = Field(
         None,
@@ -57,6 +67,9 @@ class DatasetOptions(WindowOptions):
         2, description="jobs per stage; one for every 100 to 500 videos is a good size"
     )
     demo: DemoOptions = Field(DemoOptions(), description="the synthetic corpus")
+    features: ReleasedFeatures | None = Field(
+        None, description="released features that are imported, with source: features"
+    )
 
     @model_validator(mode="after")
     def _check_source(self) -> Self:
@@ -67,13 +80,21 @@ class DatasetOptions(WindowOptions):
             )
         if self.source == "local" and not self.videos:
             raise ValueError("source is 'local', so videos must name the folder of the videos")
-        if self.source == "local" and not (self.annotations or self.tables):
+        if self.source == "features" and self.features is None:
+            raise ValueError("source is 'features', so features must say where they are")
+        if self.source != "features" and self.features is not None:
             raise ValueError(
-                "source is 'local', so annotations must name the folder of the tables, or tables"
-                " must say where to download them"
+                f"features are set, but source is '{self.source}'; it must be 'features' to import"
+                " them"
             )
-        if self.source == "demo" and self.segments != 10:
-            raise ValueError(f"segments must be 10 for the demo; it is {self.segments}")
+        if self.source != "demo" and not (self.annotations or self.tables):
+            raise ValueError(
+                f"source is '{self.source}', so annotations must name the folder of the tables, or"
+                " tables must say where to download them"
+            )
+        if self.source != "local" and self.segments != IMPORTED_SEGMENTS:
+            what = "the demo" if self.source == "demo" else "released features"
+            raise ValueError(f"segments must be 10 for {what}; it is {self.segments}")
         return self
 
 
@@ -127,7 +148,7 @@ class Config(Options):
 
     preset: str = Field(
         "demo",
-        description="complete configuration that the other keys change: demo or llp",
+        description="complete configuration that the other keys change: demo, llp or llp_features",
         json_schema_extra=RUNTIME,
     )
     dataset: DatasetOptions = Field(
@@ -217,12 +238,58 @@ class Config(Options):
     @model_validator(mode="after")
     def _check_motion(self) -> Self:
         using = [name for name, run in self.runs.items() if run.uses_motion]
-        if using and self.encoders.motion is None:
+        if using and self.encoders.motion is None and self.dataset.features is None:
             raise ValueError(
                 f"{using[0]} has motion: true, which reads 3-D features; configure encoders.motion"
                 " or set motion: false"
             )
         return self
+
+    @model_validator(mode="after")
+    def _check_imported(self) -> Self:
+        features = self.dataset.features
+        if features is None:
+            return self
+        if self.pseudo_labels.thresholds == "calibrated" and not features.has_texts:
+            raise ValueError(
+                "pseudo_labels.thresholds is 'calibrated', which needs logits; set"
+                " dataset.features.uwav, or thresholds: fixed"
+            )
+        for name, run in self.runs.items():
+            kind, _, run_name = name.partition("/")
+            # The default ablation is checked when it is asked for.
+            if kind == "models" or "ablation" in self.model_fields_set:
+                with as_value_error():
+                    check_imported(features, run_name, recipe_for(run.method, run.options))
+        return self
+
+
+def check_imported(features: ReleasedFeatures, name: str, recipe: Recipe) -> None:
+    """Check that released features have what a recipe reads.
+
+    Raises
+    ------
+    PipelineError
+        Something is missing.
+    """
+    is_clip = features.inputs == "clip"
+    needs = {
+        "motion: true, which reads R(2+1)D features; set dataset.features.han or motion: false": (
+            recipe.motion and not features.han
+        ),
+        "plsim: true, which needs class texts and logits; set dataset.features.uwav or plsim:"
+        " false": recipe.uses_prior and not features.has_texts,
+        "labels: soft, which need logits; set dataset.features.uwav or labels: hard": (
+            recipe.uses_soft_labels and not features.has_texts
+        ),
+        "audio_input: map, which VALOR released; set dataset.features.valor or audio_input:"
+        " embedding": is_clip and recipe.audio_input == "map" and not features.valor,
+        "audio_input: embedding, which UWAV released; set dataset.features.uwav or audio_input:"
+        " map": is_clip and recipe.audio_input == "embedding" and not features.uwav,
+    }
+    for need, is_missing in needs.items():
+        if is_missing:
+            raise PipelineError(f"{name} has {need}.")
 
 
 def _variant_options(

@@ -25,6 +25,7 @@ class Status(StrEnum):
     TIMEOUT = "timeout"
     CRASHED = "crashed"
     NOT_FINITE = "not_finite"
+    BAD_ARRAY = "bad_array"
     UNAVAILABLE = "unavailable"
     PRIVATE = "private"
     AGE_RESTRICTED = "age_restricted"

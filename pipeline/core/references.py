@@ -3,10 +3,12 @@
 - ``weights/clip.pt``: a path, relative to the working directory.
 - ``package:NAME``: a file or folder that the package carries (``pipeline/resources/``).
 - ``hf:OWNER/NAME/FILE[@REVISION]``: a file of a model repository on the Hub, and
-  ``hf:OWNER/NAME[@REVISION]`` the repository as a folder; both are fetched to
-  ``resources/hub/OWNER/NAME/``. Dataset repositories are ``hf:datasets/OWNER/NAME/FILE``.
+  ``hf:OWNER/NAME[@REVISION]`` the repository as a folder; both are fetched to ``OWNER/NAME/`` in
+  ``hub_folder()``. Dataset repositories are ``hf:datasets/OWNER/NAME/FILE``, and fetched to
+  ``datasets/OWNER/NAME/`` in it.
 """
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +18,30 @@ from pipeline.core.files import RESOURCES
 
 PACKAGE_PREFIX = "package:"
 HUB_PREFIX = "hf:"
-# Where files of the Hub are kept, relative to the working directory.
+# Where a run folder keeps files of the Hub, and what shows that a folder is one.
 HUB_FOLDER = Path("resources") / "hub"
+RUN_FOLDER_MARKS = (HUB_FOLDER, Path("config.yaml"), Path("Snakefile"), Path(".snakemake"))
+HUB_VARIABLE = "AVVP_HUB"
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
-_FILE_PART = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
+_FILE = r"[A-Za-z0-9_][A-Za-z0-9._+-]*"
 _HUB = re.compile(
-    rf"^hf:(?P<datasets>datasets/)?(?P<repository>{_NAME}/{_NAME})(?P<file>(?:/{_FILE_PART})*)(?:@(?P<revision>[\w./-]+))?$"
+    rf"^hf:(?P<datasets>datasets/)?(?P<repository>{_NAME}/{_NAME})(?P<file>(?:/{_FILE})*)(?:@(?P<revision>[\w./-]+))?$"
 )
+
+
+def hub_folder() -> Path:
+    """Return the folder where files of the Hub are kept.
+
+    It is ``AVVP_HUB`` if that is set; ``resources/hub`` if the working directory is a run folder,
+    which has a ``config.yaml``, a ``Snakefile``, ``.snakemake`` or ``resources/hub``; else
+    ``avvp/hub`` in the user's cache folder (``XDG_CACHE_HOME``, by default ``~/.cache``).
+    """
+    if chosen := os.environ.get(HUB_VARIABLE):
+        return Path(chosen)
+    if any(mark.exists() for mark in RUN_FOLDER_MARKS):
+        return HUB_FOLDER
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "avvp" / "hub"
 
 
 @dataclass(frozen=True)
@@ -47,10 +65,17 @@ class HubReference:
     revision: str = "main"
     kind: str = "model"
 
+    def __str__(self) -> str:
+        """Return the reference as it is written in a configuration."""
+        prefix = HUB_PREFIX + ("datasets/" if self.kind == "dataset" else "")
+        at = "" if self.revision == "main" else f"@{self.revision}"
+        return prefix + "/".join(filter(None, (self.repository, self.file))) + at
+
     @property
     def path(self) -> Path:
         """Where it is kept."""
-        return HUB_FOLDER / self.repository / self.file
+        folder = hub_folder() / "datasets" if self.kind == "dataset" else hub_folder()
+        return folder / self.repository / self.file
 
 
 def parse_hub_reference(text: str) -> HubReference:
@@ -70,6 +95,12 @@ def parse_hub_reference(text: str) -> HubReference:
     kind = "dataset" if match["datasets"] else "model"
     file, revision = match["file"].lstrip("/"), match["revision"] or "main"
     return HubReference(match["repository"], file, revision, kind)
+
+
+def file_of_repository(repository: str, file: str) -> str:
+    """Return the reference of a file of a repository ``hf:[datasets/]OWNER/NAME[@REVISION]``."""
+    name, at, revision = repository.partition("@")
+    return f"{name}/{file}{at}{revision}"
 
 
 def is_hub_reference(path: str) -> bool:

@@ -80,11 +80,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, tuple[s
     PipelineError
         The file is missing or not UTF-8 text, a column is missing, or a row is too short.
     """
-    try:
-        lines = existing_file(path, "an annotation table").read_text("utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise PipelineError(f"'{path}' is not UTF-8 text ({error}); save it as UTF-8.") from None
-    header = [name.strip() for name in lines[0].split("\t")]
+    header, lines = _header_and_lines(path)
     absent = [column for column in columns if column not in header]
     if absent:
         raise PipelineError(
@@ -92,7 +88,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, tuple[s
             f"{', '.join(columns)}, not {header}."
         )
     indices = [header.index(column) for column in columns]
-    for number, line in enumerate(lines[1:], start=2):
+    for number, line in enumerate(lines, start=2):
         if not line.strip():
             continue
         values = [value.strip() for value in line.split("\t")]
@@ -102,6 +98,11 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, tuple[s
                 f"has {len(header)} columns; complete the row."
             )
         yield number, tuple(values[index] for index in indices)
+
+
+def has_column(path: Path, column: str) -> bool:
+    """Return whether a table has a column."""
+    return column in _header_and_lines(path)[0]
 
 
 def read_names(path: Path) -> list[str]:
@@ -161,14 +162,19 @@ def read_events(path: Path, vocabulary: Vocabulary) -> list[EventRow]:
         The table is malformed, a time is not a finite number, or a class is not in the vocabulary.
     """
     return [
-        EventRow(
-            filename,
-            _seconds_at(path, line, "onset", onset),
-            _seconds_at(path, line, "offset", offset),
-            class_at(path, line, name, vocabulary),
-        )
-        for line, (filename, onset, offset, name) in read_rows(path, EVENT_COLUMNS)
+        event_at(path, line, values, vocabulary) for line, values in read_rows(path, EVENT_COLUMNS)
     ]
+
+
+def event_at(path: Path, line: int, values: Sequence[str], vocabulary: Vocabulary) -> EventRow:
+    """Return a row's values of ``EVENT_COLUMNS`` as an event; errors name file and line."""
+    filename, onset, offset, name = values
+    return EventRow(
+        filename,
+        _seconds_at(path, line, "onset", onset),
+        _seconds_at(path, line, "offset", offset),
+        class_at(path, line, name, vocabulary),
+    )
 
 
 def events_to_segments(
@@ -230,6 +236,15 @@ def class_at(path: Path, line: int, name: str, vocabulary: Vocabulary) -> int:
         return vocabulary.index(name)
     except PipelineError as error:
         raise PipelineError(f"'{path}' line {line}: {error}") from None
+
+
+def _header_and_lines(path: Path) -> tuple[list[str], list[str]]:
+    """Return a table's column names, and its other lines."""
+    try:
+        lines = existing_file(path, "an annotation table").read_text("utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise PipelineError(f"'{path}' is not UTF-8 text ({error}); save it as UTF-8.") from None
+    return [name.strip() for name in lines[0].split("\t")], lines[1:]
 
 
 def _seconds_at(path: Path, line: int, column: str, value: str) -> float:

@@ -1,4 +1,7 @@
-"""Download of single files: resumable, and accepted only with the expected checksum."""
+"""Download of single files: resumable, and accepted only with the expected checksum.
+
+``retried`` and ``append_rest`` also serve the Hub's files, see ``pipeline.data.hub``.
+"""
 
 import http.client
 import logging
@@ -7,9 +10,9 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import UNWRITABLE, sha256_of
@@ -25,17 +28,25 @@ BACKOFF_SECONDS = (2.0, 8.0, 30.0)
 # Responses worth a retry: timeouts, too many requests and temporary server errors.
 TRANSIENT_CODES = frozenset({408, 425, 429, 500, 502, 503, 504})
 RANGE_NOT_SATISFIABLE = 416
+# A server that asks for a longer wait gets none: the user is told instead.
+LONGEST_RETRY_SECONDS = 300.0
+
+Answer = TypeVar("Answer")
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
-    """Redirect handler that follows http and https only."""
+    """Redirect handler that follows http and https only, and keeps a token from other hosts."""
 
     def redirect_request(self, request, file, code, message, headers, url):  # type: ignore[no-untyped-def]
         if urllib.parse.urlsplit(url).scheme not in {"http", "https"}:
             raise PipelineError(
                 f"'{request.full_url}' redirects to '{url}'; a redirect must be http or https."
             )
-        return super().redirect_request(request, file, code, message, headers, url)
+        redirected = super().redirect_request(request, file, code, message, headers, url)
+        token = request.unredirected_hdrs.get("Authorization")
+        if redirected and token and _origin(url) == _origin(request.full_url):
+            redirected.add_unredirected_header("Authorization", token)
+        return redirected
 
 
 def fetch(url: str, path: Path, sha256: str) -> None:
@@ -107,29 +118,92 @@ def _download(url: str, part: Path) -> None:
     OSError
         The file cannot be written; retries would not help.
     """
+    try:
+        retried(lambda: append_rest(url, part), url, lambda error: _is_transient(url, error))
+    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+        # Refusals by the server are URLErrors, which have no errno.
+        if getattr(error, "errno", None) in UNWRITABLE:
+            raise
+        raise PipelineError(
+            f"'{url}' could not be downloaded ({error}); check the address and the"
+            " network, then run again: the partial download is kept."
+        ) from None
+
+
+def _is_transient(url: str, error: Exception) -> bool:
+    """Return whether a failed request of an address may succeed later."""
+    code = getattr(error, "code", None)
+    lasting = url.startswith("file:") or (code and code not in TRANSIENT_CODES)
+    is_written = getattr(error, "errno", None) not in UNWRITABLE
+    return isinstance(error, (http.client.HTTPException, OSError)) and is_written and not lasting
+
+
+def retried(
+    action: Callable[[], Answer], what: str, is_transient: Callable[[Exception], bool]
+) -> Answer:
+    """Call ``action`` until it succeeds, at most four times.
+
+    The waits grow, and are longer if the server asks for it (``Retry-After``); each is logged.
+
+    Parameters
+    ----------
+    action
+        What may fail.
+    what
+        Name of the download, for the log.
+    is_transient
+        Tells whether an error is worth another attempt; others are raised at once.
+    """
     for wait in (*BACKOFF_SECONDS, None):
         try:
-            _attempt(url, part)
-            return
-        except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
-            # Refusals by the server are URLErrors, which have no errno.
-            if getattr(error, "errno", None) in UNWRITABLE:
+            return action()
+        except Exception as error:
+            asked = retry_after(error)
+            if wait is None or not is_transient(error) or asked > LONGEST_RETRY_SECONDS:
                 raise
-            code = getattr(error, "code", None)
-            lasting = url.startswith("file:") or (code and code not in TRANSIENT_CODES)
-            if wait is None or lasting:
-                raise PipelineError(
-                    f"'{url}' could not be downloaded ({error}); check the address and the"
-                    " network, then run again: the partial download is kept."
-                ) from None
-            logger.warning("%s: %s; retrying in %.0f s", url, error, wait)
-            time.sleep(wait)
+            seconds = asked or wait
+            said = (str(error).splitlines() or [type(error).__name__])[0]
+            logger.warning("%s: %s; retrying in %.0f s", what, said, seconds)
+            time.sleep(seconds)
+    raise AssertionError("the last attempt returns or raises")
 
 
-def _attempt(url: str, part: Path) -> None:
-    """Request the missing bytes and append them; start over if the server cannot resume."""
+def retry_after(error: Exception) -> float:
+    """Return how many seconds the server asked to wait; 0 if it did not."""
+    headers = getattr(getattr(error, "response", error), "headers", None) or {}
+    asked = headers.get("Retry-After") or ""
+    return float(asked) if asked.isascii() and asked.isdigit() else 0.0
+
+
+def append_rest(
+    url: str, part: Path, private: Mapping[str, str] | None = None, label: str | None = None
+) -> None:
+    """Request the bytes that ``part`` lacks and append them.
+
+    A server that cannot resume makes it start over.
+
+    Parameters
+    ----------
+    url
+        Address of the file.
+    part
+        Partial download; need not exist.
+    private
+        Headers for the address's own host, which a redirect to another host does not get.
+    label
+        Name of the download, for its progress (default: the name of ``part``).
+
+    Raises
+    ------
+    OSError
+        The server refuses, the connection breaks, or the file cannot be written.
+    http.client.HTTPException
+        The response ends early or is malformed.
+    """
     have = part.stat().st_size if part.is_file() else 0
     request = urllib.request.Request(url, headers={"User-Agent": "avvp-pipeline"})
+    for name, value in (private or {}).items():
+        request.add_unredirected_header(name, value)
     if have and not url.startswith("file:"):
         request.add_header("Range", f"bytes={have}-")
     try:
@@ -144,9 +218,15 @@ def _attempt(url: str, part: Path) -> None:
         resumed = getattr(response, "status", None) == http.client.PARTIAL_CONTENT
         length = response.headers.get("Content-Length")
         with part.open("ab" if resumed else "wb") as file:
-            _copy(response, file, part.name.removesuffix(".part"), int(length) if length else 0)
+            name = label or part.name.removesuffix(".part")
+            _copy(response, file, name, int(length) if length else 0)
             file.flush()
             os.fsync(file.fileno())
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urllib.parse.urlsplit(url)
+    return parts.scheme, parts.netloc
 
 
 def _copy(response: BinaryIO, file: BinaryIO, label: str, length: int) -> None:

@@ -11,7 +11,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from pipeline.core.errors import PipelineError
-from pipeline.core.files import check_file_name, existing_file, write_tsv
+from pipeline.core.files import check_file_name, write_tsv
 from pipeline.data.annotations import SPLIT_TABLES, read_names
 from pipeline.media.video_window import VideoWindow
 
@@ -126,18 +126,11 @@ def rows_of_shard(rows: Iterable[ManifestRow], shard: int, shards: int) -> list[
     Raises
     ------
     PipelineError
-        ``shard`` is not 1 to ``shards``, or the rows were divided into another number of shards.
+        ``shard`` is not between 1 and ``shards``.
     """
     if not 1 <= shard <= shards:
         raise PipelineError(f"shard must be 1 to {shards} (the number of shards), not {shard}.")
-    chosen = [row for row in rows if row.shard == shard]
-    for row in chosen:
-        if shard_of(row.filename, shards) != shard:
-            raise PipelineError(
-                f"the manifest is not divided into {shards} shards; write it again with"
-                f" --shards {shards}."
-            )
-    return chosen
+    return [row for row in rows if row.shard == shard]
 
 
 def shard_digest(rows: Iterable[ManifestRow], shard: int) -> str:
@@ -210,31 +203,6 @@ def _shard_digest(sources: ManifestSource, stamps: tuple[int, ...], shard: int) 
 def write_manifest(path: Path, rows: Iterable[ManifestRow]) -> None:
     """Write the rows as a tab-separated table, atomically."""
     write_tsv(path, COLUMNS, map(as_columns, rows))
-
-
-def read_manifest(path: Path, videos: Path) -> list[ManifestRow]:
-    """Read a manifest; its files are looked for in ``videos``, wherever that folder is now.
-
-    Raises
-    ------
-    PipelineError
-        The table is missing, or was not written by ``write_manifest``.
-    """
-    text = existing_file(path, "the manifest").read_text("utf-8")
-    header, *lines = [line.split("\t") for line in text.splitlines()]
-    try:
-        if header != COLUMNS:
-            raise ValueError(f"the columns are not {', '.join(COLUMNS)}")
-        return [_manifest_row(videos, *values) for values in lines]
-    except (TypeError, ValueError) as error:
-        raise PipelineError(f"'{path}' is not a manifest ({error}); write it again.") from None
-
-
-def _manifest_row(
-    videos: Path, filename: str, split: str, shard: str, path: str, start: str, end: str
-) -> ManifestRow:
-    found = os.path.join(videos, os.path.basename(path)) if path else ""
-    return ManifestRow(filename, split, int(shard), found, float(start), float(end))
 
 
 def _list_videos(folder: Path) -> dict[str, str]:

@@ -17,13 +17,16 @@ from pipeline.core.vocabulary import Vocabulary
 from pipeline.data.annotations import (
     EVENT_TABLES,
     SCORED_SPLITS,
+    SPLIT_TABLES,
     EventRow,
     Labels,
     events_to_segments,
     read_events,
     read_names,
 )
+from pipeline.data.corrections import Corrections
 from pipeline.evaluation.bootstrap import Floats
+from pipeline.evaluation.coverage import ParsedVideos
 from pipeline.evaluation.metrics import LEVELS, METRICS, score
 
 logger = logging.getLogger(__name__)
@@ -82,8 +85,66 @@ def evaluate_arrays(
     }
 
 
+def evaluate_labels(
+    split: str,
+    names: Sequence[str],
+    truth: Labels,
+    predicted: Labels,
+    vocabulary: Vocabulary,
+    parsed: ParsedVideos | None = None,
+    corrections: Corrections | None = None,
+) -> dict[str, Any]:
+    """Score predicted labels of a split, of which some videos may not have been parsed.
+
+    Parameters
+    ----------
+    split, names, vocabulary
+        See ``evaluate_arrays``.
+    truth, predicted : ``[2, N, T, C]``
+        Labels, audio before visual.
+    parsed
+        The parsed videos, and what happens to the others; None: all were parsed.
+    corrections
+        Corrected annotations, which give a second evaluation.
+
+    Returns
+    -------
+    dict
+        See ``evaluate_arrays``. With ``parsed`` also ``coverage``: ``listed`` and ``parsed``,
+        numbers of videos, and ``missing``, the policy. With ``corrections`` also ``corrected``: the
+        second evaluation, with ``replaced``, the number of corrected videos by modality, and
+        ``tables``, SHA-256 by file name.
+
+    Raises
+    ------
+    PipelineError
+        See ``ParsedVideos.select``.
+    """
+    listed = names
+    if parsed is not None:
+        rows = parsed.select(names, predicted)
+        names, truth, predicted = [names[row] for row in rows], truth[:, rows], predicted[:, rows]
+    evaluation = evaluate_arrays(split, names, truth, predicted, vocabulary)
+    if parsed is not None:
+        evaluation["coverage"] = parsed.described(listed)
+    if corrections is not None:
+        corrected = corrections.apply(truth, names)
+        evaluation["corrected"] = {
+            **evaluate_arrays(split, names, corrected, predicted, vocabulary),
+            "replaced": corrections.replaced(names),
+            "tables": dict(corrections.tables),
+        }
+    return evaluation
+
+
 def evaluate_tables(
-    videos: Path, truth: Pair, predicted: Pair, vocabulary: Vocabulary, segments: int = 10
+    videos: Path,
+    truth: Pair,
+    predicted: Pair,
+    vocabulary: Vocabulary,
+    segments: int = 10,
+    parsed: ParsedVideos | None = None,
+    corrections: Corrections | None = None,
 ) -> dict[str, Any]:
     """Score event tables against annotated ones, as LLP's published evaluator does.
 
@@ -99,17 +160,19 @@ def evaluate_tables(
         The classes.
     segments
         T, segments per video (LLP: 10).
+    parsed, corrections
+        See ``evaluate_labels``.
 
     Returns
     -------
     dict
-        See ``evaluate_arrays``.
+        See ``evaluate_labels``.
 
     Raises
     ------
     PipelineError
-        A table is missing or malformed, no video is listed, T is below 1, or none of the predicted
-        events is of a listed video.
+        A table is missing or malformed, no video is listed, T is below 1, none of the predicted or
+        corrected events is of a listed video, or a listed video was not parsed.
     """
     names = read_names(videos)
     if not names:
@@ -119,13 +182,38 @@ def evaluate_tables(
     events = {path: read_events(path, vocabulary) for path in (*truth, *predicted)}
     for path in predicted:
         _warn_of_strangers(path, events[path], names, videos)
+    if corrections is not None:
+        warn_of_unknown(corrections, names, f"'{videos}'")
     size = segments, len(vocabulary)
     truth_labels, predicted_labels = (
-        [events_to_segments(events[path], names, *size) for path in pair]
+        np.stack([events_to_segments(events[path], names, *size) for path in pair])
         for pair in (truth, predicted)
     )
     split = videos.stem.removeprefix("AVVP_")
-    return evaluate_arrays(split, names, truth_labels, predicted_labels, vocabulary)
+    return evaluate_labels(
+        split, names, truth_labels, predicted_labels, vocabulary, parsed, corrections
+    )
+
+
+def warn_of_unknown(corrections: Corrections, names: Sequence[str], where: str) -> None:
+    """Log the corrected videos that are not among ``names``, which ``where`` lists.
+
+    Raises
+    ------
+    PipelineError
+        None of the corrected videos is.
+    """
+    unknown = corrections.unknown(names, where)
+    if unknown:
+        logger.warning(
+            "ignoring the corrections of %d of %d videos in '%s': they are not listed in %s, for"
+            " example '%s'",
+            len(unknown),
+            len(corrections.names),
+            corrections.folder,
+            where,
+            unknown[0],
+        )
 
 
 @dataclass(frozen=True)
@@ -199,37 +287,58 @@ def parsed_videos(folder: Path, split: str) -> tuple[tuple[str, ...], int]:
         return parsed.names, parsed.rows("audio", 0, 1).shape[1]
 
 
-def evaluate_model(folder: Path, annotations: Path, vocabulary: Vocabulary) -> dict[str, Any]:
+def evaluate_model(
+    folder: Path,
+    annotations: Path,
+    vocabulary: Vocabulary,
+    corrections: Corrections | None = None,
+) -> dict[str, Any]:
     """Score a trained parser on validation and test, and write metrics.json.
 
     Parameters
     ----------
     folder, annotations, vocabulary
         See ``read_predictions``.
+    corrections
+        See ``evaluate_labels``.
 
     Returns
     -------
     dict
-        Split to evaluation, see ``evaluate_arrays``.
+        Split to evaluation, see ``evaluate_labels``.
+
+    Raises
+    ------
+    PipelineError
+        A file is missing or malformed, or no corrected video is in either split.
     """
+    if corrections is not None:
+        tables = [annotations / SPLIT_TABLES[split] for split in SCORED_SPLITS]
+        names = [name for table in tables for name in read_names(table)]
+        warn_of_unknown(corrections, names, f"the {' and '.join(SCORED_SPLITS)} tables")
     predictions = {
         split: read_predictions(folder, split, annotations, vocabulary) for split in SCORED_SPLITS
     }
-    return write_metrics(folder, predictions, vocabulary)
+    return write_metrics(folder, predictions, vocabulary, corrections)
 
 
 def write_metrics(
-    folder: Path, predictions: Mapping[str, SplitPredictions], vocabulary: Vocabulary
+    folder: Path,
+    predictions: Mapping[str, SplitPredictions],
+    vocabulary: Vocabulary,
+    corrections: Corrections | None = None,
 ) -> dict[str, Any]:
     """Score a trained parser's predictions of each split, and write metrics.json.
 
     Returns
     -------
     dict
-        Split to evaluation, see ``evaluate_arrays``.
+        Split to evaluation, see ``evaluate_labels``.
     """
     evaluations = {
-        split: evaluate_arrays(split, found.names, found.truth, found.predicted, vocabulary)
+        split: evaluate_labels(
+            split, found.names, found.truth, found.predicted, vocabulary, corrections=corrections
+        )
         for split, found in predictions.items()
     }
     write_json(folder / "metrics.json", evaluations)
@@ -239,15 +348,42 @@ def write_metrics(
 def summary(evaluation: dict[str, Any], total: int | None = None) -> str:
     """Return an evaluation's scores as a text table, in percent with one decimal.
 
-    ``total`` is the number of videos in the split's table, if some were not scored.
+    ``total`` is the number of videos in the split's table, if some may not have been scored. Scores
+    with corrected annotations follow the others.
     """
-    videos = f"{evaluation['videos']}{'' if total is None else f' of {total}'} videos"
-    lines = [f"{evaluation['split']}, {videos}, F1 in percent"]
-    lines.append(" " * 8 + "".join(f"{metric:>14}" for metric in METRICS))
+    lines = [f"{evaluation['split']}, {_coverage_text(evaluation, total)}, F1 in percent"]
+    lines += _score_lines(evaluation)
+    if "corrected" in evaluation:
+        lines.append(f"with corrected annotations ({replaced_text(evaluation['corrected'])})")
+        lines += _score_lines(evaluation["corrected"])
+    return "\n".join(lines)
+
+
+def replaced_text(corrected: dict[str, Any]) -> str:
+    """Return how many videos' annotations were corrected in each modality."""
+    return ", ".join(
+        f"{modality} of {count:,} video{'' if count == 1 else 's'}"
+        for modality, count in corrected["replaced"].items()
+    )
+
+
+def _coverage_text(evaluation: dict[str, Any], total: int | None) -> str:
+    """Return how many videos were scored, and how those that were not parsed were counted."""
+    videos, coverage = evaluation["videos"], evaluation.get("coverage")
+    if coverage is None:
+        return f"{videos} videos" if total is None else f"{videos:,} of {total:,} videos"
+    listed, unparsed = coverage["listed"], coverage["listed"] - coverage["parsed"]
+    if unparsed and coverage["missing"] == "empty":
+        return f"{listed:,} videos, {unparsed:,} of them not parsed and scored as without events"
+    return f"{videos:,} of {listed:,} videos"
+
+
+def _score_lines(evaluation: dict[str, Any]) -> list[str]:
+    lines = [" " * 8 + "".join(f"{metric:>14}" for metric in METRICS)]
     for level in LEVELS:
         scores = evaluation["metrics"][level]
         lines.append(f"{level:8}" + "".join(f"{scores[metric]:14.1f}" for metric in METRICS))
-    return "\n".join(lines)
+    return lines
 
 
 def _by_name(f1: Floats, vocabulary: Vocabulary) -> dict[str, float | None]:

@@ -37,6 +37,7 @@ def write_prompts(
         **encoder.notes,
         "encoder": encoder.spec.encoder,
         "weights": encoder.spec.weights_identity,
+        **encoder.spec.weights_checksum,
         **tokenizer,
         "version": str(FEATURES_VERSION),
         "logit_scale": repr(encoder.logit_scale),

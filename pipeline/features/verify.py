@@ -19,8 +19,11 @@ from pipeline.core.shards import (
 )
 from pipeline.data.manifest import shard_of
 from pipeline.features.encoders.options import ENCODER_OPTIONS
+from pipeline.features.import_options import UNIT_ARRAYS, similarity_array
 
 FOLDER_NAME = re.compile(r"^[a-z]+-(?P<fingerprint>[0-9a-f]{10})$")
+# Arrays that a parser reads; a folder has one of them or both.
+FEATURE_ARRAYS = {"embedding", "map"}
 # Largest deviation of a unit vector's length from 1: float32 gives 1e-6, float16 5e-4.
 NORM_TOLERANCE = 1e-3
 
@@ -63,8 +66,8 @@ def verify_features(folder: Path) -> VerifiedFolder:
     """Read every shard of a feature folder and check it.
 
     Names must be unique and in the right shard; shapes, dtypes and fingerprints equal; values
-    finite; embeddings of caption encoders of unit length; and the status tables must list exactly
-    the videos in the shards.
+    finite; embeddings that similarities are computed from of unit length; and the status tables
+    must list exactly the videos in the shards.
 
     Raises
     ------
@@ -128,7 +131,7 @@ def _check_arrays(path: Path, shard: Shard, shapes: dict[str, tuple[int, ...]]) 
     found = {key: tuple(array.shape[1:]) for key, array in shard.arrays.items()}
     segments = int(shard.meta["segments"])
     is_sane = all(len(shape) == 2 and shape[0] == segments for shape in found.values())
-    if found != shapes or not is_sane or "embedding" not in found:
+    if found != shapes or not is_sane or not found.keys() & FEATURE_ARRAYS:
         raise _broken(path, f"has arrays {found}; expected {shapes} with {segments} segments")
     storage = shard.meta.get("storage", "float32")
     for key, array in shard.arrays.items():
@@ -137,12 +140,19 @@ def _check_arrays(path: Path, shard: Shard, shapes: dict[str, tuple[int, ...]]) 
         good = np.isfinite(array).all(axis=(1, 2))
         if not good.all():
             raise _broken(path, f"has {key} values that are not finite for {_first(shard, ~good)}")
-    if ENCODER_OPTIONS[shard.meta["encoder"]].captions is None:
-        return
-    lengths = np.linalg.norm(shard["embedding"].astype(np.float32), axis=-1)
-    off = (np.abs(lengths - 1) > NORM_TOLERANCE).any(axis=1)
-    if off.any():
-        raise _broken(path, f"has embeddings whose length is not 1 for {_first(shard, off)}")
+    for key in _unit_arrays(shard):
+        lengths = np.linalg.norm(shard[key].astype(np.float32), axis=-1)
+        off = (np.abs(lengths - 1) > NORM_TOLERANCE).any(axis=1)
+        if off.any():
+            raise _broken(path, f"has embeddings whose length is not 1 for {_first(shard, off)}")
+
+
+def _unit_arrays(shard: Shard) -> list[str]:
+    """Return the arrays whose rows have length 1: imported features list them."""
+    if UNIT_ARRAYS in shard.meta:
+        return [key for key in shard.meta[UNIT_ARRAYS].split(",") if key]
+    has_captions = ENCODER_OPTIONS[shard.meta["encoder"]].captions is not None
+    return ["embedding"] if has_captions else []
 
 
 def _check_status(path: Path, names: tuple[str, ...], count: int) -> int:
@@ -166,8 +176,9 @@ def _check_prompts(path: Path, fingerprint: str, shapes: dict[str, tuple[int, ..
     prompts = read_shard(path)
     if prompts.meta.get("fingerprint") != fingerprint:
         raise _broken(path, "belongs to features with a different fingerprint", "that file")
-    if prompts["text"].shape[1:] != shapes["embedding"][1:]:
-        what = f"has text embeddings {prompts['text'].shape} for {shapes['embedding']}"
+    embedding = shapes[similarity_array(shapes)]
+    if prompts["text"].shape[1:] != embedding[1:]:
+        what = f"has text embeddings {prompts['text'].shape} for {embedding}"
         raise _broken(path, what, "that file")
 
 

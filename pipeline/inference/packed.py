@@ -56,10 +56,18 @@ MODEL_FILES = ("config.json", "preprocessor_config.json")
 
 
 def parser_folder(source: str | Path) -> Path:
-    """Return a parser's folder; a repository on the Hub is downloaded first."""
+    """Return a parser's folder; a repository on the Hub is downloaded first.
+
+    Raises
+    ------
+    PipelineError
+        The folder has no checkpoint, or the repository cannot be downloaded.
+    """
+    folder = Path(source)
     if is_hub_reference(str(source)):
-        return fetch_snapshot(parse_hub_reference(str(source)), PARSER_FILES)
-    return Path(source)
+        folder = fetch_snapshot(parse_hub_reference(str(source)), PARSER_FILES)
+    existing_file(folder / FILE, "a checkpoint")
+    return folder
 
 
 def read_parser_settings(folder: Path, path: Path | None = None) -> InferenceSettings:
@@ -91,8 +99,7 @@ def fetch_encoders(settings: InferenceSettings) -> None:
     for name, encoder in settings.specs.items():
         for text in encoder.hub_files:
             reference = parse_hub_reference(text)
-            if not reference.path.is_file():
-                fetch_hub_file(reference, reference.path)
+            fetch_hub_file(reference, reference.path)
         for key in PATH_KEYS:
             value = getattr(encoder, key)
             is_name = key == "model" and "/" not in value and not value.endswith(".json")

@@ -1,5 +1,6 @@
 """What predicts windows: a trained parser network, or CLIP and CLAP similarity to captions."""
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from pipeline.labels.similarity import similarity_logits
 from pipeline.parsers.checkpoint import FILE, read_checkpoint
 from pipeline.parsers.interface import ParserInputs
 from pipeline.parsers.prediction import Probabilities, parse_videos
+
+logger = logging.getLogger(__name__)
 
 # The form of LLP's captions (VALOR, NeurIPS 2023), and the same without any class.
 CAPTION_TEMPLATES = {"visual": "A photo of {}.", "audio": "This is a sound of {}"}
@@ -275,6 +278,12 @@ def check_settings(folder: Path, settings: InferenceSettings) -> None:
             f" {len(settings.classes)} classes of the settings; use the settings of the same run."
         )
     checkpoint.check_features(settings.fingerprints())
+    if settings.imported:
+        logger.warning(
+            "'%s' was trained on released features; those of your videos are made with the encoders"
+            " of its settings and may differ a little",
+            folder,
+        )
 
 
 def load_encoders(settings: InferenceSettings, device: str) -> dict[str, CaptionEncoder]:

@@ -1,15 +1,15 @@
-"""How a run made its features and pseudo-labels, so that those of a new video are made alike.
+"""How a run decodes, embeds and labels videos, so that other videos are processed the same way.
 
 The workflow writes ``parsing.json`` once per run; ``parse`` looks for it beside the checkpoint and
-in the folders above. Paths in it are those of the configuration: relative to the run's folder, or
-``package:NAME`` for a file of the package. The checkpoint's fingerprints prove what they name.
+in the folders above. Its paths are those of the configuration: relative to the run's folder,
+``package:NAME`` or ``hf:OWNER/NAME/FILE``. The checkpoint's fingerprints verify them.
 """
 
 import csv
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import existing_file, write_text
@@ -22,21 +22,24 @@ from pipeline.labels.thresholds import fixed_thresholds
 from pipeline.media.options import DecodeOptions, Decoding
 
 SETTINGS_FILE = "parsing.json"
-# A checkpoint lies at results/models/{method}/seed{S}, the setup at results.
+# A checkpoint is at results/models/{method}/seed{S}, the settings are in results.
 LEVELS_ABOVE = 3
 
 
 class InferenceSettings(Options):
-    """Decoding, encoders and classes of a run.
+    """How videos are decoded and embedded, and the classes to detect.
 
     Attributes
     ----------
     segments, untrimmed, decode
-        How videos are decoded, see ``Decoding``.
+        How videos are decoded; see ``Decoding``.
     encoders
         CLIP and CLAP.
     classes
-        Names and captions; their thresholds are those of the run's unmasked pseudo-labels.
+        Names, captions, and the thresholds of the run's unmasked pseudo-labels.
+    imported
+        Fingerprints of the released features that the run was trained on, by encoder; those of a
+        new video are made as alike as these settings can.
     """
 
     segments: int
@@ -44,6 +47,7 @@ class InferenceSettings(Options):
     decode: DecodeOptions
     encoders: EncodersOptions
     classes: tuple[EventClass, ...]
+    imported: dict[str, str] = Field(default_factory=dict)
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -52,23 +56,23 @@ class InferenceSettings(Options):
 
     @property
     def decoding(self) -> Decoding:
-        """How the run's videos were decoded."""
+        """How videos are decoded."""
         values = self.decode.model_dump()
         return Decoding(segments=self.segments, untrimmed=self.untrimmed, **values)
 
     @property
     def specs(self) -> dict[str, EncoderOptions]:
-        """Which encoders, by name."""
+        """The encoders by name."""
         return {"clip": self.encoders.clip, "clap": self.encoders.clap}
 
     def feature_fingerprints(self) -> dict[str, str]:
-        """Return what names the features that this setup makes, by encoder."""
+        """Return the fingerprint of the features by encoder."""
         decoding = self.decoding.fingerprint()
         return {name: spec.fingerprint(decoding) for name, spec in self.specs.items()}
 
     def fingerprints(self) -> dict[str, str]:
-        """Return what names the features, by encoder, and the prior made of them, ``labels``."""
-        features = self.feature_fingerprints()
+        """Return the fingerprints of the features by encoder, and of ``labels``, the prior."""
+        features = self.feature_fingerprints() | self.imported
         vocabulary = self.vocabulary
         # The classes' thresholds are those of the run's unmasked labels.
         thresholds = fixed_thresholds(vocabulary).unmasked
@@ -76,60 +80,60 @@ class InferenceSettings(Options):
 
 
 def write_settings(
-    path: Path, setup: InferenceSettings, vocabulary: Vocabulary, thresholds: Path
+    path: Path, settings: InferenceSettings, vocabulary: Vocabulary, thresholds: Path
 ) -> None:
-    """Write a run's setup; the ``inference-settings`` stage.
+    """Write a run's settings.
 
     Parameters
     ----------
     path
         File to write.
-    setup
-        How the run's features are made; its classes are not looked at.
+    settings
+        How the run's features are made; its classes are replaced.
     vocabulary
         The run's classes.
     thresholds
-        ``thresholds.tsv`` of its pseudo-labels, whose columns ``audio`` and ``visual`` are kept.
+        ``thresholds.tsv`` of its pseudo-labels, whose columns ``audio`` and ``visual`` are used.
 
     Raises
     ------
     PipelineError
-        The thresholds are of other classes.
+        The thresholds belong to other classes.
     """
     with existing_file(thresholds, "the thresholds").open(encoding="utf-8", newline="") as file:
         rows = {row["class"]: row for row in csv.DictReader(file, delimiter="\t")}
     if set(rows) != set(vocabulary.names):
         raise PipelineError(
-            f"'{thresholds}' is of {len(rows)} classes that are not the vocabulary's"
-            f" {len(vocabulary)}; run the pseudo-labels with this vocabulary."
+            f"'{thresholds}' has {len(rows)} classes that differ from the {len(vocabulary)} of the"
+            " vocabulary; run pseudo-labels with this vocabulary."
         )
     classes = tuple(_with_thresholds(known, rows[known.name]) for known in vocabulary.classes)
-    whole = setup.model_copy(update={"classes": classes})
+    whole = settings.model_copy(update={"classes": classes})
     write_text(path, whole.model_dump_json(indent=1) + "\n")
 
 
 def read_settings(path: Path) -> InferenceSettings:
-    """Read a setup.
+    """Read the settings of a run.
 
     Raises
     ------
     PipelineError
-        It is missing or not one of ours.
+        The file is missing or not valid.
     """
     return settings_from_json(
-        existing_file(path, "a parsing setup").read_bytes(),
-        f"'{path}' is not a parsing setup",
-        "run `snakemake --cores 1 inference_settings` in the folder of the run",
+        existing_file(path, SETTINGS_FILE).read_bytes(),
+        f"'{path}' has no valid inference settings",
+        "run `snakemake --cores 1 inference_settings` in the run's folder",
     )
 
 
 def settings_from_json(text: str | bytes, complaint: str, remedy: str) -> InferenceSettings:
-    """Return the setup that a JSON value is.
+    """Return settings from JSON.
 
     Raises
     ------
     PipelineError
-        It is none: the complaint, the first thing that is wrong, and the remedy.
+        The JSON is not valid: the complaint, the first problem and the remedy.
     """
     try:
         return InferenceSettings.model_validate_json(text)
@@ -139,12 +143,12 @@ def settings_from_json(text: str | bytes, complaint: str, remedy: str) -> Infere
 
 
 def find_settings(checkpoint: Path) -> Path:
-    """Return the setup beside a checkpoint's folder or in one of those above it.
+    """Return the settings' file in a checkpoint's folder or in one of the folders above it.
 
     Raises
     ------
     PipelineError
-        There is none.
+        There is no such file.
     """
     folder = checkpoint.absolute()
     for place in [folder, *folder.parents[:LEVELS_ABOVE]]:

@@ -8,7 +8,7 @@ Source: VALOR (Lai et al., NeurIPS 2023); unmasked labels: LINK (arXiv 2412.2087
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,11 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.files import fingerprint, write_json
 from pipeline.core.shards import (
     LABELS_FILE,
+    PROMPTS_FILE,
     Shard,
+    ShardReader,
+    read_shard,
+    shard_paths,
     write_shard,
 )
 from pipeline.core.vocabulary import MODALITIES, Vocabulary
@@ -29,6 +33,7 @@ from pipeline.data.annotations import (
     SCORED_SPLITS,
     SPLIT_TABLES,
     Labels,
+    read_names,
     read_weak_labels,
     weak_matrix,
 )
@@ -47,6 +52,8 @@ logger = logging.getLogger(__name__)
 
 # Increase it when the same features may give other labels.
 LABELS_VERSION = 3
+# Key of the labels' meta: where masked labels were taken from, if they were released.
+RELEASED_LABELS = "masked"
 
 
 @dataclass(frozen=True)
@@ -158,6 +165,7 @@ def make_pseudo_labels(
     vocabulary: Vocabulary,
     kind: ThresholdKind,
     out: Path,
+    masked_labels: Path | None = None,
 ) -> None:
     """Label all videos that have features of both encoders; the ``pseudo-labels`` stage.
 
@@ -166,7 +174,8 @@ def make_pseudo_labels(
     labels but are not masked), ``{modality}`` and ``{modality}_masked`` uint8, all ``[N, T, C]``
     with videos sorted by name, and ``fingerprint`` in its meta (see ``labels_fingerprint``).
     ``quality.json`` maps split to ``unmasked`` and ``masked`` to an evaluation, without splits
-    that have no videos.
+    that have no videos. Without class texts there are released masked labels only, and nothing
+    that needs logits.
 
     Parameters
     ----------
@@ -180,12 +189,18 @@ def make_pseudo_labels(
         ``fixed``: the vocabulary's thresholds; ``calibrated``: see ``calibrated_thresholds``.
     out
         Output folder.
+    masked_labels
+        Shard of masked labels that were released with the features; they are used as they are.
 
     Raises
     ------
     PipelineError
         An input is missing or does not match the others.
     """
+    released = read_shard(masked_labels) if masked_labels else None
+    if released and not any((folder / PROMPTS_FILE).is_file() for folder in (clip, clap)):
+        _write_released_labels(released, {"clip": clip, "clap": clap}, annotations, vocabulary, out)
+        return
     shards = {
         encoder: read_logits(encoder, folder, vocabulary)
         for encoder, folder in (("clip", clip), ("clap", clap))
@@ -209,24 +224,75 @@ def make_pseudo_labels(
     else:
         thresholds = fixed_thresholds(vocabulary)
     unmasked, masked = label(videos, thresholds)
+    if released:
+        masked = _stacked(released, videos.names, "_masked")
 
     encoders = {key: shard.meta["fingerprint"] for key, shard in shards.items()}
     meta = {"version": str(LABELS_VERSION), "thresholds": kind, **encoders}
+    meta |= {RELEASED_LABELS: released.meta.get("imported", "yes")} if released else {}
     meta["fingerprint"] = labels_fingerprint(vocabulary, thresholds.unmasked, encoders)
     arrays = _label_arrays(videos, thresholds, unmasked, masked)
     write_shard(out / LABELS_FILE, Shard(videos.names, arrays, meta))
     write_thresholds(out / "thresholds.tsv", thresholds, vocabulary)
     labels = {"unmasked": unmasked, "masked": masked}
+    _write_quality(out, names, truth, labels, videos.rows, vocabulary)
+
+
+def _write_released_labels(
+    released: Shard,
+    folders: Mapping[str, Path],
+    annotations: Path,
+    vocabulary: Vocabulary,
+    out: Path,
+) -> None:
+    """Write the stage's files for released masked labels without logits.
+
+    The thresholds are the vocabulary's, which VALOR's labels were made with.
+    """
+    meta = {"version": str(LABELS_VERSION), "thresholds": "fixed"}
+    meta[RELEASED_LABELS] = released.meta.get("imported", "yes")
+    for encoder, folder in folders.items():
+        with ShardReader(shard_paths(folder)[0]) as reader:
+            meta[encoder] = reader.meta["fingerprint"]
+    write_shard(out / LABELS_FILE, Shard(released.names, released.arrays, meta))
+    write_thresholds(out / "thresholds.tsv", fixed_thresholds(vocabulary), vocabulary)
+    masked = _stacked(released, released.names, "_masked")
+    row_of = {name: row for row, name in enumerate(released.names)}
+    names, rows, truth = {}, {}, {}
+    tables = [annotations / table for table in EVENT_TABLES.values()]
+    for split in SCORED_SPLITS:
+        known = read_names(annotations / SPLIT_TABLES[split])
+        names[split] = sorted(name for name in known if name in row_of)
+        rows[split] = np.array([row_of[name] for name in names[split]], np.int64)
+        truth[split] = read_labels(tables, names[split], masked.shape[2], vocabulary)
+    _write_quality(out, names, truth, {"masked": masked}, rows, vocabulary)
+
+
+def _stacked(labels: Shard, names: Sequence[str], suffix: str) -> Labels:
+    """Return the labels ``[2, N, T, C]`` of some videos, audio before visual."""
+    chosen = labels.select(names)
+    return np.stack([chosen[f"{modality}{suffix}"] for modality in MODALITIES])
+
+
+def _write_quality(
+    out: Path,
+    names: Mapping[str, Sequence[str]],
+    truth: Mapping[str, Labels],
+    labels: Mapping[str, Labels],
+    rows: Mapping[str, NDArray[np.int64]],
+    vocabulary: Vocabulary,
+) -> None:
+    """Write the evaluation of each kind of labels ``[2, N, T, C]`` on validation and test."""
     quality = {
         split: label_quality(
             split,
             names[split],
             truth[split],
-            {kind: of_kind[:, videos.rows[split]] for kind, of_kind in labels.items()},
+            {kind: of_kind[:, rows[split]] for kind, of_kind in labels.items()},
             vocabulary,
         )
         for split in SCORED_SPLITS
-        if len(videos.rows[split])
+        if len(rows[split])
     }
     write_json(out / "quality.json", quality)
 

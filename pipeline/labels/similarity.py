@@ -11,8 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import PipelineError
-from pipeline.core.shards import PROMPTS_FILE, Shard, read_array, read_shard
+from pipeline.core.shards import (
+    PROMPTS_FILE,
+    Shard,
+    ShardReader,
+    read_array,
+    read_shard,
+    shard_paths,
+)
 from pipeline.core.vocabulary import Vocabulary
+from pipeline.features.import_options import similarity_array
 
 
 def similarity_logits(
@@ -47,7 +55,8 @@ def read_logits(encoder: str, folder: Path, vocabulary: Vocabulary) -> Shard:
     encoder
         ``clip`` or ``clap``; the features must be from this encoder.
     folder
-        Folder with ``K-of-N.safetensors``, which have ``embedding [N, T, D]``, and
+        Folder with ``K-of-N.safetensors``, which have ``embedding [N, T, D]`` (imported features
+        may have ``label_embedding`` for this instead), and
         ``prompts.safetensors``, which has ``text [C, D]`` and ``logit_scale`` (exponentiated, in
         its header); both arrays are L2-normalised.
     vocabulary
@@ -70,7 +79,9 @@ def read_logits(encoder: str, folder: Path, vocabulary: Vocabulary) -> Shard:
             f"the {len(prompts.names)} classes of the prompts in '{folder}' are not the "
             f"{len(vocabulary)} of the vocabulary; run the prompts stage with this vocabulary."
         )
-    joined = read_array(folder, "embedding")
+    with ShardReader(shard_paths(folder)[0]) as reader:
+        key = similarity_array(reader.keys)
+    joined = read_array(folder, key)
     if joined.meta["encoder"] != encoder:
         raise PipelineError(
             f"'{folder}' has {joined.meta['encoder']} features; give a folder of {encoder}"
@@ -85,5 +96,5 @@ def read_logits(encoder: str, folder: Path, vocabulary: Vocabulary) -> Shard:
     if not joined.names:
         raise PipelineError(f"the shards in '{folder}' have no videos; check their status tables.")
     scale = float(prompts.meta["logit_scale"])
-    logits = similarity_logits(joined["embedding"], prompts["text"], scale)
+    logits = similarity_logits(joined[key], prompts["text"], scale)
     return Shard(joined.names, {"logits": logits}, joined.meta)

@@ -233,7 +233,8 @@ def _origin(path: Path) -> dict[str, str]:
             f"'{path}' has SHA-256 {sha256}, but {record.sha256} was downloaded; delete the file to"
             " download it again."
         )
-    source = f"{HUB_PREFIX}{record.repository}/{record.file}@{record.commit}"
+    at = f"@{record.commit}" if record.commit else ""
+    source = f"{HUB_PREFIX}{record.repository}/{record.file}{at}"
     return {"source": source, "sha256": sha256}
 
 

@@ -15,6 +15,7 @@ from pipeline.core.shards import LABELS_FILE, Shard, read_shard
 from pipeline.core.vocabulary import MODALITIES, Vocabulary, read_vocabulary
 from pipeline.data.annotations import EVENT_TABLES, SPLIT_TABLES, Labels, read_names
 from pipeline.evaluation.evaluate import SplitPredictions, read_labels, read_predictions
+from pipeline.labels.pseudo_labels import RELEASED_LABELS
 from pipeline.labels.thresholds import fixed_thresholds
 from pipeline.parsers.registry import METHODS
 from pipeline.parsers.released import RELEASED
@@ -114,7 +115,17 @@ class Artifacts:
     @property
     def segments(self) -> int:
         """Number of segments per video, T."""
-        return int(self.labels["audio"].shape[1])
+        return int(next(iter(self.labels.arrays.values())).shape[1])
+
+    @property
+    def has_unmasked_labels(self) -> bool:
+        """Whether there are unmasked pseudo-labels: not where only masked ones were released."""
+        return "audio" in self.labels.arrays
+
+    @property
+    def label_kind(self) -> str:
+        """The pseudo-labels that are shown beside parsers: ``unmasked`` or else ``masked``."""
+        return "unmasked" if self.has_unmasked_labels else "masked"
 
     @property
     def is_calibrated(self) -> bool:
@@ -140,9 +151,10 @@ class Artifacts:
         return read_labels(tables, self.names(split), self.segments, self.vocabulary)
 
     def pseudo_labels(self, split: str) -> Labels:
-        """Return the unmasked pseudo-labels ``[2, N, T, C]`` of a split."""
+        """Return the pseudo-labels ``[2, N, T, C]`` of a split, of the kind that is shown."""
         shard = self.labels.select(self.names(split))
-        return np.stack([shard[modality] for modality in MODALITIES])
+        suffix = "" if self.has_unmasked_labels else "_masked"
+        return np.stack([shard[f"{modality}{suffix}"] for modality in MODALITIES])
 
     def uncalibrated_labels(self, split: str) -> Labels:
         """Return the pseudo-labels ``[2, N, T, C]`` at the vocabulary's thresholds."""
@@ -191,6 +203,11 @@ def read_artifacts(sources: ReportInputs) -> Artifacts:
 def are_calibrated(meta: Mapping[str, str]) -> bool:
     """Return whether the metadata of pseudo-labels records calibrated thresholds."""
     return meta.get("thresholds") == "calibrated"
+
+
+def are_released(meta: Mapping[str, str]) -> bool:
+    """Return whether the metadata of pseudo-labels records released masked labels."""
+    return RELEASED_LABELS in meta
 
 
 def read_tsv(path: Path) -> list[dict[str, str]]:

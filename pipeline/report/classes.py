@@ -68,7 +68,7 @@ def _plot(artifacts: Artifacts, modality: str, truth: Labels, predictions: list[
 def _rows(
     artifacts: Artifacts, modality: str, truth: Labels, predictions: list[Labels]
 ) -> list[ClassRow]:
-    labels = artifacts.quality["test"]["unmasked"]["per_class"]["segment"][modality]
+    labels = artifacts.quality["test"][artifacts.label_kind]["per_class"]["segment"][modality]
     by_seed = [
         parser.evaluations["test"]["per_class"]["segment"][modality]
         for parser in artifacts.headline

@@ -6,7 +6,7 @@ variation over seeds.
 Axes: M metrics of both levels, N videos.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -27,11 +27,13 @@ from pipeline.evaluation.bootstrap import (
 from pipeline.evaluation.evaluate import read_predictions
 from pipeline.evaluation.metrics import LEVELS, METRICS, score
 from pipeline.parsers.checkpoint import read_checkpoint
-from pipeline.report.artifacts import are_calibrated
+from pipeline.parsers.released import RELEASED
+from pipeline.report.artifacts import are_calibrated, are_released
 from pipeline.report.comparable import SPLIT, read_comparable, seed_mismatch_note
 from pipeline.report.tables import (
     HOW_CALIBRATED,
     HOW_DESCRIBED,
+    HOW_RELEASED,
     METRIC_HEADER,
     PublishedRow,
     ResultRow,
@@ -72,6 +74,15 @@ HOW_PUBLISHED = (
     "Published results: LLP's 1,200 test videos, published evaluator, one value per work, as "
     "printed in the source."
 )
+HOW_BESIDE = (
+    "Mean over seeds of this run, and in brackets the published value and the difference in "
+    "percentage points."
+)
+# Methods whose published results stand under another name.
+PUBLISHED_AS = {"LINK, as printed": "LINK"}
+PUBLISHED_AS |= {model.title: model.display_name for model in RELEASED.values()}
+# What published.yaml calls classic, in the notation of a parser's inputs.
+CLASSIC_INPUTS = "VGGish, ResNet-152, R(2+1)D"
 NOT_COMPARABLE = "Not comparable with the tables above, which use a different set of videos."
 
 
@@ -166,6 +177,8 @@ def compare(
         name = standings[reference].row.name
         parts += [f"## Differences to {name}", HOW_TESTED.format(reference=name)]
         parts.append(_difference_table(standings, differences))
+    if is_llp and (beside := published_differences(standings.values(), published)):
+        parts += ["## Differences to published results", HOW_BESIDE, beside]
     if not is_llp:
         parts += ["## Published results on LLP", NOT_COMPARABLE, HOW_PUBLISHED]
         parts.append(published_markdown(published))
@@ -246,12 +259,47 @@ def leaderboard(standings: Iterable[Standing], published: Iterable[PublishedRow]
     return with_notes(table, [(f"{cells[0]} ({cells[3]})", note) for _, cells, note in ranked])
 
 
+def published_differences(standings: Iterable[Standing], published: Iterable[PublishedRow]) -> str:
+    """Return a table of the methods that have published results, and what differs from those.
+
+    It is empty if there are none.
+    """
+    works = {work.method: work for work in published}
+    body = []
+    for standing in standings:
+        row = standing.row
+        work = works.get(PUBLISHED_AS.get(row.name, row.name))
+        if work is None:
+            continue
+        cells = [
+            f"{own.mean:.1f} ({theirs.mean:.1f}, {own.mean - theirs.mean:+.1f})"
+            for own, theirs in zip(row.cells, work.cells, strict=True)
+        ]
+        body.append([row.name, work.source, "; ".join(_what_differs(row, work)) or "–", *cells])
+    header = ["Method", "Source", "What differs", *METRIC_HEADER]
+    return aligned_markdown(header, body, text_columns=3) if body else ""
+
+
+def _what_differs(row: ResultRow, work: PublishedRow) -> Iterator[str]:
+    """Yield what a row of this run and a published one do not share."""
+    theirs = CLASSIC_INPUTS if work.inputs == "classic" else work.inputs or "not said"
+    if row.inputs != theirs:
+        yield f"inputs {row.inputs}, published {theirs}"
+    if row.protocol != work.protocol:
+        yield f"protocol {row.protocol}, published {work.protocol}"
+    if row.videos < row.total:
+        yield f"{row.coverage} videos"
+    if row.seeds > 1:
+        yield f"mean of {row.seeds} seeds"
+
+
 def _how_made(pseudo_labels: Path | None, is_llp: bool) -> list[str]:
     """Return the captions above the leaderboard."""
     parts = [HOW_COMPARED, HOW_DESCRIBED]
     if pseudo_labels is not None:
         with ShardReader(pseudo_labels / LABELS_FILE) as labels:
             parts += [HOW_CALIBRATED] if are_calibrated(labels.meta) else []
+            parts += [HOW_RELEASED] if are_released(labels.meta) else []
     return parts + ([HOW_PUBLISHED] if is_llp else [])
 
 

@@ -1,6 +1,5 @@
 """Check VALOR++'s published numbers with its released weights and features on LLP's test split."""
 
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -10,16 +9,17 @@ import numpy as np
 import torch
 
 from pipeline.core.errors import PipelineError
-from pipeline.core.files import RESOURCES, atomic_path, existing_file, sha256_of
+from pipeline.core.files import RESOURCES, existing_file, sha256_of
 from pipeline.core.references import parse_hub_reference
 from pipeline.core.vocabulary import Vocabulary
 from pipeline.data.annotation_checks import LLP_RELEASES
 from pipeline.data.annotations import EVENT_TABLES, SPLIT_TABLES, read_names
+from pipeline.data.archives import ArrayArchive
 from pipeline.data.fetch import fetch
 from pipeline.data.hub import fetch_hub_file
 from pipeline.evaluation.evaluate import evaluate_arrays, read_predictions
 from pipeline.evaluation.metrics import LEVELS, METRICS
-from pipeline.features.npy_layouts import LAYOUTS, load_npy, npy_paths
+from pipeline.features.npy_layouts import LAYOUTS, load_npy, npy_paths, write_npy
 from pipeline.features.verify import NORM_TOLERANCE
 from pipeline.parsers.checkpoint import Checkpoint, read_checkpoint
 from pipeline.parsers.released import (
@@ -49,8 +49,8 @@ KIND_TITLES = {"audio": "CLAP", "visual": "CLIP", "motion": "R(2+1)D"}
 MOTION_FOLDER = LAYOUT.motion[0]
 # Published numbers have one decimal.
 PUBLISHED_TOLERANCE = 0.1
-# A map of 64 x 768 float64 has 0.4 MB.
-LARGEST_MEMBER_BYTES = 2**20
+# CLAP's map in float64.
+LARGEST_ARRAY_BYTES = 64 * 768 * 8
 
 LevelScores = Mapping[str, Sequence[float]]
 
@@ -204,7 +204,7 @@ def _feature_folder(sources: LlpSources, names: Sequence[str]) -> Path:
             reference = parse_hub_reference(f"{FEATURES_REPOSITORY}/{archive}")
             fetch_hub_file(reference, reference.path)
             archives[kind] = reference.path
-        elif not (given / kind).is_dir() and (given / archive).is_file():
+        elif (given / archive).is_file():  # first, as a folder beside it may be half extracted
             archives[kind] = given / archive
     if given is not None and not archives and sources.motion is None:
         return given
@@ -222,39 +222,19 @@ def _feature_folder(sources: LlpSources, names: Sequence[str]) -> Path:
 def extract_features(archive: Path, names: Sequence[str], folder: Path) -> None:
     """Extract the features of some videos from a released archive: ``features/{id}.npy``.
 
-    Other members are not read. Files are named by the videos, never by the archive.
+    Files are named by the videos, never by the archive.
 
     Raises
     ------
     PipelineError
-        The archive is not a zip file, or a member is damaged or too large.
+        The archive or a member is damaged, or a member is too large.
     """
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            members = {
-                path.name: member
-                for member in opened.infolist()
-                if (path := PurePosixPath(member.filename)).parts[-2:-1] == ("features",)
-            }
-            for target in npy_paths(folder, names):
-                member = members.get(target.name)
-                if member is None or _is_extracted(target, member):
-                    continue
-                if member.file_size > LARGEST_MEMBER_BYTES:
-                    raise PipelineError(
-                        f"'{member.filename}' in '{archive}' has {member.file_size} bytes, but must"
-                        f" have at most {LARGEST_MEMBER_BYTES}; download the archive again."
-                    )
-                with atomic_path(target) as temporary:
-                    temporary.write_bytes(opened.read(member))
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
-        raise PipelineError(
-            f"'{archive}' is corrupt ({error}); download the archive again."
-        ) from None
-
-
-def _is_extracted(target: Path, member: zipfile.ZipInfo) -> bool:
-    return target.is_file() and target.stat().st_size == member.file_size
+    with ArrayArchive(archive) as opened:
+        paths = map(PurePosixPath, opened.names())
+        members = {path.name: str(path) for path in paths if path.parent.name == "features"}
+        for target in npy_paths(folder, names):
+            if target.name in members:
+                write_npy(target, opened.read(members[target.name], LARGEST_ARRAY_BYTES))
 
 
 def _link(place: Path, target: Path) -> None:

@@ -15,6 +15,7 @@ from pipeline.report.artifacts import (
     SPLIT_TITLES,
     Artifacts,
     ReportInputs,
+    are_released,
     read_artifacts,
     read_tsv,
 )
@@ -38,6 +39,7 @@ from pipeline.report.quality import DataQuality, data_quality, read_findings
 from pipeline.report.tables import (
     HOW_CALIBRATED,
     HOW_DESCRIBED,
+    HOW_RELEASED,
     PublishedRow,
     ResultRow,
     csv_table,
@@ -117,7 +119,7 @@ def write_report(sources: ReportInputs, out: Path) -> Report:
         "published": published,
         "is_llp": sources.is_llp,
         "how_scored": HOW_RESULTS_SCORED,
-        "how_calibrated": HOW_CALIBRATED if artifacts.is_calibrated else "",
+        "how_calibrated": " ".join(_how_labelled(artifacts)),
         "how_described": HOW_DESCRIBED,
         "published_title": PUBLISHED_TITLE,
         "not_comparable": DEMO_NOT_COMPARABLE,
@@ -168,6 +170,13 @@ def _plots(artifacts: Artifacts, quality: DataQuality) -> dict[str, list[Plot]]:
     }
 
 
+def _how_labelled(artifacts: Artifacts) -> list[str]:
+    """Return what must be known of the pseudo-labels to read the results."""
+    meta = artifacts.labels.meta
+    calibrated = [HOW_CALIBRATED] if artifacts.is_calibrated else []
+    return calibrated + ([HOW_RELEASED] if are_released(meta) else [])
+
+
 def _headline(artifacts: Artifacts, rows: Sequence[ResultRow]) -> dict[str, ResultRow]:
     """Return the rows compared at the top of the page."""
     name = artifacts.headline[0].display_name
@@ -188,7 +197,7 @@ def _write_tables(
     parts = [
         "# Results",
         HOW_RESULTS_SCORED,
-        *([HOW_CALIBRATED] if artifacts.is_calibrated else []),
+        *_how_labelled(artifacts),
         "## Test",
         markdown(rows["test"]),
         "## Validation",

@@ -104,6 +104,8 @@ def _draw_curve(axes: Axes, parser: TrainedParser, columns: Mapping[str, str]) -
 
 def pseudo_label_plots(artifacts: Artifacts) -> list[Plot]:
     """Return one plot per split with the scores of the pseudo-labels and the headline method."""
+    if not artifacts.has_unmasked_labels:
+        return []
     return [_pseudo_labels(artifacts, split) for split in artifacts.quality]
 
 

@@ -99,7 +99,10 @@ def provenance(artifacts: Artifacts, costs: Sequence[StageCost]) -> dict[str, An
     -------
     dict
         ``pipeline`` and ``git``: versions. ``configuration``: the effective configuration, or None
-        if unknown. ``weights``: file and SHA-256 of each encoder, empty if unknown. ``tables`` and
+        if unknown. ``weights``: file and SHA-256 of each encoder, empty if unknown. ``imported``:
+        path to origin of each archive of released features. ``hub``: the commit, SHA-256 and size
+        of each file from the Hugging Face Hub, by reference; ``verified`` is false for a file that
+        was put there by hand. ``tables`` and
         ``vocabulary``: SHA-256 by file name. ``classes`` and ``segments``: C and T. ``seeds``: by
         method. ``recipes``: all options of every training run. ``features``: names of the feature
         folders. ``machine``, ``python`` and ``packages``: environment of the report job.
@@ -114,6 +117,8 @@ def provenance(artifacts: Artifacts, costs: Sequence[StageCost]) -> dict[str, An
         "git": git_state(),
         "configuration": sources.settings.get("configuration"),
         "weights": sources.settings.get("weights", {}),
+        "imported": sources.settings.get("imported", {}),
+        "hub": sources.settings.get("hub", {}),
         "tables": {path.name: sha256_of(path) for path in tables if path.is_file()},
         "vocabulary": {sources.vocabulary.name: sha256_of(sources.vocabulary)},
         "classes": len(artifacts.vocabulary),
@@ -149,6 +154,11 @@ def facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     lines += [
         (f"weights of {encoder}", f"{weights['file']}, {_short(weights['sha256'])}")
         for encoder, weights in record["weights"].items()
+    ]
+    lines += [(f"imported {path}", origin) for path, origin in record["imported"].items()]
+    lines += [
+        (reference, f"{_commit(file)}, {_short(file['sha256'])}")
+        for reference, file in record["hub"].items()
     ]
     digests = record["tables"] | record["vocabulary"]
     lines += [(name, _short(digest)) for name, digest in digests.items()]
@@ -202,8 +212,13 @@ def _changed(run: str, recipe: Mapping[str, Any]) -> str:
 
 
 def _short(digest: str) -> str:
-    """Return a shortened SHA-256, or ``random:SEED`` unchanged."""
-    return digest if digest.startswith("random:") else f"sha256 {digest[:12]}"
+    """Return a shortened SHA-256; ``random:SEED`` and a Hub reference are returned unchanged."""
+    return digest if ":" in digest else f"sha256 {digest[:12]}"
+
+
+def _commit(file: Mapping[str, Any]) -> str:
+    """Return the commit that a file was fetched from, or that the Hub did not confirm the file."""
+    return f"commit {file['commit'][:12]}" if file["verified"] else "put there by hand, unverified"
 
 
 def _listed(values: Sequence[object]) -> str:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import atomic_path, existing_file
+from pipeline.evaluation.evaluate import replaced_text
 from pipeline.evaluation.metrics import LEVELS, METRICS
 from pipeline.report.artifacts import Artifacts
 from pipeline.report.trained import Evaluation, TrainedParser
@@ -36,6 +37,9 @@ ORACLE_NOTE = "masked with the weak labels of the scored videos, which parsers n
 HOW_CALIBRATED = (
     "Pseudo-label thresholds were calibrated on the event annotations of the validation split, so "
     "methods that use pseudo-labels also depend on these dense labels."
+)
+HOW_RELEASED = (
+    "Masked pseudo-labels are those that were released with the features, used as they are."
 )
 HOW_DESCRIBED = (
     "Inputs: features the method uses; classic means VGGish, ResNet-152 and R(2+1)D. Protocol: "
@@ -152,7 +156,10 @@ def read_published(path: Path) -> tuple[PublishedRow, ...]:
 
 
 def result_rows(artifacts: Artifacts, split: str) -> list[ResultRow]:
-    """Return one row per pseudo-label variant, then one row per method, averaged over seeds."""
+    """Return the rows of the pseudo-labels and of every method, averaged over seeds.
+
+    Methods that were also scored with corrected annotations have a second one.
+    """
     total = len(artifacts.split_names[split])
     rows = [
         replace(
@@ -160,8 +167,12 @@ def result_rows(artifacts: Artifacts, split: str) -> list[ResultRow]:
             note=ORACLE_NOTE if variant == "masked" else "",
         )
         for variant, title in PSEUDO_LABEL_TITLES.items()
+        if variant in artifacts.quality[split]
     ]
-    return rows + [parser_row(parsers, split, total) for parsers in artifacts.parsers.values()]
+    for parsers in artifacts.parsers.values():
+        rows.append(parser_row(parsers, split, total))
+        rows += corrected_rows(parsers, split, total)
+    return rows
 
 
 def parser_row(
@@ -175,6 +186,20 @@ def parser_row(
     evaluations = [parser.evaluations[split] for parser in parsers]
     row = _row(first.display_name, split, evaluations, len(parsers), total)
     return replace(row, inputs=first.inputs, protocol=first.protocol, note=note)
+
+
+def corrected_rows(parsers: Sequence[TrainedParser], split: str, total: int) -> list[ResultRow]:
+    """Return the row of one method's scores with corrected annotations.
+
+    There is none if no annotation of the split was corrected.
+    """
+    evaluations = [parser.evaluations[split].get("corrected") for parser in parsers]
+    corrected = [evaluation for evaluation in evaluations if evaluation is not None]
+    if len(corrected) < len(parsers) or not any(corrected[0]["replaced"].values()):
+        return []
+    name = f"{parsers[0].display_name}, corrected annotations"
+    row = _row(name, split, corrected, len(parsers), total)
+    return [replace(row, note=replaced_text(corrected[0]))]
 
 
 def _row(

@@ -168,7 +168,10 @@ def require_splits(value: Any, path: Path) -> None:
 def check_trained(evaluations: Any, path: Path) -> dict[str, Evaluation]:
     """Check that evaluations contain everything the report shows, and return them by name."""
     try:
-        for evaluation in evaluations.values():
+        corrected = [each["corrected"] for each in evaluations.values() if "corrected" in each]
+        for evaluation in corrected:
+            dict(evaluation["replaced"])
+        for evaluation in (*evaluations.values(), *corrected):
             int(evaluation["videos"])
             for level in LEVELS:
                 for modality in MODALITIES:

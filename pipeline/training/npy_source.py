@@ -14,6 +14,7 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.files import fingerprint, sha256_of
 from pipeline.core.shards import Array
 from pipeline.core.vocabulary import MODALITIES, Vocabulary
+from pipeline.features.import_options import CLIP_LOGIT_SCALE
 from pipeline.features.npy_layouts import (
     ENCODERS,
     LAYOUTS,
@@ -30,8 +31,6 @@ from pipeline.labels.similarity import normalise, similarity_logits
 from pipeline.parsers.recipes import Recipe
 from pipeline.training.sources import CachedFeatures, label_keys
 
-# exp(logit_scale) of CLIP ViT-L/14 (Radford et al., 2021); CLAP's is only in its checkpoint.
-CLIP_LOGIT_SCALE = 100.0
 # How to train without logits.
 WITHOUT_LOGITS = "--option plsim=false (LINK), and hard labels"
 

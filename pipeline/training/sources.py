@@ -22,6 +22,7 @@ from pipeline.core.shards import (
     ShardReader,
     read_array,
     read_shard,
+    shard_paths,
 )
 from pipeline.core.vocabulary import MODALITIES, Vocabulary
 from pipeline.parsers.interface import Dimensions
@@ -145,9 +146,12 @@ class ShardSource:
             A folder or file is missing or ambiguous, or belongs to other classes or features.
         """
         folders = self._folders(recipe)
-        arrays = {"clap": recipe.audio_input, "clip": "embedding", "motion": "embedding"}
+        audio_input = _audio_array(folders["clap"], recipe)
+        arrays = {"clap": audio_input, "clip": "embedding", "motion": "embedding"}
         shards = {kind: read_array(folder, arrays[kind]) for kind, folder in folders.items()}
         fingerprints = {key: shard.meta.get("fingerprint", "") for key, shard in shards.items()}
+        if shards["clap"].meta.get("inputs") == "classic":
+            fingerprints["layout"] = "han"
         if keys := label_keys(recipe, for_training):
             shards["labels"] = self._read_labels(keys, vocabulary, fingerprints)
         texts = {}
@@ -162,7 +166,7 @@ class ShardSource:
         chosen = {key: shard.select(names) for key, shard in shards.items()}
         return CachedFeatures(
             names=tuple(names),
-            audio=chosen["clap"][recipe.audio_input],
+            audio=chosen["clap"][audio_input],
             visual=chosen["clip"]["embedding"],
             motion=chosen["motion"]["embedding"] if recipe.motion else None,
             labels=chosen["labels"].arrays if keys else {},
@@ -229,6 +233,12 @@ def encoder_folder(features: Path, kind: str, name: str | None) -> Path:
             f"{', '.join(path.name for path in found)}; choose one with --{kind}."
         )
     return found[0]
+
+
+def _audio_array(folder: Path, recipe: Recipe) -> str:
+    """Return the array that the recipe hears; of VGGish's imported features the only one."""
+    with ShardReader(shard_paths(folder)[0]) as reader:
+        return "embedding" if reader.meta.get("inputs") == "classic" else recipe.audio_input
 
 
 def _texts(folder: Path, vocabulary: Vocabulary, fingerprint: str) -> Array:

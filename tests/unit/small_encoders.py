@@ -1,8 +1,10 @@
-"""Small seeded CLIP and CLAP models on disk, of the same shape of files as the demo's."""
+"""Small seeded CLIP and CLAP models on disk, in the form of the demo's and of the released ones."""
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from tokenizers import ByteLevelBPETokenizer
@@ -96,3 +98,26 @@ def write_clap(folder: Path) -> EncoderOptions:
     return encoder_options(
         "clap", backend="transformers", model=str(folder), weights=str(folder / "model.safetensors")
     )
+
+
+def small_roberta(size: int) -> Any:
+    """Return a text tower of one layer, to take the place of roberta-base in laion_clap."""
+    from transformers import RobertaConfig
+
+    return RobertaConfig(
+        vocab_size=size,
+        num_hidden_layers=1,
+        max_position_embeddings=80,
+        type_vocab_size=1,
+        layer_norm_eps=1e-5,
+    )
+
+
+def laion_checkpoint(state: dict[str, torch.Tensor]) -> dict[str, Any]:
+    """Return weights of laion_clap as LAION's released files have them."""
+    return {
+        "epoch": 1,
+        "loss": np.float64(0.5),
+        "state_dict": {f"module.{name}": tensor for name, tensor in state.items()}
+        | {"module.text_branch.embeddings.position_ids": torch.arange(80)},
+    }

@@ -27,6 +27,7 @@ from trained_models import (
 from pipeline.cli import main
 from pipeline.core.errors import PipelineError
 from pipeline.core.shards import LABELS_FILE, Shard, write_shard
+from pipeline.data.annotations import EVENT_TABLES, segments_to_events, write_events
 from pipeline.parsers.checkpoint import read_checkpoint
 from pipeline.report.comparison import TESTED, compare, paired_differences, read_standings
 from pipeline.report.tables import HOW_CALIBRATED, PublishedRow
@@ -347,6 +348,34 @@ def test_every_table_says_how_many_of_the_splits_videos_it_covers(
     words = ["--annotations", str(annotations), "--vocabulary", str(vocabulary)]
     assert main(["evaluate-model", "--model", str(folders[0]), *words]) == 0
     assert f"test, {VIDEOS} of {VIDEOS + 1} videos" in capsys.readouterr().out
+
+
+def test_a_model_is_also_scored_with_corrected_annotations(
+    tmp_path: Path, annotations: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_model(tmp_path / "link" / "seed0", annotations, halved())
+    before = json.loads((folder / "metrics.json").read_text())
+    corrections = tmp_path / "corrections"
+    corrections.mkdir()
+    for table, labels in zip(EVENT_TABLES.values(), halved(), strict=True):
+        write_events(corrections / table, segments_to_events(labels, NAMES), VOCABULARY)
+    vocabulary = tmp_path / "vocabulary.yaml"
+    vocabulary.write_text(yaml.safe_dump({"classes": [c.model_dump() for c in VOCABULARY.classes]}))
+    words = ["--annotations", str(annotations), "--vocabulary", str(vocabulary)]
+    words += ["--model", str(folder), "--corrections", str(corrections)]
+    assert main(["evaluate-model", *words]) == 0
+    after = json.loads((folder / "metrics.json").read_text())
+    for split in ("val", "test"):
+        corrected = after[split].pop("corrected")
+        assert corrected["metrics"]["segment"]["type"] == 100
+        assert corrected["replaced"] == {"audio": VIDEOS, "visual": VIDEOS}
+    assert after == before
+    assert capsys.readouterr().out.count("with corrected annotations") == 2
+    compared([folder], annotations, tmp_path)  # with the original annotations
+    (corrections / EVENT_TABLES["audio"]).write_text("filename\tonset\toffset\tevent_labels\n")
+    (corrections / EVENT_TABLES["visual"]).unlink()
+    assert main(["evaluate-model", *words]) == 2
+    assert "corrects no video of the val and test tables" in capsys.readouterr().err
 
 
 def test_half_better_half_worse_is_no_difference() -> None:

@@ -171,6 +171,8 @@ def test_file_that_is_not_yaml(tmp_path: Path) -> None:
 
 
 def test_presets_hold_no_tabs_or_unknown_keys() -> None:
-    for path in PRESETS.glob("*.yaml"):
+    presets = list(PRESETS.glob("*.yaml"))
+    assert presets
+    for path in presets:
         values = yaml.safe_load(path.read_text())
         assert set(values) <= set(Config.model_fields), path

@@ -49,9 +49,9 @@ def all_commands(program: str) -> list[tuple[str, list[str]]]:
 @pytest.mark.parametrize(
     "text",
     [
-        "run `snakemake parse_setup` in",
-        "    snakemake parse_setup   # --cores 1",
-        "# as `snakemake\n# parse_setup` does",
+        "run `snakemake inference_settings` in",
+        "    snakemake inference_settings   # --cores 1",
+        "# as `snakemake\n# inference_settings` does",
     ],
 )
 def test_a_command_is_found_wherever_it_stands(text: str) -> None:

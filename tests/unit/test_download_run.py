@@ -34,7 +34,7 @@ def test_the_first_sign_of_blocking_ends_the_run(
     folder = Folder(tmp_path, names, server)
     assert folder.run() == 2
     said = capsys.readouterr()
-    assert "stopped at '__________1_1_3', 2 of 5: the site has had enough" in said.err
+    assert "stopped at '__________1_1_3', 2 of 5: the site blocks further requests" in said.err
     assert "train 1/3 videos; rate_limited 1, missing 1" in said.out
     assert sum(server.asked.values()) == 2
     assert folder.statuses == {names[0]: "ok", names[1]: "rate_limited"}
@@ -159,7 +159,7 @@ def test_a_folder_that_cannot_be_filled_is_a_sentence(
     folder = Folder(tmp_path, names_of(3), server)
     (folder.videos / LOCK_NAME).mkdir(parents=True)
     assert folder.run() == 2
-    assert "cannot be written to" in capsys.readouterr().err
+    assert "is not writable" in capsys.readouterr().err
     (folder.videos / LOCK_NAME).rmdir()
     folder.videos.rmdir()
     folder.videos.write_text("a file")

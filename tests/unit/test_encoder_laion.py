@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from small_encoders import write_tokenizer
+from small_encoders import laion_checkpoint, small_roberta, write_tokenizer
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.vocabulary import read_vocabulary
@@ -43,34 +43,16 @@ def tokenizer(tmp_path_factory):
 @pytest.fixture(scope="module")
 def laion(tokenizer, tmp_path_factory):
     """Return the encoder of a checkpoint of LAION's form, its spec, and its weights by name."""
-    from transformers import RobertaConfig
-
     folder, size = tokenizer
     path = tmp_path_factory.mktemp("laion") / "checkpoint.pt"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            clap_module,
-            "_roberta_config",
-            lambda: RobertaConfig(
-                vocab_size=size,
-                num_hidden_layers=1,
-                max_position_embeddings=80,
-                type_vocab_size=1,
-                layer_norm_eps=1e-5,
-            ),
-        )
+        patch.setattr(clap_module, "_roberta_config", lambda: small_roberta(size))
         drawn = encoder_options(
             "clap", backend="laion_clap", model="HTSAT-tiny", weights="random:1"
         )
         random = load_encoder(drawn, "cpu")
         state = random._model.module.state_dict()
-        record = {
-            "epoch": 1,
-            "loss": np.float64(0.5),
-            "state_dict": {f"module.{name}": tensor for name, tensor in state.items()}
-            | {"module.text_branch.embeddings.position_ids": torch.arange(80)},
-        }
-        torch.save(record, path)
+        torch.save(laion_checkpoint(state), path)
         spec = drawn.model_copy(update={"weights": str(path), "tokenizer": str(folder)})
         yield load_encoder(spec, "cpu"), spec, state
 

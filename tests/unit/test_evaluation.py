@@ -1,10 +1,14 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+import pipeline
 from pipeline.cli import main
+from pipeline.core.errors import PipelineError, Status
+from pipeline.core.shards import Shard, StatusRow, write_shard, write_status
 from pipeline.core.vocabulary import read_vocabulary
 from pipeline.data.annotations import (
     EVENT_TABLES,
@@ -17,9 +21,16 @@ from pipeline.data.annotations import (
     weak_matrix,
     write_events,
 )
-from pipeline.evaluation.evaluate import evaluate_arrays, evaluate_tables, summary
+from pipeline.evaluation.coverage import ParsedVideos
+from pipeline.evaluation.evaluate import (
+    evaluate_arrays,
+    evaluate_labels,
+    evaluate_tables,
+    summary,
+)
 from pipeline.evaluation.metrics import LEVELS, METRICS
 
+DATA = Path(__file__).parent / "data"
 VOCABULARY = read_vocabulary()
 DOG, SPEECH = VOCABULARY.index("Dog"), VOCABULARY.index("Speech")
 
@@ -109,7 +120,9 @@ def test_mistakes_exit_with_2_and_one_sentence(
     empty.write_text("filename\n")
     assert "lists no video" in complaint(videos=empty)
     assert "no such file" in complaint(truth_audio=tmp_path / "absent.csv")
-    assert "segments must be 1 or more, not 0" in complaint("--segments=0")
+    with pytest.raises(SystemExit):
+        complaint("--segments=0")
+    assert "--segments: 0 is given; it must be greater than or" in capsys.readouterr().err
     assert not tables["out"].exists()
 
 
@@ -205,6 +218,218 @@ def truth_and_prediction(
 @pytest.mark.parametrize(("split", "kind"), GOLDEN)
 def test_golden_numbers(split: str, kind: str, llp_tables: Path, old_audio_table: Path) -> None:
     names, truth, predicted = truth_and_prediction(split, kind, llp_tables, old_audio_table)
-    metrics = evaluate_arrays(split, names, truth, predicted, VOCABULARY)["metrics"]
+    evaluation = evaluate_arrays(split, names, truth, predicted, VOCABULARY)
+    assert golden_row(evaluation) == GOLDEN[split, kind]
+
+
+def golden_row(evaluation: dict[str, Any]) -> str:
+    metrics = evaluation["metrics"]
     rows = [" ".join(f"{metrics[level][metric]:.2f}" for metric in METRICS) for level in LEVELS]
-    assert " | ".join(rows) == GOLDEN[split, kind]
+    return " | ".join(rows)
+
+
+# ---- coverage
+
+
+# The same for the test videos of which one author still had 1,108 in February 2026: the parsed ones
+# alone, all with the others empty, and the others alone.
+GOLDEN_SUBSET = {
+    ("weak", "report"): "75.72 60.08 52.02 62.61 71.52 | 62.63 55.41 44.13 54.06 61.33",
+    ("weak", "empty"): "69.91 55.89 48.61 58.14 66.04 | 57.83 51.58 41.33 50.25 56.63",
+    ("weak", "others"): "80.93 63.59 59.73 68.08 74.19 | 67.75 59.84 51.42 59.67 64.82",
+    ("nothing", "report"): "0.54 10.47 15.07 8.69 0.00 | 0.54 10.47 15.07 8.69 0.00",
+    ("nothing", "empty"): NOTHING["test"],
+}
+
+
+@pytest.mark.parametrize(("kind", "missing"), GOLDEN_SUBSET)
+def test_golden_numbers_of_a_subset(
+    kind: str, missing: str, llp_tables: Path, old_audio_table: Path
+) -> None:
+    names, truth, predicted = truth_and_prediction("test", kind, llp_tables, old_audio_table)
+    lines = (DATA / "llp_test_videos_missing_2026.txt").read_text().splitlines()
+    ids = {line for line in lines if not line.startswith("#")}
+    unparsed = {name for name in names if name[:11] in ids}
+    assert len(ids) == len(unparsed) == 92
+    parsed = unparsed if missing == "others" else set(names) - unparsed
+    predicted = predicted * np.array([name in parsed for name in names])[:, None, None]
+    policy = "report" if missing == "others" else missing
+    evaluation = evaluate_labels(
+        "test", names, truth, predicted, VOCABULARY, ParsedVideos.of(parsed, policy)
+    )
+    assert golden_row(evaluation) == GOLDEN_SUBSET[kind, missing]
+    assert evaluation["coverage"] == {"listed": 1200, "parsed": len(parsed), "missing": policy}
+    said = {
+        "report": "test, 1,108 of 1,200 videos, ",
+        "empty": "test, 1,200 videos, 92 of them not parsed and scored as without events, ",
+        "others": "test, 92 of 1,200 videos, ",
+    }
+    assert summary(evaluation).startswith(said[missing])
+
+
+@pytest.fixture
+def half_parsed(tables: dict[str, Path]) -> dict[str, Path]:
+    """The tables of three videos, of which the last was not parsed and a parsed one is silent."""
+    tables["videos"].write_text("filename\na\n-b\nc\n")
+    write_events(tables["predicted-audio"], [EventRow("-b", 0, 10, SPEECH)], VOCABULARY)
+    tables["predicted-videos"] = tables["videos"].with_name("parsed.tsv")
+    tables["predicted-videos"].write_text("filename\na\n-b\nother\n")
+    return tables
+
+
+def scored(paths: dict[str, Path], *more: str) -> dict[str, Any]:
+    assert evaluate(paths, *more) == 0
+    evaluation: dict[str, Any] = json.loads(paths["out"].read_text())
+    return evaluation
+
+
+def test_an_unparsed_video_is_refused_reported_or_empty(
+    half_parsed: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(half_parsed) == 2
+    said = capsys.readouterr().err
+    assert "1 of the 3 listed videos was not parsed, the first is 'c'" in said
+    assert "\n" not in said.strip()
+    assert not half_parsed["out"].exists()
+
+    reported = scored(half_parsed, "--missing=report")
+    assert reported["metrics"]["segment"]["audio"] == pytest.approx(50), "-b, and not a"
+    assert (reported["videos"], reported["coverage"]["listed"]) == (2, 3)
+    assert "test_pd, 2 of 3 videos, F1" in capsys.readouterr().out
+
+    empty = scored(half_parsed, "--missing=empty")
+    assert empty["metrics"]["segment"]["audio"] == pytest.approx(100 / 3)
+    assert empty["coverage"] == {"listed": 3, "parsed": 2, "missing": "empty"}
+    assert "3 videos, 1 of them not parsed and scored as without" in capsys.readouterr().out
+
+    del half_parsed["predicted-videos"]
+    unknown = scored(half_parsed)
+    assert unknown == {key: value for key, value in empty.items() if key != "coverage"}
+    assert evaluate(half_parsed, "--missing=report") == 2
+    assert "add --predicted-videos" in capsys.readouterr().err
+
+
+def test_where_the_parsed_videos_are_listed(half_parsed: dict[str, Path]) -> None:
+    expected = scored(half_parsed, "--missing=report")
+    folder = half_parsed["videos"].parent
+    status = folder / "status.tsv"
+    rows = [StatusRow(name, name != "c", Status.OK) for name in ("a", "-b", "c")]
+    write_status(status, rows)
+    shard = folder / "probabilities_test.safetensors"
+    write_shard(shard, Shard(("a", "-b"), {"audio": np.zeros((2, 10, 25), np.float32)}))
+    for source in (status, shard):
+        paths = half_parsed | {"predicted-videos": source}
+        assert scored(paths, "--missing=report") == expected
+
+
+def test_predictions_of_unparsed_videos_and_foreign_lists_are_refused(
+    half_parsed: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    half_parsed["predicted-videos"].write_text("filename\na\n")
+    assert evaluate(half_parsed, "--missing=empty") == 2
+    assert "'-b' has predicted events but is not among" in capsys.readouterr().err
+    half_parsed["predicted-videos"].write_text("filename\nother\n")
+    assert evaluate(half_parsed, "--missing=empty") == 2
+    assert "none of the 3 listed videos is among" in capsys.readouterr().err
+
+
+def test_the_api_scores_subsets_of_tables_and_arrays(half_parsed: dict[str, Path]) -> None:
+    pairs = {
+        side: tuple(half_parsed[f"{side}-{modality}"] for modality in EVENT_TABLES)
+        for side in ("truth", "predicted")
+    }
+    arrays = {
+        side: tuple(
+            events_to_segments(read_events(path, VOCABULARY), ["a", "-b", "c"], 10, 25)
+            for path in pair
+        )
+        for side, pair in pairs.items()
+    }
+    for sources in (pairs, arrays):
+        given = {"videos": half_parsed["videos"], "predicted_videos": ["-b", "a"]} | sources
+        with pytest.raises(PipelineError, match="the first is 'c'"):
+            pipeline.evaluate(**given)
+        for missing in ("report", "empty"):
+            found = pipeline.evaluate(**given, missing=missing)
+            assert found == scored(half_parsed, f"--missing={missing}")
+    with pytest.raises(PipelineError, match="'missing' is 'skip'; it must be 'error', 'report' or"):
+        pipeline.evaluate(**given, missing="skip")
+
+
+# ---- corrections
+
+
+HEADER = "filename\tonset\toffset\tevent_labels\n"
+
+
+@pytest.fixture
+def corrections(tables: dict[str, Path]) -> Path:
+    """Corrections of the audio of one video, and of a video without audible events."""
+    folder = tables["videos"].with_name("corrections")
+    folder.mkdir()
+    tables["videos"].write_text("filename\na\n-b\nc\n")
+    (folder / EVENT_TABLES["audio"]).write_text(f"{HEADER}a\t0\t1\tDog\nc\t\t\t\n")
+    return folder
+
+
+def test_corrections_give_a_second_evaluation(
+    tables: dict[str, Path], corrections: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in tables["videos"].parent.glob("*.csv")}
+    alone = scored(tables)
+    both = scored(tables, f"--corrections={corrections}")
+    corrected = both.pop("corrected")
+    assert both == alone
+    assert alone["metrics"]["segment"]["audio"] == pytest.approx((40 + 100 + 0) / 3)
+    assert corrected["metrics"]["segment"]["audio"] == 100, "a, -b, and c without events"
+    assert corrected["metrics"]["segment"]["visual"] == alone["metrics"]["segment"]["visual"]
+    assert corrected["replaced"] == {"audio": 2, "visual": 0}
+    assert list(corrected["tables"]) == [EVENT_TABLES["audio"]]
+    assert {path: path.read_bytes() for path in before} == before
+    said = capsys.readouterr().out
+    assert "with corrected annotations (audio of 2 videos, visual of 0 videos)\n" in said
+    pairs = {
+        side: tuple(tables[f"{side}-{modality}"] for modality in EVENT_TABLES)
+        for side in ("truth", "predicted")
+    }
+    arrays = {
+        "truth": tuple(
+            events_to_segments(read_events(path, VOCABULARY), ["a", "-b", "c"], 10, 25)
+            for path in pairs["truth"]
+        )
+    }
+    for sources in (pairs, pairs | arrays):
+        found = pipeline.evaluate(videos=tables["videos"], **sources, corrections=corrections)
+        assert found == both | {"corrected": corrected}
+
+
+def test_corrections_of_a_subset(tables: dict[str, Path], corrections: Path) -> None:
+    parsed = tables["videos"].with_name("parsed.tsv")
+    parsed.write_text("filename\na\n-b\n")
+    words = f"--corrections={corrections}", f"--predicted-videos={parsed}", "--missing=report"
+    corrected = scored(tables, *words)["corrected"]
+    assert (corrected["videos"], corrected["replaced"]["audio"]) == (2, 1)
+
+
+def test_mistakes_in_corrections_are_one_sentence(
+    tables: dict[str, Path],
+    corrections: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def complaint(rows: str) -> str:
+        (corrections / EVENT_TABLES["audio"]).write_text(HEADER + rows)
+        assert evaluate(tables, f"--corrections={corrections}") == 2
+        return capsys.readouterr().err
+
+    assert "line 2: offset must be a number" in complaint("a\t0\t\tDog\n")
+    assert "line 2: " in complaint("a\t0\t1\tDogg\n")
+    assert "both with and without events" in complaint("a\t\t\t\na\t0\t1\tDog\n")
+    assert "both with and without events" in complaint("a\t0\t1\tDog\na\t\t\t\n")
+    assert "corrects no video of" in complaint("aa\t0\t1\tDog\n")
+    assert "corrects no video of" in complaint("")
+    (corrections / EVENT_TABLES["audio"]).write_text(f"{HEADER}a\t0\t1\tDog\naa\t0\t1\tDog\n")
+    assert evaluate(tables, f"--corrections={corrections}") == 0
+    assert "corrections of 1 of 2 videos" in capsys.readouterr().err
+    (corrections / EVENT_TABLES["audio"]).unlink()
+    assert evaluate(tables, f"--corrections={corrections}") == 2
+    assert "has no corrections; it must contain AVVP_eval_audio.csv or" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """The parse stage on real files, with small encoders and a small trained parser."""
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -14,11 +15,10 @@ from small_encoders import DIMENSION
 from pipeline.cli import main
 from pipeline.core.ffmpeg import ffmpeg_path
 from pipeline.inference.parser import Parser, load_parser
-from pipeline.inference.settings import (
-    SETTINGS_FILE,
-    find_settings,
-)
+from pipeline.inference.predictors import load_encoders
+from pipeline.inference.settings import SETTINGS_FILE, find_settings, read_settings
 from pipeline.inference.stage import parse_files
+from pipeline.parsers.checkpoint import read_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,9 @@ def test_one_window_is_what_the_stages_make_of_it(tmp_path, parser, run_folder):
     from pipeline.media.video_window import VideoWindow
     from pipeline.parsers.interface import ParserInputs
 
-    network, setup, encoders = parser._predictor._network, parser._settings, parser._encoders
+    network = read_checkpoint(run_folder / "results/models/link/seed0").build().eval()
+    setup = read_settings(run_folder / "results" / SETTINGS_FILE)
+    encoders = load_encoders(setup, "cpu")
     clip = write_clip(tmp_path / "clip.mp4", seconds=T)
     (parsed,) = parse(parser, tmp_path / "out", clip)
     decoded = decode_video(VideoWindow("clip", str(clip), 0.0, T), setup.decoding)
@@ -187,7 +189,7 @@ def test_classes_in_words_need_no_training(tmp_path, run_folder):
     assert "Dog" in value["provenance"]["references"]
 
 
-def test_zero_shot_is_a_softmax_over_classes_references_and_background(tmp_path, parser):
+def test_zero_shot_is_a_softmax_over_classes_references_and_background(run_folder):
     from pipeline.inference.predictors import (
         BACKGROUND,
         WindowBatch,
@@ -196,7 +198,7 @@ def test_zero_shot_is_a_softmax_over_classes_references_and_background(tmp_path,
         classes_from_phrases,
     )
 
-    encoders = parser._encoders
+    encoders = load_encoders(read_settings(run_folder / "results" / SETTINGS_FILE), "cpu")
     named = classes_from_phrases(["rain", "a big dog"])
     predictor = ZeroShotPredictor(named, VOCABULARY, encoders, None)
     random = np.random.default_rng(0).standard_normal((1, T, DIMENSION)).astype(np.float32)
@@ -217,7 +219,7 @@ def test_zero_shot_is_a_softmax_over_classes_references_and_background(tmp_path,
     [
         ({"segments": T + 1}, "trained on clap"),
         ({"classes": []}, "differ from the 0 classes of the settings"),
-        ({"segments": "ten"}, "is not a parsing setup (key 'segments' is 'ten'"),
+        ({"segments": "ten"}, "has no valid inference settings (key 'segments' is 'ten'"),
     ],
 )
 def test_a_setup_of_another_run_is_one_sentence(tmp_path, run_folder, capsys, change, message):
@@ -225,7 +227,7 @@ def test_a_setup_of_another_run_is_one_sentence(tmp_path, run_folder, capsys, ch
     (tmp_path / "other.json").write_text(json.dumps(values))
     checkpoint = run_folder / "results/models/link/seed0"
     words = ["parse", "x.mp4", "--checkpoint", str(checkpoint), "--out", str(tmp_path)]
-    assert main([*words, "--setup", str(tmp_path / "other.json")]) == 2
+    assert main([*words, "--settings", str(tmp_path / "other.json")]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
@@ -233,16 +235,19 @@ def test_a_setup_of_another_run_is_one_sentence(tmp_path, run_folder, capsys, ch
 
 def test_no_setup_and_a_foolish_threshold_are_one_sentence(tmp_path, run_folder, capsys):
     checkpoint = tmp_path / "a" / "seed0"
-    checkpoint.mkdir(parents=True)
     words = ["parse", "x.mp4", "--checkpoint", str(checkpoint), "--out", str(tmp_path)]
     assert main(words) == 2
-    assert "parse_setup` in the folder of its run" in capsys.readouterr().err
-    assert main([*words, "--threshold", "1.5"]) == 2
-    assert "threshold is 1.5" in capsys.readouterr().err
+    assert "cannot find a checkpoint at" in capsys.readouterr().err
+    shutil.copytree(run_folder / "results/models/link/seed0", checkpoint)
+    assert main(words) == 2
+    assert "inference_settings` in the run's folder" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*words, "--threshold", "1.5"])
+    assert "it must be less than 1" in capsys.readouterr().err
 
 
 def test_thresholds_of_other_classes_are_refused(tmp_path, run_folder, capsys):
-    words = ["parse-setup", "--config", str(run_folder / "config.yaml")]
+    words = ["inference-settings", "--config", str(run_folder / "config.yaml")]
     words += ["--thresholds", str(run_folder / "thresholds.tsv"), "--out", str(tmp_path / "s.json")]
     assert main(words) == 2  # LLP's vocabulary
-    assert "2 classes that are not the vocabulary's 25" in capsys.readouterr().err
+    assert "2 classes that differ from the 25 of the vocabulary" in capsys.readouterr().err

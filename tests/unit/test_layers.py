@@ -82,5 +82,5 @@ def test_only_rms_norm_keeps_the_mean_that_eq_1_pools(kind: str, mean_survives: 
 
 
 def test_width_must_divide_by_heads() -> None:
-    with pytest.raises(ValueError, match="not a multiple of heads"):
+    with pytest.raises(ValueError, match="must be a multiple of heads"):
         Recipe(width=10, heads=4)

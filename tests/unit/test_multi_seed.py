@@ -231,7 +231,7 @@ def test_one_seed_lies_in_out_and_several_below_it(corpus: Corpus, tmp_path: Pat
 @pytest.mark.parametrize(
     ("mistaken", "sentence"),
     [
-        (["--seeds", "0", "1", "0"], "name a seed twice"),
+        (["--seeds", "0", "1", "0"], "must differ"),
         (["--seeds", "0", "--processes", "0"], "processes is 0; must be at least 1"),
     ],
 )

@@ -65,8 +65,9 @@ def test_videos_are_decoded_where_there_is_no_network_at_all(tmp_path: Path):
     for table in ("AVVP_train.csv", "AVVP_val_pd.csv", "AVVP_test_pd.csv"):
         name = "good_0_1" if "train" in table else f"gone{table}_0_1"
         (tmp_path / table).write_text(f"filename\tevent_labels\n{name}\tDog\n")
-    stage = [sys.executable, "-m", "pipeline", "segments", "--annotations", tmp_path, "--videos"]
-    stage += [tmp_path, "--shard", "1", "--shards", "1", "--segments", "1"]
+    words = ["--annotations", str(tmp_path), "--videos", str(tmp_path)]
+    stage = [sys.executable, "-m", "pipeline", "segments", *words]
+    stage += ["--shard", "1-of-1", "--segments", "1"]
     stage += ["--out", tmp_path / "out.safetensors", "--status", tmp_path / "out.tsv"]
     isolated = ["unshare", "--user", "--map-root-user", "--net", *map(str, stage)]
     done = subprocess.run(isolated, capture_output=True, text=True, timeout=120)

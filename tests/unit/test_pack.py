@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 from clips import write_clip
-from hub_server import HubServer
+from hub_server import HubServer, Repository
 from parse_runs import T, write_run
 
 import pipeline
@@ -18,6 +18,7 @@ from pipeline.cli import main
 from pipeline.core.files import sha256_of
 from pipeline.inference.packed import read_parser_settings
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 CHECKPOINT = Path("results/models/link/seed0")
 
 
@@ -188,3 +189,32 @@ def test_the_command_takes_a_parser_from_the_hub(packed, clip, tmp_path):
         error = [line for line in again.stderr.splitlines() if line.startswith("error: ")]
         assert len(error) == 1
         assert "has no such repository" in error[0]
+
+
+def test_encoders_on_the_hub_are_downloaded_on_first_use(run_folder, clip, tmp_path):
+    values = json.loads((run_folder / "config.yaml").read_text())
+    weights = {}
+    for name in ("clip", "clap"):
+        path = Path(values["encoders"][name]["weights"])
+        weights[f"{name}.safetensors"] = path.read_bytes()
+        values["encoders"][name]["weights"] = f"hf:me/encoders/{name}.safetensors"
+        values["encoders"][name]["sha256"] = None
+    (tmp_path / "config.yaml").write_text(json.dumps(values))
+    words = ["-m", "pipeline", "parse", str(clip), "--device", "cpu", "--out", "out"]
+    words += ["--classes", "a bell, rain"]
+    with HubServer({"models/me/encoders": Repository(weights)}) as hub:
+        environment = hub.environment(tmp_path / "cache", PYTHONPATH=str(REPOSITORY))
+        for _ in range(2):
+            done = subprocess.run(
+                [sys.executable, *words],
+                cwd=tmp_path,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=300,
+            )
+            assert done.returncode == 0, done.stderr
+            asked = list(hub.requests)
+            hub.requests.clear()
+    assert (tmp_path / "resources/hub/me/encoders/clip.safetensors").is_file()
+    assert asked == []  # nothing the second time

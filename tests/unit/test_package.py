@@ -9,12 +9,15 @@ import tomllib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from pipeline import __version__
+from pipeline.cli import EXTRAS as EXTRAS_OF_LIBRARIES
+from pipeline.cli import main
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
@@ -89,6 +92,21 @@ def _installed(name: str) -> bool:
     import importlib.util
 
     return importlib.util.find_spec(name) is not None
+
+
+def test_a_stage_names_the_extra_that_it_lacks(monkeypatch, capsys):
+    for name in [name for name in sys.modules if name.startswith("pipeline.report")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    stage = ModuleType("stage")
+    stage.add_arguments = lambda parser: None
+    stage.run = lambda arguments: __import__("pipeline.report.drawing")
+    monkeypatch.setitem(sys.modules, "pipeline.cli.report", stage)
+    assert main(["report"]) == 2
+    error = capsys.readouterr().err
+    assert "report needs matplotlib, which is not installed" in error
+    assert "avvp-pipeline[train]" in error
+    assert set(EXTRAS_OF_LIBRARIES.values()) <= set(EXTRAS)
 
 
 @pytest.mark.extended

@@ -18,7 +18,14 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SETTINGS = {
     "configuration": {"dataset": {"name": "<mine>"}},
     "recipes": {"models/link": {"epochs": 3, "batch_size": 64}},
-    "weights": {"clip": {"file": "clip.pt", "sha256": "ab" * 32}},
+    "weights": {
+        "clip": {"file": "clip.pt", "sha256": "ab" * 32},
+        "clap": {"file": "clap.pt", "sha256": "hf:me/clap/clap.pt"},
+    },
+    "hub": {
+        "hf:me/clip/clip.pt": {"commit": "cd" * 20, "sha256": "ab" * 32, "verified": True},
+        "hf:me/words/vocab.json": {"commit": "", "sha256": "ef" * 32, "verified": False},
+    },
 }
 
 
@@ -63,6 +70,10 @@ def test_the_page_shows_it(out: Path) -> None:
     for name, value in facts(record):
         assert f"<dt>{name}</dt>" in page
         assert value
+    known = dict(facts(record))
+    assert known["weights of clap"] == "clap.pt, hf:me/clap/clap.pt"
+    assert known["hf:me/clip/clip.pt"] == "commit cdcdcdcdcdcd, sha256 abababababab"
+    assert known["hf:me/words/vocab.json"] == ("put there by hand, unverified, sha256 efefefefefef")
     shown = re.search(r"<summary>Effective configuration</summary>\s*<pre>(.*?)</pre>", page, re.S)
     assert shown
     assert "mine" in shown[1]

@@ -242,7 +242,7 @@ def imported(hub: HubServer, folder: Path, *words: str, **changes: str) -> tuple
         [sys.executable, "-m", "pipeline", "import-checkpoint", *words],
         cwd=folder,
         env=hub.environment(folder / "cache", **changes)
-        | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+        | {"PYTHONPATH": str(Path(__file__).resolve().parents[2]), "AVVP_HUB": "hub"},
         capture_output=True,
         text=True,
         timeout=120,
@@ -257,7 +257,7 @@ def test_the_file_is_found_in_the_repository_by_name(hub: HubServer, tmp_path: P
     code, said = imported(hub, tmp_path, *words)
     assert code == 0, said
     assert said.startswith("model: VALOR++ (released weights), 4,887,371 parameters, with R(2+1)D")
-    kept = tmp_path / "resources/hub/NTUBarista/valor_trained_models/model_VALOR++"
+    kept = tmp_path / "hub/NTUBarista/valor_trained_models/model_VALOR++"
     record = json.loads((kept / "checkpoint_best.pt.hub.json").read_text())
     commit = hub.repositories["models/NTUBarista/valor_trained_models"].commit
     assert read_checkpoint(tmp_path / "model").released == {
@@ -356,6 +356,10 @@ def test_released_weights_are_scored_and_ranked_like_trained_ones(
         "–",
     ]
     assert f"- VALOR++ (released weights) (this run): {RELEASED_NOTE}." in board
+    assert main([*words, "--reference", "han", "--dataset", "llp"]) == 0
+    written = (data / "out" / "compare.md").read_text()
+    beside = written.partition("## Differences to published results")[2].splitlines()
+    assert any(line.startswith("| VALOR++ (released weights) | LINK, Table I ") for line in beside)
     csv = (data / "out" / "compare.csv").read_text()
     assert "VALOR++ (released weights),test,1,5,5," in csv
 

@@ -51,7 +51,7 @@ from pipeline.report.timelines import (
     showcase,
     write_timeline_png,
 )
-from pipeline.report.trained import GATES
+from pipeline.report.trained import GATES, TrainedParser
 
 BEFORE_AND_AFTER = ("before_calibration", "pseudo_labels")
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -135,6 +135,29 @@ def test_rows_count_scored_videos_and_mark_the_oracle(artifacts: Artifacts) -> N
     assert {(row.videos, row.total) for row in rows} == {(SIZES["test"] - 1, SIZES["test"])}
     assert "weak labels" in rows[1].note
     assert not rows[0].note
+
+
+def test_scores_with_corrected_annotations_have_a_row(artifacts: Artifacts) -> None:
+    replaced = {"test": {"audio": 1, "visual": 1200}, "val": {"audio": 0, "visual": 0}}
+
+    def corrected(parser: TrainedParser) -> TrainedParser:
+        evaluations = {
+            split: evaluation | {"corrected": evaluation | {"replaced": replaced[split]}}
+            for split, evaluation in parser.evaluations.items()
+        }
+        return replace(parser, evaluations=evaluations)
+
+    link, valorpp = artifacts.parsers["link"], artifacts.parsers["valorpp"]
+    parsers = {
+        "valorpp": (valorpp[0], *map(corrected, valorpp[1:])),
+        "link": tuple(map(corrected, link)),
+    }
+    rows = result_rows(replace(artifacts, parsers=parsers), "test")
+    assert [row.name for row in rows[2:]] == ["VALOR++", "LINK", "LINK, corrected annotations"]
+    assert rows[4].cells == rows[3].cells
+    assert rows[4].coverage == rows[3].coverage
+    assert rows[4].note == "audio of 1 video, visual of 1,200 videos"
+    assert len(result_rows(replace(artifacts, parsers=parsers), "val")) == 4
 
 
 def test_markdown_lines_up_and_has_ten_scores(artifacts: Artifacts) -> None:

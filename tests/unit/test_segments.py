@@ -219,16 +219,11 @@ def test_the_command_line_decodes_a_shard_of_the_tables(corpus, tmp_path):
     ):
         text = "filename\tevent_labels\n" + "".join(f"{name}\tDog\n" for name in names)
         (tmp_path / table).write_text(text)
-    manifest, videos = str(tmp_path / "manifest.tsv"), ["--videos", str(corpus)]
-    tables = ["--annotations", str(tmp_path), "--shards", "1", "--untrimmed"]
-    assert main(["manifest", *tables, *videos, "--out", manifest]) == 0
+    words = ["--annotations", str(tmp_path), "--videos", str(corpus), "--untrimmed"]
     out = ["--out", str(tmp_path / "s.safetensors"), "--status", str(tmp_path / "s.status.tsv")]
     stage = [
         "segments",
-        "--manifest",
-        manifest,
-        *videos,
-        "--untrimmed",
+        *words,
         "--shard",
         "1-of-1",
         "--segments",

@@ -181,6 +181,15 @@ def test_changed_recipe_reruns_its_method_alone(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("kept_config")
+def test_corrections_score_again_and_train_nothing(run: Run, tmp_path: Path) -> None:
+    table = tmp_path / "AVVP_eval_audio.csv"
+    table.write_text("filename\tonset\toffset\tevent_labels\n")
+    run.change(dataset={"corrections": str(tmp_path)})
+    assert run.planned() == {"evaluate_parser": 2, "report": 1, "all": 1}
+    assert run.snakemake("--dry-run", "-p").count(f" --corrections {tmp_path}") == 2
+
+
+@pytest.mark.usefixtures("kept_config")
 def test_changed_thresholds_rerun_labels_and_after(run: Run) -> None:
     run.change(pseudo_labels={"thresholds": "fixed"})
     planned = run.planned()
@@ -201,7 +210,8 @@ def test_how_a_stage_runs_is_no_reason_to_run_it_again(run: Run) -> None:
     assert commands.count("--batch-size 7 --channels-last --compiled") == 2 * 2 + 2
     assert commands.count("--timeout-seconds 77") == 2
     run.change(encoders={"clip": values["encoders"]["clip"] | {"precision": "bf16"}})
-    assert run.planned()["encode_segments"] == 2, "CLIP's alone"
+    # Segments are temporary: they are decoded again for CLIP, and CLAP's are updated with them.
+    assert run.planned()["encode_segments"] == 4
 
 
 @pytest.mark.usefixtures("kept_config")

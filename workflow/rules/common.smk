@@ -12,8 +12,9 @@ sys.path.insert(0, str(BASE))
 
 from pipeline.config.load import effective_config
 from pipeline.core.errors import PipelineError
-from pipeline.core.references import located
+from pipeline.core.references import HUB_FOLDER, HUB_VARIABLE, located
 from pipeline.data.annotations import EVENT_TABLES, SCORED_SPLITS, SPLIT_TABLES
+from pipeline.data.corrections import correction_tables
 from pipeline.data.manifest import ManifestSource
 
 # Rules run `python -m pipeline` from this checkout, whatever the working directory, with the Python
@@ -23,7 +24,11 @@ os.environ.update(
         [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
     )
 )
-shell.prefix(f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(BASE))}; ")
+# The working directory is a run folder, even before anything shows it.
+os.environ[HUB_VARIABLE] = str(HUB_FOLDER)
+shell.prefix(
+    f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(BASE))} {HUB_VARIABLE}={HUB_FOLDER}; "
+)
 
 
 def checked(function, *arguments, **keywords):
@@ -43,6 +48,8 @@ def from_package(path):
 CONFIG = checked(effective_config, config)
 DATASET = CONFIG.dataset
 IS_DEMO = DATASET.source == "demo"
+# Released features that are imported, or None where features are made of videos.
+IMPORTED = DATASET.features
 VOCABULARY = from_package(DATASET.vocabulary)
 
 # The user's folders are `ancient`: the digest of each shard's videos decides what is rerun, not time
@@ -55,27 +62,49 @@ ANNOTATIONS = (
 VIDEOS = "resources/demo/videos" if IS_DEMO else DATASET.videos
 SPLITS = [f"{ANNOTATIONS}/{name}" for name in SPLIT_TABLES.values()]
 TABLES = SPLITS + [f"{ANNOTATIONS}/{name}" for name in EVENT_TABLES.values()]
+CORRECTIONS = (
+    [str(path) for path in checked(correction_tables, Path(DATASET.corrections))]
+    if DATASET.corrections
+    else []
+)
 SOURCE = ManifestSource(
-    Path(ANNOTATIONS), Path(VIDEOS), DATASET.shards, DATASET.untrimmed
+    Path(ANNOTATIONS), Path(VIDEOS or ""), DATASET.shards, DATASET.untrimmed
 )
 
 # Encoders by name: how each one's segments are decoded, and the fingerprints that name the folders.
+# Imported features have folders of the same names.
 ENCODERS = CONFIG.encoders.by_name
 DECODINGS = {name: CONFIG.decoding_of(name) for name in ENCODERS}
 SEGMENTS = {name: decoding.fingerprint() for name, decoding in DECODINGS.items()}
-FINGERPRINTS = {
-    name: checked(encoder.fingerprint, SEGMENTS[name])
-    for name, encoder in ENCODERS.items()
-}
+FINGERPRINTS = (
+    checked(IMPORTED.fingerprints)
+    if IMPORTED
+    else {
+        name: checked(encoder.fingerprint, SEGMENTS[name])
+        for name, encoder in ENCODERS.items()
+    }
+)
+CAPTIONED = [
+    name
+    for name in FINGERPRINTS
+    if (name in IMPORTED.texts() if IMPORTED else ENCODERS[name].captions)
+]
 PROMPTS = [
     f"results/features/{name}-{FINGERPRINTS[name]}/prompts.safetensors"
-    for name, encoder in ENCODERS.items()
-    if encoder.captions
+    for name in CAPTIONED
 ]
+# Masked labels that were released with imported features.
+MASKED_LABELS = (
+    ["results/features/masked_labels.safetensors"]
+    if IMPORTED and IMPORTED.has_masked_labels
+    else []
+)
 
 
 HUB_FILES = [
-    reference for encoder in ENCODERS.values() for reference in encoder.hub_files
+    reference
+    for options in [*ENCODERS.values(), *([IMPORTED] if IMPORTED else [])]
+    for reference in options.hub_files
 ]
 
 
@@ -83,6 +112,12 @@ def feature_shards(encoder):
     """Return every feature shard of an encoder."""
     folder = f"results/features/{encoder}-{FINGERPRINTS[encoder]}"
     return gather.shard(f"{folder}/{{scatteritem}}.safetensors")
+
+
+def feature_statuses(encoder):
+    """Return the status table of every feature shard of an encoder."""
+    folder = f"results/features/{encoder}-{FINGERPRINTS[encoder]}"
+    return gather.shard(f"{folder}/{{scatteritem}}.status.tsv")
 
 
 def weights_files(encoder):

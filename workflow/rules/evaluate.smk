@@ -1,5 +1,5 @@
 # Event tables scored with the published LLP metrics.
-# INPUTS: predictions of validation and test, the annotation tables.
+# INPUTS: predictions of validation and test, the annotation tables, corrections of them.
 # OUTPUTS: results/{run}/seed{seed}/metrics.json
 
 
@@ -9,6 +9,7 @@ rule evaluate_parser:
         events=expand("results/{{run}}/seed{{seed}}/{file}", file=PREDICTIONS),
         videos=expand("results/{{run}}/seed{{seed}}/{file}", file=PROBABILITIES),
         tables=TABLES,
+        corrections=CORRECTIONS,
         vocabulary=VOCABULARY,
     output:
         "results/{run}/seed{seed}/metrics.json",
@@ -24,8 +25,9 @@ rule evaluate_parser:
         runtime=growing(10),
     params:
         annotations=folder_of("tables"),
+        corrections=command_words({"corrections": DATASET.corrections}),
         folder=own_folder(),
     shell:
         "python -m pipeline evaluate-model --model {params.folder:q}"
         " --annotations {params.annotations:q} --vocabulary {input.vocabulary:q}"
-        " > {log:q} 2>&1"
+        " {params.corrections} > {log:q} 2>&1"

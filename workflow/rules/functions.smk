@@ -2,6 +2,7 @@
 # use are in common.smk.
 import json
 
+from pipeline.data.hub import hub_records
 from pipeline.inference.input_files import folder_digest
 from pipeline.parsers.registry import recipe_for
 
@@ -46,9 +47,10 @@ def hub_source(wildcards):
 
 def download_arguments(wildcards):
     """Return the folder that videos are downloaded into, and how, for the command line."""
-    if IS_DEMO:
+    if VIDEOS is None or IS_DEMO:
         raise WorkflowError(
-            "dataset.source is 'demo', which renders its own videos; nothing is downloaded."
+            f"dataset.source is '{DATASET.source}', which needs no videos of yours; nothing is"
+            " downloaded."
         )
     folder = {"videos": VIDEOS, "untrimmed": DATASET.untrimmed}
     return command_words(folder | CONFIG.download.model_dump())
@@ -99,7 +101,7 @@ def motion_shards(wildcards):
 
 def feature_arguments(wildcards, input):
     """Return the cached features' part of the command line."""
-    names = {name: f"{name}-{FINGERPRINTS[name]}" for name in ENCODERS}
+    names = {name: f"{name}-{made}" for name, made in FINGERPRINTS.items()}
     return command_words({"features": folder_of("clip", 2)(wildcards, input)} | names)
 
 
@@ -115,20 +117,25 @@ def method_arguments(wildcards):
 
 
 def run_settings(configuration):
-    """Return what provenance.json records of configuration, recipes and weights, as JSON."""
+    """Return what provenance.json records of configuration, recipes and files, as JSON."""
     weights = {
         name: {
             "file": from_package(encoder.weights),
-            "sha256": checked(lambda: encoder.weights_identity),
+            "sha256": checked(lambda: encoder.weights_digest),
         }
-        for name, encoder in ENCODERS.items()
+        for name, encoder in ([] if IMPORTED else ENCODERS.items())
     }
+    imported = checked(IMPORTED.origins) if IMPORTED else {}
     recipes = {
         f"models/{name}": recipe_for(name, options).model_dump(mode="json")
         for name, options in CONFIG.methods.items()
     }
+    settings = {"configuration": configuration, "recipes": recipes, "weights": weights}
+    # A key that is not needed is left out: a new one would draw older reports again.
+    hub = checked(hub_records, HUB_FILES)
+    optional = {"imported": imported, "hub": hub}
     return json.dumps(
-        {"configuration": configuration, "recipes": recipes, "weights": weights}
+        settings | {key: value for key, value in optional.items() if value}
     )
 
 

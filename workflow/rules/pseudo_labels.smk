@@ -1,5 +1,6 @@
 # Segment pseudo-labels: similarities of segments and captions, thresholded.
-# INPUTS: every feature shard of CLIP and CLAP, the prompts, the annotation tables.
+# INPUTS: every feature shard of CLIP and CLAP, the prompts, the annotation tables; masked labels that
+# were released with imported features.
 # OUTPUTS: results/pseudo_labels/labels.safetensors, thresholds.tsv, quality.json
 from pipeline.labels.pseudo_labels import LABELS_VERSION
 
@@ -10,6 +11,7 @@ rule pseudo_labels:
         clip=feature_shards("clip"),
         clap=feature_shards("clap"),
         prompts=PROMPTS,
+        masked=MASKED_LABELS,
         tables=TABLES,
         vocabulary=VOCABULARY,
     output:
@@ -31,7 +33,10 @@ rule pseudo_labels:
         clip=folder_of("clip"),
         clap=folder_of("clap"),
         annotations=folder_of("tables"),
-        options=command_words(CONFIG.pseudo_labels.deciding()),
+        options=command_words(
+            CONFIG.pseudo_labels.deciding()
+            | {"masked_labels": next(iter(MASKED_LABELS), None)}
+        ),
         out=own_folder(),
     shell:
         "python -m pipeline pseudo-labels --clip {params.clip:q} --clap {params.clap:q}"

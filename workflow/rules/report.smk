@@ -16,11 +16,7 @@ rule report:
             ]
         ),
         labels=rules.pseudo_labels.output,
-        statuses=[
-            path.replace(".safetensors", ".status.tsv")
-            for encoder in ENCODERS
-            for path in feature_shards(encoder)
-        ],
+        statuses=[feature_statuses(encoder) for encoder in FINGERPRINTS],
         check="results/annotations/check.tsv",
         tables=TABLES,
         vocabulary=VOCABULARY,
@@ -55,12 +51,12 @@ rule report:
         annotations=folder_of("tables"),
         dataset="llp" if DATASET.name == "llp" else "other",
         deciding=lambda wildcards: run_settings(CONFIG.deciding()),
-        videos=not_recorded(VIDEOS),
+        videos=not_recorded(command_words({"videos": VIDEOS})),
         settings=lambda wildcards, threads: run_settings(CONFIG.model_dump(mode="json")),
         out=own_folder(),
     shell:
         "python -m pipeline report --models {params.models:q} --pseudo-labels {params.labels:q}"
         " --annotations {params.annotations:q} --statuses {input.statuses:q} --check {input.check:q}"
-        " --videos {params.videos:q} --benchmarks benchmarks --vocabulary {input.vocabulary:q}"
+        " {params.videos} --benchmarks benchmarks --vocabulary {input.vocabulary:q}"
         " --published {input.published:q} --dataset {params.dataset}"
         " --settings {params.settings:q} --out {params.out:q} > {log:q} 2>&1"

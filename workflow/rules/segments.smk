@@ -1,6 +1,6 @@
 # Videos to one-second segments: frames and 48 kHz mono audio, one job per shard, on CPUs. CLIP and
 # CLAP share one decoding; the motion encoder has its own.
-# INPUTS: the manifest, the folder of videos.
+# INPUTS: the split tables, the folder of videos.
 # OUTPUTS: results/segments/{decoding}/K-of-N.safetensors (temporary), K-of-N.status.tsv (kept)
 
 SEGMENT_DECODINGS = {each.fingerprint(): each for each in DECODINGS.values()}
@@ -20,8 +20,7 @@ SEGMENT_ARRAYS = {
 rule segments:
     """Decode the videos of one shard."""
     input:
-        # Ancient, as is the folder: the shard's digest decides whether it is decoded again.
-        manifest=ancient("results/manifest.tsv"),
+        tables=ancient(SPLITS) if DATASET.annotations else SPLITS,
         videos=VIDEOS if IS_DEMO else ancient(VIDEOS),
     output:
         shard=temp("results/segments/{decoding}/{scatteritem}.safetensors"),
@@ -37,6 +36,7 @@ rule segments:
         mem_mb=growing(4000),
         runtime=growing(120),
     params:
+        annotations=folder_of("tables"),
         digest=shard_digest,
         decoding=lambda wildcards: command_words(
             SEGMENT_DECODINGS[wildcards.decoding].deciding()
@@ -46,6 +46,6 @@ rule segments:
         ),
         arrays=lambda wildcards: SEGMENT_ARRAYS[wildcards.decoding],
     shell:
-        "python -m pipeline segments --manifest {input.manifest:q} --videos {input.videos:q}"
+        "python -m pipeline segments --annotations {params.annotations:q} --videos {input.videos:q}"
         " --shard {wildcards.scatteritem} {params.decoding} {params.runtime} --arrays {params.arrays}"
         " --workers {threads} --out {output.shard:q} --status {output.status:q} > {log:q} 2>&1"

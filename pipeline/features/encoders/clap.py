@@ -3,7 +3,8 @@
 import importlib
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -258,7 +259,8 @@ def _import_laion_clap() -> Any:
     from transformers import RobertaModel
 
     path = list(sys.path)
-    factory: ModuleType = importlib.import_module("laion_clap.clap_module.factory")
+    with _no_tokenizers():
+        factory: ModuleType = importlib.import_module("laion_clap.clap_module.factory")
     # Importing laion_clap adds its folder to sys.path, with generic module names like `training`.
     sys.path[:] = path
     model = importlib.import_module("laion_clap.clap_module.model")
@@ -266,6 +268,19 @@ def _import_laion_clap() -> Any:
         from_pretrained=lambda _name: RobertaModel(_roberta_config())
     )
     return factory
+
+
+@contextmanager
+def _no_tokenizers() -> Iterator[None]:
+    """Let tokenizers load as None: laion_clap's import downloads three, which nothing here uses."""
+    from transformers import PreTrainedTokenizerBase
+
+    original = PreTrainedTokenizerBase.__dict__["from_pretrained"]
+    PreTrainedTokenizerBase.from_pretrained = classmethod(lambda *_words, **_keywords: None)
+    try:
+        yield
+    finally:
+        PreTrainedTokenizerBase.from_pretrained = original
 
 
 CLAP_MODELS: dict[str, Callable[[EncoderOptions], ClapModel]] = {

@@ -11,9 +11,14 @@ from pydantic import Field, model_validator
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import existing_file, fingerprint, sha256_of
 from pipeline.core.options import RUNTIME, Count, Options, Sha256
-from pipeline.core.references import PACKAGE_PREFIX, is_hub_reference, located
+from pipeline.core.references import (
+    PACKAGE_PREFIX,
+    is_hub_reference,
+    located,
+    parse_hub_reference,
+)
 from pipeline.core.validation import validated
-from pipeline.data.hub import read_record
+from pipeline.data.hub import pinned_record, read_record
 
 # Raise it whenever the features of the same weights and segments may change.
 FEATURES_VERSION = 1
@@ -166,12 +171,16 @@ class EncoderOptions(Options):
             files += [f"{repository}/{name}{at}{revision}" for name in TOKENIZER_FILES]
         return files
 
-    @property
     def expected_sha256(self) -> str | None:
-        """The checksum that the weights must have, configured or recorded when fetched."""
+        """Return the checksum that the weights must have, configured or recorded when fetched.
+
+        Raises
+        ------
+        PipelineError
+            The weights must be fetched from the Hub first.
+        """
         if self.sha256 is None and is_hub_reference(self.weights):
-            record = read_record(self.weights_path)
-            return record.sha256 if record else None
+            return pinned_record(parse_hub_reference(self.weights)).sha256
         return self.sha256
 
     @property
@@ -189,6 +198,19 @@ class EncoderOptions(Options):
         return self.sha256 or _sha256_once(
             existing_file(path, f"the weights of {self.encoder}"), path.stat().st_mtime_ns
         )
+
+    @property
+    def weights_checksum(self) -> dict[str, str]:
+        """The recorded SHA-256 of weights that a Hub reference names; empty for others."""
+        if self.sha256 is not None or not is_hub_reference(self.weights):
+            return {}
+        record = read_record(self.weights_path)
+        return {"weights_sha256": record.sha256} if record else {}
+
+    @property
+    def weights_digest(self) -> str:
+        """The weights' SHA-256 if it is known; otherwise what names them."""
+        return self.weights_checksum.get("weights_sha256") or self.weights_identity
 
     @property
     def rounding(self) -> dict[str, str]:

@@ -48,7 +48,7 @@ def build(spec: EncoderOptions, make: Callable[[], Module]) -> Module:
     if seed is None:
         with _quiet():
             model = make()
-        load_into(model, read_weights(spec.weights_path, spec.expected_sha256), spec.weights_path)
+        load_into(model, read_weights(spec.weights_path, spec.expected_sha256()), spec.weights_path)
     else:
         logger.warning(
             "%s has random weights (seed %d): its features are meaningless", spec.encoder, seed

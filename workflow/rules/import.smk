@@ -1,0 +1,38 @@
+# Released features, imported once into shards, without videos: in place of segments, features and
+# prompts. Every array is checked; archives are read without extracting them.
+# INPUTS: archives or folders of released features, the annotation tables.
+# OUTPUTS: results/features/{kind}-{fingerprint}/K-of-N.safetensors, K-of-N.status.tsv and
+# prompts.safetensors; results/features/masked_labels.safetensors
+
+
+rule import_features:
+    """Import the released features of every video."""
+    input:
+        archives=[from_package(reference) for reference in IMPORTED.hub_files],
+        tables=TABLES,
+        vocabulary=VOCABULARY,
+    output:
+        shards=[feature_shards(kind) for kind in FINGERPRINTS],
+        statuses=[feature_statuses(kind) for kind in FINGERPRINTS],
+        prompts=PROMPTS,
+        labels=MASKED_LABELS,
+    log:
+        "logs/import_features.log",
+    benchmark:
+        "benchmarks/import_features.tsv"
+    conda:
+        "../../envs/training.yaml"
+    threads: 1
+    resources:
+        mem_mb=growing(3000),
+        runtime=growing(60),
+    params:
+        digest=checked(IMPORTED.digest),
+        features=command_words(IMPORTED.model_dump()),
+        annotations=folder_of("tables"),
+        shards=DATASET.shards,
+        out=own_folder(levels=2),
+    shell:
+        "python -m pipeline import-features {params.features}"
+        " --annotations {params.annotations:q} --vocabulary {input.vocabulary:q}"
+        " --shards {params.shards} --out {params.out:q} > {log:q} 2>&1"
