@@ -31,6 +31,7 @@ STAGES: dict[str, str] = {
     "prompts": "embed the class captions with an encoder's text tower",
     "pseudo-labels": "label segments by CLIP and CLAP similarity to class captions",
     "train": "train a parser, then predict and score validation and test",
+    "import-checkpoint": "import the weights that a method's authors released",
     "predict": "parse a split with a trained parser",
     "evaluate": "score predicted event tables with the published LLP metrics",
     "evaluate-model": "score what a trained parser predicted for validation and test",
@@ -42,11 +43,12 @@ STAGES: dict[str, str] = {
     "pack": "write a trained parser as one folder, to move or publish it",
     "export": "write features and labels in VALOR's or HAN's layout",
     "config": "check the configuration, and show where each value comes from",
+    "doctor": "check this machine, or with --llp the published numbers of VALOR++",
 }
 
 # Stages that may download from the Hugging Face Hub. The others read local files only; without a
 # network, the Hub's libraries would retry for minutes.
-DOWNLOADING = {"fetch", "parse"}
+DOWNLOADING = {"fetch", "parse", "import-checkpoint", "doctor"}
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
 
@@ -73,7 +75,10 @@ def argument_parser(stage: str | None) -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one stage and return the exit code: 0 for success, 2 for a user's mistake."""
+    """Run one stage and return the exit code: 0 for success, 2 for a user's mistake.
+
+    A stage may return another: ``doctor`` returns 1 if something is wrong.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     stage = next((word for word in words if word in STAGES), None)
     arguments = argument_parser(stage).parse_args(words)
@@ -83,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     configure_logging(arguments.debug)
     try:
         with claimed_gpus(getattr(arguments, "gpus", None)):
-            _module_of(arguments.stage).run(arguments)
+            code = _module_of(arguments.stage).run(arguments)
     except PipelineError as error:
         if arguments.debug:
             raise
@@ -99,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    return 0
+    return int(code or 0)
 
 
 def _module_of(stage: str):  # type: ignore[no-untyped-def]

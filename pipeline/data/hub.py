@@ -240,6 +240,33 @@ def fetch_snapshot(reference: HubReference, patterns: Sequence[str]) -> Path:
         ) from None
 
 
+def list_hub_files(reference: HubReference) -> list[str]:
+    """Return the paths of the files in a repository, sorted.
+
+    Raises
+    ------
+    HubUnreachableError
+        The Hub cannot be asked.
+    PipelineError
+        The Hub does not serve the repository.
+    """
+    from huggingface_hub import HfApi, constants
+
+    by_hand = ", or pass the path of a file that you have"
+    if constants.HF_HUB_OFFLINE:
+        raise HubUnreachableError(
+            f"the files of {reference.repository} cannot be listed because HF_HUB_OFFLINE is set;"
+            f" unset it{by_hand}."
+        )
+
+    def files() -> list[str]:
+        return HfApi().list_repo_files(
+            reference.repository, revision=reference.revision, repo_type=reference.kind
+        )
+
+    return sorted(_asked(files, reference.repository, by_hand))
+
+
 def _fetched(reference: HubReference, path: Path, update: bool) -> HubRecord:
     """Return the record of a file that is there, downloaded now if need be."""
     from huggingface_hub import constants

@@ -6,7 +6,7 @@ writes the same bytes.
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,9 @@ class Checkpoint:
         Fingerprints of the features and labels it was trained on.
     weights
         Network weights by name.
+    released
+        For weights released by a method's authors, what they are: ``model`` (a key of
+        ``released.RELEASED``), ``source`` and ``sha256``. Empty for a parser trained here.
     """
 
     method: str
@@ -56,6 +59,7 @@ class Checkpoint:
     score: float
     fingerprints: Mapping[str, str]
     weights: Mapping[str, Tensor]
+    released: Mapping[str, str] = field(default_factory=dict)
 
     def build(self) -> ParserNetwork:
         """Return the trained network in evaluation mode."""
@@ -67,13 +71,16 @@ class Checkpoint:
         """Check that features and labels were made like those it was trained on.
 
         Fingerprints missing from the checkpoint are not compared; older checkpoints have none for
-        the labels.
+        the labels. Released weights accept any features of the right sizes, because nothing here
+        records what they were trained on.
 
         Raises
         ------
         PipelineError
             A fingerprint or the layout differs.
         """
+        if self.released:
+            return
         layout, given = (made.get("layout", "shards") for made in (self.fingerprints, fingerprints))
         if layout != given:
             raise PipelineError(
@@ -116,6 +123,8 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         "score": checkpoint.score,
         "fingerprints": dict(checkpoint.fingerprints),
     }
+    if checkpoint.released:
+        header["released"] = dict(checkpoint.released)
     weights = {name: weight.contiguous() for name, weight in checkpoint.weights.items()}
     metadata = {CHECKPOINT_HEADER: json.dumps(header, sort_keys=True)}
     with atomic_path(folder / FILE) as temporary:
@@ -146,6 +155,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             score=header["score"],
             fingerprints=header["fingerprints"],
             weights=weights,
+            released=header.get("released", {}),
         )
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise PipelineError(

@@ -18,7 +18,9 @@ from pipeline.evaluation.evaluate import SplitPredictions, read_labels, read_pre
 from pipeline.labels.pseudo_labels import RELEASED_LABELS
 from pipeline.labels.thresholds import fixed_thresholds
 from pipeline.parsers.registry import METHODS
+from pipeline.parsers.released import RELEASED
 from pipeline.report.trained import (
+    RELEASED_SUFFIX,
     Evaluation,
     TrainedParser,
     check_trained,
@@ -221,7 +223,8 @@ def _read_all_parsers(models: Path) -> dict[str, tuple[TrainedParser, ...]]:
         raise PipelineError(
             f"'{models}' has no METHOD/seedS/metrics.json; train a parser, then run the report."
         )
-    return {method: found[method] for method in METHODS if method in found}
+    order = [*METHODS, *(key + RELEASED_SUFFIX for key in RELEASED)]
+    return {method: found[method] for method in order if method in found}
 
 
 def _mean_validation_type(parsers: tuple[TrainedParser, ...]) -> float:

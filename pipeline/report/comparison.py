@@ -27,6 +27,7 @@ from pipeline.evaluation.bootstrap import (
 from pipeline.evaluation.evaluate import read_predictions
 from pipeline.evaluation.metrics import LEVELS, METRICS, score
 from pipeline.parsers.checkpoint import read_checkpoint
+from pipeline.parsers.released import RELEASED
 from pipeline.report.artifacts import are_calibrated, are_released
 from pipeline.report.comparable import SPLIT, read_comparable, seed_mismatch_note
 from pipeline.report.tables import (
@@ -79,6 +80,7 @@ HOW_BESIDE = (
 )
 # Methods whose published results stand under another name.
 PUBLISHED_AS = {"LINK, as printed": "LINK"}
+PUBLISHED_AS |= {model.title: model.display_name for model in RELEASED.values()}
 # What published.yaml calls classic, in the notation of a parser's inputs.
 CLASSIC_INPUTS = "VGGish, ResNet-152, R(2+1)D"
 NOT_COMPARABLE = "Not comparable with the tables above, which use a different set of videos."
@@ -97,13 +99,13 @@ class Standing:
     parameters
         Number of trainable parameters.
     seconds
-        Training wall time, averaged over seeds.
+        Training wall time, averaged over seeds; None for released weights.
     """
 
     row: ResultRow
     per_video: Floats
     parameters: int
-    seconds: float
+    seconds: float | None
 
     def intervals(self) -> list[list[float]]:
         """Return the interval ``[low, high]`` of each metric in percent, see ``HOW_RESAMPLED``."""
@@ -245,7 +247,7 @@ def leaderboard(standings: Iterable[Standing], published: Iterable[PublishedRow]
     for standing in standings:
         row = standing.row
         described = [row.name, row.inputs, row.protocol, "this run", str(row.seeds), row.coverage]
-        described += [f"{standing.parameters / 1e6:.2f} M", f"{standing.seconds:.0f} s"]
+        described += [f"{standing.parameters / 1e6:.2f} M", _wall_time(standing.seconds)]
         ranked.append((_segment_type(row), [*described, *map(str, row.cells)], row.note))
     for work in published:
         described = [work.method, work.inputs or "–", work.protocol, work.source, *("–",) * 4]
@@ -309,12 +311,13 @@ def _standing(
     vocabulary: Vocabulary,
 ) -> Standing:
     scored = [_rescore(parser, annotations, vocabulary) for parser in parsers]
-    seconds = [sum(epoch["seconds"] for epoch in parser.curve) for parser in parsers]
+    trained = [parser for parser in parsers if not parser.released]
+    seconds = [sum(epoch["seconds"] for epoch in parser.curve) for parser in trained]
     return Standing(
         row=parser_row([parser for parser, _ in scored], SPLIT, total, note),
         per_video=np.mean([table for _, table in scored], axis=0),
         parameters=read_checkpoint(parsers[0].folder).build().parameter_count(),
-        seconds=float(np.mean(seconds)),
+        seconds=float(np.mean(seconds)) if seconds else None,
     )
 
 
@@ -351,6 +354,10 @@ def _rescore(
 
 def _segment_type(row: ResultRow) -> float:
     return row.scores["segment"]["type"].mean
+
+
+def _wall_time(seconds: float | None) -> str:
+    return "–" if seconds is None else f"{seconds:.0f} s"
 
 
 def _interval_table(standings: Iterable[Standing]) -> str:

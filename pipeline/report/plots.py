@@ -62,7 +62,8 @@ def training_plots(artifacts: Artifacts) -> list[Plot]:
 def _curves(
     artifacts: Artifacts, name: str, title: str, columns: Mapping[str, str], caption: str
 ) -> Plot:
-    methods = list(artifacts.parsers.values())
+    every = list(artifacts.parsers.values())
+    methods = [parsers for parsers in every if parsers[0].curve] or every
     with plot_style():
         figure, panels = new_figure(0.4 + 1.45 * len(methods), len(methods))
         for axes, parsers in zip(panels, methods, strict=True):

@@ -18,11 +18,14 @@ from pipeline.data.annotations import SCORED_SPLITS
 from pipeline.evaluation.metrics import LEVELS, METRICS
 from pipeline.parsers.recipes import Recipe
 from pipeline.parsers.registry import METHODS, saved_recipe
+from pipeline.parsers.released import released_model
 
 Evaluation = dict[str, Any]
 
 # Keys of a checkpoint's header that the report needs.
 HEADER_KEYS = ("method", "recipe", "seed", "fingerprints")
+# Suffix of the group of a model whose weights were released, such as `valorpp_released`.
+RELEASED_SUFFIX = "_released"
 # Display names of a recipe's gate: g is the probability over both modalities, p over one.
 GATES = {"global": "gate g", "modality": "gates p", "mixed": "gates g for A, p for V"}
 
@@ -44,7 +47,10 @@ class TrainedParser:
     evaluations
         Split to evaluation (see ``pipeline.evaluation.evaluate``).
     curve
-        One row per epoch: column to value.
+        One row per epoch: column to value; empty for released weights.
+    released
+        Key of the released model whose weights it has (``released.RELEASED``); empty if it was
+        trained here.
     """
 
     display_name: str
@@ -55,6 +61,12 @@ class TrainedParser:
     folder: Path
     evaluations: Mapping[str, Evaluation]
     curve: tuple[Mapping[str, float], ...]
+    released: str = ""
+
+    @property
+    def group(self) -> str:
+        """Name of its group in a comparison: its method, or the released model."""
+        return self.released + RELEASED_SUFFIX if self.released else self.method
 
     @property
     def layout(self) -> str:
@@ -80,8 +92,9 @@ def read_parsers(
 ) -> dict[str, tuple[TrainedParser, ...]]:
     """Read model folders, grouped by method and sorted by seed.
 
-    Method and seed come from the checkpoint, not from the folder name. Only variants of a method
-    are named after their folders, ``VARIANT/seed{S}`` or ``VARIANT``.
+    Released weights form a group of their own, such as ``valorpp_released``. Method and seed come
+    from the checkpoint, not from the folder name. Only variants of a method are named after their
+    folders, ``VARIANT/seed{S}`` or ``VARIANT``.
 
     Raises
     ------
@@ -92,7 +105,7 @@ def read_parsers(
     found: dict[str, list[TrainedParser]] = {}
     for folder in folders:
         parser = _read_parser(folder, are_variants)
-        group = found.setdefault(parser.display_name if are_variants else parser.method, [])
+        group = found.setdefault(parser.display_name if are_variants else parser.group, [])
         for other in group:
             _require_only_seed_differs(parser, other)
         group.append(parser)
@@ -120,7 +133,8 @@ def read_checkpoint_header(
             header = json.loads((file.metadata() or {})[CHECKPOINT_HEADER])
             known = set(file.keys())
             found = {name: file.get_tensor(name) for name in weights if name in known}
-        return {key: header[key] for key in HEADER_KEYS}, found
+        required = {key: header[key] for key in HEADER_KEYS}
+        return {**required, "released": header.get("released", {})}, found
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise PipelineError(
             f"'{path}' is not a valid checkpoint ({error}); train the parser again."
@@ -179,17 +193,20 @@ def _read_parser(folder: Path, is_variant: bool) -> TrainedParser:
     recipe = saved_recipe(folder / CHECKPOINT_FILE, method, header["recipe"])
     absolute = folder.absolute()
     variant = (absolute.parent if absolute.name == f"seed{seed}" else absolute).name
+    released = header["released"].get("model", "")
     evaluations = read_json(folder / "metrics.json")
     require_splits(evaluations, folder / "metrics.json")
+    title = released_model(released).title if released else METHODS[method].display_name
     return TrainedParser(
-        display_name=variant if is_variant else METHODS[method].display_name,
+        display_name=variant if is_variant else title,
         method=method,
         seed=seed,
         recipe=recipe,
         fingerprints=header["fingerprints"],
         folder=folder,
         evaluations=check_trained(evaluations, folder / "metrics.json"),
-        curve=_read_curve(folder / "curve.csv"),
+        curve=() if released else _read_curve(folder / "curve.csv"),
+        released=released,
     )
 
 

@@ -1,4 +1,6 @@
 import csv
+import json
+import shutil
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,10 +12,19 @@ import numpy as np
 import pytest
 from markupsafe import escape
 from report_artifacts import HOSTILE, PUBLISHED, SIZES, VOCABULARY, write_run
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from pipeline.cli import main
 from pipeline.core.errors import PipelineError, Status
-from pipeline.core.shards import LABELS_FILE, StatusRow, read_shard, write_shard
+from pipeline.core.shards import (
+    CHECKPOINT_FILE,
+    CHECKPOINT_HEADER,
+    LABELS_FILE,
+    StatusRow,
+    read_shard,
+    write_shard,
+)
 from pipeline.data.download.history import HISTORY_FILE, DownloadHistory, HistoryRow
 from pipeline.evaluation.metrics import LEVELS, METRICS
 from pipeline.parsers.recipes import Recipe
@@ -242,6 +253,25 @@ def test_llp_stands_beside_published_results(sources: ReportInputs, tmp_path: Pa
     assert '<td class="text">CLAP, CLIP</td><td class="text">gate g, 0.5</td>' in own
     assert "Not comparable" not in page
     assert "Not comparable" not in (tmp_path / "results.md").read_text(encoding="utf-8")
+
+
+def test_released_weights_have_a_row_and_no_curve(tmp_path: Path) -> None:
+    sources = write_run(tmp_path / "run", seeds=(0,))
+    folder = sources.models / "valorpp_released" / "seed87"
+    shutil.copytree(sources.models / "valorpp" / "seed0", folder)
+    (folder / "curve.csv").unlink()
+    path = folder / CHECKPOINT_FILE
+    with safe_open(path, framework="numpy") as file:
+        header = json.loads(file.metadata()[CHECKPOINT_HEADER])
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    header |= {"seed": 87, "released": {"model": "valorpp"}}
+    save_file(weights, path, {CHECKPOINT_HEADER: json.dumps(header)})
+    write_report(sources, tmp_path / "out")
+    with (tmp_path / "out" / "results.csv").open(encoding="utf-8", newline="") as file:
+        methods = {row["method"] for row in csv.DictReader(file)}
+    assert {"VALOR++", "VALOR++ (released weights)", "LINK"} <= methods
+    curves = read_artifacts(sources)
+    assert "VALOR++ (released weights)" not in training_plots(curves)[0].description
 
 
 # The page

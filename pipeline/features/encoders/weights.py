@@ -1,7 +1,8 @@
 """Model weights from a checked file or a random seed; pickles are never loaded unsafely."""
 
+import argparse
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -18,13 +19,18 @@ from pipeline.features.encoders.options import EncoderOptions
 Module = TypeVar("Module", bound=torch.nn.Module)
 logger = logging.getLogger(__name__)
 
-# numpy scalars in the training records of LAION's .pt checkpoints.
+# What training checkpoints hold beside weights: the numpy scalars of LAION's .pt files, and the
+# command line of a training script.
 SAFE_GLOBALS = [
+    argparse.Namespace,
     np.core.multiarray.scalar,  # type: ignore[attr-defined]
     np.dtype,
     np.dtypes.Float64DType,
     np.dtypes.Int64DType,
 ]
+
+# Keys under which training checkpoints keep the weights.
+WEIGHT_KEYS = ("state_dict", "model", "model_state_dict")
 
 # Constant buffers of text towers.
 CONSTANTS = ("position_ids", "token_type_ids")
@@ -56,8 +62,8 @@ def build(spec: EncoderOptions, make: Callable[[], Module]) -> Module:
 def read_weights(path: Path, sha256: str | None) -> dict[str, torch.Tensor]:
     """Read tensors by name from ``.safetensors``, or from others with ``weights_only=True``.
 
-    The ``state_dict`` of a training checkpoint is unpacked, and the ``module.`` prefix of
-    data-parallel training is removed.
+    The weights of a training checkpoint are unpacked (``WEIGHT_KEYS``), and the ``module.`` prefix
+    of data-parallel training is removed.
 
     Raises
     ------
@@ -83,10 +89,19 @@ def read_weights(path: Path, sha256: str | None) -> dict[str, torch.Tensor]:
             f"'{path}' contains more than weights and is not loaded ({type(error).__name__});"
             " convert it to .safetensors."
         ) from None
-    state = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else {}
-    if not state or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
+    state = _unpacked(checkpoint)
+    are_named = all(isinstance(name, str) for name in state)
+    if not state or not are_named or not all(map(torch.is_tensor, state.values())):
         raise PipelineError(f"'{path}' is not a weights file: it has no tensors by name.")
     return {name.removeprefix("module."): tensor for name, tensor in state.items()}
+
+
+def _unpacked(checkpoint: object) -> Mapping[str, torch.Tensor]:
+    """Return the weights in a checkpoint by name; empty if there are none."""
+    if not isinstance(checkpoint, Mapping):
+        return {}
+    found = (checkpoint[key] for key in WEIGHT_KEYS if isinstance(checkpoint.get(key), Mapping))
+    return next(found, checkpoint)
 
 
 def load_into(model: torch.nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
