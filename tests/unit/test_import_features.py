@@ -184,6 +184,17 @@ def test_archives_and_what_they_unpack_to_are_the_same(
             np.testing.assert_array_equal(one, other)
 
 
+def test_another_number_of_shards_replaces_the_earlier_ones(
+    imported, release: Release, tmp_path: Path
+) -> None:
+    folders, _ = imported(release.valor())
+    features = ReleasedFeatures(valor=str(tmp_path / "valor"))
+    arguments = features, tmp_path / "tables", release.vocabulary
+    import_features(*arguments, 3, tmp_path / "features")
+    assert verify_features(folders["clip"]).shards == 3
+    assert len(list(folders["clip"].iterdir())) == 2 * 3
+
+
 @pytest.mark.parametrize(
     ("change", "status"),
     [
