@@ -17,6 +17,7 @@ from pipeline.core.errors import ItemError, PipelineError, Status
 from pipeline.core.progress import track
 from pipeline.core.shards import (
     PROMPTS_FILE,
+    SHARD_NAME,
     Array,
     Shard,
     StatusRow,
@@ -158,6 +159,8 @@ def import_features(
                 write_status(path.with_suffix(".status.tsv"), statuses)
             masked = {key: array for (of, key), array in arrays.items() if of == MASKED_FOLDER}
             labels.append(Shard(kept, masked))
+    for kind, meta in metas.items():
+        _remove_other_shards(out / f"{kind}-{meta['fingerprint']}", shards)
     _check_kept(rows)
     if features.has_masked_labels:
         _write_masked_labels(labels, features, out)
@@ -321,6 +324,15 @@ def _write_texts(
         unit = texts / np.maximum(np.linalg.norm(texts, axis=-1, keepdims=True), 1e-12)
         folder = out / f"{kind}-{metas[kind]['fingerprint']}"
         write_shard(folder / PROMPTS_FILE, Shard(vocabulary.names, {"text": unit}, meta))
+
+
+def _remove_other_shards(folder: Path, shards: int) -> None:
+    """Remove what an earlier import into another number of shards has left."""
+    for path in folder.glob("*.safetensors"):
+        match = SHARD_NAME.match(path.name)
+        if match and int(match["count"]) != shards:
+            path.unlink()
+            path.with_suffix(".status.tsv").unlink(missing_ok=True)
 
 
 def _write_masked_labels(labels: Sequence[Shard], features: ReleasedFeatures, out: Path) -> None:

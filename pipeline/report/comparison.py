@@ -285,7 +285,7 @@ def _what_differs(row: ResultRow, work: PublishedRow) -> Iterator[str]:
     theirs = CLASSIC_INPUTS if work.inputs == "classic" else work.inputs or "not said"
     if row.inputs != theirs:
         yield f"inputs {row.inputs}, published {theirs}"
-    if row.protocol != work.protocol:
+    if work.protocol not in (row.protocol, "not said"):
         yield f"protocol {row.protocol}, published {work.protocol}"
     if row.videos < row.total:
         yield f"{row.coverage} videos"

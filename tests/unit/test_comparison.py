@@ -402,3 +402,31 @@ def test_differences_the_other_way_round_have_the_other_sign(tables: Any) -> Non
         assert reverse.mean == pytest.approx(-forth.mean)
         assert (reverse.low, reverse.high) == pytest.approx((-forth.high, -forth.low))
         assert reverse.flips == forth.flips
+
+
+def test_methods_are_shown_beside_their_published_results(
+    tmp_path: Path, annotations: Path
+) -> None:
+    folders = [
+        write_model(tmp_path / method / "seed0", annotations, halved(3), method)
+        for method in ("link", "link_printed", "valorpp")
+    ]
+    link = PUBLISHED.model_copy(
+        update={"method": "LINK", "inputs": "CLAP, CLIP", "protocol": "gate g, 0.5"}
+    )
+    works = [PUBLISHED, link]
+    compare(folders, annotations, VOCABULARY, "link", works, True, tmp_path / "llp")
+    _, _, section = (tmp_path / "llp/compare.md").read_text().partition("published results\n")
+    rows = {line.split("|")[1].strip(): line for line in section.splitlines() if "(" in line}
+    rows.pop("Method", None)
+    assert {"LINK", "LINK, as printed", "VALOR++"} <= set(rows)
+    what = rows["VALOR++"].split("|")[3].strip()
+    assert what.startswith(
+        "inputs CLAP, CLIP, published CLAP, CLIP, R(2+1)D; protocol gate g, 0.5, published gate h"
+    )
+    own = json.loads((tmp_path / "valorpp/seed0/metrics.json").read_text())["test"]["metrics"]
+    value = own["segment"]["audio"]
+    assert f"{value:.1f} (68.1, {value - 68.1:+.1f})" in rows["VALOR++"]
+    assert rows["LINK"].split("|")[3].strip() == rows["LINK, as printed"].split("|")[3].strip()
+    compare(folders, annotations, VOCABULARY, "link", works, False, tmp_path / "other")
+    assert "Differences to published" not in (tmp_path / "other/compare.md").read_text()

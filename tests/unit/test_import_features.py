@@ -18,6 +18,7 @@ from released import (
 
 from pipeline.cli import main
 from pipeline.config.load import effective_config
+from pipeline.config.settings import inference_settings
 from pipeline.core.errors import PipelineError
 from pipeline.core.shards import read_array, read_shard, read_status
 from pipeline.core.vocabulary import read_vocabulary
@@ -183,6 +184,17 @@ def test_archives_and_what_they_unpack_to_are_the_same(
             np.testing.assert_array_equal(one, other)
 
 
+def test_another_number_of_shards_replaces_the_earlier_ones(
+    imported, release: Release, tmp_path: Path
+) -> None:
+    folders, _ = imported(release.valor())
+    features = ReleasedFeatures(valor=str(tmp_path / "valor"))
+    arguments = features, tmp_path / "tables", release.vocabulary
+    import_features(*arguments, 3, tmp_path / "features")
+    assert verify_features(folders["clip"]).shards == 3
+    assert len(list(folders["clip"].iterdir())) == 2 * 3
+
+
 @pytest.mark.parametrize(
     ("change", "status"),
     [
@@ -312,6 +324,46 @@ def test_what_the_inputs_do_not_allow_is_refused_at_once(features, methods, sent
     with pytest.raises(PipelineError, match=sentence) as error:
         effective_config(LLP | {"dataset": {"features": features}, "methods": methods})
     assert "\n" not in str(error.value)
+
+
+def test_other_videos_are_parsed_with_settings_that_name_the_imported_features() -> None:
+    config = effective_config(LLP)
+    assert config.dataset.features is not None
+    settings = inference_settings(config)
+    assert settings.imported == config.dataset.features.fingerprints()
+    assert settings.fingerprints()["clip"] == settings.imported["clip"]
+    assert settings.feature_fingerprints()["clip"] != settings.imported["clip"]
+    assert inference_settings(effective_config({"preset": "llp"})).imported == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"features": None}, r"source is 'features', so features must say where"),
+        ({"source": "local", "videos": "v"}, r"features are set, but source is 'local'"),
+        ({"segments": 60}, r"segments must be 10 for released features; it is 60"),
+        ({"tables": None}, r"'dataset\.tables'"),
+    ],
+)
+def test_a_dataset_of_features_is_whole(changes, sentence) -> None:
+    with pytest.raises(PipelineError, match=sentence):
+        effective_config(LLP | {"dataset": changes})
+
+
+def test_thresholds_need_logits_to_be_calibrated() -> None:
+    dataset = {"features": VALOR_ONLY}
+    values = LLP | {"dataset": dataset, "methods": {"valorpp": {}}}
+    effective_config(values)
+    with pytest.raises(PipelineError, match="'calibrated', which needs logits"):
+        effective_config(values | {"pseudo_labels": {"thresholds": "calibrated"}})
+
+
+def test_an_ablation_is_checked_when_it_is_configured() -> None:
+    dataset = {"features": VALOR_ONLY}
+    values = LLP | {"dataset": dataset, "methods": {"link": {"plsim": False}}}
+    effective_config(values)
+    with pytest.raises(PipelineError, match="full has plsim: true"):
+        effective_config(values | {"ablation": {"variants": {"full": {"plsim": True}}}})
 
 
 def test_the_preset_fetches_both_releases_and_names_folders_before_that() -> None:
