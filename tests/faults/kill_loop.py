@@ -163,8 +163,8 @@ def stage_seconds(run: SmallRun) -> dict[str, float]:
     rules |= {"demo": "demo_corpus", "train": "train_parser", "predict": "predict_parser"}
     rules |= {
         "evaluate-model": "evaluate_parser",
-        "features": "c*_features",
-        "prompts": "c*_prompts",
+        "features": "encode_segments",
+        "prompts": "encode_prompts",
     }
     return {
         stage: min(
