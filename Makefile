@@ -35,6 +35,7 @@ $(READY): envs/requirements.txt envs/installer.txt
 	$(BIN)/python -m pip install --quiet --require-hashes -r envs/installer.txt
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes \
 	  -r envs/requirements.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
 lock: $(READY)  ## compile the lock anew from envs/*.in

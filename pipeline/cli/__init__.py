@@ -7,6 +7,7 @@ is imported only when its stage runs, so ``--help`` is quick and a stage loads o
 import argparse
 import importlib
 import os
+import select
 import sys
 from collections.abc import Sequence
 
@@ -89,6 +90,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with claimed_gpus(getattr(arguments, "gpus", None)):
             code = _module_of(arguments.stage).run(arguments)
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not _reader_left():
+            raise
+        # `head` has seen enough. The interpreter flushes again at exit, which must not fail.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except PipelineError as error:
         if arguments.debug:
             raise
@@ -105,6 +113,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 2
     return int(code or 0)
+
+
+def _reader_left() -> bool:
+    """Return whether the program that reads the standard output has ended."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _module_of(stage: str):  # type: ignore[no-untyped-def]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.cli.arguments import add_machine, limit_threads
 from pipeline.core.errors import PipelineError
+from pipeline.core.references import is_hub_reference
 from pipeline.parsers.released import RELEASED_REPOSITORY
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def _checks(arguments: argparse.Namespace) -> "Iterator[CheckLine]":
     from pipeline.core.vocabulary import read_vocabulary
     from pipeline.report.llp_check import LlpSources, check_llp
 
+    _require_given(arguments)
     limit_threads(arguments)
     tables = load_config(preset=PRESET).dataset.tables
     sources = LlpSources(
@@ -95,3 +97,14 @@ def _checks(arguments: argparse.Namespace) -> "Iterator[CheckLine]":
         checkpoint=arguments.checkpoint or RELEASED_REPOSITORY,
     )
     yield from check_llp(sources, read_vocabulary(), choose_device(arguments.device))
+
+
+def _require_given(arguments: argparse.Namespace) -> None:
+    """Check that every file and folder that was passed exists."""
+    for name in ("features", "motion", "annotations"):
+        folder = getattr(arguments, name)
+        if folder is not None and not folder.is_dir():
+            raise PipelineError(f"--{name} '{folder}' is not a folder; check the path.")
+    checkpoint = arguments.checkpoint
+    if checkpoint and not is_hub_reference(checkpoint) and not Path(checkpoint).is_file():
+        raise PipelineError(f"--checkpoint '{checkpoint}' is not a file; check the path.")

@@ -35,6 +35,8 @@ def run(arguments: argparse.Namespace) -> None:
         dataset=arguments.dataset,
     )
     print(arguments.out / CARD_FILE)
+    if not needed:
+        print("its encoders are part of the package; no weights to copy")
     for file in needed:
         if not file.copied:
             print(f"not included: {file.path} (sha256 {file.sha256})")

@@ -77,8 +77,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Parse the videos and print the path of the page."""
+    from pipeline.inference.input_files import list_files
     from pipeline.inference.stage import parse_files
 
+    # Checked before the encoders are loaded, which takes long.
+    if not any(path.exists() for path in list_files(arguments.videos)):
+        raise PipelineError(
+            f"'{arguments.videos[0]}' cannot be parsed: no such file; check the path."
+        )
     limit_threads(arguments)
     parser = _trained(arguments) if arguments.classes is None else _zero_shot(arguments)
     parsed = parse_files(

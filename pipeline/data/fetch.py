@@ -124,9 +124,10 @@ def _download(url: str, part: Path) -> None:
         # Refusals by the server are URLErrors, which have no errno.
         if getattr(error, "errno", None) in UNWRITABLE:
             raise
+        kept = ": the partial download is kept" if part.is_file() else ""
         raise PipelineError(
             f"'{url}' could not be downloaded ({error}); check the address and the"
-            " network, then run again: the partial download is kept."
+            f" network, then run again{kept}."
         ) from None
 
 

@@ -171,7 +171,7 @@ class Parsed:
             for index, onset, offset in zip(
                 each.class_index.tolist(), each.onset.tolist(), each.offset.tolist(), strict=True
             ):
-                confidence = float(values[onset:offset, index].mean())
+                confidence = round(float(values[onset:offset, index].mean()), DECIMALS)
                 found.append(Event(self.class_names[index], modality, onset, offset, confidence))
         order = {name: index for index, name in enumerate(self.class_names)}
         return sorted(found, key=lambda event: (event.onset, order[event.label], event.offset))

@@ -63,7 +63,7 @@ def parse_files(
         if isinstance(outcome, ItemError):
             failures[name] = outcome
         else:
-            logger.info("%s: %d s, %d events", name, outcome.length, len(outcome.events))
+            logger.info("%s: %d s, events: %d", name, outcome.length, len(outcome.events))
             parsed.append(outcome)
     parsed.sort(key=lambda video: video.name)
     _write_statuses(out, named, parsed, failures)
@@ -103,7 +103,7 @@ def _write_statuses(
 def _no_video(named: Mapping[str, Path], failures: Mapping[str, ItemError]) -> str:
     name = next(name for name in named if name in failures)
     error, others = failures[name], len(failures) - 1
-    advice = "see docs/how-to/troubleshooting.md"
+    advice = "check that it plays elsewhere; the documentation's troubleshooting page has more"
     if error.status == Status.MISSING:
         advice = "check the path"
     too = {0: "", 1: ", nor can the other file"}.get(others, f", nor can the other {others} files")

@@ -71,7 +71,7 @@ def json_text(parsed: Parsed, events: Sequence[Event]) -> str:
                 "modality": event.modality,
                 "onset": event.onset,
                 "offset": event.offset,
-                "confidence": round(event.confidence, DECIMALS),
+                "confidence": event.confidence,
             }
             for event in events
         ],

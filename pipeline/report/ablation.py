@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.core.errors import PipelineError
 from pipeline.core.files import write_text
 from pipeline.data.annotations import SPLIT_TABLES, read_names
 from pipeline.parsers.checkpoint import read_checkpoint
@@ -69,10 +70,12 @@ def write_ablation(folders: Iterable[Path], annotations: Path, out: Path) -> str
     Raises
     ------
     PipelineError
-        A file is missing or malformed, or the variants are not comparable (``read_comparable``).
+        A file is missing or malformed, the parsers are not of one method, or the variants are not
+        comparable (``read_comparable``).
     """
     total = len(read_names(annotations / SPLIT_TABLES[SPLIT]))
     trained = list(read_comparable(folders, are_variants=True).values())
+    _require_one_method(trained)
     variants = [_variant(parsers, trained[0], total) for parsers in trained]
     names = list(components(variants[0].recipe))
     table = _table(names, variants)
@@ -87,6 +90,15 @@ def write_ablation(folders: Iterable[Path], annotations: Path, out: Path) -> str
         row += [variant.parameters, variant.changes]
     write_csv(out / "ablation.csv", ["variant", *header[1:]], rows)
     return table
+
+
+def _require_one_method(trained: Sequence[Sequence[TrainedParser]]) -> None:
+    methods = sorted({parser.method for parsers in trained for parser in parsers})
+    if len(methods) > 1:
+        raise PipelineError(
+            f"the parsers are of {', '.join(methods)}, but an ablation compares variants of one"
+            " method; use compare for several methods."
+        )
 
 
 def _variant(

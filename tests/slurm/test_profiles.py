@@ -87,7 +87,7 @@ def check_jobs(jobs: list[dict[str, str]], rule_of, said: str, folder: Path) -> 
     for rule in GPU_RULES:
         log = next((folder / "logs" / rule).rglob("*.log")).read_text()
         # The index that Slurm gave reached the stage's process: one of two, and no other is seen.
-        assert "GPU 0 of 0 is" in log or "GPU 1 of 1 is" in log
+        assert "reserved GPU 0 of 0" in log or "reserved GPU 1 of 1" in log
 
 
 def finished(said: str) -> list[str]:

@@ -219,3 +219,13 @@ def test_variants_on_other_features_or_of_two_recipes_are_refused(tmp_path: Path
     han = write_model(tmp_path / "full" / "seed1", annotations, true_labels(), "han")
     with pytest.raises(PipelineError, match=r"is full with method=link, but '.*seed1' has .*han"):
         write_ablation([full, han], annotations, tmp_path)
+
+
+def test_parsers_of_two_methods_are_refused(tmp_path: Path) -> None:
+    annotations = write_annotations(tmp_path / "annotations")
+    folders = [
+        write_model(tmp_path / method / "seed0", annotations, true_labels(), method)
+        for method in ("link", "han")
+    ]
+    with pytest.raises(PipelineError, match="the parsers are of han, link, but an ablation"):
+        write_ablation(folders, annotations, tmp_path)

@@ -339,3 +339,9 @@ def test_ffmpeg_that_fails_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_files_are_of_the_llp_check(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--features", "x"]) == 2
     assert capsys.readouterr().err == "error: --features must be used with --llp; add --llp.\n"
+
+
+@pytest.mark.parametrize("name", ["features", "motion", "annotations", "checkpoint"])
+def test_paths_that_do_not_exist(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["doctor", "--llp", f"--{name}", str(tmp_path / "nope")]) == 2
+    assert f"error: --{name} '{tmp_path / 'nope'}' is not a f" in capsys.readouterr().err

@@ -169,7 +169,8 @@ def test_a_broken_file_alone_is_one_sentence(tmp_path, run_folder, capsys):
     error = capsys.readouterr().err.splitlines()
     assert [line for line in error if line.startswith("error: ")] == [
         f"error: '{broken}' cannot be parsed (not_media: not a supported media file"
-        " (Invalid data found when processing input)); see docs/how-to/troubleshooting.md."
+        " (Invalid data found when processing input)); check that it plays elsewhere;"
+        " the documentation's troubleshooting page has more."
     ]
     assert not any("Traceback" in line for line in error)
     assert "my_broken\tno\tnot_media" in (tmp_path / "out/status.tsv").read_text()
@@ -226,7 +227,7 @@ def test_a_setup_of_another_run_is_one_sentence(tmp_path, run_folder, capsys, ch
     values = json.loads((run_folder / "results" / SETTINGS_FILE).read_text()) | change
     (tmp_path / "other.json").write_text(json.dumps(values))
     checkpoint = run_folder / "results/models/link/seed0"
-    words = ["parse", "x.mp4", "--checkpoint", str(checkpoint), "--out", str(tmp_path)]
+    words = ["parse", __file__, "--checkpoint", str(checkpoint), "--out", str(tmp_path)]
     assert main([*words, "--settings", str(tmp_path / "other.json")]) == 2
     error = capsys.readouterr().err
     assert message in error
@@ -235,7 +236,7 @@ def test_a_setup_of_another_run_is_one_sentence(tmp_path, run_folder, capsys, ch
 
 def test_no_setup_and_a_foolish_threshold_are_one_sentence(tmp_path, run_folder, capsys):
     checkpoint = tmp_path / "a" / "seed0"
-    words = ["parse", "x.mp4", "--checkpoint", str(checkpoint), "--out", str(tmp_path)]
+    words = ["parse", __file__, "--checkpoint", str(checkpoint), "--out", str(tmp_path)]
     assert main(words) == 2
     assert "cannot find a checkpoint at" in capsys.readouterr().err
     shutil.copytree(run_folder / "results/models/link/seed0", checkpoint)

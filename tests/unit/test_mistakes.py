@@ -1,5 +1,7 @@
 """What people mistype on the command line: one sentence and exit code 2, never a traceback."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,7 +81,7 @@ def test_settings_that_are_no_run(
 def test_numbers_of_parse(
     option: str, value: str, allowed: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sentence = said(["parse", "v", "--classes", "a", "--out", "o", option, value], capsys)
+    sentence = said(["parse", __file__, "--classes", "a", "--out", "o", option, value], capsys)
     assert value in sentence
     assert allowed in sentence
 
@@ -98,3 +100,18 @@ def test_a_time_that_never_ends_in_the_configuration(
     assert f"'{section}.timeout_seconds' is inf" in said(
         ["config", "--configfile", str(path)], capsys
     )
+
+
+def test_a_video_that_is_not_there_is_said_before_anything_is_loaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = str(tmp_path / "nope.mp4")
+    sentence = said(["parse", missing, "--checkpoint", "nowhere", "--out", str(tmp_path)], capsys)
+    assert sentence == f"error: '{missing}' cannot be parsed: no such file; check the path."
+
+
+def test_a_reader_that_leaves_early() -> None:
+    command = f"{sys.executable} -m pipeline config --show | head -1"
+    ended = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
+    assert ended.stdout.count("\n") == 1
+    assert ended.stderr == ""
