@@ -70,7 +70,7 @@ def test_tables_weights_and_videos_are_fetched_once(site: VideoSite, tmp_path: P
 
     done = snakemake(tmp_path, "videos", WEIGHTS, "--retries", "2")
     assert done.returncode != 0
-    assert "stopped at '__________2_1_3', 3 of 5: the site has had enough" in done.stdout
+    assert "stopped at '__________2_1_3', 3 of 5: the site blocks further requests" in done.stdout
     assert site.asked[names[2][:11]] == 1, "a run that was told to stop does not knock again"
     assert (tmp_path / "resources/annotations/AVVP_train.csv").is_file()
     missing = (tmp_path / "results/videos/missing.tsv").read_text().splitlines()[1:]
