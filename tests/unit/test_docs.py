@@ -66,6 +66,22 @@ def test_every_page_that_code_or_configuration_names_exists() -> None:
     assert {page: by for page, by in named.items() if not (REPOSITORY / page).is_file()} == {}
 
 
+# What a page tells the reader to create.
+CREATED = {"pipeline/parsers/mmil.py"}
+
+
+def test_every_path_that_a_page_names_exists() -> None:
+    path = re.compile(r"`((?:pipeline|workflow|tests|envs|examples)/[^\s`]*)[^`]*`")
+    named = {
+        (page, name)
+        for page in PAGES
+        for name in path.findall((DOCS / page).read_text(encoding="utf-8"))
+        if name not in CREATED
+    }
+    assert len(named) > 20
+    assert [each for each in sorted(named) if not (REPOSITORY / each[1]).exists()] == []
+
+
 @pytest.mark.extended
 def test_the_site_builds_without_a_warning_or_the_network(tmp_path: Path) -> None:
     words = ["-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
