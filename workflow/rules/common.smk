@@ -45,7 +45,17 @@ def from_package(path):
     return os.path.relpath(found) if path.startswith("package:") else found
 
 
-CONFIG = checked(effective_config, config)
+def config_files():
+    """Return config.yaml, if there is one, and then the files of `--configfile`."""
+    settings = workflow.config_settings
+    given = [Path(path) for path in settings.configfiles]
+    # Snakemake lists the Snakefile's own file last, although the others change it.
+    own = [Path(path) for path in workflow.configfiles if Path(path) not in given]
+    return given if settings.replace_workflow_config else own + given
+
+
+# Not Snakemake's `config`: it merges the methods of all files, of which the last are to count.
+CONFIG = checked(effective_config, workflow.config_settings.config, config_files())
 DATASET = CONFIG.dataset
 IS_DEMO = DATASET.source == "demo"
 # Released features that are imported, or None where features are made of videos.
