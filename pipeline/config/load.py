@@ -20,6 +20,7 @@ from pipeline.core.validation import validated
 DEFAULT_PRESET = "demo"
 # Keys whose value replaces what is below as a whole.
 REPLACED = {("methods",), ("ablation", "variants")}
+DEMO_WEIGHTS = "package:demo_encoders/"
 CONFIG_FILE = Path("config.yaml")
 
 
@@ -130,6 +131,21 @@ def load_config(files: Sequence[Path] = (), preset: str | None = None) -> Config
         See ``effective_config``.
     """
     return effective_config({} if preset is None else {"preset": preset}, files)
+
+
+def config_warnings(config: Config) -> list[str]:
+    """Return what is allowed in a configuration, but is hardly meant: one sentence each."""
+    toys = [
+        name
+        for name, encoder in config.encoders.by_name.items()
+        if encoder.weights.startswith(DEMO_WEIGHTS)
+    ]
+    if config.dataset.source != "local" or not toys:
+        return []
+    return [
+        f"the weights of {' and '.join(toys)} are the demo's, which know only its synthetic videos;"
+        " set `preset: llp` to use your own videos."
+    ]
 
 
 def origins(layers: Sequence[Layer], config: Config) -> Iterator[tuple[str, Any, str]]:
