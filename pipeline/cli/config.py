@@ -1,6 +1,7 @@
 """``config``: check the configuration of a run, and show where each value comes from."""
 
 import argparse
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ import yaml
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import REPOSITORY, write_json
+
+logger = logging.getLogger(__name__)
 
 SCHEMA_PATH = REPOSITORY / "workflow" / "schemas" / "config.schema.json"
 
@@ -22,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="FILE",
-        help="configuration files, merged over config.yaml as Snakemake does",
+        help="configuration files, merged over config.yaml; the same for snakemake",
     )
     add(
         "--config",
@@ -37,7 +40,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Check the configuration and print it, or write the schema."""
-    from pipeline.config.load import CONFIG_FILE, Layer, layers_of, merged, origins, read_yaml
+    from pipeline.config.load import (
+        CONFIG_FILE,
+        Layer,
+        config_warnings,
+        layers_of,
+        merged,
+        origins,
+        read_yaml,
+    )
     from pipeline.config.models import Config
     from pipeline.core.validation import validated
 
@@ -49,6 +60,8 @@ def run(arguments: argparse.Namespace) -> None:
     changes += [Layer("--config", _value(word)) for word in arguments.config]
     layers = layers_of(changes)
     config = validated(Config, merged(layers), "config key")
+    for warning in config_warnings(config):
+        logger.warning(warning)
     if arguments.show:
         for key, value, origin in origins(layers, config):
             print(
@@ -64,4 +77,8 @@ def _value(word: str) -> dict[str, Any]:
     key, equals, value = word.partition("=")
     if not equals:
         raise PipelineError(f"--config {word!r} must have the form KEY=VALUE.")
+    if "." in key:
+        outer, inner = key.split(".", 1)
+        nested = f"{outer}={{{inner.replace('.', ': {')}: {value}{'}' * key.count('.')}"
+        raise PipelineError(f"--config {word!r} has a dot in its key; write --config '{nested}'.")
     return {key: yaml.safe_load(value)}

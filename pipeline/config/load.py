@@ -1,7 +1,7 @@
 """How the configuration of a run is put together: a preset, with changes merged over it.
 
 A preset is a complete configuration. ``config.yaml``, each ``--configfile`` and ``--config`` are
-merged over it in this order, key by key; ``methods`` and ``ablation.variants`` replace the preset's
+merged over it in this order, key by key; ``methods`` and ``ablation.variants`` replace those below
 as a whole.
 """
 
@@ -18,8 +18,9 @@ from pipeline.core.files import REPOSITORY, existing_file
 from pipeline.core.validation import validated
 
 DEFAULT_PRESET = "demo"
-# Keys whose value replaces the preset's as a whole.
+# Keys whose value replaces what is below as a whole.
 REPLACED = {("methods",), ("ablation", "variants")}
+DEMO_WEIGHTS = "package:demo_encoders/"
 CONFIG_FILE = Path("config.yaml")
 
 
@@ -93,8 +94,15 @@ def merged(layers: Sequence[Layer]) -> dict[str, Any]:
     return values
 
 
-def effective_config(changes: Mapping[str, Any]) -> Config:
-    """Return the checked configuration of changes to a preset, as Snakemake collects them.
+def effective_config(changes: Mapping[str, Any], files: Sequence[Path] = ()) -> Config:
+    """Return the checked configuration of files and of changes, merged over a preset.
+
+    Parameters
+    ----------
+    changes
+        Keys and values, such as those of ``--config``, over those of the files.
+    files
+        Configuration files, later over earlier ones.
 
     Raises
     ------
@@ -102,8 +110,9 @@ def effective_config(changes: Mapping[str, Any]) -> Config:
         A key is unknown, a value is not allowed, or two exclude each other: one sentence with the
         key, the value and what is allowed.
     """
-    layers = layers_of([Layer("the configuration", changes)])
-    return validated(Config, merged(layers), "config key")
+    layers = [Layer(str(path), read_yaml(path)) for path in files]
+    layers.append(Layer("the command line", changes))
+    return validated(Config, merged(layers_of(layers)), "config key")
 
 
 def load_config(files: Sequence[Path] = (), preset: str | None = None) -> Config:
@@ -121,10 +130,22 @@ def load_config(files: Sequence[Path] = (), preset: str | None = None) -> Config
     PipelineError
         See ``effective_config``.
     """
-    changes = [Layer(str(path), read_yaml(path)) for path in files]
-    if preset is not None:
-        changes.append(Layer("the command line", {"preset": preset}))
-    return validated(Config, merged(layers_of(changes)), "config key")
+    return effective_config({} if preset is None else {"preset": preset}, files)
+
+
+def config_warnings(config: Config) -> list[str]:
+    """Return what is allowed in a configuration, but is hardly meant: one sentence each."""
+    toys = [
+        name
+        for name, encoder in config.encoders.by_name.items()
+        if encoder.weights.startswith(DEMO_WEIGHTS)
+    ]
+    if config.dataset.source != "local" or not toys:
+        return []
+    return [
+        f"the weights of {' and '.join(toys)} are the demo's, which know only its synthetic videos;"
+        " set `preset: llp` to use your own videos."
+    ]
 
 
 def origins(layers: Sequence[Layer], config: Config) -> Iterator[tuple[str, Any, str]]:

@@ -47,12 +47,15 @@ def sentence(error: ValidationError, model: type[BaseModel], what: str = "option
         return f"{subject} is missing."
     if first["type"] == "value_error":
         return f"{subject}: {first['ctx']['error']}." if key else f"{first['ctx']['error']}."
-    return f"{subject} is {first['input']!r}; {requirement(first['msg'])}."
+    return f"{subject} is {first['input']!r}; {requirement(first['msg'], first['input'])}."
 
 
-def requirement(message: str) -> str:
-    """Return what pydantic asks for, as ``it must ...``."""
+def requirement(message: str, given: object = None) -> str:
+    """Return what pydantic asks of a value, as ``it must ...``."""
     message = re.sub(r"^(Input|Value|String|List|Dictionary) should ", "it must ", message)
+    if message.startswith("it must be a valid dictionary"):
+        example = f"{given[0]}: {{}}" if isinstance(given, list) and given else "NAME: VALUE"
+        return f"it must map names to options, such as {{{example}}}"
     return re.sub(r"^it must have at least 1 item.*", "it must not be empty", message)
 
 

@@ -10,6 +10,7 @@ import yaml
 from pipeline.cli import main
 from pipeline.config.load import (
     Layer,
+    config_warnings,
     effective_config,
     layers_of,
     load_config,
@@ -90,7 +91,6 @@ def test_every_value_has_an_origin(tmp_path: Path, capsys: pytest.CaptureFixture
     assert found["decode.decoder"] == ("pyav", "default")
     assert found["methods.link.epochs"] == (3, "mine")
     assert "methods.valorpp.epochs" not in found
-    assert main(["config", "--configfile", str(mine), "--config", "dataset.x=1"]) == 2
     assert main(["config", "--show", "--configfile", str(mine)]) == 0
     assert f"dataset.shards: 5  # {mine}" in capsys.readouterr().out.splitlines()
 
@@ -115,6 +115,12 @@ def test_every_value_has_an_origin(tmp_path: Path, capsys: pytest.CaptureFixture
         ("encoders.clip.weights", "package:clip", r"'package:clip' is not in the package"),
         ("training.seeds", [1, 1], r"'training\.seeds': seeds must differ; \[1, 1\] repeats one"),
         ("training.seeds", [], r"'training\.seeds' is \[\]; it must not be empty"),
+        (
+            "methods",
+            ["link"],
+            r"is \['link'\]; it must map names to options, such as \{link: \{\}\}",
+        ),
+        ("dataset", 3, r"'dataset' is 3; it must map names to options, such as \{NAME: VALUE\}\."),
         ("methods", {"lnik": {}}, r"'lnik' is not a method; it must be one of .*link"),
         ("methods", {"link": {"widht": 64}}, r"option of link 'widht' is unknown; .*width"),
         ("dataset.videos", "here", r"source is 'demo'"),
@@ -125,6 +131,26 @@ def test_mistake_is_one_sentence(key: str, value: object, sentence: str) -> None
     with pytest.raises(PipelineError, match=sentence) as error:
         located(effective_config(changed({}, key, value)).encoders.clip.weights)
     assert "\n" not in str(error.value)
+
+
+def test_key_with_dots_is_shown_nested(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "--config", "dataset.videos=x"]) == 2
+    assert "write --config 'dataset={videos: x}'.\n" in capsys.readouterr().err
+    assert main(["config", "--config", "dataset.demo.train=3"]) == 2
+    assert "write --config 'dataset={demo: {train: 3}}'.\n" in capsys.readouterr().err
+
+
+def test_own_videos_and_the_demos_encoders_are_doubtful(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (warning,) = config_warnings(effective_config(OWN))
+    assert warning.startswith("the weights of clip and clap are the demo's,")
+    for changes in ({}, OWN | {"preset": "llp"}, {"preset": "llp_features"}):
+        assert config_warnings(effective_config(changes)) == []
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(OWN))
+    monkeypatch.chdir(tmp_path)
+    assert main(["config", "--show"]) == 0
+    assert warning in capsys.readouterr().err
 
 
 def test_weights_by_path_need_a_checksum() -> None:

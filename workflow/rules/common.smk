@@ -6,11 +6,12 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 BASE = Path(workflow.basedir)
 sys.path.insert(0, str(BASE))
 
-from pipeline.config.load import effective_config
+from pipeline.config.load import config_warnings, effective_config
 from pipeline.core.errors import PipelineError
 from pipeline.core.references import HUB_FOLDER, HUB_VARIABLE, located
 from pipeline.data.annotations import EVENT_TABLES, SCORED_SPLITS, SPLIT_TABLES
@@ -45,9 +46,23 @@ def from_package(path):
     return os.path.relpath(found) if path.startswith("package:") else found
 
 
-CONFIG = checked(effective_config, config)
+def config_files():
+    """Return config.yaml, if there is one, and then the files of `--configfile`."""
+    settings = workflow.config_settings
+    given = [Path(path) for path in settings.configfiles]
+    # Snakemake lists the Snakefile's own file last, although the others change it.
+    own = [Path(path) for path in workflow.configfiles if Path(path) not in given]
+    return given if settings.replace_workflow_config else own + given
+
+
+# Not Snakemake's `config`: it merges the methods of all files, of which the last are to count.
+CONFIG = checked(effective_config, workflow.config_settings.config, config_files())
 DATASET = CONFIG.dataset
 IS_DEMO = DATASET.source == "demo"
+# Jobs read the configuration again, and would repeat it.
+if workflow.is_main_process:
+    for warning in config_warnings(CONFIG):
+        logger.warning(warning)
 # Released features that are imported, or None where features are made of videos.
 IMPORTED = DATASET.features
 VOCABULARY = from_package(DATASET.vocabulary)
@@ -60,8 +75,42 @@ ANNOTATIONS = (
     else DATASET.annotations or "resources/annotations"
 )
 VIDEOS = "resources/demo/videos" if IS_DEMO else DATASET.videos
-SPLITS = [f"{ANNOTATIONS}/{name}" for name in SPLIT_TABLES.values()]
-TABLES = SPLITS + [f"{ANNOTATIONS}/{name}" for name in EVENT_TABLES.values()]
+# Rules make these, also when they are named as one's own.
+MADE = ("resources/demo/annotations", "resources/annotations", "resources/demo/videos")
+
+
+def existing_folder(key, folder, advice):
+    """Return a folder of the user's, which must exist unless a rule makes it."""
+    if not os.path.isdir(folder) and os.path.normpath(folder) not in MADE:
+        raise WorkflowError(f"{key} '{folder}' does not exist; {advice}.")
+    return folder
+
+
+def table_inputs(names):
+    """Return an input function: these annotation tables."""
+
+    def paths(wildcards):
+        if DATASET.annotations:
+            advice = "put the annotation tables there, or set dataset.annotations"
+            existing_folder("dataset.annotations", ANNOTATIONS, advice)
+        return [f"{ANNOTATIONS}/{name}" for name in names]
+
+    return paths
+
+
+def dataset_videos(wildcards):
+    """Return the folder of the videos.
+
+    The target `videos` makes a folder that does not exist, so only what reads it may ask for it.
+    """
+    if IS_DEMO:
+        return VIDEOS
+    advice = "put the videos there, set dataset.videos, or download them with the target `videos`"
+    return ancient(existing_folder("dataset.videos", VIDEOS, advice))
+
+
+SPLITS = table_inputs([*SPLIT_TABLES.values()])
+TABLES = table_inputs([*SPLIT_TABLES.values(), *EVENT_TABLES.values()])
 CORRECTIONS = (
     [str(path) for path in checked(correction_tables, Path(DATASET.corrections))]
     if DATASET.corrections

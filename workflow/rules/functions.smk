@@ -148,7 +148,8 @@ def parse_videos(wildcards):
         raise WorkflowError(
             "parse.videos names no folder; set it, or add --config parse='{videos: FOLDER}'."
         )
-    return ancient(CONFIG.parse.videos)
+    advice = "put the videos to parse there, or set parse.videos"
+    return ancient(existing_folder("parse.videos", CONFIG.parse.videos, advice))
 
 
 def parse_digest(wildcards):

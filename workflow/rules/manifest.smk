@@ -7,7 +7,7 @@ rule manifest:
     """List every video of the tables with its split, file and shard."""
     input:
         tables=ancient(SPLITS) if DATASET.annotations else SPLITS,
-        videos=VIDEOS if IS_DEMO else ancient(VIDEOS),
+        videos=dataset_videos,
     output:
         "results/manifest.tsv",
     log:

@@ -21,7 +21,7 @@ rule segments:
     """Decode the videos of one shard."""
     input:
         tables=ancient(SPLITS) if DATASET.annotations else SPLITS,
-        videos=VIDEOS if IS_DEMO else ancient(VIDEOS),
+        videos=dataset_videos,
     output:
         shard=temp("results/segments/{decoding}/{scatteritem}.safetensors"),
         status="results/segments/{decoding}/{scatteritem}.status.tsv",
