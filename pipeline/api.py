@@ -18,7 +18,12 @@ from pipeline.core.vocabulary import DEFAULT_PATH, Vocabulary, read_vocabulary
 from pipeline.data.annotations import EventRow, Labels, events_to_segments, read_events, read_names
 from pipeline.data.corrections import read_corrections
 from pipeline.evaluation.coverage import ParsedVideos
-from pipeline.evaluation.evaluate import evaluate_labels, evaluate_tables, warn_of_unknown
+from pipeline.evaluation.evaluate import (
+    evaluate_labels,
+    evaluate_tables,
+    warn_of_strangers,
+    warn_of_unknown,
+)
 from pipeline.evaluation.options import CoverageOptions, MissingPolicy
 from pipeline.inference.parser import Parser, zero_shot_parser
 from pipeline.inference.predictors import classes_from_phrases, split_phrases
@@ -140,6 +145,8 @@ def evaluate(
         raise PipelineError(
             f"the arrays are {shapes}; they must all be (N, T, C) with N = {len(names)} videos."
         )
+    if 0 in shape:
+        raise PipelineError(f"(N, T, C) is {shape}; N, T and C must be 1 or more.")
     if shape[2] != len(vocabulary):
         raise PipelineError(
             f"the arrays have {shape[2]} classes, but {len(vocabulary)} class names are known;"
@@ -147,7 +154,13 @@ def evaluate(
         )
     if overlay is not None:
         warn_of_unknown(overlay, names, "the listed ones")
-    labels = np.stack([_labels(source, names, shape, vocabulary) for source in sources])
+    labels = np.stack(
+        [
+            _labels(source, names, shape, vocabulary, is_prediction)
+            for pair, is_prediction in ((truth, False), (predicted, True))
+            for source in pair
+        ]
+    )
     split = Path(videos).stem.removeprefix("AVVP_") if isinstance(videos, str | Path) else "videos"
     return evaluate_labels(split, names, labels[:2], labels[2:], vocabulary, parsed, overlay)
 
@@ -163,10 +176,16 @@ def _names(videos: str | Path | Sequence[str] | None, count: int | None) -> Sequ
 
 
 def _labels(
-    source: EventSource, names: Sequence[str], shape: tuple[int, ...], vocabulary: Vocabulary
+    source: EventSource,
+    names: Sequence[str],
+    shape: tuple[int, ...],
+    vocabulary: Vocabulary,
+    is_prediction: bool,
 ) -> Labels:
     if isinstance(source, str | Path):
         events: Sequence[EventRow] = read_events(Path(source), vocabulary)
+        if is_prediction:
+            warn_of_strangers(Path(source), events, names, "videos")
         return events_to_segments(events, names, shape[1], shape[2])
     labels: Labels = (np.asarray(source) != 0).astype(np.uint8)
     return labels

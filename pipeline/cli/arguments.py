@@ -1,6 +1,7 @@
 """Arguments that several commands share, each declared once."""
 
 import argparse
+import math
 from pathlib import Path
 
 from pipeline.core.files import RESOURCES
@@ -12,6 +13,22 @@ def count(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is given; it must be 1 or more")
+    return value
+
+
+def count_or_none(text: str) -> int:
+    """Read a number of things, 0 or more."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is given; it must be 0 or more")
+    return value
+
+
+def positive(text: str) -> float:
+    """Read a finite number above 0."""
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is given; it must be finite and above 0")
     return value
 
 
@@ -86,7 +103,7 @@ def add_gpus(parser: argparse.ArgumentParser) -> None:
     """Declare how many GPUs the process reserves; the command line reserves them (``main``)."""
     parser.add_argument(
         "--gpus",
-        type=int,
+        type=count_or_none,
         metavar="N",
         help="reserve N free GPUs for this process (default: use all that are visible)",
     )

@@ -53,6 +53,8 @@ def run(arguments: argparse.Namespace) -> None:
     from pipeline.core.validation import validated
 
     if arguments.write_schema:
+        if not SCHEMA_PATH.parent.is_dir():
+            raise PipelineError("--write-schema is for a checkout of the repository; use one.")
         write_json(SCHEMA_PATH, Config.model_json_schema())
         return
     files = [CONFIG_FILE] * CONFIG_FILE.is_file() + arguments.configfile
@@ -81,4 +83,9 @@ def _value(word: str) -> dict[str, Any]:
         outer, inner = key.split(".", 1)
         nested = f"{outer}={{{inner.replace('.', ': {')}: {value}{'}' * key.count('.')}"
         raise PipelineError(f"--config {word!r} has a dot in its key; write --config '{nested}'.")
-    return {key: yaml.safe_load(value)}
+    try:
+        return {key: yaml.safe_load(value)}
+    except yaml.YAMLError as error:
+        raise PipelineError(
+            f"--config {word!r} is not YAML: {' '.join(str(error).split())}."
+        ) from None

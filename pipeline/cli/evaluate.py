@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pipeline.cli.arguments import add_corrections, add_vocabulary
 from pipeline.cli.options import add_options
+from pipeline.core.errors import PipelineError
 from pipeline.evaluation.options import CoverageOptions
 from pipeline.media.options import WindowOptions
 
@@ -42,6 +43,16 @@ def run(arguments: argparse.Namespace) -> None:
     from pipeline.evaluation.coverage import ParsedVideos
     from pipeline.evaluation.evaluate import evaluate_tables, summary
 
+    tables = [
+        arguments.videos,
+        arguments.truth_audio,
+        arguments.truth_visual,
+        arguments.predicted_audio,
+        arguments.predicted_visual,
+        arguments.predicted_videos,
+    ]
+    if any(table and table.resolve() == arguments.out.resolve() for table in tables):
+        raise PipelineError(f"--out '{arguments.out}' is one of the tables; choose another file.")
     vocabulary, folder = read_vocabulary(arguments.vocabulary), arguments.corrections
     evaluation = evaluate_tables(
         arguments.videos,

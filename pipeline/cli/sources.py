@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cli.arguments import add_annotations, add_machine, add_vocabulary
+from pipeline.cli.arguments import add_annotations, add_machine, add_vocabulary, positive
 
 if TYPE_CHECKING:
     from pipeline.training.sources import FeatureSource
@@ -37,7 +37,7 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--clap-logit-scale",
-        type=float,
+        type=positive,
         metavar="X",
         help="CLAP's exp(logit_scale), for .npy files without segment_logits",
     )

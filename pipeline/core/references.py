@@ -25,8 +25,10 @@ HUB_VARIABLE = "AVVP_HUB"
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _FILE = r"[A-Za-z0-9_][A-Za-z0-9._+-]*"
+# A branch, a tag or a commit: it becomes part of a path in the Hub library's cache.
+_REVISION = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]|[./](?=[A-Za-z0-9_]))*"
 _HUB = re.compile(
-    rf"^hf:(?P<datasets>datasets/)?(?P<repository>{_NAME}/{_NAME})(?P<file>(?:/{_FILE})*)(?:@(?P<revision>[\w./-]+))?$"
+    rf"hf:(?P<datasets>datasets/)?(?P<repository>{_NAME}/{_NAME})(?P<file>(?:/{_FILE})*)(?:@(?P<revision>{_REVISION}))?"
 )
 
 
@@ -86,7 +88,7 @@ def parse_hub_reference(text: str) -> HubReference:
     PipelineError
         The text does not have this form.
     """
-    match = _HUB.match(text)
+    match = _HUB.fullmatch(text)
     if match is None:
         raise PipelineError(
             f"'{text}' is not a file on the Hugging Face Hub; it must have the form"

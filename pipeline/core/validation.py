@@ -9,6 +9,9 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline.core.errors import PipelineError
 
+# Characters of a value that a sentence repeats.
+LONGEST_VALUE = 200
+
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -47,7 +50,14 @@ def sentence(error: ValidationError, model: type[BaseModel], what: str = "option
         return f"{subject} is missing."
     if first["type"] == "value_error":
         return f"{subject}: {first['ctx']['error']}." if key else f"{first['ctx']['error']}."
-    return f"{subject} is {first['input']!r}; {requirement(first['msg'], first['input'])}."
+    return (
+        f"{subject} is {_shortened(first['input'])}; {requirement(first['msg'], first['input'])}."
+    )
+
+
+def _shortened(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
 
 
 def requirement(message: str, given: object = None) -> str:

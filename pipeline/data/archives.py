@@ -357,6 +357,9 @@ def _problem_of(member: zipfile.ZipInfo) -> str:
         return "that is neither a file nor a folder"
     if member.flag_bits & _IS_ENCRYPTED:
         return "that is encrypted"
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        # zipfile unpacks others, such as bz2, in one piece, whatever size they state.
+        return "that is neither stored nor deflated"
     return ""
 
 

@@ -181,7 +181,7 @@ def evaluate_tables(
         raise PipelineError(f"segments must be 1 or more, not {segments}.")
     events = {path: read_events(path, vocabulary) for path in (*truth, *predicted)}
     for path in predicted:
-        _warn_of_strangers(path, events[path], names, videos)
+        warn_of_strangers(path, events[path], names, f"'{videos}'")
     if corrections is not None:
         warn_of_unknown(corrections, names, f"'{videos}'")
     size = segments, len(vocabulary)
@@ -394,24 +394,30 @@ def _by_name(f1: Floats, vocabulary: Vocabulary) -> dict[str, float | None]:
     }
 
 
-def _warn_of_strangers(
-    path: Path, events: Sequence[EventRow], names: Sequence[str], videos: Path
+def warn_of_strangers(
+    path: Path, events: Sequence[EventRow], names: Sequence[str], where: str
 ) -> None:
+    """Log the events of videos that are not among ``names``, which ``where`` lists.
+
+    Raises
+    ------
+    PipelineError
+        None of the events is of a listed video.
+    """
     listed = set(names)
     strangers = [event.filename for event in events if event.filename not in listed]
     if not strangers:
         return
     if len(strangers) == len(events):
         raise PipelineError(
-            f"none of the {len(events)} events in '{path}' is of a video listed in '{videos}' "
+            f"none of the {len(events)} events in '{path}' is of a video listed in {where} "
             f"(the first is of '{strangers[0]}'); both must use the full name ID_START_END."
         )
     logger.warning(
-        "ignoring %d of the %d events in '%s': their videos are not listed in '%s', for example "
-        "'%s'",
+        "ignoring %d of the %d events in '%s': their videos are not listed in %s, for example '%s'",
         len(strangers),
         len(events),
         path,
-        videos,
+        where,
         strangers[0],
     )

@@ -88,6 +88,7 @@ class ReleasedFeatures(Options):
     clap_logit_scale: float = Field(
         CLAP_LOGIT_SCALE,
         gt=0,
+        allow_inf_nan=False,
         description="factor on CLAP's cosines for the logits of UWAV's embeddings; default: exp of"
         " the constant 3.2912 in UWAV's code",
     )

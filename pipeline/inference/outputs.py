@@ -7,8 +7,8 @@ from pathlib import Path
 from pipeline.core.errors import ItemError
 from pipeline.inference.events import Parsed
 from pipeline.inference.page import write_page
-from pipeline.inference.playback import make_playable, remove_others
-from pipeline.inference.tables import write_parsed_files
+from pipeline.inference.playback import check_unclaimed, make_playable, remove_others
+from pipeline.inference.tables import JSON_FILE, write_parsed_files
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,14 @@ def write_outputs(folder: Path, parsed: Parsed, embed_bytes: int) -> Parsed:
     -------
     Parsed
         The video, with a note if no copy for browsers could be made.
+
+    Raises
+    ------
+    ItemError
+        The folder, which no video was parsed into, has files that would be replaced.
     """
+    if not (folder / JSON_FILE).exists():
+        check_unclaimed(folder, parsed.path)
     write_parsed_files(folder, parsed)
     media = replace(
         parsed.media,

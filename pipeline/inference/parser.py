@@ -139,6 +139,8 @@ class Parser:
         PipelineError
             A folder has no media files, or ``overlap`` is out of range.
         """
+        if isinstance(paths, str | Path):
+            raise PipelineError(f"paths is {str(paths)!r}; it must be a list of paths.")
         files = list_files([Path(path) for path in paths])
         named = dict(zip(safe_names(files), files, strict=True))
         for name, outcome in self.parse_named(named, overlap, workers, timeout_seconds):

@@ -104,6 +104,23 @@ def make_playable(path: Path, facts: MediaFacts, folder: Path, embed_bytes: int)
     return Playback(proxy, mime_type, proxy.stat().st_size <= embed_bytes)
 
 
+def check_unclaimed(folder: Path, path: Path) -> None:
+    """Check that a folder that no video was parsed into has no media that would be replaced.
+
+    Raises
+    ------
+    ItemError
+        It has.
+    """
+    for mime_type in SUFFIXES:
+        media = _beside(folder, mime_type)
+        if media.exists() and not media.samefile(path):
+            raise ItemError(
+                Status.DECODE_ERROR,
+                f"'{media}' would be replaced or deleted; choose another output folder",
+            )
+
+
 def remove_others(folder: Path, path: Path, playback: Playback | None) -> None:
     """Remove media that the page does not link any more; never the video's own file."""
     needed = {path.resolve()}

@@ -145,6 +145,9 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         with safe_open(str(path), framework="pt") as file:
             header = json.loads((file.metadata() or {})[CHECKPOINT_HEADER])
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        for name, weight in weights.items():
+            if not (weight.is_floating_point() and weight.isfinite().all()):
+                raise ValueError(f"the weight '{name}' is not made of finite floats")
         return Checkpoint(
             method=header["method"],
             recipe=saved_recipe(path, header["method"], header["recipe"]),

@@ -6,11 +6,14 @@ from pydantic import Field, field_validator
 
 from pipeline.core.options import Count, Options
 
+# What torch's generators take.
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
 
 class TrainingOptions(Options):
     """Seeds of every method, and how many of them one job trains."""
 
-    seeds: Annotated[list[int], Field(min_length=1)] = Field(
+    seeds: Annotated[list[Seed], Field(min_length=1)] = Field(
         [0], description="every method is trained once per seed"
     )
     seeds_at_once: Count | None = Field(

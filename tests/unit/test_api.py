@@ -70,34 +70,20 @@ def test_every_exported_name_is_there():
 
 # ---- the README
 
-EXAMPLE = """
-import pipeline
 
-parser = pipeline.load_parser("results/models/link/seed0")
-parsed = parser.parse("clip.mp4")
-for event in parsed.events:
-    print(event)
-parsed.probabilities["audio"]
-parsed.to_dataframe(); parsed.save("parsed/clip")
-pipeline.zero_shot(["a bell", "rain"], preset="llp").parse("clip.mp4")
-pipeline.read_features("results/features/clip-0123456789")
-pipeline.evaluate(videos=..., truth=(audio, visual), predicted=(audio, visual))
-"""
-
-
-def test_the_readmes_example_runs(run_folder, clip, tmp_path, monkeypatch, capsys):
+def test_the_readmes_examples_run(run_folder, clip, tmp_path, monkeypatch, capsys):
     text = (REPOSITORY / "README.md").read_text()
-    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    example = next((block for block in blocks if "pipeline.load_parser" in block), EXAMPLE)
+    examples = "".join(re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
     monkeypatch.chdir(tmp_path)
     shutil.copytree(run_folder / "results", "results")
-    write_corpus(tmp_path / "results", make_world(classes=5))
-    shutil.copyfile(clip, "clip.mp4")
-    # The published weights are not here, and `...` stands for the reader's own.
-    example = example.replace('preset="llp"', 'preset="demo"').replace("videos=...", "videos=None")
-    audio, visual = labels_of(0)
-    names = {"audio": audio, "visual": visual}
-    exec(compile(example, "README.md", "exec"), names)
+    videos = set(re.findall(r'"([\w/]+\.mp4)"', examples))
+    assert len(videos) == 2
+    for video in videos:
+        Path(video).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(clip, video)
+    names = {}
+    # The published weights are not here.
+    exec(compile(examples.replace('preset="llp"', 'preset="demo"'), "README.md", "exec"), names)
     assert "Event(label=" in capsys.readouterr().out
     assert names["parsed"].probabilities["audio"].shape == (T + 3, len(NAMES))
     assert Path("parsed/clip/index.html").is_file()
@@ -143,6 +129,40 @@ def test_saving_writes_what_the_command_writes(parsed, run_folder, clip, tmp_pat
 def test_a_large_video_is_linked_beside_its_page(parsed, tmp_path):
     parsed.save(tmp_path, embed_mb=0)
     assert (tmp_path / "media.mp4").is_file()
+
+
+def test_saving_never_replaces_media_of_someone_else(parsed, tmp_path):
+    (tmp_path / "media.wav").write_bytes(b"mine")
+    with pytest.raises(pipeline.ItemError, match=r"media\.wav' would be replaced or deleted"):
+        parsed.save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["media.wav"]
+    (tmp_path / "media.wav").unlink()
+    parsed.save(tmp_path, embed_mb=0)
+    assert (tmp_path / "media.mp4").exists()
+    parsed.save(tmp_path)
+    assert not (tmp_path / "media.mp4").exists(), "what an earlier run wrote is replaced"
+
+
+def test_one_path_is_not_a_list_of_paths(parser, clip):
+    for path in (clip, str(clip)):
+        with pytest.raises(pipeline.PipelineError, match="must be a list of paths"):
+            list(parser.parse_many(path))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(run_folder, tmp_path, value):
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    path = run_folder / "results/models/link/seed0/checkpoint.safetensors"
+    with safe_open(str(path), framework="pt") as file:
+        metadata = file.metadata()
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    next(iter(weights.values())).view(-1)[0] = value
+    save_file(weights, tmp_path / path.name, metadata)
+    shutil.copyfile(run_folder / "results/parsing.json", tmp_path / "parsing.json")
+    with pytest.raises(pipeline.PipelineError, match="is not made of finite floats"):
+        pipeline.load_parser(tmp_path)
 
 
 def test_overlap_and_threshold_can_be_chosen(parser, run_folder, clip):
@@ -276,3 +296,13 @@ def test_arrays_that_do_not_fit_are_one_sentence(tmp_path):
     table = tmp_path / "events.csv"
     with pytest.raises(pipeline.PipelineError, match="pass videos"):
         pipeline.evaluate(truth=(table, table), predicted=(table, table))
+    empty = np.zeros((2, 0, 25))
+    with pytest.raises(pipeline.PipelineError, match="N, T and C must be 1 or more"):
+        pipeline.evaluate(truth=(empty, empty), predicted=(empty, empty))
+
+
+def test_predictions_of_other_videos_are_not_scored_as_right(tmp_path):
+    table = tmp_path / "events.csv"
+    write_events(table, segments_to_events(labels_of(0)[0], list("abcdef")), read_vocabulary())
+    with pytest.raises(pipeline.PipelineError, match="is of a video listed in videos"):
+        pipeline.evaluate(videos=["x"], truth=(table, table), predicted=(table, table))

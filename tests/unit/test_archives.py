@@ -121,6 +121,13 @@ def test_a_bomb_that_understates_its_size_is_read_no_further(tmp_path: Path) -> 
     assert "is corrupt" in refusal(path)
 
 
+@pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_other_compression_is_refused(tmp_path: Path, compression: int) -> None:
+    """zipfile would unpack such a member whole, whatever size it states."""
+    path = write_zip(tmp_path / "a.zip", {"a/x.npy": npy(ROWS)}, compression=compression)
+    assert "has a member 'a/x.npy' that is neither stored nor deflated" in refusal(path)
+
+
 def test_a_shape_that_the_file_does_not_hold() -> None:
     content = npy(ROWS).replace(b"(10, 2)", b"(99, 9)")
     with pytest.raises(PipelineError, match=r"has 80 bytes of values, but .* needs 3564"):

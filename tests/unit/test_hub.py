@@ -89,6 +89,10 @@ def test_what_cannot_be_downloaded_is_one_sentence(hub, tmp_path):
 
 
 def test_a_reference_has_an_owner_and_a_name():
-    for text in ("hf:", "hf:parser", "hf:me/parser@", "hf:../../etc", "hf:me/../x"):
+    wrong = ["hf:", "hf:parser", "hf:me/parser@", "hf:../../etc", "hf:me/../x", "hf:me/x\n"]
+    wrong += [f"hf:me/x@{revision}" for revision in ("../../x", "/x", "..", "-x", "a//b", "x/")]
+    for text in wrong:
         with pytest.raises(PipelineError, match="must have the form hf:OWNER/NAME"):
             parse_hub_reference(text)
+    for revision in ("main", "v1.0", "refs/pr/1", "0a" * 20, "my-branch"):
+        assert parse_hub_reference(f"hf:me/x@{revision}").revision == revision

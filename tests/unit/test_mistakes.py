@@ -115,3 +115,36 @@ def test_a_reader_that_leaves_early() -> None:
     ended = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
     assert ended.stdout.count("\n") == 1
     assert ended.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["train", "--gpus", "-1"], "-1 is given; it must be 0 or more"),
+        (["train", "--clap-logit-scale", "inf"], "inf is given; it must be finite and above 0"),
+        (["train", "--save-every", "nan"], "nan is given; it must be finite and above 0"),
+        (["import-features", "--clap-logit-scale", "inf"], "it must be a finite number"),
+        (["config", "--config", "training={seeds: [1"], "is not YAML"),
+        (["config", "--config", "training={seeds: [-1]}"], "must be greater than or equal to 0"),
+    ],
+)
+def test_numbers_and_values_that_cannot_be(
+    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sentence in said(words, capsys)
+
+
+def test_scores_never_overwrite_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "videos.csv"
+    table.write_text("filename")
+    words = ["evaluate", "--videos", str(table), "--out", str(table)]
+    for name in ("truth-audio", "truth-visual", "predicted-audio", "predicted-visual"):
+        words += [f"--{name}", str(tmp_path / name)]
+    assert "is one of the tables; choose another file" in said(words, capsys)
+    assert table.read_text() == "filename"
+
+
+def test_a_long_value_is_shortened(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(f"training: {{seeds: {'x' * 5000}}}")
+    assert len(said(["config", "--configfile", str(path)], capsys)) < 400
