@@ -32,6 +32,14 @@ def positive(text: str) -> float:
     return value
 
 
+def seconds(text: str) -> float:
+    """Read a finite number of seconds, 0 or more."""
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is given; it must be finite and 0 or more")
+    return value
+
+
 def add_annotations(parser: argparse.ArgumentParser) -> None:
     """Declare where the annotation tables are."""
     parser.add_argument(

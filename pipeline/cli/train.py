@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from pipeline.cli.arguments import add_gpus, limit_threads, positive
+from pipeline.cli.arguments import add_gpus, limit_threads, seconds
 from pipeline.cli.sources import add_source_arguments, source_of
 from pipeline.core.errors import PipelineError
 from pipeline.parsers.registry import METHODS, recipe_for
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--save-every",
-        type=positive,
+        type=seconds,
         default=20.0,
         metavar="SECONDS",
         help="how often to save the state that a killed run resumes from (default: 20)",

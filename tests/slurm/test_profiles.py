@@ -142,7 +142,7 @@ def test_the_profiles_lines_for_gres_give_a_gpu(cluster, tmp_path):
     assert set(yaml.safe_load(lines)["set-resources"]) >= GPU_RULES
     (tmp_path / "Snakefile").write_text(
         "rule train_parser:\n    output: 'gpus'\n"
-        "    resources: runtime=5, mem_mb=200, gpu=1\n"
+        "    resources: runtime=5, mem_mb=800, gpu=1\n"
         "    shell: 'echo $CUDA_VISIBLE_DEVICES > {output}'\n"
     )
     checks = ("--slurm-init-seconds-before-status-checks", "3")

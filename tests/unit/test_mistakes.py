@@ -122,7 +122,7 @@ def test_a_reader_that_leaves_early() -> None:
     [
         (["train", "--gpus", "-1"], "-1 is given; it must be 0 or more"),
         (["train", "--clap-logit-scale", "inf"], "inf is given; it must be finite and above 0"),
-        (["train", "--save-every", "nan"], "nan is given; it must be finite and above 0"),
+        (["train", "--save-every", "nan"], "nan is given; it must be finite and 0 or more"),
         (["import-features", "--clap-logit-scale", "inf"], "it must be a finite number"),
         (["config", "--config", "training={seeds: [1"], "is not YAML"),
         (["config", "--config", "training={seeds: [-1]}"], "must be greater than or equal to 0"),

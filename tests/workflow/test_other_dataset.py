@@ -72,7 +72,7 @@ def test_sixty_seconds_and_three_classes_run_by_configuration_alone(folder: Path
     base = {key: demo[key] for key in ("decode", "encoders")}
     small = {"epochs": 1, "width": 32, "layers": 1, "heads": 2, "feedforward": 32}
     (folder / "base.yaml").write_text(yaml.safe_dump(base | {"methods": {"link": small}}))
-    (folder / "few.yaml").write_text("dataset: {shards: 1}")
+    (folder / "few.yaml").write_text("preset: demo\ndataset: {shards: 1}")
     words = ["--configfile", "base.yaml", "my.yaml", "few.yaml", "--cores", "2"]
     python("-m", "snakemake", "--snakefile", REPOSITORY / "Snakefile", *words, cwd=folder)
 
