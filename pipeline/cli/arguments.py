@@ -10,17 +10,18 @@ from pipeline.core.vocabulary import DEFAULT_PATH
 
 def count(text: str) -> int:
     """Read a number of things, 1 or more."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is given; it must be 1 or more")
-    return value
+    return _at_least(1, text)
 
 
-def count_or_none(text: str) -> int:
+def number(text: str) -> int:
     """Read a number of things, 0 or more."""
+    return _at_least(0, text)
+
+
+def _at_least(least: int, text: str) -> int:
     value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is given; it must be 0 or more")
+    if value < least:
+        raise argparse.ArgumentTypeError(f"{text} is given; it must be {least} or more")
     return value
 
 
@@ -111,7 +112,7 @@ def add_gpus(parser: argparse.ArgumentParser) -> None:
     """Declare how many GPUs the process reserves; the command line reserves them (``main``)."""
     parser.add_argument(
         "--gpus",
-        type=count_or_none,
+        type=number,
         metavar="N",
         help="reserve N free GPUs for this process (default: use all that are visible)",
     )

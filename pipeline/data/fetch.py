@@ -1,6 +1,7 @@
 """Download of single files: resumable, and accepted only with the expected checksum.
 
-``retried`` and ``append_rest`` also serve the Hub's files, see ``pipeline.data.hub``.
+``retried``, ``append_rest`` and ``writing_to`` also serve the Hub's files, see
+``pipeline.data.hub``.
 """
 
 import http.client
@@ -11,6 +12,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -79,10 +81,17 @@ def fetch(url: str, path: Path, sha256: str) -> None:
         logger.info("%s already exists with the expected checksum", path)
         return
     part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with writing_to(path):
         _download_checked(url, part, sha256)
         part.replace(path)
+
+
+@contextmanager
+def writing_to(path: Path) -> Iterator[None]:
+    """Make the folder of a download, and report a file that cannot be written in one sentence."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
     except OSError as error:
         if error.errno not in UNWRITABLE:
             raise

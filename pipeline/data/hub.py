@@ -26,6 +26,7 @@ from pipeline.data.fetch import (
     append_rest,
     retried,
     retry_after,
+    writing_to,
 )
 
 logger = logging.getLogger(__name__)
@@ -184,17 +185,8 @@ def fetch_hub_file(reference: HubReference, path: Path, update: bool = False) ->
             f"'{reference}' is a repository; it must be a file, such as"
             f" hf:{reference.repository}/FILE."
         )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(path.parent):
-            return _fetched(reference, path, update)
-    except OSError as error:
-        if error.errno not in UNWRITABLE:
-            raise
-        raise PipelineError(
-            f"'{path}' cannot be written ({error.strerror}); {UNWRITABLE[error.errno]}, and run"
-            " again: the partial download is kept."
-        ) from None
+    with writing_to(path), _locked(path.parent):
+        return _fetched(reference, path, update)
 
 
 def fetch_snapshot(reference: HubReference, patterns: Sequence[str]) -> Path:
