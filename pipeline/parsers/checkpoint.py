@@ -61,7 +61,7 @@ class Checkpoint:
     weights: Mapping[str, Tensor]
     released: Mapping[str, str] = field(default_factory=dict)
 
-    def build(self) -> ParserNetwork:
+    def build(self) -> ParserNetwork[Any]:
         """Return the trained network in evaluation mode."""
         parser = build_network(self.method, self.dimensions, self.recipe)
         parser.load_state_dict(dict(self.weights))

@@ -13,7 +13,7 @@ from pipeline.parsers.interface import (
 )
 from pipeline.parsers.layers import HanEncoder, MmilHead, Projection
 from pipeline.parsers.losses import smoothed, video_bce
-from pipeline.parsers.recipes import HanRecipe, Recipe
+from pipeline.parsers.recipes import HanEncoderRecipe, HanRecipe
 
 
 class HanNetwork(ParserNetwork):
@@ -22,7 +22,7 @@ class HanNetwork(ParserNetwork):
     differs: the released classes also build encoders that are never used; they are left out.
     """
 
-    def __init__(self, dimensions: Dimensions, recipe: Recipe) -> None:
+    def __init__(self, dimensions: Dimensions, recipe: HanEncoderRecipe) -> None:
         super().__init__()
         self.projection = Projection(dimensions, recipe.width)
         self.encoder = HanEncoder(recipe)

@@ -9,10 +9,11 @@ Axes: B batch, T segments, C classes, D features, d network width.
 import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, fields, replace
-from typing import ClassVar, Self
+from typing import ClassVar, Generic, Self
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import TypeVar
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ class ParserInputs(_Batch):
     Attributes
     ----------
     audio, visual
-        Features [B, T, D] of each modality.
+        Features [B, T, D] of each modality. ``visual`` is [B, T, F, D], F frames per segment, if
+        the recipe keeps frames.
     motion
         3-D features [B, T, D], or None.
     prior_audio, prior_visual
@@ -133,8 +135,52 @@ class ParserTargets(_Batch):
 
 
 @dataclass(frozen=True)
-class ParserOutput:
-    """Predictions for B videos.
+class Prediction:
+    """What a parser predicts of B videos, whatever its network computes on the way.
+
+    Attributes
+    ----------
+    segments
+        Segment probabilities P [B, T, 2, C] in [0, 1], audio first.
+    video
+        Video-level gate g [B, C] over both modalities.
+    by_modality
+        Video-level probabilities p^a, p^v [B, 2, C] of one modality.
+    attention
+        Segment weights [B, 2, T] in (0, 1); None if the method does not weight segments.
+    """
+
+    segments: Tensor
+    video: Tensor
+    by_modality: Tensor
+    attention: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class NetworkOutput(ABC):
+    """What a network computes for B videos; each method adds the tensors that its losses read."""
+
+    @abstractmethod
+    def prediction(self) -> Prediction:
+        """Return the probabilities."""
+
+    def float(self) -> Self:
+        """Return a copy in float32, which the losses need after a bfloat16 forward pass.
+
+        Float64 stays as it is.
+        """
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        halves = {
+            name: value.float()
+            for name, value in values.items()
+            if isinstance(value, Tensor) and value.dtype is torch.bfloat16
+        }
+        return replace(self, **halves)
+
+
+@dataclass(frozen=True)
+class ParserOutput(NetworkOutput):
+    """The output of networks with one logit per segment and class.
 
     Attributes
     ----------
@@ -164,11 +210,13 @@ class ParserOutput:
     audio_attention: Tensor | None = None
     visual_attention: Tensor | None = None
 
-    def float(self) -> Self:
-        """Return a copy in float32, which the losses need after a bfloat16 forward pass."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        floats = {name: value.float() for name, value in values.items() if value is not None}
-        return replace(self, **floats)
+    def prediction(self) -> Prediction:
+        """Return the probabilities ``P = σ(Z)``."""
+        attention = None
+        if self.audio_attention is not None and self.visual_attention is not None:
+            attention = torch.stack((self.audio_attention, self.visual_attention), dim=1)
+        by_modality = torch.stack((self.audio_video, self.visual_video), dim=1)
+        return Prediction(self.logits.sigmoid(), self.video, by_modality, attention)
 
     @property
     def audio_logits(self) -> Tensor:
@@ -181,16 +229,24 @@ class ParserOutput:
         return self.logits[:, :, 1]
 
 
-class ParserNetwork(nn.Module, ABC):
+Output = TypeVar("Output", bound=NetworkOutput, default=ParserOutput)
+
+
+class ParserNetwork(nn.Module, ABC, Generic[Output]):
     """Base class of the parsers: predict event probabilities from features and compute the loss."""
 
     @abstractmethod
-    def forward(self, inputs: ParserInputs) -> ParserOutput:
-        """Parse a batch of B videos."""
+    def forward(self, inputs: ParserInputs) -> Output:
+        """Run the network on a batch of B videos."""
 
     @abstractmethod
-    def loss_terms(self, output: ParserOutput, targets: ParserTargets) -> dict[str, Tensor]:
+    def loss_terms(self, output: Output, targets: ParserTargets) -> dict[str, Tensor]:
         """Return the loss as named scalar terms; the loss is their sum."""
+
+    def predict(self, inputs: ParserInputs) -> Prediction:
+        """Parse a batch of B videos, in evaluation mode; methods that average passes override."""
+        output: Output = self(inputs)
+        return output.prediction()
 
     def parameter_count(self) -> int:
         """Return the number of trainable parameters."""

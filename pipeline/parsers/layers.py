@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.parsers.interface import Dimensions, ParserInputs, ParserOutput
-from pipeline.parsers.recipes import Recipe
+from pipeline.parsers.recipes import HanEncoderRecipe
 
 RMS_EPSILON = 1e-6
 
@@ -25,12 +25,18 @@ def normaliser(kind: Literal["rms", "layer", "none"], width: int) -> nn.Module:
 class Projection(nn.Module):
     """Project cached features to width d: ``X^a = W_a·CLAP``, ``X^v = W_v·CLIP``.
 
-    With 3-D features S, ``X^v = W_f·[W_v·CLIP ; W_st·S]``, without an activation in between.
-    Source: input block of the HAN and VALOR code, with CLAP and CLIP instead of VGGish and ResNet.
+    With 3-D features S, ``X^v = W_f·[W_v·CLIP ; W_st·S]``. ``activation`` follows each of the
+    linear layers: none in HAN and VALOR, ELU in CMPAE, CoLeaF's anchor and NREP. Frames
+    [B, T, F, D] are averaged after it; without one they may be averaged before.
+    Source: input block of the HAN, VALOR and CMPAE code, with CLAP and CLIP instead of VGGish and
+    ResNet.
     """
 
-    def __init__(self, dimensions: Dimensions, width: int) -> None:
+    def __init__(
+        self, dimensions: Dimensions, width: int, activation: nn.Module | None = None
+    ) -> None:
         super().__init__()
+        self.activation = activation or nn.Identity()
         self.audio = nn.Linear(dimensions.audio, width)
         self.visual = nn.Linear(dimensions.visual, width)
         self.has_motion = dimensions.motion > 0
@@ -40,10 +46,13 @@ class Projection(nn.Module):
 
     def forward(self, inputs: ParserInputs) -> tuple[Tensor, Tensor]:
         """Return audio and visual features [B, T, d]."""
-        visual = self.visual(inputs.visual)
+        visual = self.activation(self.visual(inputs.visual))
+        if visual.ndim > inputs.audio.ndim:
+            visual = visual.mean(dim=2)
         if self.has_motion:
-            visual = self.fusion(torch.cat([visual, self.motion(inputs.motion)], dim=-1))
-        return self.audio(inputs.audio), visual
+            motion = self.activation(self.motion(inputs.motion))
+            visual = self.activation(self.fusion(torch.cat([visual, motion], dim=-1)))
+        return self.activation(self.audio(inputs.audio)), visual
 
 
 class HanLayer(nn.Module):
@@ -86,7 +95,7 @@ class HanEncoder(nn.Module):
     has an effect; here each layer takes the output of the previous one. HAN itself uses one layer.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: HanEncoderRecipe) -> None:
         super().__init__()
         first = HanLayer(recipe.width, recipe.heads, recipe.feedforward, recipe.dropout)
         self.layers = nn.ModuleList(copy.deepcopy(first) for _ in range(recipe.layers))

@@ -5,15 +5,17 @@ Axes: N videos, T segments, C classes.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pipeline.core.shards import Shard, write_shard
 from pipeline.core.vocabulary import MODALITIES, Vocabulary
 from pipeline.data.annotations import Labels, segments_to_events, write_events
-from pipeline.parsers.interface import ParserInputs, ParserNetwork
+from pipeline.parsers.interface import ParserInputs, ParserNetwork, Prediction
 from pipeline.parsers.recipes import Recipe
 
 # Videos per batch; inference needs little memory, so this affects speed only.
@@ -41,21 +43,18 @@ class Probabilities:
     attention: NDArray[np.float32] | None = None
 
 
-def parse_videos(parser: ParserNetwork, inputs: ParserInputs, recipe: Recipe) -> Probabilities:
+def parse_videos(parser: ParserNetwork[Any], inputs: ParserInputs, recipe: Recipe) -> Probabilities:
     """Return the probabilities of videos on the parser's device; restore its training mode."""
     was_training = parser.training
     parser.eval()
     segments, gates, weights = [], [], []
     with torch.inference_mode():
         for rows in torch.arange(len(inputs), device=inputs.audio.device).split(BATCH):
-            output = parser(inputs.take(rows))
-            segments.append(output.logits.sigmoid().cpu())
-            audio_gate = output.audio_video if recipe.gate == "modality" else output.video
-            visual_gate = output.video if recipe.gate == "global" else output.visual_video
-            gates.append(torch.stack((audio_gate, visual_gate), dim=1).cpu())
-            if output.audio_attention is not None and output.visual_attention is not None:
-                attention = output.audio_attention, output.visual_attention
-                weights.append(torch.stack(attention, dim=1).cpu())
+            predicted = parser.predict(inputs.take(rows))
+            segments.append(predicted.segments.cpu())
+            gates.append(_gate(predicted, recipe).cpu())
+            if predicted.attention is not None:
+                weights.append(predicted.attention.cpu())
     parser.train(was_training)
     probabilities = torch.cat(segments).numpy()
     return Probabilities(
@@ -64,6 +63,18 @@ def parse_videos(parser: ParserNetwork, inputs: ParserInputs, recipe: Recipe) ->
         gate=torch.cat(gates).numpy(),
         attention=torch.cat(weights).numpy() if weights else None,
     )
+
+
+def _gate(predicted: Prediction, recipe: Recipe) -> Tensor:
+    """Return the gates [B, 2, C] that the recipe chooses."""
+    both = predicted.video[:, None].expand_as(predicted.by_modality)
+    if recipe.gate == "global":
+        return both
+    if recipe.gate == "mixed":
+        return torch.stack((predicted.video, predicted.by_modality[:, 1]), dim=1)
+    if recipe.gate == "either":
+        return predicted.by_modality.amax(dim=1, keepdim=True).expand_as(both)
+    return predicted.by_modality
 
 
 def decide(probabilities: Probabilities, recipe: Recipe) -> tuple[Labels, Labels]:

@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.validation import validated
@@ -19,6 +19,7 @@ from pipeline.parsers.recipes import (
 
 if TYPE_CHECKING:
     from pipeline.parsers.interface import Dimensions, ParserNetwork
+    from pipeline.parsers.plan import TrainingPlan
 
 
 # Raise it whenever the same recipe on the same features may train to another parser.
@@ -37,11 +38,14 @@ class Method:
         Its options, a pydantic model.
     network
         Its parser class, ``module:Class``; imported when it is built, as torch is slow to load.
+    plan
+        How it trains, a ``TrainingPlan`` class, in the same form.
     """
 
     display_name: str
     recipe: type[Recipe]
     network: str
+    plan: str = "pipeline.parsers.plan:SingleNetwork"
 
 
 METHODS: dict[str, Method] = {
@@ -96,9 +100,20 @@ def saved_recipe(path: Path, name: str, options: Mapping[str, object]) -> Recipe
         ) from None
 
 
-def build_network(name: str, dimensions: "Dimensions", recipe: Recipe) -> "ParserNetwork":
+def build_network(name: str, dimensions: "Dimensions", recipe: Recipe) -> "ParserNetwork[Any]":
     """Build a method's network with fresh weights."""
-    module, _, class_name = method_named(name).network.partition(":")
-    network = getattr(importlib.import_module(module), class_name)
-    parser: ParserNetwork = network(dimensions, recipe)
+    network = _named_class(method_named(name).network)
+    parser: ParserNetwork[Any] = network(dimensions, recipe)
     return parser
+
+
+def build_plan(name: str, dimensions: "Dimensions", recipe: Recipe) -> "TrainingPlan[Any]":
+    """Build a method's training plan, with its network and whatever else training needs."""
+    parser = build_network(name, dimensions, recipe)
+    plan: TrainingPlan[Any] = _named_class(method_named(name).plan)(parser, dimensions, recipe)
+    return plan
+
+
+def _named_class(name: str) -> Any:
+    module, _, class_name = name.partition(":")
+    return getattr(importlib.import_module(module), class_name)

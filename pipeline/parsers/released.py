@@ -9,7 +9,7 @@ is not documented, so every usual form is accepted (``encoders.weights.read_weig
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import sha256_of
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from pipeline.parsers.checkpoint import Checkpoint
     from pipeline.parsers.interface import Dimensions
-    from pipeline.parsers.recipes import Recipe
+    from pipeline.parsers.recipes import HanEncoderRecipe, Recipe
 
 # Layer of the released network to layer of ours; {i} counts the encoder's layers from 0.
 LAYER_NAMES = {
@@ -251,7 +251,7 @@ def _mapped(
     with torch.device("meta"):
         network = build_network(model.method, dimensions, recipe)
     shapes = {name: list(weight.shape) for name, weight in network.state_dict().items()}
-    names = _released_names(shapes, recipe.layers)
+    names = _released_names(shapes, cast("HanEncoderRecipe", recipe).layers)
     used = {name: weight for name, weight in state.items() if not name.startswith(UNUSED_LAYERS)}
     expected = {names[ours]: shape for ours, shape in shapes.items()}
     if problem := next(_problems(used, expected), ""):

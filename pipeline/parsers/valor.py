@@ -8,13 +8,13 @@ from torch import Tensor
 from pipeline.parsers.han import HanNetwork
 from pipeline.parsers.interface import Dimensions, ParserOutput, ParserTargets
 from pipeline.parsers.losses import segment_bce, video_bce
-from pipeline.parsers.recipes import Recipe
+from pipeline.parsers.recipes import HanEncoderRecipe
 
 
 class Valor(HanNetwork):
     """VALOR: trained with video-level weak labels and segment pseudo-labels per modality."""
 
-    def __init__(self, dimensions: Dimensions, recipe: Recipe) -> None:
+    def __init__(self, dimensions: Dimensions, recipe: HanEncoderRecipe) -> None:
         super().__init__(dimensions, recipe)
         self.segment_weight = recipe.segment_weight
 

@@ -222,17 +222,17 @@ def _pseudo_labels(
         else:
             labels = _tensor(cache.labels[f"{modality}_masked"], rows)
         targets[f"pseudo_{modality}"] = labels
-        if recipe.balance:
-            targets[f"balance_{modality}"] = class_balance(labels, recipe.balance)
+        if strength := recipe.balance_strength:
+            targets[f"balance_{modality}"] = class_balance(labels, strength)
     return targets
 
 
 def _inputs(cache: CachedFeatures, rows: NDArray[np.int64], prior: str) -> ParserInputs:
     semantics: dict[str, Tensor] = {}
-    if cache.texts:
-        for modality in MODALITIES:
+    for modality, texts in cache.texts.items():
+        semantics[f"text_{modality}"] = torch.from_numpy(texts).float()
+        if modality + prior in cache.labels:
             semantics[f"prior_{modality}"] = _tensor(cache.labels[modality + prior], rows)
-            semantics[f"text_{modality}"] = torch.from_numpy(cache.texts[modality]).float()
     return ParserInputs(
         audio=_tensor(cache.audio, rows),
         visual=_tensor(cache.visual, rows),

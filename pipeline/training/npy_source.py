@@ -73,8 +73,9 @@ class NpySource:
         labels = _Labels(self._labels_folder, self.clap_logit_scale, vocabulary)
         kept = _names_in_all(names, [*folders.values(), *labels.folders(keys)])
         fingerprints, texts = {"layout": self.layout}, {}
-        if recipe.uses_prior:
+        if recipe.uses_texts:
             texts = {modality: labels.texts(modality) for modality in MODALITIES}
+        if recipe.uses_prior:
             fingerprints["labels"] = labels.fingerprint()
         features = self._features(folders, kept)
         return CachedFeatures(

@@ -7,8 +7,6 @@ from torch import nn
 
 from pipeline.parsers.recipes import Recipe
 
-# Decay factor of the ``step`` schedule (HAN's code).
-STEP_FACTOR = 0.1
 # PyTorch's default, used by all released implementations.
 ADAM_EPSILON = 1e-8
 
@@ -36,12 +34,12 @@ def learning_rate(recipe: Recipe, epoch: int) -> float:
     """Return the learning rate of an epoch, counted from 1.
 
     ``cosine`` (VALOR's code), with w of E epochs as warm-up: ``e/w · top`` for e < w, else
-    ``low + (top - low)/2 · (1 + cos(π (e - w)/(E - w)))``. ``step`` (HAN): multiplied by 0.1 every
-    ``step_epochs``.
+    ``low + (top - low)/2 · (1 + cos(π (e - w)/(E - w)))``. ``step`` (HAN): multiplied by
+    ``step_factor`` every ``step_epochs``.
     """
     top, low, warmup = recipe.learning_rate, recipe.minimum_learning_rate, recipe.warmup_epochs
     if recipe.schedule == "step":
-        return top * STEP_FACTOR ** ((epoch - 1) // recipe.step_epochs)
+        return top * recipe.step_factor ** ((epoch - 1) // recipe.step_epochs)
     if epoch < warmup:
         return epoch / warmup * top
     progress = (epoch - warmup) / max(1, recipe.epochs - warmup)

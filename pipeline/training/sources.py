@@ -155,12 +155,12 @@ class ShardSource:
         if keys := label_keys(recipe, for_training):
             shards["labels"] = self._read_labels(keys, vocabulary, fingerprints)
         texts = {}
-        if recipe.uses_prior:
+        if recipe.uses_texts:
             for modality, kind in (("audio", "clap"), ("visual", "clip")):
                 texts[modality] = _texts(folders[kind], vocabulary, fingerprints[kind])
-            # Labels of older versions have no fingerprint; their checkpoints require none.
-            if made := shards["labels"].meta.get("fingerprint"):
-                fingerprints["labels"] = made
+        # Labels of older versions have no fingerprint; their checkpoints require none.
+        if recipe.uses_prior and (made := shards["labels"].meta.get("fingerprint")):
+            fingerprints["labels"] = made
         kept = set.intersection(*(set(shard.names) for shard in shards.values()))
         names = [name for name in names if name in kept]
         chosen = {key: shard.select(names) for key, shard in shards.items()}

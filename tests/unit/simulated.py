@@ -84,9 +84,9 @@ class Videos:
         """What losses see, as a recipe asks for it."""
         labels = self.soft if recipe.uses_soft_labels else self.pseudo
         masked = [torch.from_numpy(array * self.weak[:, None]) for array in labels]
-        balances = [class_balance(array, recipe.balance) for array in masked]
+        balances = [class_balance(array, recipe.balance_strength) for array in masked]
         return ParserTargets(
-            torch.from_numpy(self.weak), *masked, *(balances if recipe.balance else ())
+            torch.from_numpy(self.weak), *masked, *(balances if recipe.balance_strength else ())
         )
 
 

@@ -5,14 +5,14 @@ import torch
 
 from pipeline.parsers.interface import Dimensions, ParserInputs
 from pipeline.parsers.layers import HanEncoder, MmilHead, Projection, normaliser
-from pipeline.parsers.recipes import Recipe
+from pipeline.parsers.recipes import HanEncoderRecipe
 
 SIZES = {"width": 16, "layers": 1, "heads": 4, "feedforward": 32}
 
 
 def encoder(**changes: object) -> HanEncoder:
     torch.manual_seed(0)
-    return HanEncoder(Recipe(**{**SIZES, **changes})).eval()
+    return HanEncoder(HanEncoderRecipe(**{**SIZES, **changes})).eval()
 
 
 def streams() -> tuple[torch.Tensor, torch.Tensor]:
@@ -83,4 +83,4 @@ def test_only_rms_norm_keeps_the_mean_that_eq_1_pools(kind: str, mean_survives: 
 
 def test_width_must_divide_by_heads() -> None:
     with pytest.raises(ValueError, match="must be a multiple of heads"):
-        Recipe(width=10, heads=4)
+        HanEncoderRecipe(width=10, heads=4)

@@ -1,0 +1,20 @@
+"""How each method is built and trained: every choice is an option with its source.
+
+No heavy library is imported here, so a configuration can be checked before anything runs.
+"""
+
+from pipeline.parsers.recipes.base import Recipe, Selection
+from pipeline.parsers.recipes.han import HanEncoderRecipe, HanRecipe
+from pipeline.parsers.recipes.link import LinkRecipe, PrintedLinkRecipe
+from pipeline.parsers.recipes.valor import ValorPlusPlusRecipe, ValorRecipe
+
+__all__ = [
+    "HanEncoderRecipe",
+    "HanRecipe",
+    "LinkRecipe",
+    "PrintedLinkRecipe",
+    "Recipe",
+    "Selection",
+    "ValorPlusPlusRecipe",
+    "ValorRecipe",
+]

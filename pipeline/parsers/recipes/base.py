@@ -1,0 +1,107 @@
+"""Options of every method: optimisation, inputs, decision and precision."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from pipeline.core.options import Options
+
+# Metrics of validation that can choose an epoch.
+Selection = Literal["segment_type", "segment_audio", "event_audio", "event_event", "all", "only"]
+
+
+class Recipe(Options):
+    """Options of every method; the defaults are VALOR++'s (Lai et al., NeurIPS 2023, code)."""
+
+    epochs: int = Field(60, ge=1, description="passes over the training videos")
+    batch_size: int = Field(64, ge=1, description="videos per step; the last partial batch is kept")
+    optimiser: Literal["adamw", "adam"] = Field("adamw", description="optimiser")
+    beta1: float = Field(0.5, ge=0, lt=1, description="decay of the optimiser's running mean")
+    beta2: float = Field(0.999, ge=0, lt=1, description="decay of its running squared mean")
+    learning_rate: float = Field(3e-4, gt=0, description="learning rate after warm-up")
+    minimum_learning_rate: float = Field(
+        3e-6, ge=0, description="learning rate of the last epoch (cosine)"
+    )
+    schedule: Literal["cosine", "step"] = Field(
+        "cosine",
+        description="cosine: linear warm-up, then half a cosine, set once per epoch; step: times"
+        " step_factor every step_epochs",
+    )
+    warmup_epochs: int = Field(10, ge=0, description="epochs of linear warm-up (cosine)")
+    step_epochs: int = Field(10, ge=1, description="epochs between two steps (step)")
+    step_factor: float = Field(0.1, gt=0, le=1, description="factor of each step (step)")
+    weight_decay: float = Field(1e-3, ge=0, description="weight decay")
+    decay: Literal["all", "weights"] = Field(
+        "all", description="decay all parameters, or only weights with two or more axes"
+    )
+    clip_norm: float = Field(
+        1.0, ge=0, description="largest norm of the whole gradient; 0 does not clip"
+    )
+
+    audio_input: Literal["map", "embedding"] = Field(
+        "map", description="CLAP's pooled feature map (VALOR++), or its projected embedding"
+    )
+    motion: bool = Field(False, description="fuse 3-D features into the visual ones")
+
+    gate: Literal["global", "modality", "mixed", "either"] = Field(
+        "global",
+        description="video-level probability that lets a class count: the global one, the"
+        " modality's own, mixed (MM-CSE: global for audio, visual for visual), or the larger of"
+        " the two modalities' (either, LEAP)",
+    )
+    segment_threshold: float = Field(
+        0.5, gt=0, lt=1, description="probability at or above which a segment counts"
+    )
+    video_threshold: float = Field(
+        0.5, gt=0, lt=1, description="probability at or above which a video counts"
+    )
+    selection: Selection = Field(
+        "segment_type",
+        description="validation metric that chooses the epoch: one of the published metrics, the"
+        " mean of all ten (all), or of the ten that count events of one modality only (only)",
+    )
+    ties: Literal["first", "last"] = Field(
+        "first", description="which of several equally good epochs is kept"
+    )
+
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32",
+        description="forward pass of training in float32 or bfloat16 autocast; losses, weights and"
+        " validation stay float32",
+    )
+    compiled: bool = Field(False, description="run training through torch.compile")
+
+    @property
+    def uses_pseudo_labels(self) -> bool:
+        """Whether the loss needs segment pseudo-labels."""
+        return True
+
+    @property
+    def uses_soft_labels(self) -> bool:
+        """Whether those are soft."""
+        return False
+
+    @property
+    def balance_strength(self) -> float:
+        """Strength W of the class weights of positive segments, see losses.class_balance."""
+        return 0.0
+
+    @property
+    def uses_prior(self) -> bool:
+        """Whether the network reads unmasked pseudo-labels (and the class texts)."""
+        return False
+
+    @property
+    def uses_texts(self) -> bool:
+        """Whether the network reads the class texts."""
+        return self.uses_prior
+
+    @property
+    def keeps_frames(self) -> bool:
+        """Whether the network reads every frame of HAN's features rather than their mean."""
+        return False
+
+    @property
+    def masks_training_prior(self) -> bool:
+        """Whether that prior is masked with weak labels, for training videos only."""
+        return False

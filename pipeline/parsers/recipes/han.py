@@ -1,0 +1,92 @@
+"""HAN (Tian et al., ECCV 2020), and the options that all methods with its encoder share."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.parsers.recipes.base import Recipe
+
+
+class HanEncoderRecipe(Recipe):
+    """Options of the HAN encoder and of segment losses; the defaults are VALOR++'s."""
+
+    width: int = Field(256, ge=1, description="features D inside the HAN encoder")
+    layers: int = Field(4, ge=0, description="layers of the HAN encoder")
+    heads: int = Field(8, ge=1, description="attention heads")
+    feedforward: int = Field(1024, ge=1, description="width of the feed-forward layers")
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout of the HAN encoder")
+    order: Literal["sequential", "simultaneous"] = Field(
+        "sequential",
+        description="the visual stream sees the audio stream after (sequential, VALOR) or before"
+        " (simultaneous, HAN) the same layer",
+    )
+
+    labels: Literal["hard", "soft"] = Field(
+        "hard",
+        description="pseudo-labels for the losses: 0 or 1, or soft, sigmoid(logit - threshold) as"
+        " in UWAV; both masked with the weak labels; no effect on a method without pseudo-labels",
+    )
+    balance: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="weight of rare classes' positive segments, see losses.class_balance; 0: none,"
+        " UWAV: 0.5",
+    )
+    segment_weight: float = Field(
+        1.0,
+        gt=0,
+        description="factor on the segment losses, which are means over B, T and C; T gives the sum"
+        " over t that LINK's eq. 8 prints",
+    )
+
+    @model_validator(mode="after")
+    def _check_heads(self) -> "HanEncoderRecipe":
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
+        return self
+
+    @property
+    def uses_soft_labels(self) -> bool:
+        """Whether the pseudo-labels of the losses are soft."""
+        return self.uses_pseudo_labels and self.labels == "soft"
+
+    @property
+    def balance_strength(self) -> float:
+        """Strength W of the class weights of positive segments."""
+        return self.balance
+
+
+class HanRecipe(HanEncoderRecipe):
+    """HAN (Tian et al., ECCV 2020, released code): one wide layer, no pseudo-labels."""
+
+    epochs: int = Field(40, ge=1, description="passes over the training videos")
+    batch_size: int = Field(16, ge=1, description="videos per step; the last partial batch is kept")
+    optimiser: Literal["adamw", "adam"] = Field("adam", description="optimiser")
+    beta1: float = Field(0.9, ge=0, lt=1, description="decay of the optimiser's running mean")
+    schedule: Literal["cosine", "step"] = Field("step", description="learning rate schedule")
+    weight_decay: float = Field(0.0, ge=0, description="weight decay")
+    clip_norm: float = Field(
+        0.0, ge=0, description="largest norm of the whole gradient; 0 does not clip"
+    )
+    width: int = Field(512, ge=1, description="features D inside the HAN encoder")
+    layers: int = Field(1, ge=0, description="layers of the HAN encoder")
+    heads: int = Field(1, ge=1, description="attention heads")
+    feedforward: int = Field(512, ge=1, description="width of the feed-forward layers")
+    order: Literal["sequential", "simultaneous"] = Field(
+        "simultaneous", description="when the visual stream sees the audio stream"
+    )
+    ties: Literal["first", "last"] = Field(
+        "last", description="which of several equally good epochs is kept"
+    )
+    audio_certainty: float = Field(
+        1.0, ge=0, le=1, description="s of the audio video label y * s + (1 - s) / 2"
+    )
+    visual_certainty: float = Field(
+        0.9, ge=0, le=1, description="s of the visual video label y * s + (1 - s) / 2"
+    )
+
+    @property
+    def uses_pseudo_labels(self) -> bool:
+        """HAN learns from weak labels alone."""
+        return False
