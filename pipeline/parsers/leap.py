@@ -1,19 +1,20 @@
 """LEAP (Zhou et al., ECCV 2024): label embeddings that attend to the segments of each modality.
 
-An encoder, MM-Pyramid's or HAN's, is followed by a decoder per modality. Its queries are the labels:
-where a label attends is when its event happens, and what it gathers says whether it happens.
+An encoder, MM-Pyramid's or HAN's, is followed by a decoder per modality whose queries are the
+labels: where a label attends is when its event happens, and what it gathers says whether it does.
 
-==========================================  ====================================================
-released code                               here
-==========================================  ====================================================
-``fc_a``, ``fc_v``, ``fc_st``, ``fc_fusion``  ``projection``: ``audio``, ``visual``, ``motion``,
-                                            ``fusion``
-``MMP``                                     ``encoder``, see ``mm_pyramid``
-``fc_l``                                    ``label``
-``AVL.la_cma_network.I``, ``lv_...``        ``audio_decoder.layers.I``, ``visual_...``; inside as in
-                                            ``mm_pyramid.TransformerLayer``
-``fc_la``, ``fc_lv``                        ``audio_decoder.event``, ``visual_decoder.event``
-==========================================  ====================================================
+=============================  =================================================
+released code                  here
+=============================  =================================================
+``fc_a``, ``fc_v``, ``fc_st``  ``projection.audio``, ``.visual``, ``.motion``
+``fc_fusion``                  ``projection.fusion``
+``MMP``                        ``encoder``, see ``mm_pyramid``
+``fc_l``                       ``label``
+``AVL.la_cma_network.I``       ``audio_decoder.layers.I``
+``AVL.lv_cma_network.I``       ``visual_decoder.layers.I``
+inside them                    as in ``mm_pyramid.TransformerLayer``
+``fc_la``, ``fc_lv``           ``audio_decoder.event``, ``visual_decoder.event``
+=============================  =================================================
 
 differs: unused modules of the released code are left out: those of its MM-Pyramid, one more
 attention and feed-forward block in the decoder and 5 LayerNorms (4,749,312 parameters in all).
@@ -21,6 +22,7 @@ Axes: B batch, T segments, C classes, d width, D text features.
 """
 
 import copy
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -62,11 +64,12 @@ class LabelDecoder(nn.Module):
         segments
             Segment features [B, T, d].
         """
-        for layer in self.layers:
+        for module in self.layers:
+            layer = cast(TransformerLayer, module)
             hidden = layer.attend(labels, segments)
             labels = layer.feed(hidden)
-        # The last layer's scores once more, but of its updated query without normalisation; they
-        # are logits of single classes, so no softmax over the segments (released code).
+        # The last layer's attention scores, computed again from its updated query, which is not
+        # normalised this time (released code). They are logits, so no softmax follows.
         scores = layer.attention.scores(hidden, segments).mean(dim=1)
         return scores.mT, self.event(labels).squeeze(-1).sigmoid()
 

@@ -4,26 +4,28 @@ A pyramid of levels, each with self-attention, cross-modal attention and a dilat
 widens what a segment sees; a last transformer layer weighs the levels. HAN's head and loss follow.
 The encoder is also LEAP's.
 
-=================================================  =============================================
-released code                                      here
-=================================================  =============================================
-``fc_a``, ``fc_v``, ``fc_st``, ``fc_fusion``       ``projection``: ``audio``, ``visual``,
-                                                   ``motion``, ``fusion``
-``MMP.capture.msa.I``                              ``encoder.levels.I``
-``.asablock``, ``.vsablock``, ``.cmablock``        ``.audio_self``, ``.visual_self``, ``.cross``
-``.la1``, ``.la2``, ``.lv1``, ``.lv2``             ``.audio_gates``, ``.visual_gates``:
-                                                   ``own``, ``crossed``
-``MMP.capture.anetwork.I``, ``vnetwork.I``         ``.audio_convolution``, ``.visual_convolution``
-``.net.0``, ``.net.2``                             ``.dilated``, ``.pointwise``
-``MMP.fusion.aadaptiveinteraction``, ``v...``      ``encoder.audio_fusion.layer``, ``visual_...``
-``MMP.fusion.aselectfusion``, ``vselectfusion``    ``encoder.audio_fusion.weight``, ``visual_...``
-``self_attn.linears.0`` to ``.3``                  ``attention``: ``query``, ``key``, ``value``,
-                                                   ``output``
-``sublayer.0.norm``, ``sublayer.1.norm``           ``attention_norm``, ``feedforward_norm``
-``feed_forward.w_1``, ``.w_2``                     ``feedforward.0``, ``feedforward.3``
-``fc_prob``, ``fc_frame_att``, ``fc_av_att``       ``head``: ``probability``, ``over_time``,
-                                                   ``over_modality``
-=================================================  =============================================
+===========================================  ======================================================
+released code                                here
+===========================================  ======================================================
+``fc_a``, ``fc_v``, ``fc_st``                ``projection.audio``, ``.visual``, ``.motion``
+``fc_fusion``                                ``projection.fusion``
+``MMP.capture.msa.I``                        ``encoder.levels.I``
+``.asablock``, ``.vsablock``, ``.cmablock``  ``.audio_self``, ``.visual_self``, ``.cross``
+``.la1``, ``.la2``                           ``.audio_gates.own``, ``.crossed``
+``.lv1``, ``.lv2``                           ``.visual_gates.own``, ``.crossed``
+``MMP.capture.anetwork.I``                   ``encoder.levels.I.audio_convolution``
+``MMP.capture.vnetwork.I``                   ``encoder.levels.I.visual_convolution``
+``.conv1``, ``.conv2``                       ``.dilated``, ``.pointwise``
+``MMP.fusion.aadaptiveinteraction``          ``encoder.audio_fusion.layer``
+``MMP.fusion.vadaptiveinteraction``          ``encoder.visual_fusion.layer``
+``MMP.fusion.aselectfusion``                 ``encoder.audio_fusion.weight``
+``MMP.fusion.vselectfusion``                 ``encoder.visual_fusion.weight``
+``self_attn.linears.0`` to ``.3``            ``attention.query``, ``.key``, ``.value``, ``.output``
+``sublayer.0.norm``, ``sublayer.1.norm``     ``attention_norm``, ``feedforward_norm``
+``feed_forward.w_1``, ``.w_2``               ``feedforward.0``, ``.3``
+``fc_prob``                                  ``head.probability``
+``fc_frame_att``, ``fc_av_att``              ``head.over_time``, ``.over_modality``
+===========================================  ======================================================
 
 differs: the released code also builds two attention blocks, two feed-forward blocks and 16
 LayerNorms that are never used (3,168,256 parameters); they are left out.
@@ -82,7 +84,8 @@ class Attention(nn.Module):
         return queries @ keys.mT / math.sqrt(queries.shape[-1])
 
     def _by_head(self, features: Tensor) -> Tensor:
-        return features.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        by_head: Tensor = features.unflatten(-1, (self.heads, -1))
+        return by_head.transpose(1, 2)
 
 
 class TransformerLayer(nn.Module):
@@ -136,7 +139,8 @@ class Gates(nn.Module):
     def forward(self, own: Tensor, crossed: Tensor) -> Tensor:
         """Return the gated sum of two [B, T, d]."""
         both = torch.cat([own, crossed], dim=-1)
-        return self.own(both).sigmoid() * own + self.crossed(both).sigmoid() * crossed
+        gates: tuple[Tensor, Tensor] = self.own(both).sigmoid(), self.crossed(both).sigmoid()
+        return gates[0] * own + gates[1] * crossed
 
 
 class TemporalConvolution(nn.Module):
@@ -149,7 +153,7 @@ class TemporalConvolution(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return features [B, T, d]."""
-        update = self.pointwise(self.dilated(features.mT).relu())
+        update: Tensor = self.pointwise(self.dilated(features.mT).relu())
         return (features + update.mT).relu()
 
 
@@ -211,12 +215,11 @@ class PyramidEncoder(nn.Module):
 
     def __init__(self, recipe: PyramidEncoderRecipe) -> None:
         super().__init__()
-        self.levels = nn.ModuleList(
-            PyramidLevel(recipe, 2**level) for level in range(recipe.levels)
-        )
-        layers = [module for module in self.modules() if isinstance(module, TransformerLayer)]
-        for layer in layers[1:]:
-            layer.feedforward = copy.deepcopy(layers[0].feedforward)
+        reaches = [2**level for level in range(recipe.levels)]
+        self.levels = nn.ModuleList(PyramidLevel(recipe, reach) for reach in reaches)
+        first, *others = (layer for layer in self.modules() if isinstance(layer, TransformerLayer))
+        for layer in others:
+            layer.feedforward.load_state_dict(first.feedforward.state_dict())
         fusion = transformer_layer(recipe)
         self.audio_fusion = LevelFusion(fusion, recipe.width)
         self.visual_fusion = LevelFusion(copy.deepcopy(fusion), recipe.width)

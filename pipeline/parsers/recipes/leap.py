@@ -61,8 +61,8 @@ class LeapDecoderRecipe(Recipe):
     )
     printed_global_term: bool = Field(
         False,
-        description="add BCE(g, y) of the binary video prediction, as the released code does; it has"
-        " no gradient and only raises the reported loss, by up to 16.1",
+        description="add BCE(g, y) of the binary video prediction, as the released code does; it"
+        " has no gradient and only raises the reported loss, by up to 16.1",
     )
 
     @model_validator(mode="after")
@@ -87,8 +87,8 @@ class LeapDecoderRecipe(Recipe):
 class LeapRecipe(LeapDecoderRecipe, PyramidEncoderRecipe):
     """LEAP (Zhou et al., ECCV 2024, released code) with MM-Pyramid's encoder.
 
-    differs: ``label_texts`` is ``clip`` by default, as the pipeline has those texts for any classes;
-    the released network reads GloVe vectors (``words``).
+    differs: ``label_texts`` is ``clip`` by default, which the pipeline has for any classes; the
+    released network reads GloVe vectors (``words``).
     """
 
 
