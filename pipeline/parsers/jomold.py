@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.parsers.denoising import DenoisedNetwork
+from pipeline.parsers.han import han_terms
 from pipeline.parsers.interface import (
     Dimensions,
     ParserInputs,
@@ -76,14 +77,9 @@ class NoiseEstimator(Jomold):
         return super().forward(inputs, crosses)
 
     def loss_terms(self, output: ParserOutput, targets: ParserTargets) -> dict[str, Tensor]:
-        """Return the four terms of stage 1."""
-        labels = self.labels(targets.weak)
-        return {
-            "video": video_bce(output.video, targets.weak),
-            "audio_video": video_bce(output.audio_video, labels[:, 0]),
-            "visual_video": video_bce(output.visual_video, labels[:, 1]),
-            "nce": self.contrastive(output),
-        }
+        """Return the four terms of stage 1: HAN's and the contrastive one."""
+        terms = han_terms(output, targets, *self.certainties)
+        return terms | {"nce": self.contrastive(output)}
 
     def predict(self, inputs: ParserInputs) -> Prediction:
         """Parse a batch; 0.5 is moved onto the recipe's thresholds, which may be CMPAE's."""
