@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from pipeline.core.errors import PipelineError
 from pipeline.core.validation import validated
 from pipeline.parsers.recipes import (
+    CmpaeRecipe,
     HanRecipe,
+    JomoldRecipe,
     LinkRecipe,
     PrintedLinkRecipe,
     Recipe,
@@ -54,6 +56,15 @@ METHODS: dict[str, Method] = {
     "valorpp": Method("VALOR++", ValorPlusPlusRecipe, "pipeline.parsers.valor:Valor"),
     "link": Method("LINK", LinkRecipe, "pipeline.parsers.link:Link"),
     "link_printed": Method("LINK, as printed", PrintedLinkRecipe, "pipeline.parsers.link:Link"),
+    "jomold": Method(
+        "JoMoLD",
+        JomoldRecipe,
+        "pipeline.parsers.jomold:Jomold",
+        "pipeline.parsers.denoising_plan:DenoisingPlan",
+    ),
+    "cmpae": Method(
+        "CMPAE", CmpaeRecipe, "pipeline.parsers.cmpae:Cmpae", "pipeline.parsers.cmpae:CmpaePlan"
+    ),
 }
 
 
