@@ -9,10 +9,7 @@ Axes: B batch, C classes; stacked modalities: 0 audio, 1 visual.
 
 from torch import Tensor
 
-from pipeline.parsers.evidence import EvidenceNetwork, EvidenceOutput
-from pipeline.parsers.interface import Dimensions
-from pipeline.parsers.losses import segment_nce, video_bce
-from pipeline.parsers.recipes import CoLeafRecipe
+from pipeline.parsers.evidence import EvidenceNetwork
 
 # A reference probability at or above this counts as an event (CoLeaF's code).
 PRESENT = 0.5
@@ -24,28 +21,6 @@ class CoLeaf(EvidenceNetwork):
     differs: the released class also builds two sets of class tokens, two LayerNorms and a block
     that are never used (303 129 parameters with 25 classes); they are left out.
     """
-
-    def __init__(self, dimensions: Dimensions, recipe: CoLeafRecipe) -> None:
-        super().__init__(dimensions, recipe)
-        self.recipe = recipe
-
-    def label_terms(
-        self, output: EvidenceOutput, weak: Tensor, labels: Tensor
-    ) -> dict[str, Tensor]:
-        """Return the loss with weak labels [B, C] and labels of audio and visual [B, 2, C]."""
-        recipe, probabilities = self.recipe, output.by_modality
-        nce = segment_nce(
-            output.audio_features,
-            output.visual_features,
-            recipe.nce_temperature,
-            recipe.nce_smoothing,
-        )
-        return {
-            "video": recipe.video_weight * video_bce(output.video, weak),
-            "audio_video": recipe.audio_weight * video_bce(probabilities[:, 0], labels[:, 0]),
-            "visual_video": recipe.visual_weight * video_bce(probabilities[:, 1], labels[:, 1]),
-            "nce": recipe.nce_weight * nce,
-        }
 
 
 def agreed_labels(labels: Tensor, probabilities: Tensor, threshold: float) -> Tensor:

@@ -19,7 +19,6 @@ from pipeline.parsers.interface import (
     Dimensions,
     ParserInputs,
     ParserOutput,
-    ParserTargets,
     Prediction,
 )
 from pipeline.parsers.layers import HanEncoder, MmilHead, Projection
@@ -75,11 +74,10 @@ class NoiseEstimator(Jomold):
         """Run the network."""
         return super().forward(inputs, crosses)
 
-    def loss_terms(self, output: ParserOutput, targets: ParserTargets) -> dict[str, Tensor]:
-        """Return the four terms of stage 1."""
-        labels = self.labels(targets.weak)
+    def label_terms(self, output: ParserOutput, weak: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Return the four terms of stage 1; labels of audio and visual [B, 2, C]."""
         return {
-            "video": video_bce(output.video, targets.weak),
+            "video": video_bce(output.video, weak),
             "audio_video": video_bce(output.audio_video, labels[:, 0]),
             "visual_video": video_bce(output.visual_video, labels[:, 1]),
             "nce": self.contrastive(output),
