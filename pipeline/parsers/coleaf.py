@@ -70,8 +70,9 @@ def exclusive_shares(audio: Tensor, visual: Tensor) -> tuple[Tensor, Tensor]:
     audio, visual
         The references' probabilities [B, C]; a class is present from 0.5.
     """
-    heard, seen = audio >= PRESENT, visual >= PRESENT
-    both = (heard & seen).sum(dim=1)
+    # Counted in the dtype of the inputs: integers would divide to float32.
+    heard, seen = ((each >= PRESENT).to(audio.dtype) for each in (audio, visual))
+    both = (heard * seen).sum(dim=1)
     counts = heard.sum(dim=1), seen.sum(dim=1)
-    one, other = (((count - both) / count.clamp(min=1)).to(audio.dtype) for count in counts)
-    return one, other
+    heard_only, seen_only = ((count - both) / count.clamp(min=1) for count in counts)
+    return heard_only, seen_only
