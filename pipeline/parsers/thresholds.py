@@ -30,7 +30,7 @@ def moved_threshold(probabilities: Tensor, thresholds: Tensor, target: float) ->
         In (0, 1).
     """
     old = thresholds.to(probabilities)
-    new = torch.as_tensor(target).to(probabilities)
+    new = probabilities.new_tensor(target)
     below = probabilities * (new / old)
     above = new + (probabilities - old) * ((1 - new) / (1 - old))
     # Rounding must not carry a probability over the threshold.
