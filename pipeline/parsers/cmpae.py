@@ -14,10 +14,9 @@ from torch import Tensor
 
 from pipeline.data.annotations import Labels
 from pipeline.parsers.denoising_plan import DenoisingPlan
-from pipeline.parsers.evidence import EvidenceNetwork, EvidenceOutput, mutual_loss
+from pipeline.parsers.evidence import EvidenceNetwork, mutual_loss
 from pipeline.parsers.interface import Dimensions, ParserInputs, ParserTargets, Prediction
 from pipeline.parsers.llp_numbers import VISUAL_THRESHOLDS
-from pipeline.parsers.losses import segment_nce, video_bce
 from pipeline.parsers.plan import PARSER, Batch, Phase, Update, Validation
 from pipeline.parsers.recipes import CmpaeRecipe
 from pipeline.parsers.thresholds import moved_threshold, searched_visual_thresholds
@@ -37,28 +36,8 @@ class Cmpae(EvidenceNetwork):
 
     def __init__(self, dimensions: Dimensions, recipe: CmpaeRecipe) -> None:
         super().__init__(dimensions, recipe)
-        self.recipe = recipe
         thresholds = torch.full((dimensions.classes,), recipe.video_threshold, dtype=torch.float64)
         self.register_buffer("visual_thresholds", thresholds)
-
-    def label_terms(
-        self, output: EvidenceOutput, weak: Tensor, labels: Tensor
-    ) -> dict[str, Tensor]:
-        """Return CMPAE's terms without the mutual loss; labels of audio and visual [B, 2, C]."""
-        recipe = self.recipe
-        audio, visual = output.by_modality.unbind(dim=1)
-        nce = segment_nce(
-            output.audio_features,
-            output.visual_features,
-            recipe.nce_temperature,
-            recipe.nce_smoothing,
-        )
-        return {
-            "video": recipe.video_weight * video_bce(output.video, weak),
-            "audio_video": recipe.audio_weight * video_bce(audio, labels[:, 0]),
-            "visual_video": recipe.visual_weight * video_bce(visual, labels[:, 1]),
-            "nce": recipe.nce_weight * nce,
-        }
 
     def predict(self, inputs: ParserInputs) -> Prediction:
         """Parse a batch by two passes, with each class's visual threshold moved."""

@@ -40,8 +40,14 @@ class DenoisedNetwork(ParserNetwork[Output]):
         return self.label_terms(output, targets.weak, self.labels(targets.weak))
 
     def labels(self, weak: Tensor) -> Tensor:
-        """Return smoothed weak labels [B, 2, C] of audio and visual."""
-        return torch.stack([smoothed(weak, certainty) for certainty in self.certainties], dim=1)
+        """Return smoothed labels [B, 2, C]; labels are weak [B, C], or of modalities [B, 2, C]."""
+        pairs = zip(of_both(weak).unbind(dim=1), self.certainties, strict=True)
+        return torch.stack([smoothed(labels, certainty) for labels, certainty in pairs], dim=1)
+
+
+def of_both(weak: Tensor) -> Tensor:
+    """Return the labels of both modalities [B, 2, C]: weak labels [B, C] hold of both."""
+    return weak if weak.ndim == 3 else weak[:, None].expand(-1, 2, -1)
 
 
 def noise_ratios(
@@ -62,14 +68,15 @@ def noise_ratios(
     probabilities
         Video-level probabilities p^a, p^v of all training videos [N, 2, C].
     weak
-        Weak labels [N, C] in {0, 1}.
+        Weak labels [N, C] in {0, 1}, or labels of each modality [N, 2, C].
     thresholds, certainties
         Threshold, and certainty s of the smoothed label (1 + s)/2, of audio and visual.
     """
-    probabilities, positive = probabilities.double(), weak > 0.5
+    probabilities = probabilities.double()
+    positives = (of_both(weak) > 0.5).unbind(dim=1)
     shares = []
     for modality, (threshold, certainty) in enumerate(zip(thresholds, certainties, strict=True)):
-        of_modality = probabilities[:, modality]
+        of_modality, positive = probabilities[:, modality], positives[modality]
         relative = of_modality * ((1 + certainty) / 2) / of_modality.mean(dim=0)
         wrong = (relative < threshold) & positive
         shares.append(wrong.sum(dim=0).double() / positive.sum(dim=0).clamp(min=1).double())
@@ -87,18 +94,17 @@ def removed_labels(losses: Tensor, weak: Tensor, ratios: Tensor) -> Tensor:
     losses
         Cross-entropy of p^a, p^v with the labels before any removal [B, 2, C].
     weak
-        Weak labels [B, C] in {0, 1}.
+        Weak labels [B, C] in {0, 1}, or labels of each modality [B, 2, C].
     ratios
         Noise ratios [2, C] in float64: 0.29·100 is just below 29, so that 28 labels are removed.
     """
-    positive = weak > 0.5
-    count = positive.sum(dim=0)
-    removable = (ratios * count.double()).long()
-    # Rank of each loss among the labelled videos of its class, from 0; others come after them.
-    ordered = losses.masked_fill(~positive[:, None], torch.inf).argsort(dim=0, stable=True)
-    ranks = ordered.argsort(dim=0)
     removed = []
-    for modality, number in enumerate(removable):
+    for modality, positive in enumerate((of_both(weak) > 0.5).unbind(dim=1)):
+        count = positive.sum(dim=0)
+        number = (ratios[modality] * count.double()).long()
+        # Rank of each loss among the labelled videos of its class, from 0; others come after them.
+        ordered = losses.masked_fill(~positive[:, None], torch.inf).argsort(dim=0, stable=True)
+        ranks = ordered.argsort(dim=0)
         is_largest = ranks[:, modality] >= count - number
         is_smallest = ranks[:, 1 - modality] < number
         removed.append(is_largest & is_smallest & positive)

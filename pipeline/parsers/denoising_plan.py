@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from typing_extensions import TypeVar
 
-from pipeline.parsers.denoising import DenoisedNetwork, denoised_labels, noise_ratios
+from pipeline.parsers.denoising import DenoisedNetwork, denoised_labels, noise_ratios, of_both
 from pipeline.parsers.interface import Dimensions, ParserInputs, ParserNetwork, ParserTargets
 from pipeline.parsers.jomold import Jomold, NoiseEstimator
 from pipeline.parsers.llp_numbers import NOISE_RATIOS
@@ -73,7 +73,9 @@ class DenoisingPlan(TrainingPlan[RecipeType]):
         """Yield the updates of a batch: the estimator's, or those with denoised labels."""
         if phase.part == ESTIMATOR:
             output = self.run(self.estimator, batch.inputs)
-            yield Update(self.estimator.loss_terms(output, batch.targets), ESTIMATOR)
+            labels = self.estimator.labels(self.modality_labels(batch.targets))
+            terms = self.estimator.label_terms(output, batch.targets.weak, labels)
+            yield Update(terms, ESTIMATOR)
         else:
             yield from self.denoised_steps(batch, self.denoised(batch))
 
@@ -82,12 +84,16 @@ class DenoisingPlan(TrainingPlan[RecipeType]):
         output = self.run(self.parser, batch.inputs)
         yield Update(self.parser.label_terms(output, batch.targets.weak, labels))
 
+    def modality_labels(self, targets: ParserTargets) -> Tensor:
+        """Return the labels of audio and visual [B, 2, C] before smoothing: the weak labels."""
+        return of_both(targets.weak)
+
     def denoised(self, batch: Batch) -> Tensor:
         """Return the labels of a batch [B, 2, C], smoothed and denoised.
 
         What is removed depends on a pass without cross-modal attention, but with dropout.
         """
-        weak = batch.targets.weak
+        weak = self.modality_labels(batch.targets)
         labels = self.parser.labels(weak)
         if batch.epoch < self.recipe.denoised_from:
             return labels
@@ -109,7 +115,7 @@ class DenoisingPlan(TrainingPlan[RecipeType]):
         recipe = self.recipe
         ratios = noise_ratios(
             self._estimated(inputs),
-            targets.weak,
+            self.modality_labels(targets),
             (recipe.audio_noise_threshold, recipe.visual_noise_threshold),
             (recipe.audio_certainty, recipe.visual_certainty),
         )

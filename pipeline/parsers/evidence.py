@@ -23,7 +23,7 @@ from torch.nn import functional
 from pipeline.parsers.denoising import DenoisedNetwork
 from pipeline.parsers.interface import Dimensions, NetworkOutput, ParserInputs, Prediction
 from pipeline.parsers.layers import HanEncoder, Projection
-from pipeline.parsers.losses import clamped_probabilities
+from pipeline.parsers.losses import clamped_probabilities, segment_nce, video_bce
 from pipeline.parsers.recipes import EvidenceRecipe
 
 # Constants of the released code: evidence is exp(clamp(l, -10, 10) / 0.8).
@@ -99,10 +99,11 @@ class EvidenceOutput(NetworkOutput):
 
 
 class EvidenceNetwork(DenoisedNetwork[EvidenceOutput]):
-    """CMPAE's network; subclasses add the loss."""
+    """The network of CMPAE and CoLeaF's anchor, and the loss they share."""
 
     def __init__(self, dimensions: Dimensions, recipe: EvidenceRecipe) -> None:
         super().__init__(recipe)
+        self.recipe = recipe
         width, classes = recipe.width, dimensions.classes
         self.projection = Projection(dimensions, width, nn.ELU())
         self.encoder = HanEncoder(recipe)
@@ -114,8 +115,6 @@ class EvidenceNetwork(DenoisedNetwork[EvidenceOutput]):
         self.audio_exchange = _exchange(width)
         self.visual_exchange = _exchange(width)
         self.visual_dropout = nn.Dropout(recipe.visual_dropout)
-        self.feature_mix = recipe.feature_mix
-        self.pass_mix = recipe.pass_mix
 
     def forward(self, inputs: ParserInputs, crosses: bool = True) -> EvidenceOutput:
         """Run the network; without ``crosses`` no modality attends to the other.
@@ -126,7 +125,7 @@ class EvidenceNetwork(DenoisedNetwork[EvidenceOutput]):
         audio, visual = self.encoder(*projected, crosses=False)
         if crosses:
             crossed = self.encoder(*projected)
-            mix = self.feature_mix
+            mix = self.recipe.feature_mix
             audio = mix * crossed[0] + (1 - mix) * audio
             visual = mix * crossed[1] + (1 - mix) * visual
         return self._classified(projected, audio, visual)
@@ -134,12 +133,31 @@ class EvidenceNetwork(DenoisedNetwork[EvidenceOutput]):
     def predict(self, inputs: ParserInputs) -> Prediction:
         """Return 0.7 of a pass with and 0.3 of one without cross attention."""
         one, other = (self(inputs, crosses=crosses).prediction() for crosses in (True, False))
-        mix = self.pass_mix
+        mix = self.recipe.pass_mix
         return Prediction(
             mix * one.segments + (1 - mix) * other.segments,
             one.video,
             mix * one.by_modality + (1 - mix) * other.by_modality,
         )
+
+    def label_terms(
+        self, output: EvidenceOutput, weak: Tensor, labels: Tensor
+    ) -> dict[str, Tensor]:
+        """Return the loss without the mutual term; labels of audio and visual [B, 2, C]."""
+        recipe = self.recipe
+        audio, visual = output.by_modality.unbind(dim=1)
+        nce = segment_nce(
+            output.audio_features,
+            output.visual_features,
+            recipe.nce_temperature,
+            recipe.nce_smoothing,
+        )
+        return {
+            "video": recipe.video_weight * video_bce(output.video, weak),
+            "audio_video": recipe.audio_weight * video_bce(audio, labels[:, 0]),
+            "visual_video": recipe.visual_weight * video_bce(visual, labels[:, 1]),
+            "nce": recipe.nce_weight * nce,
+        }
 
     def _classified(
         self, projected: tuple[Tensor, Tensor], audio: Tensor, visual: Tensor

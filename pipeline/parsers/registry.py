@@ -10,6 +10,8 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.validation import validated
 from pipeline.parsers.recipes import (
     CmpaeRecipe,
+    CoLeafPlusRecipe,
+    CoLeafRecipe,
     HanRecipe,
     JomoldRecipe,
     LeapHanRecipe,
@@ -70,6 +72,18 @@ METHODS: dict[str, Method] = {
     ),
     "cmpae": Method(
         "CMPAE", CmpaeRecipe, "pipeline.parsers.cmpae:Cmpae", "pipeline.parsers.cmpae:CmpaePlan"
+    ),
+    "coleaf": Method(
+        "CoLeaF",
+        CoLeafRecipe,
+        "pipeline.parsers.coleaf:CoLeaf",
+        "pipeline.parsers.coleaf_plan:CoLeafPlan",
+    ),
+    "coleaf_plus": Method(
+        "CoLeaF+",
+        CoLeafPlusRecipe,
+        "pipeline.parsers.coleaf:CoLeaf",
+        "pipeline.parsers.coleaf_plan:CoLeafPlusPlan",
     ),
 }
 
