@@ -279,6 +279,11 @@ def check_imported(features: ReleasedFeatures, name: str, recipe: Recipe) -> Non
         ),
         "plsim: true, which needs class texts and logits; set dataset.features.uwav or plsim:"
         " false": recipe.uses_prior and not features.has_texts,
+        "label_texts: clip or clap, which are class texts; set dataset.features.uwav or"
+        " label_texts: words": (
+            recipe.uses_texts
+            and not (recipe.uses_prior or recipe.uses_word_vectors or features.has_texts)
+        ),
         "labels: soft, which need logits; set dataset.features.uwav or labels: hard": (
             recipe.uses_soft_labels and not features.has_texts
         ),

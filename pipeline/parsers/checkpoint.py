@@ -25,7 +25,8 @@ FILE = CHECKPOINT_FILE
 # How to fix a mismatched fingerprint, where the fix is not obvious.
 REMEDIES = {
     "labels": "run pseudo-labels with the captions, thresholds and encoders of that run (to parse"
-    " videos, pass its parsing.json with --settings)"
+    " videos, pass its parsing.json with --settings)",
+    "texts": "use the captions or word vectors of that run",
 }
 
 

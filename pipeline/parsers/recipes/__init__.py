@@ -9,7 +9,9 @@ from pipeline.parsers.recipes.coleaf import CoLeafPlusRecipe, CoLeafRecipe
 from pipeline.parsers.recipes.denoising import DenoisingRecipe
 from pipeline.parsers.recipes.han import HanEncoderRecipe, HanRecipe
 from pipeline.parsers.recipes.jomold import JomoldRecipe
+from pipeline.parsers.recipes.leap import LeapHanRecipe, LeapRecipe
 from pipeline.parsers.recipes.link import LinkRecipe, PrintedLinkRecipe
+from pipeline.parsers.recipes.mm_pyramid import MmPyramidRecipe, PyramidEncoderRecipe
 from pipeline.parsers.recipes.valor import ValorPlusPlusRecipe, ValorRecipe
 
 __all__ = [
@@ -21,8 +23,12 @@ __all__ = [
     "HanEncoderRecipe",
     "HanRecipe",
     "JomoldRecipe",
+    "LeapHanRecipe",
+    "LeapRecipe",
     "LinkRecipe",
+    "MmPyramidRecipe",
     "PrintedLinkRecipe",
+    "PyramidEncoderRecipe",
     "Recipe",
     "Selection",
     "ValorPlusPlusRecipe",
