@@ -13,7 +13,7 @@ from pipeline.parsers.coleaf_plan import CoLeafPlan, CoLeafPlusPlan, segment_los
 from pipeline.parsers.coleaf_references import Reference, ReferenceOutput
 from pipeline.parsers.evidence import EvidenceOutput
 from pipeline.parsers.interface import Dimensions, ParserInputs, ParserTargets
-from pipeline.parsers.plan import Batch, Phase, TrainingPlan
+from pipeline.parsers.plan import Batch, Phase
 from pipeline.parsers.recipes import CoLeafPlusRecipe, CoLeafRecipe
 from pipeline.parsers.registry import build_network, build_plan, recipe_for
 
@@ -34,7 +34,7 @@ def small_plan(method: str = "coleaf", **options: object) -> CoLeafPlan:
             module.p = 0.0
     with torch.no_grad():
         for weight in plan.parameters():
-            weight += 0.3 * torch.randn(weight.shape, dtype=weight.dtype)
+            weight.add_(0.3 * torch.randn(weight.shape, dtype=weight.dtype))
         # So that references are sure of some classes and many labels are removed.
         for reference in (plan.audio_reference, plan.visual_reference):
             reference.probability.weight *= 4
@@ -64,7 +64,7 @@ def random_batches(epochs: Sequence[int], batches: int, pseudo: bool = False) ->
     return made
 
 
-def training_phase(plan: TrainingPlan) -> Phase:
+def training_phase(plan: CoLeafPlan) -> Phase:
     return plan.phases()[-1]
 
 
