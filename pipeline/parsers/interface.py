@@ -65,7 +65,7 @@ class _Batch:
         for name, value in self._tensors().items():
             content.update(f"{name}{tuple(value.shape)}".encode())
             # The array's own memory: bytes of it would be a copy of all features.
-            content.update(value.cpu().contiguous().numpy())
+            content.update(value.cpu().contiguous().numpy().data)
         return content.hexdigest()
 
 

@@ -50,21 +50,30 @@ class Jomold(DenoisedNetwork[ParserOutput]):
     def label_terms(self, output: ParserOutput, weak: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Return JoMoLD's four terms; labels of audio and visual [B, 2, C]."""
         recipe = self.recipe
-        return {
-            "video": recipe.video_weight * video_bce(output.video, weak),
-            "audio_video": recipe.audio_weight * video_bce(output.audio_video, labels[:, 0]),
-            "visual_video": recipe.visual_weight * video_bce(output.visual_video, labels[:, 1]),
-            "nce": recipe.nce_weight * self.contrastive(output),
+        weights = {
+            "video": recipe.video_weight,
+            "audio_video": recipe.audio_weight,
+            "visual_video": recipe.visual_weight,
+            "nce": recipe.nce_weight,
         }
+        terms = self.unweighted_terms(output, weak, labels)
+        return {name: weights[name] * term for name, term in terms.items()}
 
-    def contrastive(self, output: ParserOutput) -> Tensor:
-        """Return the loss that pairs audio and visual features of the same segment."""
-        return segment_nce(
-            output.audio_features,
-            output.visual_features,
-            self.recipe.nce_temperature,
-            self.recipe.nce_smoothing,
-        )
+    def unweighted_terms(
+        self, output: ParserOutput, weak: Tensor, labels: Tensor
+    ) -> dict[str, Tensor]:
+        """Return the cross-entropies and the loss that pairs both modalities' segments."""
+        return {
+            "video": video_bce(output.video, weak),
+            "audio_video": video_bce(output.audio_video, labels[:, 0]),
+            "visual_video": video_bce(output.visual_video, labels[:, 1]),
+            "nce": segment_nce(
+                output.audio_features,
+                output.visual_features,
+                self.recipe.nce_temperature,
+                self.recipe.nce_smoothing,
+            ),
+        }
 
 
 class NoiseEstimator(Jomold):
@@ -76,12 +85,7 @@ class NoiseEstimator(Jomold):
 
     def label_terms(self, output: ParserOutput, weak: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Return the four terms of stage 1; labels of audio and visual [B, 2, C]."""
-        return {
-            "video": video_bce(output.video, weak),
-            "audio_video": video_bce(output.audio_video, labels[:, 0]),
-            "visual_video": video_bce(output.visual_video, labels[:, 1]),
-            "nce": self.contrastive(output),
-        }
+        return self.unweighted_terms(output, weak, labels)
 
     def predict(self, inputs: ParserInputs) -> Prediction:
         """Parse a batch; 0.5 is moved onto the recipe's thresholds, which may be CMPAE's."""

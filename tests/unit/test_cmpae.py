@@ -150,14 +150,17 @@ def slow(
 
 
 def compare(output: EvidenceOutput, row: int, expected: Slow) -> None:
-    close = {"rtol": 1e-11, "atol": 1e-13}
-    torch.testing.assert_close(output.by_modality[row], expected.p, **close)
-    torch.testing.assert_close(output.uncertainty[row], expected.u, **close)
-    torch.testing.assert_close(output.prediction().segments[row], expected.segments, **close)
-    torch.testing.assert_close(output.video[row], expected.g, **close)
-    torch.testing.assert_close(output.video_uncertainty[row], expected.u_g, **close)
-    torch.testing.assert_close(output.audio_features[row], expected.features[0], **close)
-    torch.testing.assert_close(output.visual_features[row], expected.features[1], **close)
+    pairs = (
+        (output.by_modality, expected.p),
+        (output.uncertainty, expected.u),
+        (output.prediction().segments, expected.segments),
+        (output.video, expected.g),
+        (output.video_uncertainty, expected.u_g),
+        (output.audio_features, expected.features[0]),
+        (output.visual_features, expected.features[1]),
+    )
+    for found, wanted in pairs:
+        torch.testing.assert_close(found[row], wanted, rtol=1e-11, atol=1e-13)
 
 
 @pytest.mark.parametrize("crosses", [True, False])
@@ -469,7 +472,7 @@ def test_thresholds_of_epoch_8_are_given_to_the_selected_parser(
     assert state["visual_thresholds"].tolist() == expected
     after = parse_videos(plan.parser, given, made)
     np.testing.assert_array_equal(before.gate[:, 0], after.gate[:, 0])
-    visual = (before.visual >= 0.25) & (before.gate[:, 1:] >= np.float32(expected))
+    visual = (before.visual >= 0.25) & (before.gate[:, 1:] >= np.array(expected, np.float32))
     np.testing.assert_array_equal(decide(after, made)[1], visual)
 
 
