@@ -7,6 +7,8 @@ import pytest
 import torch
 from simulated import make_dataset, make_world
 
+from pipeline.evaluation.metrics import score_only
+from pipeline.parsers.prediction import decide
 from pipeline.parsers.registry import recipe_for
 from pipeline.training.dataset import TrainingData
 from pipeline.training.trainer import STATE_FILE, Trainer, TrainingJob
@@ -41,6 +43,25 @@ def test_labels_of_thirty_two_videos_are_learnt_by_heart(method: str, tmp_path: 
     assert 0 < last["visual_video"] - floor < 0.03
     assert 0 < last["audio_reference"] < 2  # a sum over 32 videos and 8 classes
     assert "val_only" in last
+
+
+def test_only_is_the_mean_of_ten_metrics_of_single_modalities() -> None:
+    made = trainer("coleaf", make_dataset(make_world(), train=8, evaluated=12), width=8)
+    labels = decide(made.validation.parse(made.parser), made.recipe)
+    metrics = score_only(*made.validation.truth, *labels).metrics()
+    expected = sum(sum(level.values()) for level in metrics.values()) / 10
+    scores = made.validation.scores(made.parser, "only")
+    assert scores["val_only"] == pytest.approx(expected)
+    assert scores["val_only"] != pytest.approx(
+        made.validation.scores(made.parser, "all")["val_all"]
+    )
+
+
+def test_references_train_in_bfloat16_too(tmp_path: Path) -> None:
+    options = {"precision": "bf16", "epochs": 2, "width": 8}
+    made = trainer("coleaf_plus", make_dataset(make_world(), train=8, evaluated=4), **options)
+    made.run(tmp_path / STATE_FILE)
+    assert all(math.isfinite(value) for value in made.progress.curve[-1].values())
 
 
 @pytest.mark.parametrize("phase", [0, 1])

@@ -49,8 +49,8 @@ class CoLeafRecipe(EvidenceRecipe):
 class CoLeafPlusRecipe(CoLeafRecipe):
     """CoLeaF+: CoLeaF with segment pseudo-labels (Sardari et al., ECCV 2024).
 
-    The released code has no such variant and the paper's use of pseudo-labels is not specified
-    beyond that, so ``pseudo_labels`` names the readings.
+    differs: the released code has no such variant. ``pseudo_labels`` chooses one of three readings
+    of "with pseudo-labels".
     """
 
     pseudo_labels: Literal["video", "segment", "both"] = Field(
