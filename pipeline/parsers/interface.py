@@ -64,7 +64,8 @@ class _Batch:
         content = hashlib.sha256()
         for name, value in self._tensors().items():
             content.update(f"{name}{tuple(value.shape)}".encode())
-            content.update(value.cpu().numpy().tobytes())
+            # The array's own memory: bytes of it would be a copy of all features.
+            content.update(value.cpu().contiguous().numpy().data)
         return content.hexdigest()
 
 

@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Any
 from pipeline.core.errors import PipelineError
 from pipeline.core.validation import validated
 from pipeline.parsers.recipes import (
+    CmpaeRecipe,
+    CoLeafPlusRecipe,
+    CoLeafRecipe,
     HanRecipe,
+    JomoldRecipe,
     LeapHanRecipe,
     LeapRecipe,
     LinkRecipe,
@@ -60,6 +64,27 @@ METHODS: dict[str, Method] = {
     "valorpp": Method("VALOR++", ValorPlusPlusRecipe, "pipeline.parsers.valor:Valor"),
     "link": Method("LINK", LinkRecipe, "pipeline.parsers.link:Link"),
     "link_printed": Method("LINK, as printed", PrintedLinkRecipe, "pipeline.parsers.link:Link"),
+    "jomold": Method(
+        "JoMoLD",
+        JomoldRecipe,
+        "pipeline.parsers.jomold:Jomold",
+        "pipeline.parsers.denoising_plan:DenoisingPlan",
+    ),
+    "cmpae": Method(
+        "CMPAE", CmpaeRecipe, "pipeline.parsers.cmpae:Cmpae", "pipeline.parsers.cmpae:CmpaePlan"
+    ),
+    "coleaf": Method(
+        "CoLeaF",
+        CoLeafRecipe,
+        "pipeline.parsers.coleaf:CoLeaf",
+        "pipeline.parsers.coleaf_plan:CoLeafPlan",
+    ),
+    "coleaf_plus": Method(
+        "CoLeaF+",
+        CoLeafPlusRecipe,
+        "pipeline.parsers.coleaf:CoLeaf",
+        "pipeline.parsers.coleaf_plan:CoLeafPlusPlan",
+    ),
 }
 
 

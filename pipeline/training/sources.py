@@ -5,6 +5,7 @@ or folders of ``.npy`` files (``npy_source.NpySource``).
 Axes: N videos, T segments, C classes, D features.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,8 @@ from pipeline.features.npy_layouts import WORDS_FILE, read_word_vectors
 from pipeline.parsers.interface import Dimensions
 from pipeline.parsers.recipes import Recipe
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class CachedFeatures:
@@ -40,7 +43,8 @@ class CachedFeatures:
     names
         Names of the N videos, in row order.
     audio, visual, motion
-        Features [N, T, D]; motion is None if the recipe does not use it.
+        Features [N, T, D]; motion is None if the recipe does not use it. ``visual`` is
+        [N, T, F, D], F frames per segment, if the recipe keeps frames and the files have them.
     labels
         Labels [N, T, C] of ``label_keys``: unmasked ``audio``, ``visual`` and ``audio_masked``,
         ``visual_masked`` in {0, 1}; unmasked ``audio_soft``, ``visual_soft`` in [0, 1].
@@ -82,8 +86,8 @@ class CachedFeatures:
     def dimensions(self, classes: int) -> Dimensions:
         """Return the sizes of a parser for these features."""
         return Dimensions(
-            audio=self.audio.shape[2],
-            visual=self.visual.shape[2],
+            audio=self.audio.shape[-1],
+            visual=self.visual.shape[-1],
             motion=0 if self.motion is None else self.motion.shape[2],
             text_audio=self.texts["audio"].shape[1] if self.texts else 0,
             text_visual=self.texts["visual"].shape[1] if self.texts else 0,
@@ -155,6 +159,12 @@ class ShardSource:
         fingerprints = {key: shard.meta.get("fingerprint", "") for key, shard in shards.items()}
         if shards["clap"].meta.get("inputs") == "classic":
             fingerprints["layout"] = "han"
+            if recipe.keeps_frames:
+                logger.info(
+                    "%s holds means of 8 frames, but this method's activation acts on every frame;"
+                    " its results differ a little from those with --layout han",
+                    folders["clip"],
+                )
         if keys := label_keys(recipe, for_training):
             shards["labels"] = self._read_labels(keys, vocabulary, fingerprints)
         texts = {}
