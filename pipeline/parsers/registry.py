@@ -11,6 +11,7 @@ from pipeline.core.validation import validated
 from pipeline.parsers.recipes import (
     HanRecipe,
     LinkRecipe,
+    MmCseRecipe,
     PrintedLinkRecipe,
     Recipe,
     ValorPlusPlusRecipe,
@@ -54,6 +55,7 @@ METHODS: dict[str, Method] = {
     "valorpp": Method("VALOR++", ValorPlusPlusRecipe, "pipeline.parsers.valor:Valor"),
     "link": Method("LINK", LinkRecipe, "pipeline.parsers.link:Link"),
     "link_printed": Method("LINK, as printed", PrintedLinkRecipe, "pipeline.parsers.link:Link"),
+    "mm_cse": Method("MM-CSE", MmCseRecipe, "pipeline.parsers.mm_cse:MmCse"),
 }
 
 

@@ -6,12 +6,14 @@ No heavy library is imported here, so a configuration can be checked before anyt
 from pipeline.parsers.recipes.base import Recipe, Selection
 from pipeline.parsers.recipes.han import HanEncoderRecipe, HanRecipe
 from pipeline.parsers.recipes.link import LinkRecipe, PrintedLinkRecipe
+from pipeline.parsers.recipes.mm_cse import MmCseRecipe
 from pipeline.parsers.recipes.valor import ValorPlusPlusRecipe, ValorRecipe
 
 __all__ = [
     "HanEncoderRecipe",
     "HanRecipe",
     "LinkRecipe",
+    "MmCseRecipe",
     "PrintedLinkRecipe",
     "Recipe",
     "Selection",
