@@ -77,11 +77,18 @@ class HanLayer(nn.Module):
         self.output_norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, query: Tensor, other: Tensor) -> Tensor:
-        """Return ``query`` [B, T, d] updated by attention to itself and to ``other`` [B, T, d]."""
-        across, _ = self.cross_attention(query, other, other, need_weights=False)
+    def forward(self, query: Tensor, other: Tensor, crosses: bool = True) -> Tensor:
+        """Return ``query`` [B, T, d] updated by attention to itself and to ``other`` [B, T, d].
+
+        Without ``crosses`` the term of ``other`` is dropped, as JoMoLD, CMPAE, CoLeaF and NREP do
+        in some passes.
+        """
+        across = (
+            self.cross_attention(query, other, other, need_weights=False)[0] if crosses else None
+        )
         within, _ = self.self_attention(query, query, query, need_weights=False)
-        hidden = self.attention_norm(query + self.dropout(across) + self.dropout(within))
+        attended = query if across is None else query + self.dropout(across)
+        hidden = self.attention_norm(attended + self.dropout(within))
         return cast(Tensor, self.output_norm(hidden + self.dropout(self.feedforward(hidden))))
 
 
@@ -101,11 +108,11 @@ class HanEncoder(nn.Module):
         self.layers = nn.ModuleList(copy.deepcopy(first) for _ in range(recipe.layers))
         self.sequential = recipe.order == "sequential"
 
-    def forward(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, Tensor]:
-        """Return both streams [B, T, d] after all layers."""
+    def forward(self, audio: Tensor, visual: Tensor, crosses: bool = True) -> tuple[Tensor, Tensor]:
+        """Return both streams [B, T, d] after all layers, with or without cross-modal attention."""
         for layer in self.layers:
-            updated = layer(audio, visual)
-            visual = layer(visual, updated if self.sequential else audio)
+            updated = layer(audio, visual, crosses)
+            visual = layer(visual, updated if self.sequential else audio, crosses)
             audio = updated
         return audio, visual
 

@@ -31,9 +31,19 @@ def video_bce(probabilities: Tensor, labels: Tensor) -> Tensor:
     labels
         Same shape, in [0, 1].
     """
-    clamped = probabilities.clamp(PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
+    return element_bce(probabilities, labels).mean()
+
+
+def element_bce(probabilities: Tensor, labels: Tensor) -> Tensor:
+    """Return the binary cross-entropy of every probability; see ``video_bce``."""
+    clamped = clamped_probabilities(probabilities)
     # Not torch's own: on NaN it raises an error that does not name the loss term.
-    return -(labels * clamped.log() + (1 - labels) * (1 - clamped).log()).mean()
+    return -(labels * clamped.log() + (1 - labels) * (1 - clamped).log())
+
+
+def clamped_probabilities(probabilities: Tensor) -> Tensor:
+    """Return probabilities clamped to [1e-7, 1 - 1e-7]."""
+    return probabilities.clamp(PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
 
 
 def segment_bce(logits: Tensor, labels: Tensor, positive_weight: Tensor | None = None) -> Tensor:
@@ -169,3 +179,34 @@ def similarity_loss(
     if reading == "video":
         return (reweighting(cosine.mean(dim=(1, 2)), mu) * error.mean(dim=(1, 2))).mean()
     return (reweighting(cosine, mu) * error).mean()
+
+
+def segment_nce(
+    queries: Tensor,
+    keys: Tensor,
+    temperature: float = 0.2,
+    smoothing: float = 0.1,
+    video_weights: Tensor | None = None,
+) -> Tensor:
+    """Return the contrastive loss that pairs segments of two streams by their time.
+
+    With ``S = softmax_j(cos(q_i, k_j) / temperature)`` over the segments of the same video, a
+    segment costs ``-log((1 - s)·S_ii + s/(T - 1)·Σ_{j≠i} S_ij)`` with smoothing s: it is smoothed
+    inside the logarithm. Source: MA (Wu and Yang, CVPR 2021), whose code JoMoLD, CMPAE, CoLeaF and
+    NREP share.
+
+    Parameters
+    ----------
+    queries, keys
+        Segment features of two streams [B, T, d], such as audio and visual.
+    temperature, smoothing
+        The constants of the released code.
+    video_weights
+        Factor of each video [B] (CoLeaF); None means 1.
+    """
+    similarity = (cosine_pairs(queries, keys) / temperature).softmax(dim=-1)
+    same = similarity.diagonal(dim1=1, dim2=2)
+    others = similarity.sum(dim=-1) - same
+    mixed = (1 - smoothing) * same + smoothing / max(1, queries.shape[1] - 1) * others
+    loss = -mixed.log()
+    return loss.mean() if video_weights is None else (video_weights[:, None] * loss).mean()

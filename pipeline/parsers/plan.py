@@ -153,8 +153,11 @@ class TrainingPlan(nn.Module, Generic[RecipeType]):
     ) -> None:
         """Finish a phase; the phase's part has its best weights again."""
 
-    def run(self, network: ParserNetwork[Output], inputs: ParserInputs) -> Output:
-        """Run a network with the recipe's precision, compiled if it says so."""
+    def run(self, network: ParserNetwork[Output], inputs: ParserInputs, **options: Any) -> Output:
+        """Run a network with the recipe's precision, compiled if it says so.
+
+        ``options`` are further arguments of its ``forward``.
+        """
         forward: Any = network
         if self.recipe.compiled:
             if id(network) not in self._compiled:
@@ -162,7 +165,7 @@ class TrainingPlan(nn.Module, Generic[RecipeType]):
             forward = self._compiled[id(network)]
         halved = self.recipe.precision == "bf16"
         with torch.autocast(inputs.audio.device.type, torch.bfloat16, halved):
-            output: Output = forward(inputs)
+            output: Output = forward(inputs, **options)
         return output.float()
 
 

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from pipeline.core.errors import PipelineError
 from pipeline.core.validation import validated
 from pipeline.parsers.recipes import (
+    CmpaeRecipe,
     HanRecipe,
+    JomoldRecipe,
     LinkRecipe,
     MmCseRecipe,
     PrintedLinkRecipe,
@@ -56,6 +58,15 @@ METHODS: dict[str, Method] = {
     "link": Method("LINK", LinkRecipe, "pipeline.parsers.link:Link"),
     "link_printed": Method("LINK, as printed", PrintedLinkRecipe, "pipeline.parsers.link:Link"),
     "mm_cse": Method("MM-CSE", MmCseRecipe, "pipeline.parsers.mm_cse:MmCse"),
+    "jomold": Method(
+        "JoMoLD",
+        JomoldRecipe,
+        "pipeline.parsers.jomold:Jomold",
+        "pipeline.parsers.denoising_plan:DenoisingPlan",
+    ),
+    "cmpae": Method(
+        "CMPAE", CmpaeRecipe, "pipeline.parsers.cmpae:Cmpae", "pipeline.parsers.cmpae:CmpaePlan"
+    ),
 }
 
 

@@ -4,14 +4,21 @@ No heavy library is imported here, so a configuration can be checked before anyt
 """
 
 from pipeline.parsers.recipes.base import Recipe, Selection
+from pipeline.parsers.recipes.cmpae import CmpaeRecipe, EvidenceRecipe
+from pipeline.parsers.recipes.denoising import DenoisingRecipe
 from pipeline.parsers.recipes.han import HanEncoderRecipe, HanRecipe
+from pipeline.parsers.recipes.jomold import JomoldRecipe
 from pipeline.parsers.recipes.link import LinkRecipe, PrintedLinkRecipe
 from pipeline.parsers.recipes.mm_cse import MmCseRecipe
 from pipeline.parsers.recipes.valor import ValorPlusPlusRecipe, ValorRecipe
 
 __all__ = [
+    "CmpaeRecipe",
+    "DenoisingRecipe",
+    "EvidenceRecipe",
     "HanEncoderRecipe",
     "HanRecipe",
+    "JomoldRecipe",
     "LinkRecipe",
     "MmCseRecipe",
     "PrintedLinkRecipe",

@@ -102,6 +102,11 @@ class Recipe(Options):
         return False
 
     @property
+    def needs_llp_classes(self) -> bool:
+        """Whether it holds numbers for LLP's classes, so that the vocabulary must be LLP's."""
+        return False
+
+    @property
     def masks_training_prior(self) -> bool:
         """Whether that prior is masked with weak labels, for training videos only."""
         return False
