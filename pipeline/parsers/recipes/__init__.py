@@ -10,6 +10,7 @@ from pipeline.parsers.recipes.han import HanEncoderRecipe, HanRecipe
 from pipeline.parsers.recipes.jomold import JomoldRecipe
 from pipeline.parsers.recipes.link import LinkRecipe, PrintedLinkRecipe
 from pipeline.parsers.recipes.mm_cse import MmCseRecipe
+from pipeline.parsers.recipes.nrep import NrepRecipe
 from pipeline.parsers.recipes.valor import ValorPlusPlusRecipe, ValorRecipe
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "JomoldRecipe",
     "LinkRecipe",
     "MmCseRecipe",
+    "NrepRecipe",
     "PrintedLinkRecipe",
     "Recipe",
     "Selection",
