@@ -223,8 +223,8 @@ class Reference:
 
 
 def cosine(one: Tensor, other: Tensor) -> Tensor:
-    lengths = one.norm().clamp(min=1e-8) * other.norm().clamp(min=1e-8)
-    return torch.dot(one, other) / lengths
+    lengths = [torch.linalg.vector_norm(each).clamp(min=1e-8) for each in (one, other)]
+    return torch.dot(one, other) / (lengths[0] * lengths[1])
 
 
 @pytest.fixture
