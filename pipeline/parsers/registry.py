@@ -17,7 +17,9 @@ from pipeline.parsers.recipes import (
     LeapHanRecipe,
     LeapRecipe,
     LinkRecipe,
+    MmCseRecipe,
     MmPyramidRecipe,
+    NrepRecipe,
     PrintedLinkRecipe,
     Recipe,
     ValorPlusPlusRecipe,
@@ -64,6 +66,10 @@ METHODS: dict[str, Method] = {
     "valorpp": Method("VALOR++", ValorPlusPlusRecipe, "pipeline.parsers.valor:Valor"),
     "link": Method("LINK", LinkRecipe, "pipeline.parsers.link:Link"),
     "link_printed": Method("LINK, as printed", PrintedLinkRecipe, "pipeline.parsers.link:Link"),
+    "nrep": Method(
+        "NREP", NrepRecipe, "pipeline.parsers.nrep:Nrep", "pipeline.parsers.nrep:NrepPlan"
+    ),
+    "mm_cse": Method("MM-CSE", MmCseRecipe, "pipeline.parsers.mm_cse:MmCse"),
     "jomold": Method(
         "JoMoLD",
         JomoldRecipe,

@@ -11,7 +11,9 @@ from pipeline.parsers.recipes.han import HanEncoderRecipe, HanRecipe
 from pipeline.parsers.recipes.jomold import JomoldRecipe
 from pipeline.parsers.recipes.leap import LeapHanRecipe, LeapRecipe
 from pipeline.parsers.recipes.link import LinkRecipe, PrintedLinkRecipe
+from pipeline.parsers.recipes.mm_cse import MmCseRecipe
 from pipeline.parsers.recipes.mm_pyramid import MmPyramidRecipe, PyramidEncoderRecipe
+from pipeline.parsers.recipes.nrep import NrepRecipe
 from pipeline.parsers.recipes.valor import ValorPlusPlusRecipe, ValorRecipe
 
 __all__ = [
@@ -26,7 +28,9 @@ __all__ = [
     "LeapHanRecipe",
     "LeapRecipe",
     "LinkRecipe",
+    "MmCseRecipe",
     "MmPyramidRecipe",
+    "NrepRecipe",
     "PrintedLinkRecipe",
     "PyramidEncoderRecipe",
     "Recipe",
