@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from pipeline.core.errors import PipelineError
 from pipeline.core.validation import validated
 from pipeline.parsers.recipes import (
+    DgsctTemporalRecipe,
     HanRecipe,
     LinkRecipe,
+    MgnRecipe,
     PrintedLinkRecipe,
     Recipe,
     ValorPlusPlusRecipe,
@@ -54,6 +56,10 @@ METHODS: dict[str, Method] = {
     "valorpp": Method("VALOR++", ValorPlusPlusRecipe, "pipeline.parsers.valor:Valor"),
     "link": Method("LINK", LinkRecipe, "pipeline.parsers.link:Link"),
     "link_printed": Method("LINK, as printed", PrintedLinkRecipe, "pipeline.parsers.link:Link"),
+    "mgn": Method("MGN", MgnRecipe, "pipeline.parsers.mgn:Mgn"),
+    "dgsct_temporal": Method(
+        "DG-SCT, temporal part", DgsctTemporalRecipe, "pipeline.parsers.dgsct:DgsctTemporal"
+    ),
 }
 
 
