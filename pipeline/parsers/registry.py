@@ -11,8 +11,11 @@ from pipeline.core.validation import validated
 from pipeline.parsers.recipes import (
     DgsctTemporalRecipe,
     HanRecipe,
+    LeapHanRecipe,
+    LeapRecipe,
     LinkRecipe,
     MgnRecipe,
+    MmPyramidRecipe,
     PrintedLinkRecipe,
     Recipe,
     ValorPlusPlusRecipe,
@@ -52,6 +55,9 @@ class Method:
 
 METHODS: dict[str, Method] = {
     "han": Method("HAN", HanRecipe, "pipeline.parsers.han:Han"),
+    "mm_pyramid": Method("MM-Pyramid", MmPyramidRecipe, "pipeline.parsers.mm_pyramid:MmPyramid"),
+    "leap": Method("LEAP", LeapRecipe, "pipeline.parsers.leap:Leap"),
+    "leap_han": Method("LEAP (HAN)", LeapHanRecipe, "pipeline.parsers.leap:Leap"),
     "valor": Method("VALOR", ValorRecipe, "pipeline.parsers.valor:Valor"),
     "valorpp": Method("VALOR++", ValorPlusPlusRecipe, "pipeline.parsers.valor:Valor"),
     "link": Method("LINK", LinkRecipe, "pipeline.parsers.link:Link"),

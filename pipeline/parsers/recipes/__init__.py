@@ -6,17 +6,23 @@ No heavy library is imported here, so a configuration can be checked before anyt
 from pipeline.parsers.recipes.base import Recipe, Selection
 from pipeline.parsers.recipes.dgsct import DgsctTemporalRecipe
 from pipeline.parsers.recipes.han import HanEncoderRecipe, HanRecipe
+from pipeline.parsers.recipes.leap import LeapHanRecipe, LeapRecipe
 from pipeline.parsers.recipes.link import LinkRecipe, PrintedLinkRecipe
 from pipeline.parsers.recipes.mgn import MgnRecipe
+from pipeline.parsers.recipes.mm_pyramid import MmPyramidRecipe, PyramidEncoderRecipe
 from pipeline.parsers.recipes.valor import ValorPlusPlusRecipe, ValorRecipe
 
 __all__ = [
     "DgsctTemporalRecipe",
     "HanEncoderRecipe",
     "HanRecipe",
+    "LeapHanRecipe",
+    "LeapRecipe",
     "LinkRecipe",
     "MgnRecipe",
+    "MmPyramidRecipe",
     "PrintedLinkRecipe",
+    "PyramidEncoderRecipe",
     "Recipe",
     "Selection",
     "ValorPlusPlusRecipe",

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.core.options import Options
 
@@ -42,6 +42,13 @@ class Recipe(Options):
         "map", description="CLAP's pooled feature map (VALOR++), or its projected embedding"
     )
     motion: bool = Field(False, description="fuse 3-D features into the visual ones")
+    recombined: float = Field(
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="additional training videos that combine the audio of one with the pictures of"
+        " another, as a share of the training videos (MUG, ICCV 2025: 1.0); needs pseudo-labels",
+    )
 
     gate: Literal["global", "modality", "mixed", "either"] = Field(
         "global",
@@ -71,6 +78,15 @@ class Recipe(Options):
     )
     compiled: bool = Field(False, description="run training through torch.compile")
 
+    @model_validator(mode="after")
+    def _check_recombined(self) -> "Recipe":
+        if self.recombined and not self.uses_pseudo_labels:
+            raise ValueError(
+                f"recombined is {self.recombined:g}; it must be 0, because this method does not use"
+                " pseudo-labels, from which recombined videos get theirs"
+            )
+        return self
+
     @property
     def uses_pseudo_labels(self) -> bool:
         """Whether the loss needs segment pseudo-labels."""
@@ -95,6 +111,11 @@ class Recipe(Options):
     def uses_texts(self) -> bool:
         """Whether the network reads the class texts."""
         return self.uses_prior
+
+    @property
+    def uses_word_vectors(self) -> bool:
+        """Whether the class texts are word vectors given with the features, not an encoder's."""
+        return False
 
     @property
     def keeps_frames(self) -> bool:
