@@ -85,7 +85,8 @@ class DropPath(nn.Dropout):
 
     def forward(self, branch: Tensor) -> Tensor:
         """Return the branch, in training without that of some videos."""
-        return branch * super().forward(branch.new_ones(len(branch), 1, 1))
+        scaled: Tensor = branch * super().forward(branch.new_ones(len(branch), 1, 1))
+        return scaled
 
 
 class AttentionBlock(nn.Module):

@@ -36,10 +36,8 @@ def dgsct(motion: bool = True, **options: object) -> DgsctTemporal:
 
 def videos(count: int = 2, motion: bool = True) -> ParserInputs:
     torch.manual_seed(1)
-    return ParserInputs(
-        *(torch.randn(count, SEGMENTS, size).double() for size in (6, 7)),
-        torch.randn(count, SEGMENTS, 3).double() if motion else None,
-    )
+    audio, visual, moving = (torch.randn(count, SEGMENTS, size).double() for size in (6, 7, 3))
+    return ParserInputs(audio, visual, moving if motion else None)
 
 
 # The reference: one video, one segment, one head at a time.
@@ -169,7 +167,11 @@ def test_gates_start_as_torch_does_with_equal_layers_and_mgn_as_mgn_does() -> No
     )
     assert (audio != visual).any()
     assert parser.projection.audio.weight.std().item() == pytest.approx(0.02, rel=0.02)
-    assert [layer.dropout.p for layer in parser.audio_gate.layers] == [0.1, 0.1]
+    dropouts = [m.p for m in parser.audio_gate.modules() if isinstance(m, nn.Dropout)]
+    attention = [
+        m.dropout for m in parser.audio_gate.modules() if isinstance(m, nn.MultiheadAttention)
+    ]
+    assert (dropouts, attention) == ([0.1] * 6, [0.1] * 2)
 
 
 # MGN's parameters, and 405 761 of each gate.

@@ -46,10 +46,8 @@ def scattered(module: Module) -> Module:
 
 def videos(count: int = 3, motion: bool = True) -> tuple[ParserInputs, ParserTargets]:
     torch.manual_seed(1)
-    inputs = ParserInputs(
-        *(torch.randn(count, SEGMENTS, size).double() for size in (6, 7)),
-        torch.randn(count, SEGMENTS, 3).double() if motion else None,
-    )
+    audio, visual, moving = (torch.randn(count, SEGMENTS, size).double() for size in (6, 7, 3))
+    inputs = ParserInputs(audio, visual, moving if motion else None)
     return inputs, ParserTargets((torch.rand(count, CLASSES) < 0.4).double())
 
 
@@ -268,14 +266,12 @@ def test_start_has_equal_tokens_and_maps_close_to_1_1() -> None:
     for module in parser.modules():
         if isinstance(module, nn.Linear):
             assert not module.bias.any()
-    weights = [
-        parser.projection.visual.weight,
-        parser.cross_grouping.blocks[5].attention.in_proj_weight,
-    ]
-    for weight in weights:
+    last = parser.cross_grouping.blocks[5]
+    assert isinstance(last, AttentionBlock)
+    for weight in (parser.projection.visual.weight, last.attention.in_proj_weight):
         assert weight.std().item() == pytest.approx(0.02, rel=0.02)
-    biases = [parser.cross_grouping.blocks[5].attention.in_proj_bias, parser.audio_tokens]
-    assert not any(bias.any() for bias in biases)
+    assert not last.attention.in_proj_bias.any()
+    assert not parser.audio_tokens.any()
 
 
 # As released 4.37 M; without the two layers of the 3-D features 180 480 fewer on the same features.
