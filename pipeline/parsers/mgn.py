@@ -27,7 +27,7 @@ Axes: B batch, T segments, C classes, d width, N groups, L segments or classes t
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -85,8 +85,7 @@ class DropPath(nn.Dropout):
 
     def forward(self, branch: Tensor) -> Tensor:
         """Return the branch, in training without that of some videos."""
-        scaled: Tensor = branch * super().forward(branch.new_ones(len(branch), 1, 1))
-        return scaled
+        return branch * super().forward(branch.new_ones(len(branch), 1, 1))
 
 
 class AttentionBlock(nn.Module):
@@ -106,7 +105,7 @@ class AttentionBlock(nn.Module):
         normed = self.attention_norm(features)
         attended, _ = self.attention(normed, normed, normed, need_weights=False)
         features = features + self.drop_path(attended)
-        return features + self.drop_path(self.mlp(self.mlp_norm(features)))
+        return cast(Tensor, features + self.drop_path(self.mlp(self.mlp_norm(features))))
 
 
 class CrossBlock(nn.Module):

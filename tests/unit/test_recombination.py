@@ -111,6 +111,7 @@ def test_pairs_without_a_label_are_not_used_but_replaced() -> None:
     heard[3], seen[5] = True, True
     audio, visual = draw_pairs(heard, seen, 60, seed=0)
     assert len(audio) == 60
+    assert ((audio == 3) != (visual == 5)).any()
     assert ((audio == 3) | (visual == 5)).all()
 
 
