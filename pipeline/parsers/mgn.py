@@ -32,7 +32,6 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 from torch.distributions import Gumbel
-from torch.nn import functional
 
 from pipeline.parsers.interface import (
     Dimensions,
@@ -283,18 +282,22 @@ class Mgn(ParserNetwork[MgnOutput]):
         """
         audio = smoothed(targets.weak, self.recipe.audio_certainty)
         visual = smoothed(targets.weak, self.recipe.visual_certainty)
-        classes = torch.arange(targets.weak.shape[1], device=targets.weak.device)
         return {
             "video": video_bce(output.video, targets.weak),
             "audio_video": video_bce(output.by_modality[:, 0], audio),
             "visual_video": video_bce(output.by_modality[:, 1], visual),
-            "audio_tokens": functional.cross_entropy(output.audio_token_logits, classes),
-            "visual_tokens": functional.cross_entropy(output.visual_token_logits, classes),
+            "audio_tokens": _token_loss(output.audio_token_logits),
+            "visual_tokens": _token_loss(output.visual_token_logits),
         }
 
 
 def _mlp(width: int, hidden: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+
+
+def _token_loss(logits: Tensor) -> Tensor:
+    """Return the cross-entropy of token c [C, C] and class c, by operations that repeat on GPUs."""
+    return -logits.log_softmax(dim=1).diagonal().mean()
 
 
 def _hard(scores: Tensor, noisy: bool) -> Tensor:
