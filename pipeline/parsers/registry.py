@@ -12,12 +12,14 @@ from pipeline.parsers.recipes import (
     CmpaeRecipe,
     CoLeafPlusRecipe,
     CoLeafRecipe,
+    DgsctTemporalRecipe,
     HanRecipe,
     JomoldRecipe,
     LeapHanRecipe,
     LeapRecipe,
     LinkRecipe,
     MmCseRecipe,
+    MgnRecipe,
     MmPyramidRecipe,
     NrepRecipe,
     PrintedLinkRecipe,
@@ -90,6 +92,9 @@ METHODS: dict[str, Method] = {
         CoLeafPlusRecipe,
         "pipeline.parsers.coleaf:CoLeaf",
         "pipeline.parsers.coleaf_plan:CoLeafPlusPlan",
+    "mgn": Method("MGN", MgnRecipe, "pipeline.parsers.mgn:Mgn"),
+    "dgsct_temporal": Method(
+        "DG-SCT, temporal part", DgsctTemporalRecipe, "pipeline.parsers.dgsct:DgsctTemporal"
     ),
 }
 

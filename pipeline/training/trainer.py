@@ -25,6 +25,7 @@ from pipeline.parsers.recipes import Recipe
 from pipeline.parsers.registry import PARSERS_VERSION, build_plan
 from pipeline.training.dataset import TrainingData
 from pipeline.training.optimisation import build_optimiser, learning_rate
+from pipeline.training.recombination import recombined
 from pipeline.training.results import CurveRow, write_curve, write_results
 from pipeline.training.validation import ValidationVideos
 
@@ -111,8 +112,9 @@ class Trainer:
         torch.manual_seed(job.seed)
         self.plan = build_plan(job.method, job.dataset.dimensions, job.recipe).to(job.device)
         self.phases = self.plan.phases()
-        self.inputs = job.dataset.train.inputs.to(job.device)
-        self.targets = job.dataset.train.targets.to(job.device)
+        train = job.dataset.train
+        inputs, targets = recombined(train.inputs, train.targets, self.recipe.recombined, job.seed)
+        self.inputs, self.targets = inputs.to(job.device), targets.to(job.device)
         self.validation = ValidationVideos(job.dataset.evaluated["val"], job.recipe, job.device)
         self.shuffling = torch.Generator().manual_seed(job.seed)
         self.progress = TrainingProgress()

@@ -81,6 +81,36 @@ PUBLISHED: dict[str, dict[str, object]] = {
     "link_printed": VALORPP | LINK | {"encoder": "after", "text_dropout": 0.0, "avss_weight": 1.0},
 }
 
+PUBLISHED["mgn"] = {
+    "epochs": 40,
+    "batch_size": 16,
+    "optimiser": "adam",
+    "beta1": 0.9,
+    "beta2": 0.999,
+    "learning_rate": 3e-4,
+    "schedule": "step",
+    "step_epochs": 10,
+    "step_factor": 0.1,
+    "weight_decay": 0.0,
+    "clip_norm": 0.0,
+    "ties": "last",
+    "width": 128,
+    "heads": 8,
+    "audio_depth": 3,
+    "visual_depth": 3,
+    "cross_depth": 6,
+    "drop_path": 0.1,
+    "unimodal_assignment": "soft",
+    "crossmodal_assignment": "soft",
+    "audio_certainty": 1.0,
+    "visual_certainty": 0.9,
+    "gate": "global",
+    "segment_threshold": 0.5,
+    "video_threshold": 0.5,
+    "selection": "segment_type",
+}
+PUBLISHED["dgsct_temporal"] = PUBLISHED["mgn"] | {"batch_size": 8, "gate_strength": 0.05}
+
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_can_be_built_from_its_defaults(name: str) -> None:

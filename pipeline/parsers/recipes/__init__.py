@@ -7,10 +7,12 @@ from pipeline.parsers.recipes.base import Recipe, Selection
 from pipeline.parsers.recipes.cmpae import CmpaeRecipe, EvidenceRecipe
 from pipeline.parsers.recipes.coleaf import CoLeafPlusRecipe, CoLeafRecipe
 from pipeline.parsers.recipes.denoising import DenoisingRecipe
+from pipeline.parsers.recipes.dgsct import DgsctTemporalRecipe
 from pipeline.parsers.recipes.han import HanEncoderRecipe, HanRecipe
 from pipeline.parsers.recipes.jomold import JomoldRecipe
 from pipeline.parsers.recipes.leap import LeapHanRecipe, LeapRecipe
 from pipeline.parsers.recipes.link import LinkRecipe, PrintedLinkRecipe
+from pipeline.parsers.recipes.mgn import MgnRecipe
 from pipeline.parsers.recipes.mm_cse import MmCseRecipe
 from pipeline.parsers.recipes.mm_pyramid import MmPyramidRecipe, PyramidEncoderRecipe
 from pipeline.parsers.recipes.nrep import NrepRecipe
@@ -21,6 +23,7 @@ __all__ = [
     "CoLeafPlusRecipe",
     "CoLeafRecipe",
     "DenoisingRecipe",
+    "DgsctTemporalRecipe",
     "EvidenceRecipe",
     "HanEncoderRecipe",
     "HanRecipe",
@@ -28,6 +31,7 @@ __all__ = [
     "LeapHanRecipe",
     "LeapRecipe",
     "LinkRecipe",
+    "MgnRecipe",
     "MmCseRecipe",
     "MmPyramidRecipe",
     "NrepRecipe",

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.core.options import Options
 
@@ -42,6 +42,13 @@ class Recipe(Options):
         "map", description="CLAP's pooled feature map (VALOR++), or its projected embedding"
     )
     motion: bool = Field(False, description="fuse 3-D features into the visual ones")
+    recombined: float = Field(
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="additional training videos that combine the audio of one with the pictures of"
+        " another, as a share of the training videos (MUG, ICCV 2025: 1.0); needs pseudo-labels",
+    )
 
     gate: Literal["global", "modality", "mixed", "either"] = Field(
         "global",
@@ -70,6 +77,15 @@ class Recipe(Options):
         " validation stay float32",
     )
     compiled: bool = Field(False, description="run training through torch.compile")
+
+    @model_validator(mode="after")
+    def _check_recombined(self) -> "Recipe":
+        if self.recombined and not self.uses_pseudo_labels:
+            raise ValueError(
+                f"recombined is {self.recombined:g}; it must be 0, because this method does not use"
+                " pseudo-labels, from which recombined videos get theirs"
+            )
+        return self
 
     @property
     def uses_pseudo_labels(self) -> bool:
