@@ -279,7 +279,7 @@ def check_imported(features: ReleasedFeatures, name: str, recipe: Recipe) -> Non
         ),
         "plsim: true, which needs class texts and logits; set dataset.features.uwav or plsim:"
         " false": recipe.uses_prior and not features.has_texts,
-        "labels: soft, which need logits; set dataset.features.uwav or labels: hard": (
+        "labels: soft or teacher, which need logits; set dataset.features.uwav or labels: hard": (
             recipe.uses_soft_labels and not features.has_texts
         ),
         "audio_input: map, which VALOR released; set dataset.features.valor or audio_input:"

@@ -47,13 +47,18 @@ from pipeline.labels.thresholds import (
     fixed_thresholds,
     write_thresholds,
 )
+from pipeline.parsers.recipes.base import SOFT_LABEL_TEMPERATURE
 
 logger = logging.getLogger(__name__)
 
 # Increase it when the same features may give other labels.
-LABELS_VERSION = 3
+LABELS_VERSION = 4
+# Increase it when the same features may give other unmasked labels, which checkpoints depend on.
+UNMASKED_LABELS_VERSION = 3
 # Key of the labels' meta: where masked labels were taken from, if they were released.
 RELEASED_LABELS = "masked"
+# Key of the meta of masked and soft labels that a teacher made: the digest of its checkpoint.
+TEACHER_LABELS = "teacher"
 
 
 @dataclass(frozen=True)
@@ -122,20 +127,21 @@ def label(videos: LabelledVideos, thresholds: LabelThresholds) -> tuple[Labels, 
 
 
 def soften(logits: NDArray[np.float32], thresholds: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return soft labels σ(logit - threshold) in [0, 1], where 0.5 is undecided.
+    """Return soft labels σ((logit - threshold)/2) in [0, 1], where 0.5 is undecided.
 
-    They are not masked with weak labels. Source: UWAV (Lai et al., CVPR 2025), with the logits of
-    CLIP and CLAP in place of those of its temporal network.
+    They are not masked with weak labels. Source: UWAV (Lai et al., CVPR 2025), released code.
+    differs: eq. 12 of its paper has no division by 2.
 
     Parameters
     ----------
     logits : ``[..., C]``
         Logits of segments.
     thresholds : ``[C]``
-        Thresholds of masked labels.
+        Finite thresholds of masked labels.
     """
     # Computed with tanh, which does not overflow for logits far below the threshold.
-    soft: NDArray[np.float32] = (0.5 + 0.5 * np.tanh((logits - thresholds) / 2)).astype(np.float32)
+    halved = (logits - thresholds) / SOFT_LABEL_TEMPERATURE
+    soft: NDArray[np.float32] = (0.5 + 0.5 * np.tanh(halved / 2)).astype(np.float32)
     return soft
 
 
@@ -150,7 +156,7 @@ def labels_fingerprint(
     """
     return fingerprint(
         {
-            "version": LABELS_VERSION,
+            "version": UNMASKED_LABELS_VERSION,
             "captions": [vocabulary.captions(modality) for modality in MODALITIES],
             "thresholds": (np.round(thresholds, 2) + 0.0).tolist(),  # 0.0 for -0.0
             "encoders": dict(encoders),

@@ -13,7 +13,9 @@ from pipeline.parsers.recipes import (
     LinkRecipe,
     PrintedLinkRecipe,
     Recipe,
+    UwavRecipe,
     ValorPlusPlusRecipe,
+    ValorPlusRecipe,
     ValorRecipe,
 )
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 
 # Raise it whenever the same recipe on the same features may train to another parser.
-PARSERS_VERSION = 3
+PARSERS_VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,11 @@ class Method:
 METHODS: dict[str, Method] = {
     "han": Method("HAN", HanRecipe, "pipeline.parsers.han:Han"),
     "valor": Method("VALOR", ValorRecipe, "pipeline.parsers.valor:Valor"),
+    "valor_plus": Method("VALOR+", ValorPlusRecipe, "pipeline.parsers.valor:Valor"),
     "valorpp": Method("VALOR++", ValorPlusPlusRecipe, "pipeline.parsers.valor:Valor"),
     "link": Method("LINK", LinkRecipe, "pipeline.parsers.link:Link"),
     "link_printed": Method("LINK, as printed", PrintedLinkRecipe, "pipeline.parsers.link:Link"),
+    "uwav": Method("UWAV", UwavRecipe, "pipeline.parsers.uwav:Uwav"),
 }
 
 

@@ -6,7 +6,8 @@ No heavy library is imported here, so a configuration can be checked before anyt
 from pipeline.parsers.recipes.base import Recipe, Selection
 from pipeline.parsers.recipes.han import HanEncoderRecipe, HanRecipe
 from pipeline.parsers.recipes.link import LinkRecipe, PrintedLinkRecipe
-from pipeline.parsers.recipes.valor import ValorPlusPlusRecipe, ValorRecipe
+from pipeline.parsers.recipes.uwav import UwavRecipe
+from pipeline.parsers.recipes.valor import ValorPlusPlusRecipe, ValorPlusRecipe, ValorRecipe
 
 __all__ = [
     "HanEncoderRecipe",
@@ -15,6 +16,8 @@ __all__ = [
     "PrintedLinkRecipe",
     "Recipe",
     "Selection",
+    "UwavRecipe",
     "ValorPlusPlusRecipe",
+    "ValorPlusRecipe",
     "ValorRecipe",
 ]
