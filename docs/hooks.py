@@ -8,7 +8,7 @@ import argparse
 import re
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import Enum
 from inspect import cleandoc
 from pathlib import Path
@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 
 from pipeline.cli import STAGES, argument_parser
 from pipeline.config.models import Config
-from pipeline.parsers.recipes import Recipe
+from pipeline.parsers.recipes import HanEncoderRecipe, Recipe
 from pipeline.parsers.registry import METHODS
 
 PLACEHOLDER = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
@@ -54,24 +54,33 @@ def recipes() -> str:
     headings = ("Option", "Type", "Default", "Description")
     shared = table(headings, options(Recipe))
     parts = [f"### Options of every method {{#recipe}}\n\n{shared}"]
+    encoder = changed_options(headings, HanEncoderRecipe, Recipe)
+    parts.append("### Options of methods with the HAN encoder {#recipe-han-encoder}\n")
+    parts.append(encoder)
     for key, method in METHODS.items():
         # A derived recipe, such as LINK as printed, is shown against the one it derives from.
         base = method.recipe.__mro__[1]
-        known = base.model_fields if issubclass(base, BaseModel) else {}
-        changed = [
-            row(name, field)
-            for name, field in method.recipe.model_fields.items()
-            if name not in known or field.default != known[name].default
-        ]
+        families = {Recipe: "every method", HanEncoderRecipe: "methods with the HAN encoder"}
         parent = next((other for other in METHODS.values() if other.recipe is base), None)
-        where = f"from {parent.display_name}" if parent else "from the table above"
+        where = parent.display_name if parent else families[base]
         parts.append(f"### `{key}`: {method.display_name} {{#recipe-{key}}}\n")
-        if changed:
-            parts.append(f"Options that are new or whose default differs {where}:\n")
-            parts.append(table(headings, changed))
+        if changed := changed_options(headings, method.recipe, base):
+            parts.append(f"Options that are new or whose default differs from {where}:\n")
+            parts.append(changed)
         else:
-            parts.append("All defaults are those of the table above.\n")
+            parts.append(f"All defaults are those of {where}.\n")
     return "\n".join(parts)
+
+
+def changed_options(headings: Sequence[str], recipe: type[Recipe], base: type[Recipe]) -> str:
+    """Return a table of the options that a recipe adds to its base or changes; empty if none."""
+    known = base.model_fields
+    changed = [
+        row(name, field)
+        for name, field in recipe.model_fields.items()
+        if name not in known or field.default != known[name].default
+    ]
+    return table(headings, changed) if changed else ""
 
 
 def commands() -> str:

@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.core.errors import PipelineError
-from pipeline.core.files import RESOURCES, existing_file
+from pipeline.core.files import RESOURCES, existing_file, fingerprint
 
 DEFAULT_PATH = RESOURCES / "vocabulary.yaml"
 
@@ -62,6 +62,10 @@ class Vocabulary:
     def captions(self, modality: str) -> tuple[str, ...]:
         """Return the C captions of ``modality`` (``audio`` or ``visual``)."""
         return tuple(getattr(event_class, f"{modality}_caption") for event_class in self.classes)
+
+    def captions_fingerprint(self) -> str:
+        """Return a hash of all captions in class order."""
+        return fingerprint({modality: self.captions(modality) for modality in MODALITIES})
 
     def thresholds(self, modality: str) -> tuple[float, ...]:
         """Return the C logit thresholds of ``modality`` (``audio`` or ``visual``)."""

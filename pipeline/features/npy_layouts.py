@@ -20,6 +20,7 @@ that folder, in its parent (VALOR's authors keep HAN's folders in ``feats/`` bes
     {CLIP,CLAP}/segment_pseudo_labels/    10xC, masked with weak labels
     {CLIP,CLAP}/segment_logits/           10xC, optional
     text_clip.npy, text_clap.npy          Cx768, Cx512, optional
+    text_words.npy                        CxD word vectors (GloVe: D = 300), for LEAP, optional
 
 PLSIM needs unmasked labels, and soft labels need probabilities. Both are computed from the logits,
 or from segment and text embeddings of the same space, which HAN's features lack.
@@ -44,6 +45,7 @@ PerSecond = Callable[[Array], Array]
 ID_LENGTH = 11
 ENCODERS = {"audio": "CLAP", "visual": "CLIP"}
 TEXT_FILES = {"audio": "text_clap.npy", "visual": "text_clip.npy"}
+WORDS_FILE = "text_words.npy"
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,29 @@ def load_npy(path: Path) -> Array:
             f"'{path}' is not a plain .npy array ({error}); write it again."
         ) from None
     return np.asarray(array, dtype=np.float32)
+
+
+def read_word_vectors(folder: Path, classes: int) -> Array:
+    """Read the word vectors [C, D] of the classes from a folder.
+
+    Raises
+    ------
+    PipelineError
+        The file is missing or does not have one row per class.
+    """
+    path = folder / WORDS_FILE
+    if not path.is_file():
+        raise PipelineError(
+            f"the word vectors '{path}' are missing; add the file (one row per class), or train"
+            " with --option label_texts=clip."
+        )
+    vectors = load_npy(path)
+    if vectors.ndim != 2 or len(vectors) != classes:
+        raise PipelineError(
+            f"'{path}' has shape {vectors.shape}, but the vocabulary has {classes} classes; it must"
+            " have one row per class."
+        )
+    return vectors
 
 
 def pool_map(steps: Array) -> Array:

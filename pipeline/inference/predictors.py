@@ -164,10 +164,10 @@ class TrainedPredictor:
         A modality that is missing from a whole window gives no pseudo-labels.
         """
         semantics: dict[str, torch.Tensor] = {}
-        if self._recipe.uses_prior:
-            for modality in MODALITIES:
-                semantics[f"prior_{modality}"] = torch.from_numpy(self._prior(windows, modality))
-                semantics[f"text_{modality}"] = torch.from_numpy(self._texts[modality])
+        for modality in MODALITIES if self._recipe.uses_texts else ():
+            semantics[f"text_{modality}"] = torch.from_numpy(self._texts[modality])
+        for modality in MODALITIES if self._recipe.uses_prior else ():
+            semantics[f"prior_{modality}"] = torch.from_numpy(self._prior(windows, modality))
         inputs = ParserInputs(
             audio=torch.from_numpy(windows.features["clap"][self._recipe.audio_input]),
             visual=torch.from_numpy(windows.features["clip"]["embedding"]),
@@ -264,13 +264,18 @@ def check_settings(folder: Path, settings: InferenceSettings) -> None:
     Raises
     ------
     PipelineError
-        Classes or features differ, or the checkpoint needs motion features.
+        Classes or features differ, or the checkpoint needs motion features or word vectors.
     """
     checkpoint = read_checkpoint(folder)
     if checkpoint.recipe.motion:
         raise PipelineError(
             f"'{folder}' needs motion features, which parse does not extract; train with motion:"
             " false."
+        )
+    if checkpoint.recipe.uses_word_vectors:
+        raise PipelineError(
+            f"'{folder}' needs word vectors, which parse does not read; train with label_texts:"
+            " clip or clap."
         )
     if checkpoint.classes != settings.vocabulary.names:
         raise PipelineError(

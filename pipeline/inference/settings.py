@@ -71,12 +71,15 @@ class InferenceSettings(Options):
         return {name: spec.fingerprint(decoding) for name, spec in self.specs.items()}
 
     def fingerprints(self) -> dict[str, str]:
-        """Return the fingerprints of the features by encoder, and of ``labels``, the prior."""
+        """Return the fingerprints of the features by encoder, the prior and the class texts."""
         features = self.feature_fingerprints() | self.imported
         vocabulary = self.vocabulary
         # The classes' thresholds are those of the run's unmasked labels.
         thresholds = fixed_thresholds(vocabulary).unmasked
-        return features | {"labels": labels_fingerprint(vocabulary, thresholds, features)}
+        return features | {
+            "labels": labels_fingerprint(vocabulary, thresholds, features),
+            "texts": vocabulary.captions_fingerprint(),
+        }
 
 
 def write_settings(

@@ -43,10 +43,15 @@ class Han(HanNetwork):
 
     def loss_terms(self, output: ParserOutput, targets: ParserTargets) -> dict[str, Tensor]:
         """Return HAN's video, audio and visual terms (HAN eqs. 6-8)."""
-        audio = smoothed(targets.weak, self.audio_certainty)
-        visual = smoothed(targets.weak, self.visual_certainty)
-        return {
-            "video": video_bce(output.video, targets.weak),
-            "audio_video": video_bce(output.audio_video, audio),
-            "visual_video": video_bce(output.visual_video, visual),
-        }
+        return han_terms(output, targets, self.audio_certainty, self.visual_certainty)
+
+
+def han_terms(
+    output: ParserOutput, targets: ParserTargets, audio_certainty: float, visual_certainty: float
+) -> dict[str, Tensor]:
+    """Return the terms of HAN's loss: weak labels, smoothed for single modalities (eqs. 6-8)."""
+    return {
+        "video": video_bce(output.video, targets.weak),
+        "audio_video": video_bce(output.audio_video, smoothed(targets.weak, audio_certainty)),
+        "visual_video": video_bce(output.visual_video, smoothed(targets.weak, visual_certainty)),
+    }

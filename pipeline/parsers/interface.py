@@ -83,7 +83,8 @@ class ParserInputs(_Batch):
         Pseudo-labels [B, T, C] in {0, 1}, not masked with weak labels; None if the method does
         not use them. A recipe may ask for masked ones, but for training videos only.
     text_audio, text_visual
-        L2-normalised class texts [C, D], shared by all videos; None if there is no prior.
+        L2-normalised class texts [C, D], shared by all videos; None if the method does not use
+        them. A recipe may ask for word vectors instead, the same for both.
     """
 
     shared: ClassVar[tuple[str, ...]] = ("text_audio", "text_visual")

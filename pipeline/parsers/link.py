@@ -22,12 +22,10 @@ from pipeline.parsers.interface import (
 from pipeline.parsers.layers import HanEncoder, MmilHead, Projection, normaliser
 from pipeline.parsers.losses import (
     any_segment,
-    cosine_pairs,
     either,
-    event_iou,
     hardened,
-    leap_target,
     similarity_loss,
+    similarity_pairs,
     smoothed,
     video_bce,
 )
@@ -246,12 +244,8 @@ class Link(ParserNetwork):
                 cast(Tensor, output.audio_interaction),
                 cast(Tensor, output.visual_interaction),
             )
-        cosine = cosine_pairs(*features)
         audio, visual = (hardened(labels) for labels in targets.pseudo)
-        if self.recipe.avss_target == "leap":
-            target, cosine = leap_target(audio, visual), cosine.relu()
-        else:
-            target = event_iou(audio, visual)
+        cosine, target = similarity_pairs(features, (audio, visual), self.recipe.avss_target)
         return similarity_loss(cosine, target, self.mu, self.recipe.reweighting)
 
 

@@ -245,6 +245,34 @@ def leap_target(audio: Tensor, visual: Tensor) -> Tensor:
     return ratio / (1 + ratio) + LEAP_OFFSET
 
 
+def similarity_pairs(
+    features: tuple[Tensor, Tensor],
+    labels: tuple[Tensor, Tensor],
+    target: Literal["iou", "leap"],
+) -> tuple[Tensor, Tensor]:
+    """Return the similarity of all segment pairs that L_avss compares: of features and of events.
+
+    Parameters
+    ----------
+    features
+        Audio and visual features [B, T, d].
+    labels
+        Audio and visual labels [B, T, C] in {0, 1}.
+    target
+        ``iou``: cosine and event IoU, as LEAP and LINK (eq. 10) print it. ``leap``: as in LEAP's
+        code, whose target has another scale and which cuts negative cosines (ReLU).
+
+    Returns
+    -------
+    tuple
+        Two tensors [B, T, T].
+    """
+    cosine = cosine_pairs(*features)
+    if target == "leap":
+        return cosine.relu(), leap_target(*labels)
+    return cosine, event_iou(*labels)
+
+
 def reweighting(cosine: Tensor, mu: Tensor) -> Tensor:
     """Return λ(s) of LINK eq. 11 for every cosine; no gradient flows through s.
 

@@ -10,7 +10,10 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.validation import validated
 from pipeline.parsers.recipes import (
     HanRecipe,
+    LeapHanRecipe,
+    LeapRecipe,
     LinkRecipe,
+    MmPyramidRecipe,
     PrintedLinkRecipe,
     Recipe,
     UwavRecipe,
@@ -52,6 +55,9 @@ class Method:
 
 METHODS: dict[str, Method] = {
     "han": Method("HAN", HanRecipe, "pipeline.parsers.han:Han"),
+    "mm_pyramid": Method("MM-Pyramid", MmPyramidRecipe, "pipeline.parsers.mm_pyramid:MmPyramid"),
+    "leap": Method("LEAP", LeapRecipe, "pipeline.parsers.leap:Leap"),
+    "leap_han": Method("LEAP (HAN)", LeapHanRecipe, "pipeline.parsers.leap:Leap"),
     "valor": Method("VALOR", ValorRecipe, "pipeline.parsers.valor:Valor"),
     "valor_plus": Method("VALOR+", ValorPlusRecipe, "pipeline.parsers.valor:Valor"),
     "valorpp": Method("VALOR++", ValorPlusPlusRecipe, "pipeline.parsers.valor:Valor"),

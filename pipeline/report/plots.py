@@ -53,8 +53,8 @@ def training_plots(artifacts: Artifacts) -> list[Plot]:
         title="Validation Type@AV, percent",
         columns={"val_segment_type": "-", "val_event_type": ":"},
         caption="Type@AV on the validation split after each epoch, one line per seed: segment "
-        "level (solid) and event level (dotted). The dot marks the selected checkpoint, the epoch "
-        "with the highest segment-level value.",
+        "level (solid) and event level (dotted). The dot marks the selected checkpoint: the epoch "
+        "with the highest segment-level value, unless the method selects by another metric.",
     )
     return [loss, f1]
 
@@ -98,8 +98,8 @@ def _draw_curve(axes: Axes, parser: TrainedParser, columns: Mapping[str, str]) -
         values = [row[column] for row in parser.curve]
         axes.plot(epochs, values, line, color=INK, alpha=MUTED, linewidth=1)
     if "val_segment_type" in columns and parser.curve:
-        best = max(parser.curve, key=lambda row: row["val_segment_type"])
-        axes.plot(best["epoch"], best["val_segment_type"], "o", color=INK, markersize=4)
+        chosen = [row["val_segment_type"] for row in parser.curve if row["epoch"] == parser.epoch]
+        axes.plot([parser.epoch] * len(chosen), chosen, "o", color=INK, markersize=4)
 
 
 def pseudo_label_plots(artifacts: Artifacts) -> list[Plot]:

@@ -23,11 +23,16 @@ from pipeline.parsers.released import released_model
 Evaluation = dict[str, Any]
 
 # Keys of a checkpoint's header that the report needs.
-HEADER_KEYS = ("method", "recipe", "seed", "fingerprints")
+HEADER_KEYS = ("method", "recipe", "seed", "epoch", "fingerprints")
 # Suffix of the group of a model whose weights were released, such as `valorpp_released`.
 RELEASED_SUFFIX = "_released"
 # Display names of a recipe's gate: g is the probability over both modalities, p over one.
-GATES = {"global": "gate g", "modality": "gates p", "mixed": "gates g for A, p for V"}
+GATES = {
+    "global": "gate g",
+    "modality": "gates p",
+    "mixed": "gates g for A, p for V",
+    "either": "gate max p",
+}
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,10 @@ class TrainedParser:
     evaluations
         Split to evaluation (see ``pipeline.evaluation.evaluate``).
     curve
-        One row per epoch: column to value; empty for released weights.
+        One row per epoch: column to value, NaN where a phase has no such loss term; empty for
+        released weights.
+    epoch
+        The selected epoch, as the curve counts.
     released
         Key of the released model whose weights it has (``released.RELEASED``); empty if it was
         trained here.
@@ -61,6 +69,7 @@ class TrainedParser:
     folder: Path
     evaluations: Mapping[str, Evaluation]
     curve: tuple[Mapping[str, float], ...]
+    epoch: int = 0
     released: str = ""
 
     @property
@@ -206,6 +215,7 @@ def _read_parser(folder: Path, is_variant: bool) -> TrainedParser:
         folder=folder,
         evaluations=check_trained(evaluations, folder / "metrics.json"),
         curve=() if released else _read_curve(folder / "curve.csv"),
+        epoch=header["epoch"],
         released=released,
     )
 
@@ -214,7 +224,8 @@ def _read_curve(path: Path) -> tuple[Mapping[str, float], ...]:
     with existing_file(path, "a training curve").open(encoding="utf-8", newline="") as file:
         try:
             return tuple(
-                {key: float(value) for key, value in row.items()} for row in csv.DictReader(file)
+                {key: float(value or "nan") for key, value in row.items()}
+                for row in csv.DictReader(file)
             )
         except (TypeError, ValueError) as error:
             raise PipelineError(

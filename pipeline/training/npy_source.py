@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.core.errors import PipelineError
-from pipeline.core.files import fingerprint, sha256_of
+from pipeline.core.files import existing_file, fingerprint, sha256_of
 from pipeline.core.shards import Array
 from pipeline.core.vocabulary import MODALITIES, Vocabulary
 from pipeline.features.import_options import CLIP_LOGIT_SCALE
@@ -19,12 +19,14 @@ from pipeline.features.npy_layouts import (
     ENCODERS,
     LAYOUTS,
     TEXT_FILES,
+    WORDS_FILE,
     PerSecond,
     average_frames,
     load_npy,
     npy_paths,
     pool_map,
     read_stacked,
+    read_word_vectors,
 )
 from pipeline.labels.pseudo_labels import soften
 from pipeline.labels.similarity import normalise, similarity_logits
@@ -79,9 +81,11 @@ class NpySource:
         kept = _names_in_all(names, [*folders.values(), *labels.folders(keys)])
         fingerprints, texts = {"layout": self.layout}, {}
         if recipe.uses_texts:
-            texts = {modality: labels.texts(modality) for modality in MODALITIES}
+            texts = labels.class_texts(recipe)
         if recipe.uses_prior:
             fingerprints["labels"] = labels.fingerprint()
+        elif recipe.uses_texts:
+            fingerprints["texts"] = labels.texts_fingerprint(recipe)
         features = self._features(folders, kept)
         return CachedFeatures(
             names=tuple(kept),
@@ -171,6 +175,22 @@ class _Labels:
             if soft in keys:
                 labels[soft] = soften(logits, thresholds)
         return labels
+
+    def class_texts(self, recipe: Recipe) -> dict[str, Array]:
+        """Return the class texts [C, D] of both modalities; word vectors serve both."""
+        if recipe.uses_word_vectors:
+            return dict.fromkeys(MODALITIES, read_word_vectors(self.folder, len(self.vocabulary)))
+        for path in [] if recipe.uses_prior else self._text_files(recipe):
+            existing_file(path, "the class texts (one row per class)")
+        return {modality: self.texts(modality) for modality in MODALITIES}
+
+    def texts_fingerprint(self, recipe: Recipe) -> str:
+        """Return a hash of the files of the class texts."""
+        return fingerprint([sha256_of(path) for path in self._text_files(recipe)])
+
+    def _text_files(self, recipe: Recipe) -> list[Path]:
+        names = [WORDS_FILE] if recipe.uses_word_vectors else TEXT_FILES.values()
+        return [self.folder / name for name in names]
 
     def texts(self, modality: str) -> Array:
         """Return the class texts [C, D] of a modality."""

@@ -30,8 +30,8 @@ def build_optimiser(parser: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     return kind(groups, lr=recipe.learning_rate, betas=betas, eps=ADAM_EPSILON)
 
 
-def learning_rate(recipe: Recipe, epoch: int) -> float:
-    """Return the learning rate of an epoch, counted from 1.
+def learning_rate(recipe: Recipe, epoch: int, epochs: int | None = None) -> float:
+    """Return the learning rate of an epoch, counted from 1, of ``epochs`` (the recipe's).
 
     ``cosine`` (VALOR's code), with w of E epochs as warm-up: ``e/w · top`` for e < w, else
     ``low + (top - low)/2 · (1 + cos(π (e - w)/(E - w)))``. ``step`` (HAN): multiplied by
@@ -42,5 +42,5 @@ def learning_rate(recipe: Recipe, epoch: int) -> float:
         return top * recipe.step_factor ** ((epoch - 1) // recipe.step_epochs)
     if epoch < warmup:
         return epoch / warmup * top
-    progress = (epoch - warmup) / max(1, recipe.epochs - warmup)
+    progress = (epoch - warmup) / max(1, (epochs or recipe.epochs) - warmup)
     return low + (top - low) / 2 * (1 + math.cos(math.pi * progress))

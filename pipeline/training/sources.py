@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import PipelineError
+from pipeline.core.files import sha256_of
 from pipeline.core.shards import (
     LABELS_FILE,
     PROMPTS_FILE,
@@ -25,6 +26,7 @@ from pipeline.core.shards import (
     shard_paths,
 )
 from pipeline.core.vocabulary import MODALITIES, Vocabulary
+from pipeline.features.npy_layouts import WORDS_FILE, read_word_vectors
 from pipeline.labels.pseudo_labels import TEACHER_LABELS
 from pipeline.parsers.interface import Dimensions
 from pipeline.parsers.recipes import Recipe
@@ -46,8 +48,9 @@ class CachedFeatures:
     texts
         Class texts ``audio``, ``visual`` [C, D]; empty if the recipe does not use them.
     fingerprints
-        Fingerprint of each encoder's features and, if the recipe uses a prior, of ``labels``. A
-        checkpoint only accepts inputs with the fingerprints it was trained on.
+        Fingerprint of each encoder's features and, if the recipe uses a prior, of ``labels``, or,
+        if it uses class texts only, of ``texts``. A checkpoint only accepts inputs with the
+        fingerprints it was trained on.
     """
 
     names: tuple[str, ...]
@@ -158,9 +161,15 @@ class ShardSource:
         if for_training and recipe.uses_teacher_labels:
             self._check_teacher(shards["labels"])
         texts = {}
-        if recipe.uses_texts:
+        if recipe.uses_word_vectors:
+            texts = dict.fromkeys(MODALITIES, read_word_vectors(self.features, len(vocabulary)))
+            fingerprints["texts"] = sha256_of(self.features / WORDS_FILE)
+        elif recipe.uses_texts:
             for modality, kind in (("audio", "clap"), ("visual", "clip")):
                 texts[modality] = _texts(folders[kind], vocabulary, fingerprints[kind])
+            # The fingerprint of a prior covers the captions.
+            if not recipe.uses_prior:
+                fingerprints["texts"] = vocabulary.captions_fingerprint()
         # Labels of older versions have no fingerprint; their checkpoints require none.
         if recipe.uses_prior and (made := shards["labels"].meta.get("fingerprint")):
             fingerprints["labels"] = made

@@ -1,42 +1,38 @@
 """Train one recipe with one seed, validate every epoch, and resume interrupted runs exactly."""
 
-import csv
-import io
 import logging
 import math
 import os
 import pickle
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from pipeline.core.errors import PipelineError
-from pipeline.core.files import atomic_path, fingerprint, write_text
+from pipeline.core.files import atomic_path, fingerprint
 from pipeline.core.progress import track
-from pipeline.evaluation.evaluate import SplitPredictions, write_metrics
-from pipeline.evaluation.metrics import score
 from pipeline.parsers.checkpoint import Checkpoint, write_checkpoint
-from pipeline.parsers.prediction import decide, parse_videos
+from pipeline.parsers.interface import ParserNetwork
+from pipeline.parsers.plan import Batch, Phase
 from pipeline.parsers.recipes import Recipe
-from pipeline.parsers.registry import PARSERS_VERSION, build_network
+from pipeline.parsers.registry import PARSERS_VERSION, build_plan
 from pipeline.training.dataset import TrainingData
 from pipeline.training.optimisation import build_optimiser, learning_rate
-from pipeline.training.predict import write_split_predictions
+from pipeline.training.results import CurveRow, write_curve, write_results
+from pipeline.training.validation import ValidationVideos
 
 logger = logging.getLogger(__name__)
 
 # Seconds between writes of the state that an interrupted run resumes from.
 SAVE_EVERY_SECONDS = 20.0
 STATE_FILE = "training_state.pt"
-
-CurveRow = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -77,17 +73,23 @@ class TrainingProgress:
 
     Attributes
     ----------
+    phase
+        Index of the current phase; the number of phases when training is done.
     epoch
-        Last completed epoch; 0 before the first.
+        Last completed epoch of the phase; 0 before the first.
     best_epoch, best_score, best_weights
-        The best epoch so far: the highest segment-level Type@AV on validation, in percent.
+        The best epoch of the phase so far, by the phase's selection, and the weights of its part.
+    best_type
+        Segment-level Type@AV of that epoch on validation, in percent.
     curve
         One row per epoch.
     """
 
+    phase: int = 0
     epoch: int = 0
     best_epoch: int = 0
     best_score: float = -math.inf
+    best_type: float = -math.inf
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     curve: list[CurveRow] = field(default_factory=list)
 
@@ -95,8 +97,9 @@ class TrainingProgress:
 class Trainer:
     """Train one job; everything an epoch depends on can be saved and restored.
 
-    All features are on the device and batches are taken by indexing. Only deterministic operations
-    are used, so a run is reproducible bit for bit on the same machine.
+    The method's plan says what is trained; the trainer runs its phases. All features are on the
+    device and batches are taken by indexing. Only deterministic operations are used, so a run is
+    reproducible bit for bit on the same machine.
     """
 
     def __init__(self, job: TrainingJob) -> None:
@@ -106,17 +109,33 @@ class Trainer:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
         torch.manual_seed(job.seed)
-        self.parser = build_network(job.method, job.dataset.dimensions, job.recipe).to(job.device)
-        self.forward = torch.compile(self.parser) if job.recipe.compiled else self.parser
-        self.optimiser = build_optimiser(self.parser, job.recipe)
-        self.shuffling = torch.Generator().manual_seed(job.seed)
+        self.plan = build_plan(job.method, job.dataset.dimensions, job.recipe).to(job.device)
+        self.phases = self.plan.phases()
         self.inputs = job.dataset.train.inputs.to(job.device)
         self.targets = job.dataset.train.targets.to(job.device)
-        self.val_inputs = job.dataset.evaluated["val"].inputs.to(job.device)
+        self.validation = ValidationVideos(job.dataset.evaluated["val"], job.recipe, job.device)
+        self.shuffling = torch.Generator().manual_seed(job.seed)
         self.progress = TrainingProgress()
+        self._begin_phase()
+
+    @property
+    def parser(self) -> ParserNetwork[Any]:
+        """The network that is trained for."""
+        return self.plan.parser
+
+    @property
+    def phase(self) -> Phase:
+        """The current phase; the last one when training is done."""
+        return self.phases[min(self.progress.phase, len(self.phases) - 1)]
+
+    @property
+    def _epochs_before(self) -> int:
+        """Epochs of the phases before the current one; the curve counts through all phases."""
+        index = self.phases.index(self.phase)
+        return sum(phase.epochs for phase in self.phases[:index])
 
     def run(self, state_path: Path, save_every_seconds: float = SAVE_EVERY_SECONDS) -> None:
-        """Train to the last epoch, resuming from ``state_path`` if it exists.
+        """Train all phases to their last epoch, resuming from ``state_path`` if it exists.
 
         Raises
         ------
@@ -124,41 +143,96 @@ class Trainer:
             A loss term is not finite.
         """
         self.restore(state_path)
-        epochs = range(self.progress.epoch + 1, self.recipe.epochs + 1)
         saved = time.monotonic()
         with logging_redirect_tqdm():
-            for epoch in track(epochs, len(epochs), f"train {self.job.name}", "epochs"):
-                self.run_epoch(epoch)
-                if time.monotonic() - saved >= save_every_seconds:
-                    self.save(state_path)
-                    saved = time.monotonic()
+            while self.progress.phase < len(self.phases):
+                for epoch in self._epochs_left():
+                    self.run_epoch(epoch)
+                    if time.monotonic() - saved >= save_every_seconds:
+                        self.save(state_path)
+                        saved = time.monotonic()
+                self._end_phase()
+
+    def _epochs_left(self) -> Iterable[int]:
+        epochs = range(self.progress.epoch + 1, self.phase.epochs + 1)
+        name = f"train {self.job.name}"
+        if len(self.phases) > 1:
+            name += f", {self.phase.name}"
+        return track(epochs, len(epochs), name, "epochs")
+
+    def _begin_phase(self) -> None:
+        """Build the phase's optimisers and let the plan prepare it."""
+        phase = self.phase
+        if phase.reseeded:
+            torch.manual_seed(self.job.seed)
+            self.shuffling.manual_seed(self.job.seed)
+        self.plan.prepare(phase, self.inputs, self.targets)
+        self._build_optimisers()
+
+    def _build_optimisers(self) -> None:
+        self.optimised = {
+            name: self.plan.get_submodule(part) for name, part in self.phase.optimised.items()
+        }
+        self.optimisers = {
+            name: build_optimiser(module, self.recipe) for name, module in self.optimised.items()
+        }
+
+    def _end_phase(self) -> None:
+        """Bring back the phase's best weights, let the plan finish it, and begin the next one."""
+        progress, phase = self.progress, self.phase
+        self.plan.get_submodule(phase.part).load_state_dict(progress.best_weights)
+        self.plan.finish(phase, self.inputs, self.targets, self.validation)
+        progress.phase += 1
+        if progress.phase < len(self.phases):
+            progress.epoch, progress.best_epoch = 0, 0
+            progress.best_score, progress.best_type = -math.inf, -math.inf
+            progress.best_weights = {}
+            self._begin_phase()
 
     def run_epoch(self, epoch: int) -> None:
-        """Train for one epoch, validate, and record the result."""
+        """Train for one epoch of the phase, validate, and record the result."""
         start = time.monotonic()
-        rate = learning_rate(self.recipe, epoch)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+        rate = learning_rate(self.recipe, epoch, self.phase.epochs)
+        for optimiser in self.optimisers.values():
+            for group in optimiser.param_groups:
+                group["lr"] = rate
         terms = self.pass_over_videos(epoch)
-        row = {"epoch": epoch, "lr": rate, "loss": sum(terms.values()), **terms, **self.validate()}
+        scores = self.validate()
+        self.plan.after_epoch(self.phase, epoch, self.validation)
+        row = {"phase": self.progress.phase + 1.0} if len(self.phases) > 1 else {}
+        row |= {
+            "epoch": self._epochs_before + epoch,
+            "lr": rate,
+            "loss": sum(terms.values()),
+            **terms,
+            **scores,
+        }
+        self.progress.epoch = epoch
         self._record(row | {"seconds": time.monotonic() - start}, terms)
 
     def pass_over_videos(self, epoch: int) -> CurveRow:
         """Train on all videos once, in a new random order; return the mean of each loss term."""
-        self.parser.train()
+        self.plan.train()
         order = torch.randperm(len(self.inputs), generator=self.shuffling).to(self.job.device)
         sums: list[Tensor] = []
-        for rows in order.split(self.recipe.batch_size):
-            with torch.autocast(self.job.device.type, torch.bfloat16, self._in_bf16):
-                output = self.forward(self.inputs.take(rows)).float()
-            terms = self.parser.loss_terms(output, self.targets.take(rows))
-            values = torch.stack(list(terms.values()))
-            sums.append(values.detach().double() * len(rows))
-            self._step(values.sum())
+        names: list[str] = []
+        for index, rows in enumerate(order.split(self.recipe.batch_size)):
+            batch = Batch(self.inputs.take(rows), self.targets.take(rows), epoch, index)
+            terms = self._train_on(batch)
+            names = names or list(terms)
+            sums.append(torch.stack([terms[name] for name in names]).double() * len(rows))
         # Checked once per epoch: checking every step would synchronise the GPU each time.
         history = torch.stack(sums).cpu()
-        self._check_finite(history, list(terms), epoch)
-        return dict(zip(terms, (history.sum(0) / len(self.inputs)).tolist(), strict=True))
+        self._check_finite(history, names, epoch)
+        return dict(zip(names, (history.sum(0) / len(self.inputs)).tolist(), strict=True))
+
+    def _train_on(self, batch: Batch) -> dict[str, Tensor]:
+        """Make the plan's updates for a batch; return all loss terms, detached."""
+        terms: dict[str, Tensor] = {}
+        for update in self.plan.steps(self.phase, batch):
+            self._step(update.optimiser, torch.stack(list(update.terms.values())).sum())
+            terms |= {name: term.detach() for name, term in update.terms.items()}
+        return terms
 
     def _check_finite(self, history: Tensor, names: list[str], epoch: int) -> None:
         """Raise PipelineError for the first loss term [steps, terms] that is not finite."""
@@ -172,23 +246,22 @@ class Trainer:
             )
 
     def validate(self) -> CurveRow:
-        """Return segment-level and event-level Type@AV on validation, in percent."""
-        predicted = decide(parse_videos(self.parser, self.val_inputs, self.recipe), self.recipe)
-        metrics = score(*self.job.dataset.evaluated["val"].truth, *predicted).metrics()
-        return {f"val_{level}_type": metrics[level]["type"] for level in ("segment", "event")}
+        """Return Type@AV and the phase's selection metric on validation, in percent."""
+        return self.validation.scores(self.plan.validated(self.phase), self.phase.selection)
 
     def checkpoint(self) -> Checkpoint:
-        """Return a checkpoint of the best epoch so far."""
+        """Return a checkpoint of the trained parser."""
+        dataset = self.job.dataset
         return Checkpoint(
             method=self.job.method,
             recipe=self.recipe,
             seed=self.job.seed,
-            dimensions=self.job.dataset.dimensions,
-            classes=self.job.dataset.vocabulary.names,
-            epoch=self.progress.best_epoch,
-            score=self.progress.best_score,
-            fingerprints=self.job.dataset.fingerprints,
-            weights=self.progress.best_weights,
+            dimensions=dataset.dimensions,
+            classes=dataset.vocabulary.names,
+            epoch=self._epochs_before + self.progress.best_epoch,
+            score=self.progress.best_type,
+            fingerprints=dataset.fingerprints,
+            weights=_copy_of_weights(self.plan.parser),
         )
 
     def save(self, path: Path) -> None:
@@ -196,8 +269,8 @@ class Trainer:
         state = {
             "identity": self.job.identity,
             "progress": vars(self.progress),
-            "parser": self.parser.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "plan": self.plan.state_dict(),
+            "optimisers": {name: each.state_dict() for name, each in self.optimisers.items()},
             "shuffling": self.shuffling.get_state(),
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state(self.job.device) if self._on_cuda else None,
@@ -216,54 +289,62 @@ class Trainer:
                 "'%s' belongs to a different recipe or dataset; starting from scratch", path
             )
             return
-        self.parser.load_state_dict(state["parser"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        self.progress = TrainingProgress(**state["progress"])
+        self._build_optimisers()
+        self.plan.load_state_dict(state["plan"])
+        for name, optimiser in self.optimisers.items():
+            optimiser.load_state_dict(state["optimisers"][name])
         self.shuffling.set_state(state["shuffling"])
         torch.set_rng_state(state["random"])
         if self._on_cuda:
             torch.cuda.set_rng_state(state["random_cuda"], self.job.device)
-        self.progress = TrainingProgress(**state["progress"])
-        done, epochs = self.progress.epoch, self.recipe.epochs
+        done, epochs = self.progress.epoch, self.phase.epochs
         logger.info("%s: resuming after epoch %d of %d", self.job.name, done, epochs)
 
     @property
     def _on_cuda(self) -> bool:
         return self.job.device.type == "cuda"
 
-    @property
-    def _in_bf16(self) -> bool:
-        return self.recipe.precision == "bf16"
-
-    def _step(self, loss: Tensor) -> None:
-        self.optimiser.zero_grad()
+    def _step(self, name: str, loss: Tensor) -> None:
+        """Make one step of an optimiser."""
+        optimiser = self.optimisers[name]
+        optimiser.zero_grad()
         loss.backward()
         if self.recipe.clip_norm:
-            nn.utils.clip_grad_norm_(self.parser.parameters(), self.recipe.clip_norm)
-        self.optimiser.step()
+            nn.utils.clip_grad_norm_(self.optimised[name].parameters(), self.recipe.clip_norm)
+        optimiser.step()
 
     def _record(self, row: CurveRow, terms: CurveRow) -> None:
         """Add an epoch to the curve, keep its weights if it is the best so far, and log it."""
-        progress, current = self.progress, row["val_segment_type"]
-        progress.epoch = int(row["epoch"])
-        progress.curve.append(row)
-        is_tie = current == progress.best_score and self.recipe.ties == "last"
-        if current > progress.best_score or is_tie:
-            progress.best_epoch, progress.best_score = progress.epoch, current
-            weights = self.parser.state_dict().items()
-            progress.best_weights = {name: weight.cpu().clone() for name, weight in weights}
+        self.progress.curve.append(row)
+        self._keep_best(row)
         logger.info(
             "%s, epoch %d/%d: lr %.2e, loss %.4f (%s), "
             "val Type@AV %.2f segment, %.2f event, %.2f s",
             self.job.name,
-            progress.epoch,
-            self.recipe.epochs,
+            self.progress.epoch,
+            self.phase.epochs,
             row["lr"],
             row["loss"],
             ", ".join(f"{name} {value:.4f}" for name, value in terms.items()),
-            current,
+            row["val_segment_type"],
             row["val_event_type"],
             row["seconds"],
         )
+
+    def _keep_best(self, row: CurveRow) -> None:
+        """Keep the weights of an epoch if it is the phase's best so far."""
+        progress, phase = self.progress, self.phase
+        current = row[f"val_{phase.selection}"]
+        is_tie = current == progress.best_score and self.recipe.ties == "last"
+        if current > progress.best_score or is_tie:
+            progress.best_epoch, progress.best_score = progress.epoch, current
+            progress.best_type = row["val_segment_type"]
+            progress.best_weights = _copy_of_weights(self.plan.get_submodule(phase.part))
+
+
+def _copy_of_weights(module: nn.Module) -> dict[str, Tensor]:
+    return {name: weight.cpu().clone() for name, weight in module.state_dict().items()}
 
 
 def _read_state(path: Path) -> dict[str, Any] | None:
@@ -310,25 +391,3 @@ def train(
     write_curve(out / "curve.csv", trainer.progress.curve)
     if not fit_only:
         write_results(out, trainer.checkpoint(), job.dataset, job.device)
-
-
-def write_curve(path: Path, curve: list[CurveRow]) -> None:
-    """Write the training curve as CSV: epoch, lr, loss, its terms, validation scores, seconds."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(curve[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in curve)
-    write_text(path, text.getvalue())
-
-
-def write_results(
-    out: Path, checkpoint: Checkpoint, data: TrainingData, device: torch.device
-) -> None:
-    """Parse and score val and test; write metrics.json, predicted events and probabilities."""
-    videos = {split: (each.names, each.inputs) for split, each in data.evaluated.items()}
-    predicted = write_split_predictions(checkpoint, videos, data.vocabulary, out, device)
-    predictions = {
-        split: SplitPredictions(each.names, np.stack(each.truth), predicted[split])
-        for split, each in data.evaluated.items()
-    }
-    write_metrics(out, predictions, data.vocabulary)

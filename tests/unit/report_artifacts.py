@@ -168,7 +168,7 @@ def _write_model(folder: Path, rng, names, truth, kept, wrong: float) -> None:
 def _write_checkpoint(folder: Path) -> None:
     method, seed = folder.parent.name, int(folder.name.removeprefix("seed"))
     header = {"method": method, "recipe": recipe_for(method, {"width": 64}).model_dump()}
-    header |= {"seed": seed, "fingerprints": {"clap": "x", "clip": "y"}}
+    header |= {"seed": seed, "epoch": 1, "fingerprints": {"clap": "x", "clip": "y"}}
     names = ["audio_cmim.alpha", "audio_cmim.beta", "visual_cmim.alpha", "visual_cmim.beta", "mu"]
     values = zip(names, (0.5, 1.5, -0.25, 1.25, 0.75), strict=True)
     gates = {name: np.array(value, np.float32) for name, value in values}

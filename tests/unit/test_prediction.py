@@ -247,7 +247,8 @@ def test_features_of_another_width_or_layout_are_one_sentence(
     narrow = tmp_path / "narrow"
     checkpoint = read_checkpoint(out)
     dimensions = replace(checkpoint.dimensions, audio=512, visual=7)
-    write_checkpoint(narrow, replace(checkpoint, dimensions=dimensions))
+    weights = registry.build_network("valorpp", dimensions, checkpoint.recipe).state_dict()
+    write_checkpoint(narrow, replace(checkpoint, dimensions=dimensions, weights=weights))
     assert main(predict_words(corpus, narrow, out)) == 2
     message = "trained on features with audio 512, visual 7, but got audio 32, visual 40;"
     assert message in capsys.readouterr().err

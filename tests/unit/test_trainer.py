@@ -23,7 +23,8 @@ from pipeline.parsers.registry import build_network, recipe_for
 from pipeline.training import trainer as training
 from pipeline.training.dataset import TrainingData
 from pipeline.training.optimisation import build_optimiser, learning_rate
-from pipeline.training.trainer import STATE_FILE, Trainer, TrainingJob, write_curve, write_results
+from pipeline.training.results import write_curve, write_results
+from pipeline.training.trainer import STATE_FILE, Trainer, TrainingJob
 
 METHODS = ["han", "valorpp", "link"]
 TINY: Mapping[str, object] = {

@@ -15,7 +15,7 @@ from pipeline.parsers.checkpoint import Checkpoint, write_checkpoint
 from pipeline.parsers.interface import Dimensions
 from pipeline.parsers.prediction import Probabilities, write_predictions
 from pipeline.parsers.registry import build_network, recipe_for
-from pipeline.training.trainer import write_curve
+from pipeline.training.results import write_curve
 
 SEGMENTS, CLASSES, VIDEOS = 10, 2, 6
 DIMENSIONS = Dimensions(6, 6, 0, 6, 6, SEGMENTS, CLASSES)

@@ -5,15 +5,21 @@ No heavy library is imported here, so a configuration can be checked before anyt
 
 from pipeline.parsers.recipes.base import Recipe, Selection
 from pipeline.parsers.recipes.han import HanEncoderRecipe, HanRecipe
+from pipeline.parsers.recipes.leap import LeapHanRecipe, LeapRecipe
 from pipeline.parsers.recipes.link import LinkRecipe, PrintedLinkRecipe
+from pipeline.parsers.recipes.mm_pyramid import MmPyramidRecipe, PyramidEncoderRecipe
 from pipeline.parsers.recipes.uwav import UwavRecipe
 from pipeline.parsers.recipes.valor import ValorPlusPlusRecipe, ValorPlusRecipe, ValorRecipe
 
 __all__ = [
     "HanEncoderRecipe",
     "HanRecipe",
+    "LeapHanRecipe",
+    "LeapRecipe",
     "LinkRecipe",
+    "MmPyramidRecipe",
     "PrintedLinkRecipe",
+    "PyramidEncoderRecipe",
     "Recipe",
     "Selection",
     "UwavRecipe",

@@ -105,6 +105,11 @@ class Recipe(Options):
         return self.uses_prior
 
     @property
+    def uses_word_vectors(self) -> bool:
+        """Whether the class texts are word vectors given with the features, not an encoder's."""
+        return False
+
+    @property
     def keeps_frames(self) -> bool:
         """Whether the network reads every frame of HAN's features rather than their mean."""
         return False

@@ -10,10 +10,10 @@ from pipeline.parsers.recipes.base import SOFT_LABEL_TEMPERATURE, Recipe
 class HanEncoderRecipe(Recipe):
     """Options of the HAN encoder and of segment losses; the defaults are VALOR++'s."""
 
-    width: int = Field(256, ge=1, description="features D inside the HAN encoder")
-    layers: int = Field(4, ge=0, description="layers of the HAN encoder")
-    heads: int = Field(8, ge=1, description="attention heads")
-    feedforward: int = Field(1024, ge=1, description="width of the feed-forward layers")
+    width: int = Field(256, ge=1, le=16384, description="features D inside the HAN encoder")
+    layers: int = Field(4, ge=0, le=64, description="layers of the HAN encoder")
+    heads: int = Field(8, ge=1, le=256, description="attention heads")
+    feedforward: int = Field(1024, ge=1, le=65536, description="width of the feed-forward layers")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout of the HAN encoder")
     order: Literal["sequential", "simultaneous"] = Field(
         "sequential",
@@ -94,10 +94,10 @@ class HanRecipe(HanEncoderRecipe):
     clip_norm: float = Field(
         0.0, ge=0, description="largest norm of the whole gradient; 0 does not clip"
     )
-    width: int = Field(512, ge=1, description="features D inside the HAN encoder")
-    layers: int = Field(1, ge=0, description="layers of the HAN encoder")
-    heads: int = Field(1, ge=1, description="attention heads")
-    feedforward: int = Field(512, ge=1, description="width of the feed-forward layers")
+    width: int = Field(512, ge=1, le=16384, description="features D inside the HAN encoder")
+    layers: int = Field(1, ge=0, le=64, description="layers of the HAN encoder")
+    heads: int = Field(1, ge=1, le=256, description="attention heads")
+    feedforward: int = Field(512, ge=1, le=65536, description="width of the feed-forward layers")
     order: Literal["sequential", "simultaneous"] = Field(
         "simultaneous", description="when the visual stream sees the audio stream"
     )

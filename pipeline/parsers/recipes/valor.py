@@ -15,8 +15,8 @@ class ValorRecipe(HanEncoderRecipe):
     minimum_learning_rate: float = Field(
         1e-6, ge=0, description="learning rate of the last epoch (cosine)"
     )
-    width: int = Field(512, ge=1, description="features D inside the HAN encoder")
-    layers: int = Field(1, ge=0, description="layers of the HAN encoder")
+    width: int = Field(512, ge=1, le=16384, description="features D inside the HAN encoder")
+    layers: int = Field(1, ge=0, le=64, description="layers of the HAN encoder")
 
 
 class ValorPlusRecipe(HanEncoderRecipe):

@@ -1,0 +1,128 @@
+"""LEAP (Zhou et al., ECCV 2024) with the encoder of MM-Pyramid or of HAN."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.parsers.recipes.base import Recipe
+from pipeline.parsers.recipes.han import HanEncoderRecipe
+from pipeline.parsers.recipes.mm_pyramid import PyramidEncoderRecipe
+
+
+class LeapDecoderRecipe(Recipe):
+    """Options of LEAP's decoder, loss and training, whatever its encoder (released code)."""
+
+    epochs: int = Field(30, ge=1, description="passes over the training videos")
+    batch_size: int = Field(32, ge=1, description="videos per step; the last partial batch is kept")
+    optimiser: Literal["adamw", "adam"] = Field("adam", description="optimiser")
+    beta1: float = Field(0.9, ge=0, lt=1, description="decay of the optimiser's running mean")
+    learning_rate: float = Field(1e-4, gt=0, description="learning rate of the first epochs")
+    schedule: Literal["cosine", "step"] = Field("step", description="learning rate schedule")
+    weight_decay: float = Field(0.0, ge=0, description="weight decay")
+    clip_norm: float = Field(
+        0.0, ge=0, description="largest norm of the whole gradient; 0 does not clip"
+    )
+    ties: Literal["first", "last"] = Field(
+        "last", description="which of several equally good epochs is kept"
+    )
+    gate: Literal["global", "modality", "mixed", "either"] = Field(
+        "either",
+        description="video-level probability that lets a class count; either is LEAP's: a class of"
+        " one modality counts in both",
+    )
+
+    width: int = Field(512, ge=1, le=16384, description="features d of encoder and decoder")
+    label_texts: Literal["clip", "clap", "words"] = Field(
+        "clip",
+        description="what the label embeddings start from: the class texts of CLIP or CLAP, or word"
+        " vectors from text_words.npy [C, D] beside the features (LEAP: GloVe, averaged over the"
+        " words of a name)",
+    )
+    decoder_layers: int = Field(2, ge=1, description="layers of the decoder of each modality")
+    decoder_heads: int = Field(8, ge=1, description="attention heads of the decoder")
+    decoder_feedforward: int = Field(
+        512, ge=1, description="width of the decoder's feed-forward layers"
+    )
+    decoder_dropout: float = Field(
+        0.2, ge=0, lt=1, description="dropout of the decoder's layers and inside feed-forward"
+    )
+    decoder_attention_dropout: float = Field(
+        0.1, ge=0, lt=1, description="dropout of the decoder's attention weights"
+    )
+
+    segment_weight: float = Field(
+        1.0, ge=0, description="factor on the segment losses, which are means over B, T and C"
+    )
+    avss_weight: float = Field(1.0, ge=0, description="factor on L_avss; 0 removes it")
+    avss_target: Literal["leap", "iou"] = Field(
+        "leap",
+        description="L_avss as in the released code (leap: shared events over the most in one"
+        " segment of the video, negative cosines cut) or as in the paper (iou: event IoU)",
+    )
+    printed_global_term: bool = Field(
+        False,
+        description="add BCE(g, y) of the binary video prediction, as the released code does; it"
+        " has no gradient and only raises the reported loss, by up to 16.1",
+    )
+
+    @model_validator(mode="after")
+    def _check_decoder_heads(self) -> "LeapDecoderRecipe":
+        if self.width % self.decoder_heads:
+            raise ValueError(
+                f"width {self.width} must be a multiple of decoder_heads {self.decoder_heads}"
+            )
+        return self
+
+    @property
+    def uses_texts(self) -> bool:
+        """LEAP's queries are made from the class texts."""
+        return True
+
+    @property
+    def uses_word_vectors(self) -> bool:
+        """Whether the class texts are word vectors."""
+        return self.label_texts == "words"
+
+
+class LeapRecipe(LeapDecoderRecipe, PyramidEncoderRecipe):
+    """LEAP (Zhou et al., ECCV 2024, released code) with MM-Pyramid's encoder.
+
+    differs: ``label_texts`` is ``clip`` by default, which the pipeline has for any classes; the
+    released network reads GloVe vectors (``words``).
+    """
+
+
+class LeapHanRecipe(LeapDecoderRecipe):
+    """LEAP (Zhou et al., ECCV 2024) with HAN's encoder, which is in the paper only.
+
+    differs: its code is not released; this is HAN's encoder with HAN's options, followed by the
+    decoder, loss and training of the released LEAP.
+    """
+
+    layers: int = Field(1, ge=1, le=64, description="layers of the HAN encoder")
+    heads: int = Field(1, ge=1, le=256, description="attention heads of the HAN encoder")
+    feedforward: int = Field(
+        512, ge=1, le=65536, description="width of the HAN encoder's feed-forward layers"
+    )
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout of the HAN encoder")
+    order: Literal["sequential", "simultaneous"] = Field(
+        "simultaneous",
+        description="the visual stream sees the audio stream after (sequential, VALOR) or before"
+        " (simultaneous, HAN) the same layer",
+    )
+
+    @model_validator(mode="after")
+    def _check_encoder(self) -> "LeapHanRecipe":
+        self.encoder_recipe()
+        return self
+
+    def encoder_recipe(self) -> HanEncoderRecipe:
+        """Return the options of the HAN encoder."""
+        return HanEncoderRecipe(
+            width=self.width,
+            layers=self.layers,
+            heads=self.heads,
+            feedforward=self.feedforward,
+            dropout=self.dropout,
+            order=self.order,
+        )
