@@ -8,7 +8,11 @@ from pipeline.parsers.recipes.base import SOFT_LABEL_TEMPERATURE, Recipe
 
 
 class HanEncoderRecipe(Recipe):
-    """Options of the HAN encoder and of segment losses; the defaults are VALOR++'s."""
+    """Options of the HAN encoder and of segment losses; the defaults are VALOR++'s.
+
+    ``balance``, ``rarity`` and ``mixup`` act on methods with VALOR's segment losses only: the VALOR
+    family, LINK and UWAV.
+    """
 
     width: int = Field(256, ge=1, le=16384, description="features D inside the HAN encoder")
     layers: int = Field(4, ge=0, le=64, description="layers of the HAN encoder")

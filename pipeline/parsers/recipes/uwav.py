@@ -27,10 +27,10 @@ class UwavRecipe(HanEncoderRecipe):
     audio_input: Literal["map", "embedding"] = Field(
         "embedding", description="CLAP's projected embedding, or its pooled feature map (VALOR++)"
     )
-    width: int = Field(512, ge=1, description="features D inside the HAN encoder")
-    layers: int = Field(5, ge=0, description="layers of the HAN encoder")
-    heads: int = Field(16, ge=1, description="attention heads")
-    feedforward: int = Field(2048, ge=1, description="width of the feed-forward layers")
+    width: int = Field(512, ge=1, le=16384, description="features D inside the HAN encoder")
+    layers: int = Field(5, ge=0, le=64, description="layers of the HAN encoder")
+    heads: int = Field(16, ge=1, le=256, description="attention heads")
+    feedforward: int = Field(2048, ge=1, le=65536, description="width of the feed-forward layers")
     project_visual: bool = Field(
         True,
         description="project visual features to the width; false: CLIP's enter the encoder as they"
