@@ -72,9 +72,9 @@ class DenseVideo:
 
 @dataclass(frozen=True)
 class DenseAnnotations:
-    """The classes, in index order, and the videos by id."""
+    """Labels of the classes that occur, by index, and videos by id."""
 
-    classes: tuple[str, ...]
+    labels: Mapping[int, str]
     videos: Mapping[str, DenseVideo]
 
 
@@ -84,7 +84,7 @@ def read_unav(path: Path) -> DenseAnnotations:
     Raises
     ------
     PipelineError
-        The file is missing or malformed, or a class has two names or none.
+        The file is missing or malformed, or a class has two labels.
     """
     content = existing_file(path, "the dense annotations").read_bytes()
     try:
@@ -94,17 +94,14 @@ def read_unav(path: Path) -> DenseAnnotations:
         raise PipelineError(
             f"'{path}' is not in UnAV-100's format ({first}); check the file."
         ) from None
-    names: dict[int, str] = {}
+    labels: dict[int, str] = {}
     for video in database.values():
         for event in video.annotations:
-            if names.setdefault(event.label_id, event.label) != event.label:
+            if labels.setdefault(event.label_id, event.label) != event.label:
                 raise PipelineError(
-                    f"'{path}' names class {event.label_id} both '{names[event.label_id]}' and"
+                    f"'{path}' calls class {event.label_id} both '{labels[event.label_id]}' and"
                     f" '{event.label}'; give every class one label."
                 )
-    missing = set(range(max(names, default=0) + 1)) - set(names)
-    if missing:
-        raise PipelineError(f"'{path}' has no event of class {min(missing)}; every id needs one.")
     videos = {
         name: DenseVideo(
             video.subset,
@@ -113,7 +110,7 @@ def read_unav(path: Path) -> DenseAnnotations:
         )
         for name, video in database.items()
     }
-    return DenseAnnotations(tuple(names[index] for index in sorted(names)), videos)
+    return DenseAnnotations(labels, videos)
 
 
 def class_name(label: str) -> str:

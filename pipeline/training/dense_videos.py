@@ -141,12 +141,15 @@ class _Embeddings:
         Video name to array [T, D]; T need not be the video's seconds.
     texts
         Array [C, D].
+    classes
+        Names of the C classes.
     fingerprint
         Fingerprint of the features; empty if others released them.
     """
 
     rows: Mapping[str, Array]
     texts: Array
+    classes: tuple[str, ...]
     fingerprint: str = ""
 
 
@@ -171,13 +174,17 @@ def read_dense_data(clip: Path, clap: Path, annotations: Path) -> DenseData:
     """
     dense = read_unav(annotations)
     audio, visual = (_read_embeddings(path, dense) for path in (clap, clip))
+    if len(audio.classes) != len(visual.classes):
+        raise PipelineError(
+            f"'{clap}' has {len(audio.classes)} class texts, but '{clip}' has"
+            f" {len(visual.classes)}; use those of the same dataset."
+        )
     found = {"clap": audio.fingerprint, "clip": visual.fingerprint}
-    texts = torch.from_numpy(audio.texts), torch.from_numpy(visual.texts)
     return DenseData(
         train=_videos(dense, "train", audio, visual),
         val=_videos(dense, "validation", audio, visual),
-        texts=texts,
-        classes=dense.classes,
+        texts=(torch.from_numpy(audio.texts), torch.from_numpy(visual.texts)),
+        classes=visual.classes,
         fingerprints={kind: made for kind, made in found.items() if made},
     )
 
@@ -204,7 +211,7 @@ def _videos(
             *(subset, len(wanted) - len(names), len(wanted)),
         )
     videos = [dense.videos[name] for name in names]
-    classes = len(dense.classes)
+    classes = len(audio.classes)
     heard, seen = (
         [
             to_seconds(each.rows[name], video.seconds)
@@ -217,15 +224,13 @@ def _videos(
 
 
 def _read_embeddings(path: Path, dense: DenseAnnotations) -> _Embeddings:
-    is_folder_of_shards = path.is_dir() and any(
-        SHARD_NAME.match(each.name) for each in path.iterdir()
-    )
-    read = _read_shards(path, dense) if is_folder_of_shards else _read_released(path, dense)
-    expected = len(dense.classes)
-    if read.texts.shape[0] != expected:
+    has_shards = path.is_dir() and any(SHARD_NAME.match(each.name) for each in path.iterdir())
+    read = _read_shards(path, dense) if has_shards else _read_released(path, dense)
+    largest = max(dense.labels, default=0)
+    if largest >= len(read.texts):
         raise PipelineError(
-            f"'{path}' has {read.texts.shape[0]} class texts, but the dense annotations have"
-            f" {expected} classes; use those of the same dataset."
+            f"'{path}' has {len(read.texts)} class texts, but the dense annotations have a class"
+            f" {largest}; use those of the same dataset."
         )
     return read
 
@@ -236,17 +241,16 @@ def _read_shards(folder: Path, dense: DenseAnnotations) -> _Embeddings:
         key = similarity_array(reader.keys)
     shard = read_array(folder, key)
     prompts = read_shard(folder / PROMPTS_FILE)
-    names = tuple(class_name(label) for label in dense.classes)
-    if prompts.names != names:
-        differing = sorted(set(prompts.names) ^ set(names)) or ["another order"]
-        raise PipelineError(
-            f"the prompts in '{folder}' are not of the dense annotations' classes (such as"
-            f" {differing[0]}); run the prompts stage with a vocabulary of these, in order of"
-            " label_id, with _ for spaces and commas."
-        )
+    for index, label in sorted(dense.labels.items()):
+        if index < len(prompts.names) and prompts.names[index] != class_name(label):
+            raise PipelineError(
+                f"class {index} is '{label}' in the dense annotations, but '{prompts.names[index]}'"
+                f" in the prompts of '{folder}'; run the prompts stage with a vocabulary of these"
+                " classes in order of label_id, with _ for spaces and commas."
+            )
     rows = dict(zip(shard.names, shard[key], strict=True))
-    is_imported = "imported" in shard.meta
-    return _Embeddings(rows, prompts["text"], "" if is_imported else shard.meta["fingerprint"])
+    made = "" if "imported" in shard.meta else shard.meta["fingerprint"]
+    return _Embeddings(rows, prompts["text"], prompts.names, made)
 
 
 def _read_released(path: Path, dense: DenseAnnotations) -> _Embeddings:
@@ -271,7 +275,8 @@ def _read_released(path: Path, dense: DenseAnnotations) -> _Embeddings:
                 f"'{path}: {members[name]}' has embeddings of {array.shape[1]} dimensions, but the"
                 f" class texts have {of_classes.shape[1]}; use those of one encoder."
             )
-    return _Embeddings(rows, of_classes)
+    names = tuple(dense.labels.get(index, f"class {index}") for index in range(len(of_classes)))
+    return _Embeddings(rows, of_classes, names)
 
 
 def _checked(array: Array, what: str) -> Array:
