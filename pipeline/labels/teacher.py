@@ -28,7 +28,7 @@ from pipeline.labels.temporal import TemporalNetwork
 
 TEACHER_HEADER = "teacher"
 # Largest dimension of an embedding that a file may state.
-LARGEST_SIZE = 65_536
+LARGEST_DIMENSION = 65_536
 # Videos per batch; inference needs little memory, so this affects speed only.
 LABELLING_BATCH = 256
 
@@ -56,8 +56,8 @@ class TeacherRecord(BaseModel):
 
     options: TeacherOptions
     seed: int
-    audio: int = Field(ge=1, le=LARGEST_SIZE)
-    visual: int = Field(ge=1, le=LARGEST_SIZE)
+    audio: int = Field(ge=1, le=LARGEST_DIMENSION)
+    visual: int = Field(ge=1, le=LARGEST_DIMENSION)
     classes: tuple[str, ...]
     epoch: int
     score: float = Field(allow_inf_nan=False)
