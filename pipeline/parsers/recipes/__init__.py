@@ -16,7 +16,8 @@ from pipeline.parsers.recipes.mgn import MgnRecipe
 from pipeline.parsers.recipes.mm_cse import MmCseRecipe
 from pipeline.parsers.recipes.mm_pyramid import MmPyramidRecipe, PyramidEncoderRecipe
 from pipeline.parsers.recipes.nrep import NrepRecipe
-from pipeline.parsers.recipes.valor import ValorPlusPlusRecipe, ValorRecipe
+from pipeline.parsers.recipes.uwav import UwavRecipe
+from pipeline.parsers.recipes.valor import ValorPlusPlusRecipe, ValorPlusRecipe, ValorRecipe
 
 __all__ = [
     "CmpaeRecipe",
@@ -39,6 +40,8 @@ __all__ = [
     "PyramidEncoderRecipe",
     "Recipe",
     "Selection",
+    "UwavRecipe",
     "ValorPlusPlusRecipe",
+    "ValorPlusRecipe",
     "ValorRecipe",
 ]
