@@ -167,8 +167,8 @@ class NrepModel(ParserNetwork[NrepModelOutput]):
         """Return the losses of segments, videos, joint branch, equal times and attention."""
         recipe, (audio, visual) = self.recipe, targets.pseudo
         audio_pairs, visual_pairs = output.segment_pairs.unbind(dim=2)
-        audio_segment = segment_bce(_margin(audio_pairs), audio, targets.balance_audio)
-        visual_segment = segment_bce(_margin(visual_pairs), visual, targets.balance_visual)
+        audio_segment = segment_bce(_margin(audio_pairs), audio)
+        visual_segment = segment_bce(_margin(visual_pairs), visual)
         video_losses = [
             factor * pair_bce(pairs, labels.sum(dim=1).clamp(max=1))
             for factor, pairs, labels in zip(
@@ -186,8 +186,8 @@ class NrepModel(ParserNetwork[NrepModelOutput]):
         )
         agreement = attention_agreement(output.joint_attention, output.attention)
         return {
-            "audio_segment": recipe.segment_weight * recipe.audio_weight * audio_segment,
-            "visual_segment": recipe.segment_weight * visual_segment,
+            "audio_segment": recipe.audio_weight * audio_segment,
+            "visual_segment": visual_segment,
             "audio_video": recipe.video_weight * video_losses[0],
             "visual_video": recipe.video_weight * video_losses[1],
             "joint": recipe.joint_weight * joint,

@@ -16,15 +16,15 @@ from pipeline.parsers.losses import (
     segment_bce,
     video_bce,
 )
-from pipeline.parsers.recipes import HanEncoderRecipe
+from pipeline.parsers.recipes import SegmentLossRecipe
 
-PLAIN = HanEncoderRecipe()
+PLAIN = SegmentLossRecipe()
 
 
 class Valor(HanNetwork):
     """VALOR: trained with video-level weak labels and segment pseudo-labels per modality."""
 
-    def __init__(self, dimensions: Dimensions, recipe: HanEncoderRecipe) -> None:
+    def __init__(self, dimensions: Dimensions, recipe: SegmentLossRecipe) -> None:
         super().__init__(dimensions, recipe)
         self.recipe = recipe
 
@@ -34,7 +34,7 @@ class Valor(HanNetwork):
 
 
 def valor_terms(
-    output: ParserOutput, targets: ParserTargets, recipe: HanEncoderRecipe = PLAIN
+    output: ParserOutput, targets: ParserTargets, recipe: SegmentLossRecipe = PLAIN
 ) -> dict[str, Tensor]:
     """Return the terms of L_VALOR: BCE with weak labels and with each modality's pseudo-labels.
 

@@ -16,6 +16,7 @@ from pipeline.parsers.recipes.mgn import MgnRecipe
 from pipeline.parsers.recipes.mm_cse import MmCseRecipe
 from pipeline.parsers.recipes.mm_pyramid import MmPyramidRecipe, PyramidEncoderRecipe
 from pipeline.parsers.recipes.nrep import NrepRecipe
+from pipeline.parsers.recipes.segment_losses import SegmentLossRecipe
 from pipeline.parsers.recipes.uwav import UwavRecipe
 from pipeline.parsers.recipes.valor import ValorPlusPlusRecipe, ValorPlusRecipe, ValorRecipe
 
@@ -39,6 +40,7 @@ __all__ = [
     "PrintedLinkRecipe",
     "PyramidEncoderRecipe",
     "Recipe",
+    "SegmentLossRecipe",
     "Selection",
     "UwavRecipe",
     "ValorPlusPlusRecipe",

@@ -58,6 +58,9 @@ class CoLeafPlusRecipe(CoLeafRecipe):
         description="video: a modality's labels are the weak labels with a pseudo-label in any"
         " segment; segment: pseudo-labels supervise the anchor's segments, as in VALOR; or both",
     )
+    segment_weight: float = Field(
+        1.0, gt=0, description="factor on the losses of segments, if pseudo-labels supervise them"
+    )
 
     @property
     def uses_pseudo_labels(self) -> bool:

@@ -4,10 +4,10 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.parsers.recipes.han import HanEncoderRecipe
+from pipeline.parsers.recipes.segment_losses import SegmentLossRecipe
 
 
-class UwavRecipe(HanEncoderRecipe):
+class UwavRecipe(SegmentLossRecipe):
     """UWAV's parser (Lai et al., CVPR 2025, released code): five wide layers, uncertain labels.
 
     differs: ``labels`` is ``soft`` by default, as the pipeline trains no teacher unless it is

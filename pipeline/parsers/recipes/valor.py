@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from pipeline.parsers.recipes.han import HanEncoderRecipe
+from pipeline.parsers.recipes.segment_losses import SegmentLossRecipe
 
 
-class ValorRecipe(HanEncoderRecipe):
+class ValorRecipe(SegmentLossRecipe):
     """VALOR (Lai et al., NeurIPS 2023, released code): one wide layer.
 
     Its published numbers use VGGish and ResNet features; here it reads the cached features.
@@ -19,7 +19,7 @@ class ValorRecipe(HanEncoderRecipe):
     layers: int = Field(1, ge=0, le=64, description="layers of the HAN encoder")
 
 
-class ValorPlusRecipe(HanEncoderRecipe):
+class ValorPlusRecipe(SegmentLossRecipe):
     """VALOR+ (Lai et al., NeurIPS 2023, released code): four narrow layers on VALOR's features.
 
     It is meant for VGGish, ResNet and R(2+1)D features (HAN's layout and ``motion: true``). On CLAP
@@ -27,7 +27,7 @@ class ValorPlusRecipe(HanEncoderRecipe):
     """
 
 
-class ValorPlusPlusRecipe(HanEncoderRecipe):
+class ValorPlusPlusRecipe(SegmentLossRecipe):
     """VALOR++ (Lai et al., NeurIPS 2023, released code): four narrow layers on CLAP and CLIP.
 
     differs: ``motion`` is off by default, as the pipeline caches no 3-D features unless they are
