@@ -29,7 +29,7 @@ from pipeline.parsers.coleaf_references import (
 from pipeline.parsers.denoising_plan import DenoisingPlan
 from pipeline.parsers.evidence import EvidenceOutput, mutual_loss
 from pipeline.parsers.interface import Dimensions, ParserInputs, ParserTargets
-from pipeline.parsers.losses import any_segment, clamped_probabilities, segment_nce
+from pipeline.parsers.losses import any_segment, clamped_probabilities, segment_nce, video_bce
 from pipeline.parsers.plan import PARSER, Batch, Phase, Update
 from pipeline.parsers.recipes import CoLeafPlusRecipe, CoLeafRecipe
 
@@ -210,18 +210,7 @@ class CoLeafPlusPlan(CoLeafPlan):
             return terms
         targets = batch.targets
         segments = output.prediction().segments
-        balances = targets.balance_audio, targets.balance_visual
         for index, modality in enumerate(MODALITIES):
-            loss = segment_loss(segments[:, :, index], targets.pseudo[index], balances[index])
+            loss = video_bce(segments[:, :, index], targets.pseudo[index])
             terms[f"{modality}_segment"] = self.recipe.segment_weight * loss
         return terms
-
-
-def segment_loss(probabilities: Tensor, labels: Tensor, positive_weight: Tensor | None) -> Tensor:
-    """Return the cross-entropy of segment probabilities with pseudo-labels [B, T, C].
-
-    ``losses.segment_bce`` for networks without one logit per class; probabilities are clamped.
-    """
-    clamped = clamped_probabilities(probabilities)
-    weight = 1.0 if positive_weight is None else positive_weight
-    return -(weight * labels * clamped.log() + (1 - labels) * (1 - clamped).log()).mean()

@@ -1,6 +1,15 @@
 """CoLeaF's reference networks and their loss (Sardari et al., ECCV 2024); training only.
 
 Axes: B batch, T segments, C classes, d width.
+
+Names in the released code -> here:
+    fc_a                                 projection (audio)
+    fc_v, fc_st, fc_fusion               visual, motion, fusion (visual)
+    cls_tokens_a, cls_tokens_v [1, C, d] tokens [C, d]
+    hat_encoder.layers.0.self_attn       encoder.0.self_attn
+    hat_encoder.layers.0.linear1, 2      encoder.0.linear1, 2
+    hat_encoder.layers.0.norm1, 2        encoder.0.norm1, 2
+    fc_prob, fc_frame_att                probability, over_time
 """
 
 from abc import ABC, abstractmethod
@@ -49,19 +58,6 @@ class Reference(nn.Module, ABC):
     The layer is HAN's without cross-attention, which is torch's post-norm encoder layer.
     differs: the released class also builds that cross-attention, two LayerNorms and a pooling that
     are never used (1 052 672 parameters); they are left out.
-
-    ========================================  ==========================
-    Released code                             Here
-    ========================================  ==========================
-    ``fc_a``                                  ``projection`` (audio)
-    ``fc_v``, ``fc_st``, ``fc_fusion``        ``visual``, ``motion``, ``fusion`` (visual)
-    ``cls_tokens_a``, ``cls_tokens_v``        ``tokens``, without the axis of size 1
-    ``hat_encoder.layers.0.self_attn``        ``encoder.0.self_attn``
-    ``hat_encoder.layers.0.linear1|linear2``  ``encoder.0.linear1|linear2``
-    ``hat_encoder.layers.0.norm1|norm2``      ``encoder.0.norm1|norm2``
-    ``fc_prob``                               ``probability``
-    ``fc_frame_att``                          ``over_time``
-    ========================================  ==========================
     """
 
     def __init__(self, dimensions: Dimensions, recipe: CoLeafRecipe) -> None:

@@ -134,7 +134,12 @@ class MmilHead(nn.Module):
         """Return the logits and pooled probabilities of both streams [B, T, d]."""
         streams = torch.stack([audio, visual], dim=2)
         logits = self.probability(streams)
-        by_modality = self.over_time(streams).softmax(dim=1) * logits.sigmoid()
-        video = (by_modality * self.over_modality(streams).softmax(dim=2)).sum(dim=(1, 2))
-        uni_modal = by_modality.sum(dim=1)
-        return ParserOutput(logits, video, uni_modal[:, 0], uni_modal[:, 1], audio, visual)
+        video, by_modality = mmil(logits, self.over_time(streams), self.over_modality(streams))
+        return ParserOutput(logits, video, by_modality[:, 0], by_modality[:, 1], audio, visual)
+
+
+def mmil(logits: Tensor, over_time: Tensor, over_modality: Tensor) -> tuple[Tensor, Tensor]:
+    """Return g [B, C] and p^m [B, 2, C] from segment, time and modality logits [B, T, 2, C]."""
+    weighted = over_time.softmax(dim=1) * logits.sigmoid()
+    video = (weighted * over_modality.softmax(dim=2)).sum(dim=(1, 2))
+    return video, weighted.sum(dim=1)

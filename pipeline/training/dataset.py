@@ -32,7 +32,7 @@ from pipeline.data.annotations import (
 from pipeline.evaluation.evaluate import read_labels
 from pipeline.parsers.interface import Dimensions, ParserInputs, ParserTargets, different_sizes
 from pipeline.parsers.llp_numbers import LLP_CLASSES
-from pipeline.parsers.losses import class_balance
+from pipeline.parsers.losses import class_frequencies, with_temperature
 from pipeline.parsers.recipes import Recipe
 from pipeline.training.sources import CachedFeatures, FeatureSource
 
@@ -226,16 +226,16 @@ def _training_videos(
 def _pseudo_labels(
     cache: CachedFeatures, rows: NDArray[np.int64], weak: Tensor, recipe: Recipe
 ) -> dict[str, Tensor]:
-    """Return the pseudo-labels for the losses, and the class weights if the recipe balances."""
+    """Return the pseudo-labels for the losses and their class frequencies."""
     targets = {}
     for modality in MODALITIES:
         if recipe.uses_soft_labels:
-            labels = _tensor(cache.labels[f"{modality}_soft"], rows) * weak[:, None]
+            soft = _tensor(cache.labels[f"{modality}_soft"], rows)
+            labels = with_temperature(soft, recipe.label_temperature) * weak[:, None]
         else:
             labels = _tensor(cache.labels[f"{modality}_masked"], rows)
         targets[f"pseudo_{modality}"] = labels
-        if strength := recipe.balance_strength:
-            targets[f"balance_{modality}"] = class_balance(labels, strength)
+        targets[f"frequency_{modality}"] = class_frequencies(labels)
     return targets
 
 

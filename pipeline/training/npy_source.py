@@ -71,6 +71,11 @@ class NpySource:
         PipelineError
             Something the recipe needs is missing or has the wrong shape.
         """
+        if for_training and recipe.uses_teacher_labels:
+            raise PipelineError(
+                "labels of a teacher are read from shards only; import the features with"
+                " import-features, or set labels: soft."
+            )
         keys = label_keys(recipe, for_training)
         folders = self._feature_folders(recipe)
         labels = _Labels(self._labels_folder, self.clap_logit_scale, vocabulary)

@@ -28,6 +28,7 @@ from pipeline.core.shards import (
 )
 from pipeline.core.vocabulary import MODALITIES, Vocabulary
 from pipeline.features.npy_layouts import WORDS_FILE, read_word_vectors
+from pipeline.labels.pseudo_labels import TEACHER_LABELS
 from pipeline.parsers.interface import Dimensions
 from pipeline.parsers.recipes import Recipe
 
@@ -167,6 +168,8 @@ class ShardSource:
                 )
         if keys := label_keys(recipe, for_training):
             shards["labels"] = self._read_labels(keys, vocabulary, fingerprints)
+        if for_training and recipe.uses_teacher_labels:
+            self._check_teacher(shards["labels"])
         texts = {}
         if recipe.uses_word_vectors:
             texts = dict.fromkeys(MODALITIES, read_word_vectors(self.features, len(vocabulary)))
@@ -228,6 +231,14 @@ class ShardSource:
                     f"'{fingerprint}'; run pseudo-labels on these features."
                 )
         return shard
+
+    def _check_teacher(self, labels: Shard) -> None:
+        """Check that a teacher made the masked and soft labels."""
+        if TEACHER_LABELS not in labels.meta:
+            raise PipelineError(
+                f"'{self.pseudo_labels / LABELS_FILE}' has no labels of a teacher; train one with"
+                " the teacher stage and run pseudo-labels with --teacher, or set labels: soft."
+            )
 
 
 def encoder_folder(features: Path, kind: str, name: str | None) -> Path:

@@ -1,6 +1,7 @@
 """CoLeaF: reference networks, losses and updates against slow references in float64."""
 
 import math
+from typing import TypeVar
 
 import pytest
 import torch
@@ -20,6 +21,9 @@ CLASSIC = Dimensions(128, 2048, 512, 0, 0, 10, 25)
 CACHED = Dimensions(768, 768, 0, 0, 0, 10, 25)
 SMALL = Dimensions(6, 7, 3, 0, 0, 4, 5)
 TINY = CoLeafRecipe(width=8, feedforward=12, heads=1, layers=1)
+
+
+Kind = TypeVar("Kind", bound=Reference)
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -104,12 +108,12 @@ def slow_reference(network: Reference, segments: Tensor, kept: float = 1.0) -> d
     return {name: torch.stack(rows) for name, rows in found.items()}
 
 
-def scrambled(network: Reference) -> Reference:
+def scrambled(network: Kind) -> Kind:
     """Weights away from their start: class tokens and biases are not 0, gains not 1."""
     generator = seeded(5)
     with torch.no_grad():
         for weight in network.parameters():
-            weight += 0.3 * torch.randn(weight.shape, generator=generator, dtype=weight.dtype)
+            weight.add_(0.3 * torch.randn(weight.shape, generator=generator, dtype=weight.dtype))
     return network
 
 
@@ -125,7 +129,7 @@ class Factor(torch.nn.Module):
 @pytest.mark.parametrize("kept", [1.0, 0.5])
 def test_audio_reference_equals_the_slow_one(kept: float) -> None:
     network, inputs = scrambled(AudioReference(SMALL, TINY).double()).eval(), small_inputs()
-    network.dropout = Factor(kept)
+    network.add_module("dropout", Factor(kept))
     output = network(inputs)
     projected = inputs.audio @ network.projection.weight.T + network.projection.bias
     expected = slow_reference(network, projected, kept)
@@ -141,13 +145,13 @@ def test_visual_reference_equals_the_slow_one(
 ) -> None:
     dimensions = SMALL if motion else Dimensions(6, 7, 0, 0, 0, 4, 5)
     network = scrambled(VisualReference(dimensions, TINY).double()).eval()
-    network.dropout = Factor(kept)
+    network.add_module("dropout", Factor(kept))
     inputs = small_inputs(frames=frames)
     output = network(inputs)
     projected = inputs.visual @ network.visual.weight.T + network.visual.bias
     if frames is not None:
         projected = projected.mean(dim=2)
-    if motion:
+    if inputs.motion is not None and motion:
         moving = inputs.motion @ network.motion.weight.T + network.motion.bias
         both = torch.cat([projected, moving], dim=-1)
         projected = both @ network.fusion.weight.T + network.fusion.bias

@@ -49,14 +49,17 @@ class CoLeafRecipe(EvidenceRecipe):
 class CoLeafPlusRecipe(CoLeafRecipe):
     """CoLeaF+: CoLeaF with segment pseudo-labels (Sardari et al., ECCV 2024).
 
-    The released code has no such variant and the paper's use of pseudo-labels is not specified
-    beyond that, so ``pseudo_labels`` names the readings.
+    differs: the released code has no such variant. ``pseudo_labels`` chooses one of three readings
+    of "with pseudo-labels".
     """
 
     pseudo_labels: Literal["video", "segment", "both"] = Field(
         "video",
         description="video: a modality's labels are the weak labels with a pseudo-label in any"
         " segment; segment: pseudo-labels supervise the anchor's segments, as in VALOR; or both",
+    )
+    segment_weight: float = Field(
+        1.0, gt=0, description="factor on the losses of segments, if pseudo-labels supervise them"
     )
 
     @property
