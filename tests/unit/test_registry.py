@@ -101,6 +101,45 @@ PUBLISHED: dict[str, dict[str, object]] = {
     "link_printed": VALORPP | LINK | {"encoder": "after", "text_dropout": 0.0, "avss_weight": 1.0},
 }
 
+DENOISED: dict[str, object] = {
+    "batch_size": 128,
+    "learning_rate": 5e-4,
+    "step_epochs": 6,
+    "step_factor": 0.25,
+    "gate": "modality",
+    "ties": "last",
+    "visual_dropout": 0.5,
+    "audio_weight": 2.0,
+    "nce_weight": 1.0,
+    "nce_temperature": 0.2,
+    "nce_smoothing": 0.1,
+    "estimator_epochs": 25,
+    "audio_noise_threshold": 0.6,
+    "visual_noise_threshold": 1.8,
+    "denoised_from": 2,
+}
+PUBLISHED["jomold"] = (
+    PUBLISHED["han"]
+    | DENOISED
+    | {"epochs": 25, "selection": "event_audio", "visual_weight": 1.0, "video_weight": 1.0}
+)
+PUBLISHED["cmpae"] = (
+    PUBLISHED["han"]
+    | DENOISED
+    | {
+        "epochs": 20,
+        "selection": "all",
+        "visual_weight": 0.6,
+        "video_weight": 0.6,
+        "mutual_weight": 1.0,
+        "feature_mix": 0.8,
+        "pass_mix": 0.7,
+        "segment_threshold": 0.25,
+        "video_threshold": 0.45,
+        "visual_thresholds": "search",
+        "threshold_epoch": 8,
+    }
+)
 PUBLISHED["mgn"] = {
     "epochs": 40,
     "batch_size": 16,
