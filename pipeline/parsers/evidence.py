@@ -195,8 +195,8 @@ def mutual_loss(output: EvidenceOutput, weak: Tensor, teaches_video: bool) -> Te
     output, weak
         Output, and weak labels [B, C].
     teaches_video
-        Whether the modalities teach g (``w = u_g``, q detached), as in odd batches, or g teaches
-        them (``w = 1 - u_g``, g detached), as in even ones.
+        Whether the modalities teach g (``w = u_g``, at least 0.9, q detached), as in odd batches,
+        or g teaches them (``w = 1 - u_g``, g detached), as in even ones.
     """
     video = clamped_probabilities(output.video)
     audio, visual = clamped_probabilities(output.by_modality).unbind(dim=1)
