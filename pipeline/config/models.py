@@ -300,7 +300,7 @@ def check_imported(features: ReleasedFeatures, name: str, recipe: Recipe) -> Non
             recipe.uses_texts
             and not (recipe.uses_prior or recipe.uses_word_vectors or features.has_texts)
         ),
-        "labels: soft, which need logits; set dataset.features.uwav or labels: hard": (
+        "labels: soft or teacher, which need logits; set dataset.features.uwav or labels: hard": (
             recipe.uses_soft_labels and not features.has_texts
         ),
         "audio_input: map, which VALOR released; set dataset.features.valor or audio_input:"

@@ -130,9 +130,16 @@ def files_in(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("method", ["link", "valorpp", "valor", "han"])
-def test_train_leaves_all_that_is_promised(corpus: Corpus, tmp_path: Path, method: str) -> None:
+def test_train_leaves_all_that_is_promised(
+    corpus: Corpus, tmp_path: Path, method: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "model"
     assert main(train_words(corpus, out, method=method)) == 0
+    checkpoint = read_checkpoint(out)
+    assert capsys.readouterr().out == (
+        f"seed 0: epoch {checkpoint.epoch}, segment-level Type@AV on validation"
+        f" {checkpoint.score:.2f}%, {out / 'checkpoint.safetensors'}\n"
+    )
     predicted = {f"predicted_{s}_{m}.csv" for s in ("val", "test") for m in ("audio", "visual")}
     shards = {"probabilities_val.safetensors", "probabilities_test.safetensors"}
     files = {"checkpoint.safetensors", "curve.csv", "metrics.json"}

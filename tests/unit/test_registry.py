@@ -76,7 +76,27 @@ PUBLISHED: dict[str, dict[str, object]] = {
     },
     "valor": VALORPP
     | {"width": 512, "layers": 1, "learning_rate": 1e-4, "minimum_learning_rate": 1e-6},
+    "valor_plus": VALORPP,
     "valorpp": VALORPP,
+    "uwav": VALORPP
+    | {
+        "epochs": 80,
+        "beta1": 0.9,
+        "learning_rate": 1e-4,
+        "minimum_learning_rate": 5e-6,
+        "weight_decay": 1e-4,
+        "audio_input": "embedding",
+        "labels": "soft",
+        "width": 512,
+        "layers": 5,
+        "heads": 16,
+        "feedforward": 2048,
+        "temperature": 2.0,
+        "balance": 0.5,
+        "mixup": 1.7,
+        "selection": "segment_type",
+        "ties": "first",
+    },
     "link": VALORPP | LINK | {"encoder": "before", "text_dropout": 0.5, "avss_weight": 0.1},
     "link_printed": VALORPP | LINK | {"encoder": "after", "text_dropout": 0.0, "avss_weight": 1.0},
 }

@@ -9,6 +9,9 @@ from pipeline.core.options import Options
 # Metrics of validation that can choose an epoch.
 Selection = Literal["segment_type", "segment_audio", "event_audio", "event_event", "all", "only"]
 
+# What UWAV's code divides ``logit - threshold`` by before the sigmoid; cached soft labels have it.
+SOFT_LABEL_TEMPERATURE = 2.0
+
 
 class Recipe(Options):
     """Options of every method; the defaults are VALOR++'s (Lai et al., NeurIPS 2023, code)."""
@@ -98,9 +101,14 @@ class Recipe(Options):
         return False
 
     @property
-    def balance_strength(self) -> float:
-        """Strength W of the class weights of positive segments, see losses.class_balance."""
-        return 0.0
+    def label_temperature(self) -> float:
+        """The divisor d of soft labels, sigmoid((logit - threshold) / d)."""
+        return SOFT_LABEL_TEMPERATURE
+
+    @property
+    def uses_teacher_labels(self) -> bool:
+        """Whether the pseudo-labels of the losses must be those of a teacher."""
+        return False
 
     @property
     def uses_prior(self) -> bool:
@@ -120,6 +128,11 @@ class Recipe(Options):
     @property
     def keeps_frames(self) -> bool:
         """Whether the network reads every frame of HAN's features rather than their mean."""
+        return False
+
+    @property
+    def needs_llp_classes(self) -> bool:
+        """Whether it holds numbers for LLP's classes, so that the vocabulary must be LLP's."""
         return False
 
     @property

@@ -4,11 +4,15 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.parsers.recipes.base import Recipe
+from pipeline.parsers.recipes.base import SOFT_LABEL_TEMPERATURE, Recipe
 
 
 class HanEncoderRecipe(Recipe):
-    """Options of the HAN encoder and of segment losses; the defaults are VALOR++'s."""
+    """Options of the HAN encoder and of segment losses; the defaults are VALOR++'s.
+
+    ``balance``, ``rarity`` and ``mixup`` act on methods with VALOR's segment losses only: the VALOR
+    family, LINK and UWAV.
+    """
 
     width: int = Field(256, ge=1, le=16384, description="features D inside the HAN encoder")
     layers: int = Field(4, ge=0, le=64, description="layers of the HAN encoder")
@@ -21,17 +25,37 @@ class HanEncoderRecipe(Recipe):
         " (simultaneous, HAN) the same layer",
     )
 
-    labels: Literal["hard", "soft"] = Field(
+    labels: Literal["hard", "soft", "teacher"] = Field(
         "hard",
-        description="pseudo-labels for the losses: 0 or 1, or soft, sigmoid(logit - threshold) as"
-        " in UWAV; both masked with the weak labels; no effect on a method without pseudo-labels",
+        description="pseudo-labels for the losses, masked with the weak labels: 0 or 1 (hard);"
+        " sigmoid((logit - threshold) / temperature) as in UWAV (soft); or soft ones that must come"
+        " from UWAV's temporal network, `pseudo-labels --teacher` (teacher). No effect on a method"
+        " without pseudo-labels",
+    )
+    temperature: float = Field(
+        SOFT_LABEL_TEMPERATURE,
+        gt=0,
+        description="divisor of soft labels: 2 in UWAV's code, 1 in eq. 12 of its paper",
     )
     balance: float = Field(
         0.0,
         ge=0,
         le=1,
-        description="weight of rare classes' positive segments, see losses.class_balance; 0: none,"
-        " UWAV: 0.5",
+        description="W of UWAV's class weights, W (C - f) for classes of the weak label and f for"
+        " others, where f is the average number of events in a segment; UWAV: 0.5; 0: no weights",
+    )
+    rarity: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="the positive segments of a class weigh (negatives / positives)^rarity, counted"
+        " over training videos per modality; 0: no weights",
+    )
+    mixup: float = Field(
+        0.0,
+        ge=0,
+        description="alpha of mix-up: segments are mixed by Beta(alpha, alpha) and classified,"
+        " which adds a loss per modality; UWAV: 1.7; 0: no mix-up",
     )
     segment_weight: float = Field(
         1.0,
@@ -49,12 +73,17 @@ class HanEncoderRecipe(Recipe):
     @property
     def uses_soft_labels(self) -> bool:
         """Whether the pseudo-labels of the losses are soft."""
-        return self.uses_pseudo_labels and self.labels == "soft"
+        return self.uses_pseudo_labels and self.labels != "hard"
 
     @property
-    def balance_strength(self) -> float:
-        """Strength W of the class weights of positive segments."""
-        return self.balance
+    def label_temperature(self) -> float:
+        """The divisor of soft labels."""
+        return self.temperature
+
+    @property
+    def uses_teacher_labels(self) -> bool:
+        """Whether the pseudo-labels of the losses must be those of a teacher."""
+        return self.uses_pseudo_labels and self.labels == "teacher"
 
 
 class HanRecipe(HanEncoderRecipe):

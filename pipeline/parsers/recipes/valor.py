@@ -1,4 +1,4 @@
-"""VALOR and VALOR++ (Lai et al., NeurIPS 2023)."""
+"""VALOR, VALOR+ and VALOR++ (Lai et al., NeurIPS 2023)."""
 
 from pydantic import Field
 
@@ -17,6 +17,14 @@ class ValorRecipe(HanEncoderRecipe):
     )
     width: int = Field(512, ge=1, le=16384, description="features D inside the HAN encoder")
     layers: int = Field(1, ge=0, le=64, description="layers of the HAN encoder")
+
+
+class ValorPlusRecipe(HanEncoderRecipe):
+    """VALOR+ (Lai et al., NeurIPS 2023, released code): four narrow layers on VALOR's features.
+
+    It is meant for VGGish, ResNet and R(2+1)D features (HAN's layout and ``motion: true``). On CLAP
+    and CLIP features it is VALOR++.
+    """
 
 
 class ValorPlusPlusRecipe(HanEncoderRecipe):
