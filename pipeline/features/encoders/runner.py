@@ -3,8 +3,8 @@
 import ctypes
 import logging
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +35,8 @@ class Runner:
     device
         Device of the model.
     precision
-        ``fp32``, or ``bf16`` / ``fp16`` autocast of the model (not of its transform).
+        ``fp32``; ``tf32``, whose matrix products on a GPU round their operands to 10 bits of
+        mantissa; or ``bf16`` / ``fp16`` autocast. Of the model, not of its transform.
     batch_size
         Rows per batch; halved whenever GPU memory runs out.
     is_tuned
@@ -90,13 +91,25 @@ class Runner:
                 with torch.no_grad():
                     inputs = transform(batch.to(self.device, non_blocking=True))
                     inputs = _channels_last(inputs) if self.channels_last else inputs
-                    with self._autocast():
+                    with self.arithmetic():
                         done.append(encode(inputs).float().cpu())
             except torch.cuda.OutOfMemoryError:
                 self._halve()
                 continue
             start += len(batch)
         return torch.cat(done)
+
+    @contextmanager
+    def arithmetic(self) -> Iterator[None]:
+        """Compute in this precision inside the block."""
+        if self.precision == "tf32":
+            with _tf32():
+                yield
+        elif self.precision == "fp32":
+            yield
+        else:
+            with torch.autocast(self.device.type, AUTOCAST[self.precision]):
+                yield
 
     def tune(
         self, embed: Callable[[NDArray[Any]], object], video: NDArray[Any], segments: int
@@ -129,11 +142,6 @@ class Runner:
             size, fastest = size * 2, rate
         logger.info("using batch size %d on %s", self.batch_size, self.device)
 
-    def _autocast(self) -> Any:
-        if self.precision == "fp32":
-            return nullcontext()
-        return torch.autocast(self.device.type, AUTOCAST[self.precision])
-
     def _halve(self) -> None:
         if self.batch_size == 1:
             raise PipelineError(
@@ -145,6 +153,20 @@ class Runner:
         logger.warning(
             "%s is out of memory: reduced batch size to %d", self.device, self.batch_size
         )
+
+
+@contextmanager
+def _tf32() -> Iterator[None]:
+    """Let a GPU's fp32 matrix products and convolutions run in TF32; CPUs have no such units."""
+    backends = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [backend.allow_tf32 for backend in backends]
+    for backend in backends:
+        backend.allow_tf32 = True
+    try:
+        yield
+    finally:
+        for backend, value in zip(backends, before, strict=True):
+            backend.allow_tf32 = value
 
 
 def _keep_freed_memory() -> None:
