@@ -39,6 +39,8 @@ def cells(values: list[str]) -> str:
 
 def shown(value: object) -> str:
     """Return a value with four digits at most, on one line."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {shown(each)}" for key, each in value.items())
     if isinstance(value, float):
         return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
     return " ".join(str(value).replace("|", "/").split())
