@@ -43,9 +43,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 # share of the pseudo-labels that may change.
 COSINE = {"fp32": 1 - 1e-5, "tf32": 1 - 1e-4, "fp16": 1 - 1e-4, "bf16": 1 - 1e-2}
 CHANGED = {"fp32": 5e-4, "tf32": 2e-3, "fp16": 5e-3, "bf16": 2e-2}
-EXAMPLES = 50 if REHEARSAL else 300
+EXAMPLES = 20 if REHEARSAL else 300
 METHODS = ("valorpp", "link")
-SMALL = {"width": 64, "layers": 2, "heads": 2, "feedforward": 64, "epochs": 12, "batch_size": 16}
+SMALL = {"width": 64, "layers": 2, "heads": 2, "feedforward": 64, "epochs": 8, "batch_size": 16}
 # Claims a GPU, computes on it, and says when it began and ended.
 CLAIM = """
 import sys, time
@@ -212,7 +212,7 @@ def test_jobs_that_claim_one_card_take_turns(device, tmp_path, monkeypatch, reco
 def test_predictions_are_near_the_cpus(method, device, record_property):
     world = make_world(25)
     recipe = recipe_for(method, {})
-    data = make_dataset(world, 8, 300, recipe=recipe)
+    data = make_dataset(world, 8, 30 if REHEARSAL else 300, recipe=recipe)
     torch.manual_seed(0)
     parser = build_network(method, data.dimensions, recipe)
     inputs = data.evaluated["val"].inputs
@@ -243,7 +243,7 @@ def test_training_is_the_same_again_and_after_a_kill(method, device, tmp_path, r
 def trained(method: str, folder: Path, device: torch.device) -> Trainer:
     """Train, from the state in the folder if there is one."""
     recipe = recipe_for(method, SMALL)
-    data = make_dataset(make_world(), 64, 24, recipe=recipe)
+    data = make_dataset(make_world(), 48, 16, recipe=recipe)
     trainer = Trainer(TrainingJob(method, recipe, data, 0, device))
     trainer.run(folder / STATE_FILE, 0.0)
     return trainer
