@@ -112,13 +112,17 @@ def both_ways(
             return loop()
 
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        names = tuple(f"v{n:05d}_0_10" for n in range(len(segments)))
-        meta = {"segments": str(T), "fingerprint": "0123456789"}
-        write_shard(folder / "in.safetensors", Shard(names, {encoder.source: segments}, meta))
-        write_status(folder / "in.tsv", [StatusRow(row, True, Status.OK) for row in names])
-        places = [folder / file for file in ("in.safetensors", "in.tsv", "o.safetensors", "o.tsv")]
+        places = write_segments(encoder, segments, Path(temporary))
         yield lambda: encode_shard(encoder, *places), bare
+
+
+def write_segments(encoder: Encoder, segments: np.ndarray, folder: Path) -> tuple[Path, ...]:
+    """Write segments as a shard; return the paths that the stage reads and writes."""
+    names = tuple(f"v{n:05d}_0_10" for n in range(len(segments)))
+    meta = {"segments": str(T), "fingerprint": "0123456789"}
+    write_shard(folder / "in.safetensors", Shard(names, {encoder.source: segments}, meta))
+    write_status(folder / "in.tsv", [StatusRow(row, True, Status.OK) for row in names])
+    return tuple(folder / file for file in ("in.safetensors", "in.tsv", "o.safetensors", "o.tsv"))
 
 
 def measure(name: str, videos: int, repeats: int, device: str) -> None:

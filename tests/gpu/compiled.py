@@ -27,7 +27,9 @@ def main() -> None:
     rows = rows_of_part()
     with rows.attempt("clip, bf16"):
         encoder(rows, clip_spec(precision="bf16", batch_size=BATCH))
-    for method in () if REHEARSAL else METHODS:
+    if REHEARSAL:
+        return
+    for method in METHODS:
         with rows.attempt(f"{method}, fp32"):
             training(rows, method)
     with rows.attempt("clap, bf16"), tempfile.TemporaryDirectory() as folder:

@@ -7,7 +7,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,11 @@ def peak_memory(reset: bool = False) -> float:
     return torch.cuda.max_memory_allocated() / 2**30
 
 
+def multiplied(precision: str) -> AbstractContextManager[None]:
+    """Return a context in which fp32 matrix products are in TF32 if that is the precision."""
+    return Runner(device(), "tf32" if precision == "tf32" else "fp32").arithmetic()
+
+
 @cache
 def matmul_peak(precision: str) -> float:
     """Return the FLOP/s of a large matrix product of random numbers, the card's measured peak."""
@@ -106,8 +111,7 @@ def matmul_peak(precision: str) -> float:
         for _ in range(count):
             one @ other
 
-    plain = precision if precision == "tf32" else "fp32"
-    with Runner(device(), plain).arithmetic():
+    with multiplied(precision):
         return 2.0 * SIDE**3 * count / seconds_of(multiply)
 
 

@@ -5,6 +5,7 @@ takes too long keeps the rows that it had written, and costs the others nothing.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -126,10 +127,8 @@ def state_of(process: "subprocess.Popen[bytes]", limit: float) -> str:
         state = "done" if code == 0 else f"failed with {code}"
     except subprocess.TimeoutExpired:
         state = f"stopped after {limit:.0f} s"
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()
     return state
 

@@ -17,7 +17,15 @@ def main() -> None:
         os.environ["FAIL_WITHOUT_CUDA"] = "1"
     # cuBLAS reads it once, and training asks for deterministic results.
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
-    options = ["-m", "needs_cuda", "-p", "no:cacheprovider", f"--timeout={500 if REHEARSAL else 100}", "-v", "--durations=8"]
+    options = [
+        "-m",
+        "needs_cuda",
+        "-p",
+        "no:cacheprovider",
+        f"--timeout={500 if REHEARSAL else 100}",
+        "-v",
+        "--durations=8",
+    ]
     words = [sys.executable, "-m", "pytest", *options, *map(str, FILES)]
     os.execv(sys.executable, words)
 

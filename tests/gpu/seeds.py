@@ -11,12 +11,11 @@ from pathlib import Path
 os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
 
 import torch
-from harness import REHEARSAL, Rows, device, peak_memory, rows_of_part
+from harness import REHEARSAL, Rows, device, multiplied, peak_memory, rows_of_part
 from llp_size import llp_data, options
 from steps import Steps
 from train import no_drop
 
-from pipeline.features.encoders.runner import Runner
 from pipeline.parsers.registry import recipe_for
 from pipeline.training.dataset import TrainingData
 from pipeline.training.trainer import Trainer, TrainingJob
@@ -60,7 +59,7 @@ def agreement(rows: Rows, method: str, data: TrainingData) -> None:
 def stacked(rows: Rows, method: str, data: TrainingData, precision: str) -> None:
     """Write the row of all seeds as one network, with the recipe's dropout; a graph on a card."""
     name = f"{method}, {precision} steps, one network"
-    with rows.attempt(name), Runner(device(), "tf32" if precision == "tf32" else "fp32").arithmetic():
+    with rows.attempt(name), multiplied(precision):
         peak_memory(reset=True)
         recipe = recipe_for(method, options(precision="bf16" if precision == "bf16" else "fp32"))
         steps = Steps(method, recipe, data, list(SEEDS), device())

@@ -8,11 +8,10 @@ from pathlib import Path
 os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
 
 import torch
-from harness import Rows, device, peak_memory, rows_of_part
+from harness import Rows, device, multiplied, peak_memory, rows_of_part
 from llp_size import llp_data, options
 from steps import Steps
 
-from pipeline.features.encoders.runner import Runner
 from pipeline.parsers.recipes import Recipe
 from pipeline.parsers.registry import recipe_for
 from pipeline.training.dataset import TrainingData
@@ -27,20 +26,19 @@ def main() -> None:
     rows = rows_of_part()
     for method in METHODS:
         data = llp_data(recipe_for(method, {}))
-        for name, precision, tf32 in (("fp32", "fp32", False), ("TF32", "fp32", True)):
-            measure(rows, f"{method}, {name}", method, data, tf32, precision=precision)
-        measure(rows, f"{method}, bf16", method, data, False, precision="bf16")
+        for precision in ("fp32", "tf32", "bf16"):
+            measure(rows, method, data, precision)
         if device().type == "cuda":
             graphs(rows, method, data)
 
 
-def measure(
-    rows: Rows, name: str, method: str, data: TrainingData, tf32: bool, **changes: object
-) -> None:
+def measure(rows: Rows, method: str, data: TrainingData, precision: str) -> None:
     """Write the row of a few epochs of the trainer."""
-    with rows.attempt(name), Runner(device(), "tf32" if tf32 else "fp32").arithmetic():
+    name = f"{method}, {precision}"
+    with rows.attempt(name), multiplied(precision):
         peak_memory(reset=True)
-        recipe = recipe_for(method, options(epochs=EPOCHS, warmup_epochs=1, **changes))
+        halved = {"precision": "bf16"} if precision == "bf16" else {}
+        recipe = recipe_for(method, options(epochs=EPOCHS, warmup_epochs=1, **halved))
         first, seconds, loss = epochs_of_trainer(method, recipe, data)
         found = {"epoch s": seconds, "first epoch s": first, "last loss": loss}
         rows.add(name, **found, **{"GiB at most": peak_memory()})

@@ -109,9 +109,7 @@ class Took:
     inside: float
 
 
-def encode(
-    rows: Rows, bench: Bench, specs: list[EncoderOptions], shard: str, videos: int
-) -> Took:
+def encode(rows: Rows, bench: Bench, specs: list[EncoderOptions], shard: str, videos: int) -> Took:
     """Encode a shard with encoders side by side; return what it took until the last has ended."""
     reserves = len(specs) == 1
     seconds, logs = run_jobs([bench.words(spec, shard, reserves) for spec in specs])
