@@ -86,18 +86,34 @@ class Runner:
         start = 0
         while start < len(rows):
             batch = rows[start : start + self.batch_size]
-            try:
-                # Not inference_mode, which measured 48 times slower with CPU autocast.
-                with torch.no_grad():
-                    inputs = transform(batch.to(self.device, non_blocking=True))
-                    inputs = _channels_last(inputs) if self.channels_last else inputs
-                    with self.arithmetic():
-                        done.append(encode(inputs).float().cpu())
-            except torch.cuda.OutOfMemoryError:
+            embeddings = self._run_batch(batch, transform, encode)
+            if embeddings is None:
                 self._halve()
                 continue
+            done.append(embeddings)
             start += len(batch)
-        return torch.cat(done)
+        # Together: to copy each batch back would let the GPU wait for the next one.
+        return torch.cat(done).cpu()
+
+    def _run_batch(
+        self,
+        batch: torch.Tensor,
+        transform: Callable[[torch.Tensor], torch.Tensor],
+        encode: Callable[[torch.Tensor], torch.Tensor],
+    ) -> torch.Tensor | None:
+        """Return a batch's embeddings as fp32, on the device; None if its memory ran out.
+
+        The memory is free again only when the error is gone, which holds the tensors so far.
+        """
+        try:
+            # Not inference_mode, which measured 48 times slower with CPU autocast.
+            with torch.no_grad():
+                inputs = transform(batch.to(self.device, non_blocking=True))
+                inputs = _channels_last(inputs) if self.channels_last else inputs
+                with self.arithmetic():
+                    return encode(inputs).float()
+        except torch.cuda.OutOfMemoryError:
+            return None
 
     @contextmanager
     def arithmetic(self) -> Iterator[None]:
