@@ -1,5 +1,7 @@
 """What the card can do: matrix products, copies on it and to it."""
 
+from functools import partial
+
 import torch
 from harness import PRECISIONS, REHEARSAL, device, matmul_peak, rows_of_part, seconds_of
 
@@ -27,8 +29,8 @@ def main() -> None:
         moved = 2 * SIZE / seconds_of(lambda: there.copy_(here)) / 1e9
         rows.add("copy on the card, read and written", value=moved, unit="GB/s")
         for kind, host in hosts().items():
-            to_card = SIZE / seconds_of(lambda host=host: here.copy_(host)) / 1e9
-            back = SIZE / seconds_of(lambda host=host: host.copy_(here)) / 1e9
+            to_card = SIZE / seconds_of(partial(here.copy_, host)) / 1e9
+            back = SIZE / seconds_of(partial(host.copy_, here)) / 1e9
             rows.add(f"copy to the card, {kind} memory", value=to_card, unit="GB/s")
             rows.add(f"copy from the card, {kind} memory", value=back, unit="GB/s")
 

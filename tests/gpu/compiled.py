@@ -4,6 +4,7 @@ import os
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
 
@@ -38,7 +39,7 @@ def main() -> None:
 
 def encoder(rows: Rows, spec: EncoderOptions) -> None:
     """Write an encoder's row: segments a second of its calls, plain and compiled."""
-    loaded = load_encoder(spec, str(device()))
+    loaded: Any = load_encoder(spec, str(device()))
     segments = segments_of(loaded, VIDEOS)
     plain_seconds = seconds_of(lambda: loaded.embed(segments))
     expected = loaded.embed(segments)["embedding"]

@@ -7,6 +7,7 @@ tensors that are on the card already, and the bare loop's share of the measured 
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from bench_encode import RATE, T, both_ways, segments_of
@@ -87,7 +88,7 @@ def figures(encoder: Encoder, case: Case, flops: float) -> dict[str, float]:
     }
 
 
-def flops_of_segment(encoder: Encoder) -> float:
+def flops_of_segment(encoder: Any) -> float:
     """Return the floating-point operations of one segment, counted over a video of them."""
     segments = torch.from_numpy(segments_of(encoder, 1)).to(encoder.runner.device)
     # The counter does not know PyTorch's fused attention of evaluation mode.
@@ -99,7 +100,7 @@ def flops_of_segment(encoder: Encoder) -> float:
             encoder._embedding(encoder._mel.seconds(segments.view(-1, RATE)))
             encoder._model.map_audio(encoder._mel.windows(segments))
     torch.backends.mha.set_fastpath_enabled(True)
-    return counter.get_total_flops() / T
+    return float(counter.get_total_flops()) / T
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import tempfile
 import time
+from multiprocessing.queues import SimpleQueue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
@@ -89,7 +90,9 @@ def side_by_side(rows: Rows, method: str) -> None:
     rows.add(f"{method}, fp32, a process each", **{"epoch of all s": (last - first) / EPOCHS})
 
 
-def train_one(method: str, seed: int, barrier: Barrier, times) -> None:
+def train_one(
+    method: str, seed: int, barrier: Barrier, times: "SimpleQueue[tuple[float, float]]"
+) -> None:
     """Train a seed for a few epochs once all are ready; say when it began and ended."""
     torch.set_num_threads(1)
     recipe = recipe_for(method, options(epochs=EPOCHS, warmup_epochs=1))

@@ -7,6 +7,7 @@ import copy
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import cast
 
 import torch
 from harness import wait
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from pipeline.parsers.interface import ParserInputs, ParserTargets
+from pipeline.parsers.interface import ParserInputs, ParserNetwork, ParserOutput, ParserTargets
 from pipeline.parsers.recipes import Recipe
 from pipeline.parsers.registry import build_network
 from pipeline.training.dataset import TrainingData
@@ -28,13 +29,13 @@ Tensors = Mapping[str, Tensor]
 class Loss(nn.Module):
     """A parser and its loss as one module, of tensors by name, so that it can be batched."""
 
-    def __init__(self, parser: nn.Module) -> None:
+    def __init__(self, parser: ParserNetwork) -> None:
         super().__init__()
         self.parser = parser
 
     def forward(self, inputs: Tensors, targets: Tensors) -> Tensor:
         """Return the loss terms of a batch."""
-        output = self.parser(ParserInputs(**inputs)).float()
+        output = cast(ParserOutput, self.parser(ParserInputs(**inputs))).float()
         return torch.stack(list(self.parser.loss_terms(output, ParserTargets(**targets)).values()))
 
 
@@ -66,7 +67,12 @@ class Steps:
     """Steps of one seed, or of several whose parameters are stacked."""
 
     def __init__(
-        self, method: str, recipe: Recipe, data: TrainingData, seeds: Sequence[int], device
+        self,
+        method: str,
+        recipe: Recipe,
+        data: TrainingData,
+        seeds: Sequence[int],
+        device: torch.device,
     ) -> None:
         self.recipe, self.device, self.seeds = recipe, device, list(seeds)
         self.inputs = Arrays.of(data.train.inputs, device)
@@ -84,13 +90,13 @@ class Steps:
 
     def _place(self, networks: list[Loss]) -> None:
         if len(networks) == 1:
-            self.weights = dict(networks[0].named_parameters())
-            self.module: nn.Module = networks[0]
+            self.weights: dict[str, Tensor] = dict(networks[0].named_parameters())
+            self.module = networks[0]
             return
-        self.weights, self.buffers = stack_module_state(networks)
+        stacked, self.buffers = stack_module_state(cast(list[nn.Module], networks))
         trained = {name: each.requires_grad for name, each in networks[0].named_parameters()}
         self.weights = {
-            name: each.detach().requires_grad_(trained[name]) for name, each in self.weights.items()
+            name: each.detach().requires_grad_(trained[name]) for name, each in stacked.items()
         }
         self.module = copy.deepcopy(networks[0]).to("meta")
 
@@ -129,7 +135,7 @@ class Steps:
         inputs, targets = self.inputs.take(rows), self.targets.take(rows)
         with torch.autocast(self.device.type, torch.bfloat16, self.recipe.precision == "bf16"):
             if not self._is_stacked:
-                return self.module(inputs, targets)
+                return cast(Tensor, self.module(inputs, targets))
             axes = (0, 0, self.inputs.axes(), self.targets.axes())
             of_one = vmap(self._terms_of_one, axes, randomness="different")
             # The fused kernels of attention cannot be batched over weights.
@@ -139,7 +145,8 @@ class Steps:
     def _terms_of_one(
         self, weights: Tensors, buffers: Tensors, inputs: Tensors, targets: Tensors
     ) -> Tensor:
-        return functional_call(self.module, (dict(weights), dict(buffers)), (inputs, targets))
+        state = (dict(weights), dict(buffers))
+        return cast(Tensor, functional_call(self.module, state, (inputs, targets)))
 
     def step(self, rows: Tensor) -> Tensor:
         """Take a step; return its loss terms."""

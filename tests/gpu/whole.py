@@ -8,6 +8,7 @@ import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness import CORES, REHEARSAL, Rows, clap_spec, clip_spec, device, rows_of_part
 from llp_form import (
@@ -95,7 +96,8 @@ def specs_in(folder: Path) -> tuple[EncoderOptions, ...]:
     clip, clap = clip_spec(**changes), clap_spec(folder / "clap", **changes)
     if not REHEARSAL:
         path = folder / "clip.safetensors"
-        state = load_encoder(clip, "cpu")._model.module.state_dict()
+        encoder: Any = load_encoder(clip, "cpu")
+        state = encoder._model.module.state_dict()
         save_file({name: value.contiguous() for name, value in state.items()}, path)
         clip = clip_spec(**changes, weights=str(path), sha256=sha256_of(path))
     return clip, clap
