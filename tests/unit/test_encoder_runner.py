@@ -150,3 +150,13 @@ def test_batches_for_a_gpu_are_pinned_and_embed_alike(spec, plain, frames):
     assert np.array_equal(staged, frames)
     difference = other.embed(staged)["embedding"] - plain.embed(frames)["embedding"]
     assert np.abs(difference).max() < 1e-4
+
+
+def test_tf32_is_on_only_inside_the_block():
+    def settings():
+        return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+    before = settings()
+    with Runner(CPU, "tf32").arithmetic():
+        assert settings() == (True, True)
+    assert settings() == before

@@ -174,15 +174,13 @@ class Runner:
 @contextmanager
 def _tf32() -> Iterator[None]:
     """Let a GPU's fp32 matrix products and convolutions run in TF32; CPUs have no such units."""
-    backends = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = [backend.allow_tf32 for backend in backends]
-    for backend in backends:
-        backend.allow_tf32 = True
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = products.allow_tf32, convolutions.allow_tf32
+    products.allow_tf32 = convolutions.allow_tf32 = True
     try:
         yield
     finally:
-        for backend, value in zip(backends, before, strict=True):
-            backend.allow_tf32 = value
+        products.allow_tf32, convolutions.allow_tf32 = before
 
 
 def _keep_freed_memory() -> None:
