@@ -375,14 +375,6 @@ def test_thirty_two_videos_are_learnt_by_heart(tmp_path: Path) -> None:
     assert last["video"] + last["audio_segment"] + last["visual_segment"] < 0.15, last
 
 
-def test_recipe_is_the_released_command_line() -> None:
-    recipe = MmCseRecipe()
-    assert (recipe.optimiser, recipe.learning_rate, recipe.weight_decay) == ("adamw", 1e-4, 1e-3)
-    assert (recipe.schedule, recipe.step_epochs, recipe.step_factor) == ("step", 10, 0.1)
-    assert (recipe.beta1, recipe.clip_norm, recipe.batch_size, recipe.epochs) == (0.5, 1.0, 64, 60)
-    assert (recipe.gate, recipe.selection, recipe.ties) == ("mixed", "segment_type", "first")
-
-
 def test_heads_must_divide_the_class_width() -> None:
     with pytest.raises(PipelineError, match="class_width 10 must be a multiple of heads 4"):
         recipe_for("mm_cse", {"class_width": 10, "heads": 4})
