@@ -25,7 +25,8 @@ from pipeline.parsers.plan import Batch
 from pipeline.parsers.recipes import NrepRecipe
 from pipeline.parsers.registry import build_plan, recipe_for
 from pipeline.training.dataset import EvaluationVideos
-from pipeline.training.trainer import STATE_FILE, Trainer, TrainingJob
+from pipeline.training.states import STATE_FILE
+from pipeline.training.trainer import Trainer, TrainingJob
 
 B, T, C, D, HEADS = 2, 3, 4, 8, 2
 SMALL = {"width": D, "heads": HEADS, "feedforward": 5}
