@@ -64,7 +64,7 @@ def write_run(folder: Path, method: str = "link", **options: object) -> Path:
     path = folder / "results" / SETTINGS_FILE
     write_settings(path, inference_settings(config), VOCABULARY, folder / "thresholds.tsv")
     decision = {"video_threshold": 0.1, "segment_threshold": 0.45}
-    recipe = recipe_for(method, {**TINY, **decision, **options})
+    recipe = recipe_for(method, {**(options or TINY), **decision})
     dimensions = Dimensions(MAP_DIMENSION, DIMENSION, 0, DIMENSION, DIMENSION, T, len(NAMES))
     with torch.random.fork_rng():
         torch.manual_seed(0)
