@@ -20,14 +20,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--reference", default="link", help="method to compare with (default: link)")
     add_vocabulary(parser)
     add_published(parser)
-    add("--out", type=Path, required=True, help="folder of compare.md and compare.csv")
+    add("--out", type=Path, required=True, help="folder of compare.html, .md and .csv")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the comparison and print the leaderboard."""
     from pipeline.core.vocabulary import read_vocabulary
     from pipeline.report.comparison import compare
-    from pipeline.report.tables import read_published
+    from pipeline.report.published import read_published
 
     table = compare(
         arguments.models,

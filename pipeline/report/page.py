@@ -5,8 +5,6 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
 from pipeline.core import html as pages
 from pipeline.core.files import write_json, write_text
 from pipeline.core.vocabulary import display_name
@@ -27,7 +25,7 @@ from pipeline.report.browser import (
 )
 from pipeline.report.classes import per_class_plots
 from pipeline.report.confusion import confusion_plots
-from pipeline.report.drawing import Plot
+from pipeline.report.drawing import Plot, drawing
 from pipeline.report.learned import learned_plots
 from pipeline.report.plots import (
     data_quality_plot,
@@ -35,17 +33,16 @@ from pipeline.report.plots import (
     training_plots,
 )
 from pipeline.report.provenance import PROVENANCE_FILE, StageCost, facts, provenance, read_costs
+from pipeline.report.published import PublishedRow, published_markdown, read_published
 from pipeline.report.quality import DataQuality, data_quality, read_findings
 from pipeline.report.tables import (
     HOW_CALIBRATED,
     HOW_DESCRIBED,
+    HOW_LABELLED,
     HOW_RELEASED,
-    PublishedRow,
     ResultRow,
     csv_table,
     markdown,
-    published_markdown,
-    read_published,
     result_rows,
     write_csv,
 )
@@ -63,7 +60,7 @@ LEFT_OUT_SHOWN = 200
 HOW_RESULTS_SCORED = (
     "F1 in percent, averaged over videos; mean ± sample standard deviation over seeds. A: audio, "
     "V: visual, AV: audio-visual, Type: mean of the three (Type@AV), Event: audio and visual "
-    "events scored together (Event@AV). Videos: scored / in the split."
+    f"events scored together (Event@AV). Videos: scored / in the split. {HOW_LABELLED}"
 )
 PUBLISHED_TITLE = "Published results on the LLP test split"
 DEMO_NOT_COMPARABLE = (
@@ -150,13 +147,8 @@ def render_page(context: dict[str, Any]) -> str:
         "script_hash": script_hash,
     }
     return pages.render(
-        _HERE / "page.html.j2", context | assets, drawing=_drawing, display_name=display_name
+        _HERE / "page.html.j2", context | assets, drawing=drawing, display_name=display_name
     )
-
-
-def _drawing(plot: Plot) -> Markup:
-    """Return the SVG of a plot unescaped; matplotlib has already escaped its text."""
-    return Markup(plot.svg)
 
 
 def _plots(artifacts: Artifacts, quality: DataQuality) -> dict[str, list[Plot]]:

@@ -77,8 +77,23 @@ class Recipe(Options):
         return True
 
     @property
+    def supervision(self) -> str:
+        """Labels of the training videos that the method learns from, in a few words."""
+        return "weak labels, segment pseudo-labels" if self.uses_pseudo_labels else "weak labels"
+
+    @property
+    def extra_supervision(self) -> str:
+        """Labels that it uses besides, such as "thresholds from validation's dense labels"."""
+        return ""
+
+    @property
+    def selections(self) -> tuple[Selection, ...]:
+        """Validation metrics that choose its epochs; several if it trains several networks."""
+        return (self.selection,)
+
+    @property
     def uses_soft_labels(self) -> bool:
-        """Whether those are soft."""
+        """Whether the segment pseudo-labels are soft."""
         return False
 
     @property
