@@ -126,13 +126,13 @@ def _training_cells(standing: Standing | None) -> list[str]:
 
 def rank_table(rows: Iterable[BoardRow]) -> str:
     """Return Type@AV of this run's methods with their letters and ranks, as a Markdown table."""
-    header = ["Method"]
+    header = ["Method", "Videos"]
     for level in TYPE_ROWS:
         prefix = LEVEL_PREFIXES[level]
         header += [f"{prefix} Type", f"{prefix} letters", f"{prefix} rank"]
     body = []
-    for row in (row for row in rows if row.standing):
-        cells = [row.name]
+    for row, standing in ((row, row.standing) for row in rows if row.standing):
+        cells = [row.name, standing.row.coverage]
         for level, place in row.places.items():
             cells += [str(row.cells[TYPE_ROWS[level]]), place.letters, str(place.rank)]
         body.append(cells)
