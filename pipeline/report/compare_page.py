@@ -9,17 +9,15 @@ from pipeline.core import html as pages
 from pipeline.core.files import write_text
 from pipeline.report.compare_plots import interval_plots
 from pipeline.report.drawing import drawing
-from pipeline.report.leaderboard import THIS_RUN, BoardRow, interval_text, megas, wall_time
+from pipeline.report.leaderboard import BoardRow, Place, interval_text, megas, wall_time
 from pipeline.report.published import PublishedRow, counterpart
-from pipeline.report.standings import TYPE_ROWS, Standing
-from pipeline.report.tables import ABSENT, LEVEL_PREFIXES, METRIC_HEADER, rounded
+from pipeline.report.standings import SCORE_ROWS, Standing
+from pipeline.report.tables import ABSENT, LEVEL_PREFIXES, METRIC_HEADER, Score, rounded
 
 _HERE = Path(__file__).parent
 COMPARE_PAGE = "compare.html"
 # Sets of columns that the page shows.
 VIEWS = {"overview": "Overview", "scores": "All scores", "training": "Training and protocol"}
-# Metrics other than Type@AV, which has columns of its own.
-OTHER_ROWS = tuple(row for row in range(len(METRIC_HEADER)) if row not in TYPE_ROWS.values())
 
 
 @dataclass(frozen=True)
@@ -71,13 +69,14 @@ class BoardCell:
         What it shows.
     value
         What a column of numbers is sorted by; None sorts last.
-    detail
-        Text after it, in smaller type.
+    detail, interval
+        Text after and below it, in smaller type.
     """
 
     text: str
     value: float | None = None
     detail: str = ""
+    interval: str = ""
 
 
 NO_CELL = BoardCell(ABSENT)
@@ -113,7 +112,6 @@ def write_compare_page(
         "views": VIEWS,
         "columns": columns,
         "rows": [(row, list(zip(columns, board_cells(row), strict=True))) for row in rows],
-        "this_run": THIS_RUN,
         "inputs": sorted({row.inputs for row in rows}),
         "labels": sorted({row.labels for row in rows}),
         "has_published": bool(beside),
@@ -144,23 +142,22 @@ def _published_scores(
 def board_columns(has_published: bool) -> Iterator[BoardColumn]:
     """Yield the columns of the leaderboard, in the order of ``board_cells``.
 
-    Where there is no published result, the source matters little.
+    Without published results, no view shows the source, which is the same everywhere.
     """
     yield BoardColumn("Method", " ".join(VIEWS), is_text=True)
-    yield BoardColumn("Source", " ".join(VIEWS) if has_published else "training", is_text=True)
-    for level in TYPE_ROWS:
-        prefix = LEVEL_PREFIXES[level]
-        yield BoardColumn(f"{prefix} Type", "overview scores")
-        yield BoardColumn(f"{prefix} interval", "overview")
-        yield BoardColumn(f"{prefix} letters", "overview", is_text=True)
-        yield BoardColumn(f"{prefix} rank", "overview", is_ascending=True)
-    for row in OTHER_ROWS:
-        yield BoardColumn(METRIC_HEADER[row], "scores")
+    yield BoardColumn("Source", " ".join(VIEWS) if has_published else "", is_text=True)
+    for (level, metric), title in zip(SCORE_ROWS, METRIC_HEADER, strict=True):
+        if metric == "type":
+            yield BoardColumn(title, "overview scores")
+            yield BoardColumn(f"{LEVEL_PREFIXES[level]} letters", "overview", is_text=True)
+            yield BoardColumn(f"{LEVEL_PREFIXES[level]} rank", "overview", is_ascending=True)
+        else:
+            yield BoardColumn(title, "scores")
     yield BoardColumn("Inputs", "overview training", is_text=True)
     yield BoardColumn("Labels", "overview training", is_text=True)
     for title in ("Protocol", "Selected by"):
         yield BoardColumn(title, "training", is_text=True)
-    for title in ("Val. Type", "Val. Type, best", "Seeds", "Videos", "Parameters", "Training"):
+    for title in ("Val. Type", "Val. best", "Seeds", "Videos", "Parameters", "Training"):
         yield BoardColumn(title, "training")
 
 
@@ -168,35 +165,30 @@ def board_cells(row: BoardRow) -> Iterator[BoardCell]:
     """Yield the cells of a row, in the order of ``board_columns``."""
     yield BoardCell(row.name)
     yield BoardCell(row.source)
-    for level in TYPE_ROWS:
-        yield from _level_cells(row, level)
-    for index in OTHER_ROWS:
-        yield _score_cell(row, index)
+    intervals = row.standing.intervals() if row.standing else [None] * len(SCORE_ROWS)
+    for (level, metric), score, interval in zip(SCORE_ROWS, row.cells, intervals, strict=True):
+        yield _score_cell(score, interval)
+        if metric == "type":
+            yield from _place_cells(row.places.get(level))
     for text in (row.inputs, row.labels, row.protocol):
         yield BoardCell(text)
     yield from _training_cells(row.standing) if row.standing else [NO_CELL] * 7
 
 
-def _level_cells(row: BoardRow, level: str) -> Iterator[BoardCell]:
-    """Yield Type@AV of a level with its interval, letters and rank."""
-    index = TYPE_ROWS[level]
-    yield _score_cell(row, index)
-    if row.standing is None:
-        yield from [NO_CELL] * 3
-        return
-    low, high = row.standing.intervals()[index]
-    place = row.places[level]
-    yield BoardCell(interval_text(low, high), low)
-    yield BoardCell(place.letters)
-    yield BoardCell(f"{place.rank.mean:.1f}", place.rank.mean, place.rank.interval)
-
-
-def _score_cell(row: BoardRow, index: int) -> BoardCell:
-    score = row.cells[index]
+def _score_cell(score: Score, interval: Sequence[float] | None) -> BoardCell:
     if not score.is_known:
         return NO_CELL
     detail = "" if score.std is None else f"± {score.std:.1f}"
-    return BoardCell(score.value, score.mean, detail)
+    return BoardCell(score.value, score.mean, detail, interval_text(*interval) if interval else "")
+
+
+def _place_cells(place: Place | None) -> Iterator[BoardCell]:
+    """Yield the letters and the rank of a method at one level."""
+    if place is None:
+        yield from (NO_CELL, NO_CELL)
+        return
+    yield BoardCell(place.letters)
+    yield BoardCell(f"{place.rank.mean:.1f}", place.rank.mean, place.rank.interval)
 
 
 def _training_cells(standing: Standing) -> Iterator[BoardCell]:

@@ -61,13 +61,15 @@ def _interval_plot(
             table.append([row.name, mean, low, high, letters, seeds_text, theirs])
         finish_rows(axes, [row.name for row, _ in own], percent=False)
         axes.margins(x=0.04)
-        legend_above(figure, _keys(published), columns=2)
+        legend_above(figure, _keys(published))
         description = f"{title}: " + "; ".join(f"{cells[0]} {cells[1]:.1f}" for cells in table)
         svg = to_svg(figure, name, description)
     caption = (
         "Mean over seeds with its 95% interval over videos. Methods with a letter in common do not "
         "differ significantly in this metric."
     )
+    if published:
+        caption += " Published values may have other inputs, which the leaderboard has."
     header = ["method", "percent", "low", "high", "letters", "percent_by_seed", "published"]
     return Plot(name, title, caption, description, svg, header, table)
 

@@ -68,6 +68,11 @@ class BoardRow:
         """Segment-level Type@AV."""
         return self.cells[TYPE_ROWS["segment"]]
 
+    @property
+    def full_name(self) -> str:
+        """Its name and, if it is known, its source."""
+        return self.name if self.source == ABSENT else f"{self.name} ({self.source})"
+
 
 def board_rows(
     standings: Iterable[Standing],
@@ -107,7 +112,7 @@ def leaderboard(rows: Sequence[BoardRow]) -> str:
         texts = (row.name, row.inputs, row.labels, row.protocol, row.source)
         body.append([*texts, *_training_cells(row.standing), *map(str, row.cells)])
     table = aligned_markdown(header, body, text_columns=6)
-    return with_notes(table, [(f"{row.name} ({row.source})", row.note) for row in rows])
+    return with_notes(table, [(row.full_name, row.note) for row in rows])
 
 
 def _training_cells(standing: Standing | None) -> list[str]:

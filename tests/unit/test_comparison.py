@@ -33,6 +33,7 @@ from pipeline.report.comparison import TESTED, compare, paired_differences
 from pipeline.report.published import PublishedRow
 from pipeline.report.standings import read_standings
 from pipeline.report.tables import HOW_CALIBRATED
+from pipeline.report.trained import CALIBRATED
 
 PUBLISHED = PublishedRow(
     method="VALOR++",
@@ -100,6 +101,29 @@ def test_better_on_every_video_never_flips(tmp_path: Path, annotations: Path) ->
         assert found["segment_type_difference_low"] == pytest.approx(gap)
         assert found["segment_event_difference_flips"] == 0
     assert rows["LINK"]["segment_type_difference"] == "", "the reference has none to itself"
+
+
+def test_a_comparison_leaves_a_page_tables_and_plots(tmp_path: Path, annotations: Path) -> None:
+    folders = [
+        write_model(tmp_path / method / "seed0", annotations, labels, method)
+        for method, labels in (("link", true_labels()), ("valorpp", halved()), ("han", nothing()))
+    ]
+    out = tmp_path / "out"
+    row = compared(folders, annotations, out)["HAN"]
+    names = {"compare.html", "compare.md", "compare.csv", "compare_pairs.csv"}
+    names |= {f"compare_{level}.{end}" for level in ("segment", "event") for end in ("svg", "csv")}
+    assert {path.name for path in out.iterdir()} == names
+    assert row["labels"] == "weak labels"
+    assert row["selected_by"] == "seg. Type"
+    assert (row["val_segment_type_selected"], row["val_segment_type_best"]) == ("50.0", "50.0")
+    assert (row["segment_type_letters"], float(row["segment_type_rank"])) == ("c", 3)
+    with (out / "compare_pairs.csv").open(encoding="utf-8", newline="") as file:
+        pairs = {(row["metric"], row["first"], row["second"]): row for row in csv.DictReader(file)}
+    assert len(pairs) == 6
+    # The truth and its first halves are the same events, and 100/3 points apart in segments.
+    assert float(pairs["segment_type", "LINK", "VALOR++"]["difference"]) == pytest.approx(100 / 3)
+    assert pairs["segment_type", "LINK", "VALOR++"]["is_significant"] == "1"
+    assert pairs["event_type", "LINK", "VALOR++"]["p_holm"] == "1.0"
 
 
 def test_seeds_are_averaged_before_videos_are_resampled(tmp_path: Path, annotations: Path) -> None:
@@ -255,6 +279,7 @@ def test_calibrated_pseudo_labels_are_said(kind: str, tmp_path: Path, annotation
     compare([folder], annotations, VOCABULARY, "link", [PUBLISHED], False, tmp_path, tmp_path)
     text = (tmp_path / "compare.md").read_text(encoding="utf-8")
     assert text.count(HOW_CALIBRATED) == (kind == "calibrated")
+    assert text.count(f"segment pseudo-labels; also {CALIBRATED} ") == (kind == "calibrated")
 
 
 def test_reference_must_be_there(tmp_path: Path, annotations: Path) -> None:

@@ -246,7 +246,9 @@ def test_another_corpus_stands_apart_from_published_results(out: Path) -> None:
     own, _, published = text.partition("## Published results")
     assert "UWAV" not in own
     assert "Not comparable" in published
-    assert "- VALOR+: its scores are in the paper of VALOR, which could not be checked." in published
+    assert (
+        "- VALOR+: its scores are in the paper of VALOR, which could not be checked." in published
+    )
     assert ", this run" not in (out / "index.html").read_text(encoding="utf-8")
 
 
