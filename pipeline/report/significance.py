@@ -27,7 +27,7 @@ RESAMPLES = 20_000
 CHUNK = 1_000
 SIGNIFICANCE = 1 - CONFIDENCE
 # Decimals of resampled means in percent; without rounding, equal methods differ by float error.
-DECIMALS = 9
+RESAMPLED_DECIMALS = 9
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def resampled_means(
         _means_of_chunk(scores, min(CHUNK, draws - start), generator)
         for start in range(0, draws, CHUNK)
     ]
-    means: Floats = np.concatenate(chunks).round(DECIMALS)
+    means: Floats = np.concatenate(chunks).round(RESAMPLED_DECIMALS)
     return means
 
 
