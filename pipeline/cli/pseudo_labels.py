@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from pipeline.cli.arguments import add_annotations, add_vocabulary
+from pipeline.cli.arguments import add_annotations, add_machine, add_vocabulary, limit_threads
 from pipeline.cli.options import add_options
 from pipeline.labels.thresholds import LabelOptions
 
@@ -23,9 +23,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="masked_labels.safetensors of import-features, used as they are",
     )
+    parser.add_argument(
+        "--teacher",
+        type=Path,
+        metavar="DIR",
+        help="folder of the teacher stage; masked and soft labels come from its network, with"
+        " thresholds chosen on the validation videos' events",
+    )
     add_annotations(parser)
     add_vocabulary(parser)
     add_options(parser, LabelOptions)
+    add_machine(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -33,6 +41,8 @@ def run(arguments: argparse.Namespace) -> None:
     from pipeline.core.vocabulary import read_vocabulary
     from pipeline.labels.pseudo_labels import make_pseudo_labels
 
+    if arguments.teacher:
+        limit_threads(arguments)
     make_pseudo_labels(
         arguments.clip,
         arguments.clap,
@@ -41,4 +51,6 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.thresholds,
         arguments.out,
         arguments.masked_labels,
+        arguments.teacher,
+        arguments.device,
     )

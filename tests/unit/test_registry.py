@@ -76,10 +76,60 @@ PUBLISHED: dict[str, dict[str, object]] = {
     },
     "valor": VALORPP
     | {"width": 512, "layers": 1, "learning_rate": 1e-4, "minimum_learning_rate": 1e-6},
+    "valor_plus": VALORPP,
     "valorpp": VALORPP,
+    "uwav": VALORPP
+    | {
+        "epochs": 80,
+        "beta1": 0.9,
+        "learning_rate": 1e-4,
+        "minimum_learning_rate": 5e-6,
+        "weight_decay": 1e-4,
+        "audio_input": "embedding",
+        "labels": "soft",
+        "width": 512,
+        "layers": 5,
+        "heads": 16,
+        "feedforward": 2048,
+        "temperature": 2.0,
+        "balance": 0.5,
+        "mixup": 1.7,
+        "selection": "segment_type",
+        "ties": "first",
+    },
     "link": VALORPP | LINK | {"encoder": "before", "text_dropout": 0.5, "avss_weight": 0.1},
     "link_printed": VALORPP | LINK | {"encoder": "after", "text_dropout": 0.0, "avss_weight": 1.0},
 }
+
+PUBLISHED["mgn"] = {
+    "epochs": 40,
+    "batch_size": 16,
+    "optimiser": "adam",
+    "beta1": 0.9,
+    "beta2": 0.999,
+    "learning_rate": 3e-4,
+    "schedule": "step",
+    "step_epochs": 10,
+    "step_factor": 0.1,
+    "weight_decay": 0.0,
+    "clip_norm": 0.0,
+    "ties": "last",
+    "width": 128,
+    "heads": 8,
+    "audio_depth": 3,
+    "visual_depth": 3,
+    "cross_depth": 6,
+    "drop_path": 0.1,
+    "unimodal_assignment": "soft",
+    "crossmodal_assignment": "soft",
+    "audio_certainty": 1.0,
+    "visual_certainty": 0.9,
+    "gate": "global",
+    "segment_threshold": 0.5,
+    "video_threshold": 0.5,
+    "selection": "segment_type",
+}
+PUBLISHED["dgsct_temporal"] = PUBLISHED["mgn"] | {"batch_size": 8, "gate_strength": 0.05}
 
 
 @pytest.mark.parametrize("name", METHODS)
