@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pseudo-labels",
         type=Path,
         metavar="DIR",
-        help="folder of the run's pseudo-labels, to report how they were calibrated",
+        help="folder of the run's pseudo-labels, to report which dense labels they rest on",
     )
     add("--reference", default="link", help="method to compare with (default: link)")
     add_vocabulary(parser)

@@ -19,7 +19,7 @@ from pipeline.evaluation.bootstrap import (
     bootstrap_means,
     percentile_interval,
 )
-from pipeline.report.artifacts import are_calibrated, are_released
+from pipeline.report.artifacts import are_calibrated, are_released, are_taught, dense_labels
 from pipeline.report.compare_page import ComparisonTexts, write_compare_page
 from pipeline.report.leaderboard import (
     HOW_RANKED,
@@ -43,6 +43,7 @@ from pipeline.report.tables import (
     HOW_CALIBRATED,
     HOW_DESCRIBED,
     HOW_RELEASED,
+    HOW_TAUGHT,
     METRIC_HEADER,
     aligned_markdown,
     csv_table,
@@ -162,7 +163,7 @@ def compare(
     out
         Output folder.
     pseudo_labels
-        Folder of the pseudo-labels, to note whether their thresholds were calibrated; or None.
+        Folder of the pseudo-labels, to note which dense labels they rest on; or None.
 
     Raises
     ------
@@ -170,9 +171,7 @@ def compare(
         See ``read_standings``.
     """
     meta = _labels_meta(pseudo_labels)
-    standings = read_standings(
-        folders, annotations, vocabulary, reference, are_calibrated=are_calibrated(meta)
-    )
+    standings = read_standings(folders, annotations, vocabulary, reference, dense_labels(meta))
     differences = {
         method: paired_differences(standing.per_video, standings[reference].per_video)
         for method, standing in standings.items()
@@ -224,6 +223,7 @@ def _captions(meta: Mapping[str, str], is_llp: bool) -> list[str]:
     """Return the captions above the leaderboard."""
     parts = [HOW_COMPARED, HOW_DESCRIBED]
     parts += [HOW_CALIBRATED] if are_calibrated(meta) else []
+    parts += [HOW_TAUGHT] if are_taught(meta) else []
     parts += [HOW_RELEASED] if are_released(meta) else []
     return parts + ([HOW_PUBLISHED] if is_llp else [])
 

@@ -119,9 +119,10 @@ def _training_cells(standing: Standing | None) -> list[str]:
     """Return how a method was trained: the cells from "Selected by" to "Training"."""
     if standing is None:
         return [ABSENT] * 6
+    types = (rounded(standing.selected_type), rounded(standing.best_type))
     return [
         standing.selected_by,
-        f"{rounded(standing.selected_type)} / {rounded(standing.best_type)}",
+        ABSENT if ABSENT in types else " / ".join(types),
         str(standing.row.seeds),
         standing.row.coverage,
         megas(standing.parameters),

@@ -14,6 +14,7 @@ from pipeline.report.artifacts import (
     Artifacts,
     ReportInputs,
     are_released,
+    are_taught,
     read_artifacts,
     read_tsv,
 )
@@ -40,6 +41,7 @@ from pipeline.report.tables import (
     HOW_DESCRIBED,
     HOW_LABELLED,
     HOW_RELEASED,
+    HOW_TAUGHT,
     ResultRow,
     csv_table,
     markdown,
@@ -166,7 +168,8 @@ def _how_labelled(artifacts: Artifacts) -> list[str]:
     """Return what must be known of the pseudo-labels to read the results."""
     meta = artifacts.labels.meta
     calibrated = [HOW_CALIBRATED] if artifacts.is_calibrated else []
-    return calibrated + ([HOW_RELEASED] if are_released(meta) else [])
+    taught = [HOW_TAUGHT] if are_taught(meta) else []
+    return calibrated + taught + ([HOW_RELEASED] if are_released(meta) else [])
 
 
 def _headline(artifacts: Artifacts, rows: Sequence[ResultRow]) -> dict[str, ResultRow]:

@@ -81,7 +81,7 @@ def read_standings(
     annotations: Path,
     vocabulary: Vocabulary,
     reference: str,
-    are_calibrated: bool = False,
+    dense: Sequence[str] = (),
 ) -> dict[str, Standing]:
     """Read the results of every method, by mean segment-level Type@AV, best first.
 
@@ -93,8 +93,8 @@ def read_standings(
         Folder of the annotation tables, and the classes.
     reference
         Method that the others are compared with.
-    are_calibrated
-        Whether the run's pseudo-label thresholds were calibrated.
+    dense
+        Dense labels that the run's pseudo-labels rest on (``artifacts.dense_labels``).
 
     Raises
     ------
@@ -113,7 +113,7 @@ def read_standings(
     for method, group in parsers.items():
         scored = [_rescore(parser, annotations, vocabulary) for parser in group]
         note = seed_mismatch_note(group, parsers[reference])
-        row = parser_row([parser for parser, _ in scored], SPLIT, total, note, are_calibrated)
+        row = parser_row([parser for parser, _ in scored], SPLIT, total, note, dense)
         standings[method] = _standing(group, row, np.stack([table for _, table in scored]))
     ranked = sorted(standings, key=lambda method: -standings[method].segment_type)
     return {method: standings[method] for method in ranked}

@@ -11,8 +11,8 @@ import numpy as np
 from pipeline.core.files import atomic_path
 from pipeline.evaluation.evaluate import replaced_text
 from pipeline.evaluation.metrics import LEVELS, METRICS
-from pipeline.report.artifacts import Artifacts
-from pipeline.report.trained import CALIBRATED, PARTS, Evaluation, TrainedParser
+from pipeline.report.artifacts import Artifacts, dense_labels
+from pipeline.report.trained import PARTS, Evaluation, TrainedParser
 
 METRIC_TITLES = {
     "audio": "A",
@@ -33,6 +33,10 @@ ORACLE_NOTE = "masked with the weak labels of the scored videos, which parsers n
 HOW_CALIBRATED = (
     "Pseudo-label thresholds were calibrated on the event annotations of the validation split, so "
     "methods that use pseudo-labels also depend on these dense labels."
+)
+HOW_TAUGHT = (
+    "Masked and soft pseudo-labels are those of a teacher that was trained on a densely labelled "
+    "dataset; its thresholds were chosen on the event annotations of the validation split."
 )
 HOW_RELEASED = (
     "Masked pseudo-labels are those that were released with the features, used as they are."
@@ -135,22 +139,24 @@ def result_rows(artifacts: Artifacts, split: str) -> list[ResultRow]:
     rows = [
         replace(
             _row(title, split, [artifacts.quality[split][variant]], 0, total),
-            labels=_labels_of_pseudo_labels(variant, artifacts.is_calibrated),
+            labels=_labels_of_pseudo_labels(variant, artifacts.labels.meta),
             note=ORACLE_NOTE if variant == "masked" else "",
         )
         for variant, title in PSEUDO_LABEL_TITLES.items()
         if variant in artifacts.quality[split]
     ]
     for parsers in artifacts.parsers.values():
-        row = parser_row(parsers, split, total, are_calibrated=artifacts.is_calibrated)
+        row = parser_row(parsers, split, total, dense=dense_labels(artifacts.labels.meta))
         rows += [row, *corrected_rows(row, parsers)]
     return rows
 
 
-def _labels_of_pseudo_labels(variant: str, are_calibrated: bool) -> str:
-    """Return what pseudo-labels of a variant rest on."""
-    mask = "weak labels of the scored videos" if variant == "masked" else "none"
-    return f"{mask}; also {CALIBRATED}" if are_calibrated else mask
+def _labels_of_pseudo_labels(variant: str, meta: Mapping[str, str]) -> str:
+    """Return the labels that pseudo-labels of a variant rest on."""
+    are_masked = variant == "masked"
+    dense = ", ".join(dense_labels(meta, are_masked))
+    mask = "weak labels of the scored videos" if are_masked else "none"
+    return f"{mask}; also {dense}" if dense else mask
 
 
 def parser_row(
@@ -158,7 +164,7 @@ def parser_row(
     split: str,
     total: int,
     note: str = "",
-    are_calibrated: bool = False,
+    dense: Sequence[str] = (),
 ) -> ResultRow:
     """Return the row of one method, averaged over its seeds.
 
@@ -170,8 +176,8 @@ def parser_row(
         Split, and number of its videos.
     note
         Note shown below the table.
-    are_calibrated
-        Whether the run's pseudo-label thresholds were calibrated.
+    dense
+        Dense labels that the run's pseudo-labels rest on (``artifacts.dense_labels``).
     """
     first = parsers[0]
     evaluations = [parser.evaluations[split] for parser in parsers]
@@ -179,7 +185,7 @@ def parser_row(
     part = PARTS.get(first.display_name)
     return replace(
         row,
-        labels=first.labels(are_calibrated),
+        labels=first.labels(dense),
         inputs=first.inputs,
         protocol=first.protocol,
         note="; ".join(filter(None, [part.note if part else "", note])),

@@ -43,7 +43,6 @@ SELECTIONS: Mapping[Selection, str] = {
     "all": "mean of ten",
     "only": "mean of ten, A and V in one modality only",
 }
-CALIBRATED = "pseudo-label thresholds from validation's dense labels"
 
 
 @dataclass(frozen=True)
@@ -132,14 +131,14 @@ class TrainedParser:
         video, segment = self.recipe.video_threshold, self.recipe.segment_threshold
         return f"{gate}, {video:g}" + ("" if segment == video else f"; segments {segment:g}")
 
-    def labels(self, are_calibrated: bool) -> str:
-        """Return the labels it learnt from, and after "also" what it used besides weak labels.
+    def labels(self, dense: Sequence[str] = ()) -> str:
+        """Return the labels it learnt from and, after "also", dense labels that it used besides.
 
-        ``are_calibrated`` says whether the run's pseudo-label thresholds were calibrated.
+        ``dense`` are those that the run's pseudo-labels rest on (``artifacts.dense_labels``).
         """
-        uses_calibrated = are_calibrated and self.recipe.uses_pseudo_labels and not self.released
-        extra = [self.recipe.extra_supervision, CALIBRATED if uses_calibrated else ""]
-        also = ", ".join(filter(None, extra))
+        also = self.recipe.extra_supervision
+        if self.recipe.uses_pseudo_labels and not self.released:
+            also = ", ".join(filter(None, [also, *(each for each in dense if each not in also)]))
         return self.recipe.supervision + (f"; also {also}" if also else "")
 
     @property

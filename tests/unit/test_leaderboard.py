@@ -7,17 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from simulated_board import HOSTILE_NAME, METHODS, simulated_standings, write_simulated_page
+from simulated_board import HOSTILE_NAME, METHODS, PSEUDO, simulated_standings, write_simulated_page
 
 from pipeline.core.vocabulary import DEFAULT_PATH
 from pipeline.parsers.recipes import Recipe
+from pipeline.parsers.recipes.base import CALIBRATED, TAUGHT, TUNED
 from pipeline.parsers.registry import METHODS as TRAINABLE
 from pipeline.parsers.registry import recipe_for
+from pipeline.report.artifacts import dense_labels
 from pipeline.report.leaderboard import board_rows, leaderboard, pair_csv, rank_table
 from pipeline.report.published import counterpart, published_differences, read_published
 from pipeline.report.standings import assess_standings
 from pipeline.report.tables import ResultRow, Score, parser_row
-from pipeline.report.trained import CALIBRATED, PARTS, SELECTIONS, TrainedParser
+from pipeline.report.trained import PARTS, SELECTIONS, TrainedParser
 
 PUBLISHED = read_published(DEFAULT_PATH.with_name("published.yaml"))
 VAL_TYPE = "val_segment_type"
@@ -66,19 +68,30 @@ def row_named(name: str, inputs: str = "CLAP, CLIP", **changes: Any) -> ResultRo
 
 
 def test_labels_say_what_a_method_learns_from() -> None:
-    assert trained(recipe_for("han", {})).labels(False) == "weak labels"
-    link = trained(recipe_for("link", {}))
-    assert link.labels(False) == "weak labels, segment pseudo-labels"
-    dense = trained(DenseRecipe())
-    assert dense.labels(False) == f"{link.labels(False)}; also UnAV-100's dense labels"
+    assert trained(recipe_for("han", {})).labels() == "weak labels"
+    assert trained(recipe_for("link", {})).labels() == PSEUDO
+    assert trained(DenseRecipe()).labels() == f"{PSEUDO}; also UnAV-100's dense labels"
+    assert trained(recipe_for("cmpae", {})).labels() == f"weak labels; also {TUNED}"
+    assert trained(recipe_for("cmpae", {"visual_thresholds": "none"})).labels() == "weak labels"
+    taught = trained(recipe_for("uwav", {"labels": "teacher"}))
+    assert taught.labels() == f"{PSEUDO}; also {TAUGHT}, {CALIBRATED}"
+    assert trained(recipe_for("uwav", {})).labels() == PSEUDO
 
 
-def test_calibrated_thresholds_count_for_those_that_use_pseudo_labels() -> None:
-    link, han = recipe_for("link", {}), recipe_for("han", {})
-    assert trained(link).labels(True) == f"{trained(link).labels(False)}; also {CALIBRATED}"
-    assert trained(DenseRecipe()).labels(True).endswith(f"dense labels, {CALIBRATED}")
-    assert trained(han).labels(True) == "weak labels"
-    assert CALIBRATED not in trained(link, released="valorpp").labels(True), "not by this run's"
+def test_dense_labels_of_the_run_count_for_those_that_use_pseudo_labels() -> None:
+    calibrated, of_teacher = {"thresholds": "calibrated"}, {"teacher": "0123456789"}
+    assert dense_labels({}) == []
+    assert dense_labels(calibrated) == [CALIBRATED]
+    assert dense_labels(of_teacher) == [TAUGHT, CALIBRATED]
+    assert dense_labels(of_teacher, are_masked=False) == []
+    link, dense = recipe_for("link", {}), dense_labels(of_teacher)
+    assert trained(link).labels(dense) == f"{PSEUDO}; also {TAUGHT}, {CALIBRATED}"
+    assert trained(link).labels([CALIBRATED]) == f"{PSEUDO}; also {CALIBRATED}"
+    assert trained(DenseRecipe()).labels([CALIBRATED]).endswith(f"dense labels, {CALIBRATED}")
+    assert trained(recipe_for("han", {})).labels(dense) == "weak labels"
+    assert trained(link, released="valorpp").labels(dense) == PSEUDO, "not by this run's"
+    taught = trained(recipe_for("uwav", {"labels": "teacher"}))
+    assert taught.labels(dense) == taught.labels(), "nothing is said twice"
 
 
 def test_every_method_states_its_labels_and_selection() -> None:
@@ -188,6 +201,18 @@ def test_every_pair_is_in_the_table_of_pairs(standings: dict) -> None:
 def test_methods_find_their_published_results(name: str, inputs: str, expected: str | None) -> None:
     work = counterpart(row_named(name, inputs), PUBLISHED)
     assert (work.method if work else None) == expected
+
+
+def test_every_method_finds_its_published_result_or_is_a_part_of_one() -> None:
+    unknown = {
+        method.display_name
+        for method in TRAINABLE.values()
+        if method.display_name not in PARTS
+        and counterpart(row_named(method.display_name), PUBLISHED) is None
+    }
+    assert unknown == set()
+    names = {method.display_name for method in TRAINABLE.values()}
+    assert set(PARTS) <= names, "a display name has changed"
 
 
 def test_methods_of_the_field_are_listed_and_numbers_have_a_source() -> None:

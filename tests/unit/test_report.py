@@ -28,6 +28,7 @@ from pipeline.core.shards import (
 from pipeline.data.download.history import HISTORY_FILE, DownloadHistory, HistoryRow
 from pipeline.evaluation.metrics import LEVELS, METRICS
 from pipeline.parsers.recipes import Recipe
+from pipeline.parsers.recipes.base import CALIBRATED
 from pipeline.parsers.registry import recipe_for
 from pipeline.report.artifacts import Artifacts, ReportInputs, read_artifacts
 from pipeline.report.browser import browser_data
@@ -51,7 +52,7 @@ from pipeline.report.timelines import (
     showcase,
     write_timeline_png,
 )
-from pipeline.report.trained import CALIBRATED, GATES, TrainedParser
+from pipeline.report.trained import GATES, TrainedParser
 
 BEFORE_AND_AFTER = ("before_calibration", "pseudo_labels")
 VOID = {"meta", "link", "br", "img", "input", "hr"}

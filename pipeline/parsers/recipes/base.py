@@ -12,6 +12,11 @@ Selection = Literal["segment_type", "segment_audio", "event_audio", "event_event
 # What UWAV's code divides ``logit - threshold`` by before the sigmoid; cached soft labels have it.
 SOFT_LABEL_TEMPERATURE = 2.0
 
+# Dense labels that a method may use besides weak labels, as the result tables name them.
+TUNED = "thresholds from validation's dense labels"
+CALIBRATED = f"pseudo-label {TUNED}"
+TAUGHT = "the teacher's dense labels"
+
 
 class Recipe(Options):
     """Options of every method; the defaults are VALOR++'s (Lai et al., NeurIPS 2023, code)."""
@@ -102,7 +107,7 @@ class Recipe(Options):
 
     @property
     def extra_supervision(self) -> str:
-        """Labels that it uses besides, such as "thresholds from validation's dense labels"."""
+        """Dense labels or other data that it uses besides, in a few words, such as ``TUNED``."""
         return ""
 
     @property
