@@ -62,14 +62,14 @@ def recipes() -> str:
     parts.append(f"They come after those of methods with the HAN encoder.\n\n{losses}")
     for key, method in METHODS.items():
         # A derived recipe, such as LINK as printed, is shown against the one it derives from.
-        base = method.recipe.__mro__[1]
         families: dict[type[BaseModel], str] = {
             Recipe: "every method",
             HanEncoderRecipe: "methods with the HAN encoder",
             SegmentLossRecipe: "methods with VALOR's segment losses",
         }
-        parent = next((other for other in METHODS.values() if other.recipe is base), None)
-        where = parent.display_name if parent else families[base]
+        families |= {other.recipe: other.display_name for other in METHODS.values()}
+        base = next(base for base in method.recipe.__mro__[1:] if base in families)
+        where = families[base]
         parts.append(f"### `{key}`: {method.display_name} {{#recipe-{key}}}\n")
         if changed := changed_options(headings, method.recipe, base):
             parts.append(f"Options that are new or whose default differs from {where}:\n")

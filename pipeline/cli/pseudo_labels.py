@@ -21,14 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--masked-labels",
         type=Path,
         metavar="FILE",
-        help="masked_labels.safetensors of import-features, used as they are",
-    )
-    parser.add_argument(
-        "--teacher",
-        type=Path,
-        metavar="DIR",
-        help="folder of the teacher stage; masked and soft labels come from its network, with"
-        " thresholds chosen on the validation videos' events",
+        help="masked_labels.safetensors of import-features, used as they are without --teacher",
     )
     add_annotations(parser)
     add_vocabulary(parser)
@@ -51,6 +44,6 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.thresholds,
         arguments.out,
         arguments.masked_labels,
-        arguments.teacher,
+        Path(arguments.teacher) if arguments.teacher else None,
         arguments.device,
     )

@@ -139,6 +139,11 @@ class TrainingRun:
         """Whether the recipe reads the motion encoder's features."""
         return recipe_for(self.method, self.options).motion
 
+    @property
+    def uses_teacher_labels(self) -> bool:
+        """Whether the recipe demands a teacher's pseudo-labels."""
+        return recipe_for(self.method, self.options).uses_teacher_labels
+
 
 class Config(Options):
     """The whole configuration, in the order of the stages."""
@@ -258,6 +263,16 @@ class Config(Options):
             raise ValueError(
                 f"{using[0]} has motion: true, which reads 3-D features; configure encoders.motion"
                 " or set motion: false"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_teacher(self) -> Self:
+        using = [name for name, run in self.runs.items() if run.uses_teacher_labels]
+        if using and self.pseudo_labels.teacher is None:
+            raise ValueError(
+                f"{using[0]} has labels: teacher; set pseudo_labels.teacher to the folder of the"
+                " teacher stage, or labels: soft"
             )
         return self
 

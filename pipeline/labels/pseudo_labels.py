@@ -215,7 +215,7 @@ def make_pseudo_labels(
     released_labels
         Shard of masked labels that were released with the features; they are used as they are.
     teacher
-        Folder of ``teacher.safetensors``; excludes ``released_labels``.
+        Folder of ``teacher.safetensors``; its labels replace released ones.
     device
         Where the teacher runs.
 
@@ -224,9 +224,7 @@ def make_pseudo_labels(
     PipelineError
         An input is missing or does not match the others.
     """
-    if teacher and released_labels:
-        raise PipelineError("masked labels are either the teacher's or released ones; give one.")
-    released = read_shard(released_labels) if released_labels else None
+    released = read_shard(released_labels) if released_labels and not teacher else None
     if released and not any((folder / PROMPTS_FILE).is_file() for folder in (clip, clap)):
         _write_released_labels(released, {"clip": clip, "clap": clap}, annotations, vocabulary, out)
         return

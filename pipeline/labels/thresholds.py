@@ -23,6 +23,12 @@ class LabelOptions(Options):
         "calibrated",
         description="fixed: the vocabulary's; calibrated: per class, on validation videos",
     )
+    teacher: str | None = Field(
+        None,
+        description="folder of the teacher stage, in place of released masked labels if there are"
+        " any: masked and soft labels come from its network, with thresholds chosen on the"
+        " validation videos' events",
+    )
 
 
 @dataclass(frozen=True)

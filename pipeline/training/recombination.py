@@ -29,7 +29,7 @@ def recombined(
     """Return the training videos, followed by recombined ones.
 
     Source: MUG (ICCV 2025), which finds as many recombined as original videos best. differs: MUG
-    corrects empty weak labels by hand; here such pairs are not used. Weights of classes stay those
+    corrects empty weak labels by hand; here such pairs are not used. Class frequencies stay those
     of the original videos, as the recombined ones are made of the same labels.
 
     Parameters

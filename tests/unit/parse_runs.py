@@ -39,8 +39,8 @@ VOCABULARY = Vocabulary(
 TINY = {"width": 8, "layers": 1, "heads": 2, "feedforward": 8}
 
 
-def write_run(folder: Path) -> Path:
-    """Write a folder as a run leaves it: results/models/link/seed0 and results/parsing.json."""
+def write_run(folder: Path, method: str = "link", **options: object) -> Path:
+    """Write a folder as a run leaves it: results/models/{method}/seed0, results/parsing.json."""
     config_values: dict = {"dataset": {"source": "local", "videos": "v", "annotations": "a"}}
     config_values["dataset"]["segments"] = T
     config_values["decode"] = {"frame_size": IMAGE_SIZE}
@@ -54,7 +54,7 @@ def write_run(folder: Path) -> Path:
             "weights": spec.weights,
             "sha256": sha256_of(Path(spec.weights)),
         }
-    config_values["methods"] = {"link": {}}
+    config_values["methods"] = {method: {}}
     (folder / "config.yaml").write_text(json.dumps(config_values))
     thresholds = np.array([[0.1, -0.2], [0.3, -0.4]])
     write_thresholds(
@@ -63,16 +63,17 @@ def write_run(folder: Path) -> Path:
     config = effective_config(config_values)
     path = folder / "results" / SETTINGS_FILE
     write_settings(path, inference_settings(config), VOCABULARY, folder / "thresholds.tsv")
-    recipe = recipe_for("link", {**TINY, "video_threshold": 0.1, "segment_threshold": 0.45})
+    decision = {"video_threshold": 0.1, "segment_threshold": 0.45}
+    recipe = recipe_for(method, {**TINY, **decision, **options})
     dimensions = Dimensions(MAP_DIMENSION, DIMENSION, 0, DIMENSION, DIMENSION, T, len(NAMES))
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        weights = dict(build_network("link", dimensions, recipe).state_dict())
+        weights = dict(build_network(method, dimensions, recipe).state_dict())
         for weight in weights.values():  # PLSIM starts as nothing, and its prior would not count
             weight += 0.05 * torch.randn_like(weight) if weight.is_floating_point() else 0
     fingerprints = read_settings(path).fingerprints()
     write_checkpoint(
-        folder / "results/models/link/seed0",
-        Checkpoint("link", recipe, 0, dimensions, NAMES, 1, 50.0, fingerprints, weights),
+        folder / f"results/models/{method}/seed0",
+        Checkpoint(method, recipe, 0, dimensions, NAMES, 1, 50.0, fingerprints, weights),
     )
     return folder

@@ -1,7 +1,7 @@
 """CMPAE: its network, losses and thresholds against slow references written from its equations."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,8 +64,16 @@ def test_the_recipe_is_the_released_one() -> None:
 # --- the network, one video, segment and class at a time -----------------------------------------
 
 
-def linear(layer: nn.Linear, x: Tensor) -> Tensor:
-    rows = [sum(w * v for w, v in zip(row, x, strict=True)) for row in layer.weight]
+def total(terms: Iterable[Tensor]) -> Tensor:
+    result = torch.zeros(()).double()
+    for term in terms:
+        result = result + term
+    return result
+
+
+def linear(layer: nn.Module, x: Tensor) -> Tensor:
+    assert isinstance(layer, nn.Linear)
+    rows = [total(w * v for w, v in zip(row, x, strict=True)) for row in layer.weight]
     return torch.stack([value + bias for value, bias in zip(rows, layer.bias, strict=True)])
 
 
@@ -82,8 +90,8 @@ def e(logit: Tensor) -> Tensor:
 
 
 def pair(present: Tensor, absent: Tensor) -> tuple[Tensor, Tensor]:
-    total = e(present) + 1 + e(absent) + 1
-    return (e(present) + 1) / total, 2 / total
+    both = e(present) + 1 + e(absent) + 1
+    return (e(present) + 1) / both, 2 / both
 
 
 @dataclass
@@ -109,7 +117,7 @@ def slow(
         frames = [elu(linear(made.visual, video.visual[0, t, f])) for f in range(FRAMES)]
         assert video.motion is not None
         motion = elu(linear(made.motion, video.motion[0, t]))
-        visual.append(elu(linear(made.fusion, torch.cat([sum(frames) / FRAMES, motion]))))
+        visual.append(elu(linear(made.fusion, torch.cat([total(frames) / FRAMES, motion]))))
     streams = audio, torch.stack(visual)
     z = [
         linear(
@@ -119,9 +127,9 @@ def slow(
         )
         for t in time
     ]
-    g = sum(torch.sigmoid(each) for each in z) / 4
-    mean_z = sum(z) / 4
-    u_g = 3 / sum(e(mean_z[c]) + 1 for c in range(3))
+    g = total(torch.sigmoid(each) for each in z) / 4
+    mean_z = total(z) / 4
+    u_g = 3 / total(e(mean_z[c]) + 1 for c in range(3))
     layer = parser.encoder.layers[0]
     encoded = []
     for own, other in ((0, 1), (1, 0)):
@@ -220,7 +228,7 @@ def test_prediction_is_seven_tenths_of_the_pass_with_cross_attention() -> None:
 
 
 def slow_mutual(g: Tensor, p: Tensor, u: Tensor, u_g: Tensor, weak: Tensor, odd: bool) -> Tensor:
-    total = torch.zeros(()).double()
+    costs = []
     videos, classes = weak.shape
     for b in range(videos):
         doubt = u_g[b] if u_g[b] > 0.9 else torch.tensor(0.9, dtype=torch.float64)
@@ -233,8 +241,8 @@ def slow_mutual(g: Tensor, p: Tensor, u: Tensor, u_g: Tensor, weak: Tensor, odd:
                 taught, unsure = (audio + visual) / 2, (u[b, 0, c] + u[b, 1, c]) / 2
             video = g[b, c].clamp(1e-7, 1 - 1e-7)
             difference = video - taught.detach() if odd else video.detach() - taught
-            total = total + weight * (1 - unsure) * difference**2
-    return total / (videos * classes)
+            costs.append(weight * (1 - unsure) * difference**2)
+    return total(costs) / (videos * classes)
 
 
 def random_output(scale: float, leaf: bool = False) -> EvidenceOutput:
@@ -301,11 +309,11 @@ def plan_for(**changes: object) -> CmpaePlan:
 
 
 def cross_entropy(probabilities: Tensor, labels: Tensor) -> float:
-    total = 0.0
+    cost = 0.0
     for p, y in zip(probabilities.flatten().tolist(), labels.flatten().tolist(), strict=True):
         p = min(max(p, 1e-7), 1 - 1e-7)
-        total -= y * math.log(p) + (1 - y) * math.log(1 - p)
-    return total / probabilities.numel()
+        cost -= y * math.log(p) + (1 - y) * math.log(1 - p)
+    return cost / probabilities.numel()
 
 
 @pytest.mark.parametrize("index", [0, 1])

@@ -179,6 +179,15 @@ def test_a_reference_that_is_not_trained_is_refused_before_training() -> None:
         effective_config({"methods": methods, "comparison": {"reference": "link"}})
 
 
+def test_labels_of_a_teacher_need_one() -> None:
+    methods: dict[str, Any] = {"link": {}, "uwav": {"labels": "teacher"}}
+    with pytest.raises(
+        PipelineError, match=r"uwav has labels: teacher; set pseudo_labels\.teacher"
+    ):
+        effective_config({"methods": methods})
+    effective_config({"methods": methods, "pseudo_labels": {"teacher": "teacher"}})
+
+
 def test_what_parse_cannot_do_is_refused_before_training() -> None:
     effective_config({"parse": {"overlap": 9}})
     with pytest.raises(PipelineError, match=r"'parse': overlap is 10; it must be 0 to 9\."):

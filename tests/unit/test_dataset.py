@@ -110,6 +110,22 @@ def test_targets_are_weak_and_masked_labels(corpus: Corpus) -> None:
         assert (masked != unmasked).any()
 
 
+@pytest.mark.parametrize("texts", ["clip", "words"])
+def test_class_texts_come_without_a_prior(corpus: Corpus, texts: str) -> None:
+    words = np.arange(5 * 3, dtype=np.float32).reshape(5, 3)
+    np.save(corpus.features / "text_words.npy", words)
+    dataset = read(corpus, "leap", label_texts=texts)
+    expected = words if texts == "words" else WORLD.visual
+    for videos in (dataset.train, dataset.evaluated["test"]):
+        assert videos.inputs.prior_audio is None
+        assert videos.inputs.text_visual is not None
+        np.testing.assert_array_equal(videos.inputs.text_visual.numpy(), expected)
+    assert dataset.train.targets.pseudo_audio is not None
+    assert "labels" not in dataset.fingerprints
+    captions = read_vocabulary(corpus.vocabulary).captions_fingerprint()
+    assert (dataset.fingerprints["texts"] == captions) == (texts == "clip")
+
+
 def test_soft_targets_are_masked_and_frequencies_count_hard_ones(corpus: Corpus) -> None:
     hard, soft = read(corpus, "valorpp"), read(corpus, "valorpp", labels="soft")
     undivided = read(corpus, "valorpp", labels="soft", temperature=1)

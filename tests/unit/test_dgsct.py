@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from pipeline.core.errors import PipelineError
 from pipeline.parsers.dgsct import DgsctTemporal, TemporalGate
 from pipeline.parsers.interface import Dimensions, ParserInputs, ParserTargets
 from pipeline.parsers.mgn import Mgn
@@ -199,3 +200,8 @@ def test_every_parameter_has_a_gradient(ungated_audio: bool) -> None:
 def test_it_is_named_as_a_part() -> None:
     assert METHODS["dgsct_temporal"].display_name == "DG-SCT, temporal part"
     assert DgsctTemporalRecipe().batch_size == 8
+
+
+def test_the_heads_of_the_gates_must_divide_half_the_width() -> None:
+    with pytest.raises(PipelineError, match="width 12 must be a multiple of 8"):
+        recipe_for("dgsct_temporal", {"width": 12, "heads": 2})

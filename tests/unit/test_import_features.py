@@ -317,6 +317,7 @@ UWAV_ONLY = {"valor": None, "uwav": "u"}
     ("features", "methods", "sentence"),
     [
         (VALOR_ONLY, {"link": {}}, r"link has plsim: true, which needs class texts and logits"),
+        (VALOR_ONLY, {"leap": {}}, r"leap has label_texts: clip or clap, which are class texts"),
         (VALOR_ONLY, {"valorpp": {"labels": "soft"}}, r"valorpp has labels: soft"),
         (VALOR_ONLY, {"valorpp": {"audio_input": "embedding"}}, r"which UWAV released"),
         (UWAV_ONLY, {"valorpp": {}}, r"valorpp has audio_input: map, which VALOR released"),
@@ -331,6 +332,11 @@ def test_what_the_inputs_do_not_allow_is_refused_at_once(features, methods, sent
     with pytest.raises(PipelineError, match=sentence) as error:
         effective_config(LLP | {"dataset": {"features": features}, "methods": methods})
     assert "\n" not in str(error.value)
+
+
+def test_word_vectors_need_no_class_texts() -> None:
+    methods = {"leap": {"label_texts": "words"}, "han": {}}
+    assert effective_config(LLP | {"dataset": {"features": VALOR_ONLY}, "methods": methods})
 
 
 def test_other_videos_are_parsed_with_settings_that_name_the_imported_features() -> None:

@@ -14,6 +14,7 @@ from parse_runs import VOCABULARY, T, write_run
 from small_encoders import DIMENSION
 
 from pipeline.cli import main
+from pipeline.core.errors import PipelineError
 from pipeline.core.ffmpeg import ffmpeg_path
 from pipeline.inference.parser import Parser, load_parser
 from pipeline.inference.predictors import load_encoders
@@ -64,6 +65,21 @@ def test_a_video_becomes_tables_and_a_page(tmp_path, parser):
     for path in folder.iterdir():
         if path.name != "events.eaf":  # names the way from its own folder
             assert path.read_bytes() == (tmp_path / "again" / "my_clip" / path.name).read_bytes()
+
+
+def test_class_texts_reach_a_parser_without_a_prior(tmp_path):
+    small = {"decoder_heads": 2, "decoder_feedforward": 8}
+    folder = write_run(tmp_path / "run", "leap_han", **small)
+    parser = load_parser(folder / "results/models/leap_han/seed0", device="cpu")
+    (parsed,) = parse(parser, tmp_path / "out", write_clip(tmp_path / "clip.mp4", seconds=4))
+    assert parsed.probabilities["audio"].shape == (4, 2)
+
+
+def test_word_vectors_cannot_be_made_of_a_video(tmp_path):
+    small = {"decoder_heads": 2, "decoder_feedforward": 8, "label_texts": "words"}
+    folder = write_run(tmp_path / "run", "leap_han", **small)
+    with pytest.raises(PipelineError, match="needs word vectors, which parse does not read"):
+        load_parser(folder / "results/models/leap_han/seed0", device="cpu")
 
 
 def test_one_window_is_what_the_stages_make_of_it(tmp_path, parser, run_folder):

@@ -19,7 +19,8 @@ from pipeline.parsers.mgn import Assignment, AttentionBlock, DropPath, Grouping,
 from pipeline.parsers.prediction import decide, parse_videos
 from pipeline.parsers.recipes import MgnRecipe
 from pipeline.parsers.registry import build_network, recipe_for
-from pipeline.training.trainer import STATE_FILE, Trainer, TrainingJob
+from pipeline.training.states import STATE_FILE
+from pipeline.training.trainer import Trainer, TrainingJob
 
 Array = NDArray[np.float64]
 Module = TypeVar("Module", bound=nn.Module)

@@ -293,6 +293,38 @@ def test_the_fingerprint_of_a_prior_is_of_thresholds_and_texts(folder: Path) -> 
     assert len(set(found)) == 5
 
 
+def test_class_texts_without_a_prior_need_neither_logits_nor_thresholds(folder: Path) -> None:
+    for encoder in ("CLIP", "CLAP"):
+        shutil.rmtree(folder / encoder / "segment_logits")
+    cache = read(folder, "leap")
+    assert set(cache.labels) == {"audio_masked", "visual_masked"}
+    np.testing.assert_allclose(cache.texts["visual"], np.load(folder / "text_clip.npy"), rtol=1e-6)
+    assert set(cache.fingerprints) == {"layout", "texts"}
+    np.save(folder / "text_clip.npy", np.ones((CLASSES, CLIP)))
+    assert read(folder, "leap").fingerprints["texts"] != cache.fingerprints["texts"]
+    (folder / "text_clap.npy").unlink()
+    with pytest.raises(PipelineError, match=r"cannot find the class texts .*text_clap\.npy"):
+        read(folder, "leap")
+
+
+def test_word_vectors_stay_as_they_are_and_serve_both_modalities(folder: Path) -> None:
+    words = np.arange(CLASSES * 6).reshape(CLASSES, 6)
+    (folder / "text_clip.npy").unlink()
+    with pytest.raises(PipelineError, match=r"word vectors '.*text_words\.npy' are missing"):
+        read(folder, "leap", label_texts="words")
+    np.save(folder / "text_words.npy", words[1:])
+    with pytest.raises(PipelineError, match=r"has shape \(2, 6\), .* 3 classes"):
+        read(folder, "leap", label_texts="words")
+    np.save(folder / "text_words.npy", words)
+    cache = read(folder, "leap", label_texts="words")
+    for texts in cache.texts.values():
+        np.testing.assert_array_equal(texts, words)
+    assert cache.dimensions(CLASSES).text_visual == 6
+    np.save(folder / "text_words.npy", words + 1)
+    other = read(folder, "leap", label_texts="words")
+    assert other.fingerprints["texts"] != cache.fingerprints["texts"]
+
+
 @pytest.fixture
 def han_folder(tmp_path: Path) -> Path:
     """HAN's three kinds of features, in their real sizes."""

@@ -11,7 +11,8 @@ from pipeline.core.errors import PipelineError
 from pipeline.parsers.interface import ParserInputs, ParserTargets
 from pipeline.parsers.registry import METHODS, recipe_for
 from pipeline.training.recombination import draw_pairs, recombined
-from pipeline.training.trainer import STATE_FILE, Trainer, TrainingJob
+from pipeline.training.states import STATE_FILE
+from pipeline.training.trainer import Trainer, TrainingJob
 
 VIDEOS, SEGMENTS, CLASSES = 6, 4, 3
 TINY = {"width": 16, "layers": 1, "heads": 2, "feedforward": 32, "epochs": 3, "batch_size": 16}
@@ -77,13 +78,13 @@ def test_original_videos_come_first_and_shared_tensors_stay() -> None:
     assert more_inputs.take(first).digest() == inputs.digest()
     assert more_targets.take(first).digest() == targets.digest()
     assert more_inputs.text_audio is inputs.text_audio
-    assert more_targets.balance_visual is targets.balance_visual
+    assert more_targets.frequency_visual is targets.frequency_visual
 
 
 def test_optional_tensors_may_be_missing() -> None:
     inputs, targets = videos()
     bare = ParserInputs(inputs.audio, inputs.visual)
-    more, _ = recombined(bare, replace(targets, balance_audio=None), 1.0, seed=0)
+    more, _ = recombined(bare, replace(targets, frequency_audio=None), 1.0, seed=0)
     assert (more.motion, more.prior_audio, more.text_visual) == (None, None, None)
 
 

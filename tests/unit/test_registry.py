@@ -50,6 +50,43 @@ LINK = {
     "avss_target": "iou",
     "reweighting": "pair",
 }
+# What the released code of MM-Pyramid and LEAP shares.
+STEPS = {
+    "optimiser": "adam",
+    "beta1": 0.9,
+    "beta2": 0.999,
+    "learning_rate": 1e-4,
+    "schedule": "step",
+    "step_epochs": 10,
+    "step_factor": 0.1,
+    "weight_decay": 0.0,
+    "clip_norm": 0.0,
+    "ties": "last",
+    "selection": "segment_type",
+    "segment_threshold": 0.5,
+    "video_threshold": 0.5,
+    "width": 512,
+}
+PYRAMID = {
+    "levels": 4,
+    "heads": 8,
+    "feedforward": 512,
+    "dropout": 0.2,
+    "attention_dropout": 0.1,
+}
+LEAP = {
+    "epochs": 30,
+    "batch_size": 32,
+    "gate": "either",
+    "decoder_layers": 2,
+    "decoder_heads": 8,
+    "decoder_feedforward": 512,
+    "decoder_dropout": 0.2,
+    "decoder_attention_dropout": 0.1,
+    "segment_weight": 1.0,
+    "avss_weight": 1.0,
+    "avss_target": "leap",
+}
 PUBLISHED: dict[str, dict[str, object]] = {
     "han": {
         "epochs": 40,
@@ -74,6 +111,14 @@ PUBLISHED: dict[str, dict[str, object]] = {
         "segment_threshold": 0.5,
         "video_threshold": 0.5,
     },
+    "mm_pyramid": STEPS
+    | PYRAMID
+    | {"epochs": 40, "batch_size": 16, "audio_certainty": 1.0, "visual_certainty": 0.9}
+    | {"gate": "global", "swapped_modalities": False},
+    "leap": STEPS | PYRAMID | LEAP,
+    "leap_han": STEPS
+    | LEAP
+    | {"layers": 1, "heads": 1, "feedforward": 512, "dropout": 0.1, "order": "simultaneous"},
     "valor": VALORPP
     | {"width": 512, "layers": 1, "learning_rate": 1e-4, "minimum_learning_rate": 1e-6},
     "valor_plus": VALORPP,

@@ -414,9 +414,7 @@ def test_methods_learn_from_a_teacher(
     assert scores["test"]["metrics"]["segment"]["type"] >= 0
 
 
-def test_features_of_other_encoders_are_refused(
-    corpus: Corpus, taught: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_features_of_other_encoders_are_refused(taught: Path) -> None:
     teacher = read_teacher(taught)
     with pytest.raises(
         PipelineError, match="embeddings of 32 and 40 dimensions, but these have 32"
@@ -425,9 +423,15 @@ def test_features_of_other_encoders_are_refused(
     with pytest.raises(PipelineError, match="trained on clip features 'clip-simulated', but got"):
         teacher.check_features({"clip": "another"}, (32, 40))
     teacher.check_features({}, (32, 40))
-    masked = ["--masked-labels", str(corpus.labels), "--teacher", str(taught)]
-    assert label(corpus, "both", *masked) == 2
-    assert "either the teacher's or released ones" in capsys.readouterr().err
+
+
+def test_a_teachers_labels_replace_released_ones(corpus: Corpus, taught: Path) -> None:
+    released = ["--masked-labels", str(corpus.labels), "--teacher", str(taught)]
+    assert label(corpus, "both", *released) == 0
+    both, labels = (
+        (corpus.folder / folder / "labels.safetensors") for folder in ("both", "labels")
+    )
+    assert both.read_bytes() == labels.read_bytes()
 
 
 def test_broken_teachers_are_refused(taught: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """DG-SCT (Duan et al., NeurIPS 2023), the part that works on features."""
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.parsers.recipes.mgn import MgnRecipe
 
@@ -24,3 +24,11 @@ class DgsctTemporalRecipe(MgnRecipe):
         description="group the audio segments without their gate; the released code computes the"
         " gated ones and does not use them",
     )
+
+    @model_validator(mode="after")
+    def _check_gate_heads(self) -> "DgsctTemporalRecipe":
+        if self.width % 8:
+            raise ValueError(
+                f"width {self.width} must be a multiple of 8: the gates have 4 heads on half of it"
+            )
+        return self

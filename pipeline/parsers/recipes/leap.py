@@ -112,8 +112,9 @@ class LeapHanRecipe(LeapDecoderRecipe):
     )
 
     @model_validator(mode="after")
-    def _check_encoder(self) -> "LeapHanRecipe":
-        self.encoder_recipe()
+    def _check_heads(self) -> "LeapHanRecipe":
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
         return self
 
     def encoder_recipe(self) -> HanEncoderRecipe:
