@@ -195,16 +195,16 @@ def mutual_loss(output: EvidenceOutput, weak: Tensor, teaches_video: bool) -> Te
     output, weak
         Output, and weak labels [B, C].
     teaches_video
-        Whether the modalities teach g (``w = u_g``, q detached), as in odd batches, or g teaches
-        them (``w = 1 - u_g``, g detached), as in even ones.
+        Whether the modalities teach g (``w = u_g``, at least 0.9, q detached), as in odd batches,
+        or g teaches them (``w = 1 - u_g``, g detached), as in even ones.
     """
     video = clamped_probabilities(output.video)
-    probabilities = clamped_probabilities(output.by_modality)
-    uncertainty = output.uncertainty
+    audio, visual = clamped_probabilities(output.by_modality).unbind(dim=1)
+    audio_doubt, visual_doubt = output.uncertainty.unbind(dim=1)
     video_uncertainty = output.video_uncertainty.clamp(min=LEAST_UNCERTAINTY)[:, None]
-    largest, place = probabilities.max(dim=1)
-    doubts = uncertainty.gather(1, place[:, None]).squeeze(1), uncertainty.mean(dim=1)
-    taught = largest, probabilities.mean(dim=1)
+    is_audio = audio >= visual
+    taught = torch.where(is_audio, audio, visual), (audio + visual) / 2
+    doubts = torch.where(is_audio, audio_doubt, visual_doubt), (audio_doubt + visual_doubt) / 2
     if teaches_video:
         weight = video_uncertainty
         errors = [(video - each.detach()).square() for each in taught]

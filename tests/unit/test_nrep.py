@@ -25,7 +25,8 @@ from pipeline.parsers.plan import Batch
 from pipeline.parsers.recipes import NrepRecipe
 from pipeline.parsers.registry import build_plan, recipe_for
 from pipeline.training.dataset import EvaluationVideos
-from pipeline.training.trainer import STATE_FILE, Trainer, TrainingJob
+from pipeline.training.states import STATE_FILE
+from pipeline.training.trainer import Trainer, TrainingJob
 
 B, T, C, D, HEADS = 2, 3, 4, 8, 2
 SMALL = {"width": D, "heads": HEADS, "feedforward": 5}
@@ -386,15 +387,6 @@ def test_output_in_half_precision_becomes_single_throughout() -> None:
     )
     assert output.audio_model.segment_pairs.dtype is torch.bfloat16
     assert output.float().visual_model.segment_pairs.dtype is torch.float32
-
-
-def test_recipe_is_the_released_run() -> None:
-    recipe = NrepRecipe()
-    assert (recipe.optimiser, recipe.learning_rate, recipe.beta1) == ("adam", 5e-4, 0.9)
-    assert (recipe.schedule, recipe.step_epochs, recipe.step_factor) == ("step", 6, 0.25)
-    assert (recipe.weight_decay, recipe.clip_norm, recipe.batch_size) == (0, 0, 128)
-    assert (recipe.gate, recipe.video_threshold) == ("modality", 0.45)
-    assert (recipe.segment_threshold, recipe.ties) == (0.25, "last")
 
 
 TINY = {"width": 64, "heads": 2, "feedforward": 64, "dropout": 0.0, "visual_dropout": 0.0}

@@ -146,6 +146,45 @@ PUBLISHED: dict[str, dict[str, object]] = {
     "link_printed": VALORPP | LINK | {"encoder": "after", "text_dropout": 0.0, "avss_weight": 1.0},
 }
 
+DENOISED: dict[str, object] = {
+    "batch_size": 128,
+    "learning_rate": 5e-4,
+    "step_epochs": 6,
+    "step_factor": 0.25,
+    "gate": "modality",
+    "ties": "last",
+    "visual_dropout": 0.5,
+    "audio_weight": 2.0,
+    "nce_weight": 1.0,
+    "nce_temperature": 0.2,
+    "nce_smoothing": 0.1,
+    "estimator_epochs": 25,
+    "audio_noise_threshold": 0.6,
+    "visual_noise_threshold": 1.8,
+    "denoised_from": 2,
+}
+PUBLISHED["jomold"] = (
+    PUBLISHED["han"]
+    | DENOISED
+    | {"epochs": 25, "selection": "event_audio", "visual_weight": 1.0, "video_weight": 1.0}
+)
+PUBLISHED["cmpae"] = (
+    PUBLISHED["han"]
+    | DENOISED
+    | {
+        "epochs": 20,
+        "selection": "all",
+        "visual_weight": 0.6,
+        "video_weight": 0.6,
+        "mutual_weight": 1.0,
+        "feature_mix": 0.8,
+        "pass_mix": 0.7,
+        "segment_threshold": 0.25,
+        "video_threshold": 0.45,
+        "visual_thresholds": "search",
+        "threshold_epoch": 8,
+    }
+)
 PUBLISHED["mgn"] = {
     "epochs": 40,
     "batch_size": 16,
@@ -175,6 +214,68 @@ PUBLISHED["mgn"] = {
     "selection": "segment_type",
 }
 PUBLISHED["dgsct_temporal"] = PUBLISHED["mgn"] | {"batch_size": 8, "gate_strength": 0.05}
+PUBLISHED["mm_cse"] = {
+    "epochs": 60,
+    "batch_size": 64,
+    "optimiser": "adamw",
+    "beta1": 0.5,
+    "beta2": 0.999,
+    "learning_rate": 1e-4,
+    "schedule": "step",
+    "step_epochs": 10,
+    "step_factor": 0.1,
+    "weight_decay": 1e-3,
+    "clip_norm": 1.0,
+    "ties": "first",
+    "width": 256,
+    "class_width": 128,
+    "layers": 4,
+    "heads": 8,
+    "feedforward": 512,
+    "dropout": 0.1,
+    "reconstruction_weight": 0.5,
+    "orthogonality_weight": 0.1,
+    "cooccurrence_weight": 0.1,
+    "gate": "mixed",
+    "segment_threshold": 0.5,
+    "video_threshold": 0.5,
+    "selection": "segment_type",
+}
+PUBLISHED["nrep"] = {
+    "epochs": 10,
+    "batch_size": 128,
+    "optimiser": "adam",
+    "beta1": 0.9,
+    "beta2": 0.999,
+    "learning_rate": 5e-4,
+    "schedule": "step",
+    "step_epochs": 6,
+    "step_factor": 0.25,
+    "weight_decay": 0.0,
+    "clip_norm": 0.0,
+    "ties": "last",
+    "width": 512,
+    "layers": 1,
+    "heads": 1,
+    "feedforward": 512,
+    "dropout": 0.1,
+    "visual_dropout": 0.5,
+    "order": "simultaneous",
+    "intra_share": 0.8,
+    "audio_weight": 2.0,
+    "visual_weight": 3.0,
+    "video_weight": 1.0,
+    "joint_weight": 0.01,
+    "nce_weight": 1.0,
+    "nce_temperature": 0.2,
+    "nce_smoothing": 0.1,
+    "attention_weight": 0.01,
+    "gate": "modality",
+    "segment_threshold": 0.25,
+    "video_threshold": 0.45,
+    "selection": "segment_audio",
+    "visual_selection": "event_event",
+}
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -25,11 +25,13 @@ class MmCseRecipe(Recipe):
         " audio, the visual one for visual",
     )
 
-    width: int = Field(256, ge=1, description="features D of a projected segment")
-    class_width: int = Field(128, ge=1, description="features of a segment's class or background")
-    layers: int = Field(4, ge=1, description="layers of fine-grained semantic enhancement")
-    heads: int = Field(8, ge=1, description="heads of the attention over classes")
-    feedforward: int = Field(512, ge=1, description="width of the feed-forward layers")
+    width: int = Field(256, ge=1, le=16384, description="features D of a projected segment")
+    class_width: int = Field(
+        128, ge=1, le=16384, description="features of a segment's class or background"
+    )
+    layers: int = Field(4, ge=1, le=64, description="layers of fine-grained semantic enhancement")
+    heads: int = Field(8, ge=1, le=256, description="heads of the attention over classes")
+    feedforward: int = Field(512, ge=1, le=65536, description="width of the feed-forward layers")
     dropout: float = Field(
         0.1,
         ge=0,

@@ -52,10 +52,10 @@ class NrepRecipe(HanEncoderRecipe):
         "last", description="which of several equally good epochs is kept"
     )
 
-    width: int = Field(512, ge=1, description="features D inside the HAN encoder")
-    layers: int = Field(1, ge=0, description="layers of the HAN encoder")
-    heads: int = Field(1, ge=1, description="attention heads")
-    feedforward: int = Field(512, ge=1, description="width of the feed-forward layers")
+    width: int = Field(512, ge=1, le=16384, description="features D inside the HAN encoder")
+    layers: int = Field(1, ge=0, le=64, description="layers of the HAN encoder")
+    heads: int = Field(1, ge=1, le=256, description="attention heads")
+    feedforward: int = Field(512, ge=1, le=65536, description="width of the feed-forward layers")
     order: Literal["sequential", "simultaneous"] = Field(
         "simultaneous", description="when the visual stream sees the audio stream"
     )
