@@ -15,19 +15,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pseudo-labels",
         type=Path,
         metavar="DIR",
-        help="folder of the run's pseudo-labels, to report how they were calibrated",
+        help="folder of the run's pseudo-labels, to report which dense labels they rest on",
     )
     add("--reference", default="link", help="method to compare with (default: link)")
     add_vocabulary(parser)
     add_published(parser)
-    add("--out", type=Path, required=True, help="folder of compare.md and compare.csv")
+    add("--out", type=Path, required=True, help="folder of compare.html, .md and .csv")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the comparison and print the leaderboard."""
     from pipeline.core.vocabulary import read_vocabulary
     from pipeline.report.comparison import compare
-    from pipeline.report.tables import read_published
+    from pipeline.report.published import read_published
 
     table = compare(
         arguments.models,

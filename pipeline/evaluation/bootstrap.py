@@ -37,8 +37,8 @@ def bootstrap_means(
     return means
 
 
-def draw_resamples(count: int, draws: int, seed: int) -> NDArray[np.int64]:
-    """Return how often each resample draws each video, ``[draws, N]``."""
+def draw_resamples(count: int, draws: int, seed: int | np.random.Generator) -> NDArray[np.int64]:
+    """Return how often each resample draws each of ``count`` items, ``[draws, count]``."""
     weights: NDArray[np.int64] = np.random.default_rng(seed).multinomial(
         count, np.full(count, 1 / count), draws
     )

@@ -80,7 +80,7 @@ def write_ablation(folders: Iterable[Path], annotations: Path, out: Path) -> str
     names = list(components(variants[0].recipe))
     table = _table(names, variants)
     changes = [f"- {variant.row.name}: {variant.changes or 'nothing'}" for variant in variants]
-    parts = ["# Ablation", HOW_SCORED, table]
+    parts = ["# Ablation", HOW_SCORED, _how_labelled(variants), table]
     parts += ["## Changes from the method's defaults", "\n".join(changes)]
     write_text(out / "ablation.md", "\n\n".join(parts) + "\n")
     header, rows = csv_table(variant.row for variant in variants)
@@ -90,6 +90,14 @@ def write_ablation(folders: Iterable[Path], annotations: Path, out: Path) -> str
         row += [variant.parameters, variant.changes]
     write_csv(out / "ablation.csv", ["variant", *header[1:]], rows)
     return table
+
+
+def _how_labelled(variants: Sequence[Variant]) -> str:
+    """Return the labels that all variants, or each of them, learn from."""
+    labels = {variant.row.name: variant.row.labels for variant in variants}
+    if len(set(labels.values())) == 1:
+        return f"Labels: {variants[0].row.labels}."
+    return "\n".join(f"- Labels of {name}: {used}." for name, used in labels.items())
 
 
 def _require_one_method(trained: Sequence[Sequence[TrainedParser]]) -> None:

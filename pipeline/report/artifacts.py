@@ -15,8 +15,9 @@ from pipeline.core.shards import LABELS_FILE, Shard, read_shard
 from pipeline.core.vocabulary import MODALITIES, Vocabulary, read_vocabulary
 from pipeline.data.annotations import EVENT_TABLES, SPLIT_TABLES, Labels, read_names
 from pipeline.evaluation.evaluate import SplitPredictions, read_labels, read_predictions
-from pipeline.labels.pseudo_labels import RELEASED_LABELS
+from pipeline.labels.pseudo_labels import RELEASED_LABELS, TEACHER_LABELS
 from pipeline.labels.thresholds import fixed_thresholds
+from pipeline.parsers.recipes.base import CALIBRATED, TAUGHT
 from pipeline.parsers.registry import METHODS
 from pipeline.parsers.released import RELEASED
 from pipeline.report.trained import (
@@ -203,6 +204,20 @@ def read_artifacts(sources: ReportInputs) -> Artifacts:
 def are_calibrated(meta: Mapping[str, str]) -> bool:
     """Return whether the metadata of pseudo-labels records calibrated thresholds."""
     return meta.get("thresholds") == "calibrated"
+
+
+def are_taught(meta: Mapping[str, str]) -> bool:
+    """Return whether the metadata of pseudo-labels records masked labels of a teacher."""
+    return TEACHER_LABELS in meta
+
+
+def dense_labels(meta: Mapping[str, str], are_masked: bool = True) -> list[str]:
+    """Return the dense labels that pseudo-labels rest on, as the result tables name them.
+
+    Only masked ones are a teacher's, whose thresholds are always chosen on validation videos.
+    """
+    by_teacher = [TAUGHT] if are_masked and are_taught(meta) else []
+    return by_teacher + ([CALIBRATED] if by_teacher or are_calibrated(meta) else [])
 
 
 def are_released(meta: Mapping[str, str]) -> bool:

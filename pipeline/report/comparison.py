@@ -1,66 +1,70 @@
-"""Compare trained parsers: a leaderboard, and the significance of differences to a reference.
+"""Compare trained parsers: a leaderboard, ranks, and the significance of differences.
 
 All scores are on the test split. Scores of a video are averaged over the seeds of a method before
 videos are resampled: intervals show the variation over videos, and standard deviations the
-variation over seeds.
+variation over seeds. Ranks and comparisons of all pairs resample both (``significance``).
 Axes: M metrics of both levels, N videos.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
-from itertools import product
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
-import numpy as np
-
-from pipeline.core.errors import PipelineError
 from pipeline.core.files import write_text
 from pipeline.core.shards import LABELS_FILE, ShardReader
 from pipeline.core.vocabulary import Vocabulary
-from pipeline.data.annotations import SPLIT_TABLES, read_names
 from pipeline.evaluation.bootstrap import (
     BOOTSTRAP_DRAWS,
     Floats,
     bootstrap_means,
     percentile_interval,
 )
-from pipeline.evaluation.evaluate import read_predictions
-from pipeline.evaluation.metrics import LEVELS, METRICS, score
-from pipeline.parsers.checkpoint import read_checkpoint
-from pipeline.parsers.released import RELEASED
-from pipeline.report.artifacts import are_calibrated, are_released
-from pipeline.report.comparable import SPLIT, read_comparable, seed_mismatch_note
+from pipeline.report.artifacts import are_calibrated, are_released, are_taught, dense_labels
+from pipeline.report.compare_page import ComparisonTexts, write_compare_page
+from pipeline.report.leaderboard import (
+    HOW_RANKED,
+    BoardRow,
+    board_csv,
+    board_rows,
+    interval_table,
+    leaderboard,
+    pair_csv,
+    rank_table,
+)
+from pipeline.report.published import (
+    HOW_BESIDE,
+    PublishedRow,
+    published_differences,
+    published_markdown,
+)
+from pipeline.report.significance import MetricSignificance
+from pipeline.report.standings import SCORE_ROWS, Standing, assess_standings, read_standings
 from pipeline.report.tables import (
     HOW_CALIBRATED,
     HOW_DESCRIBED,
     HOW_RELEASED,
+    HOW_TAUGHT,
     METRIC_HEADER,
-    PublishedRow,
-    ResultRow,
     aligned_markdown,
     csv_table,
-    parser_row,
-    published_markdown,
-    with_notes,
     write_csv,
 )
-from pipeline.report.trained import TrainedParser
 
-# Rows of a score table ``[M, N]`` whose differences are tested.
+# Rows of a score table ``[M, N]`` whose differences to the reference are tested.
 TESTED = tuple(
-    (column, level, metric)
-    for column, (level, metric) in enumerate(product(LEVELS, METRICS))
+    (index, level, metric)
+    for index, (level, metric) in enumerate(SCORE_ROWS)
     if metric in {"type", "event"}
 )
-# Largest rounding difference in percent between metrics.json and a recomputed score.
-TOLERANCE = 1e-6
 
 HOW_COMPARED = (
     "F1 in percent on the test split, computed with LLP's published evaluator; mean ± sample "
     "standard deviation over seeds. All methods are scored on the same videos and, according to "
-    "their checkpoints, trained on the same features and labels. Each seed is scored at the epoch "
-    "with the best segment-level Type@AV on validation. Videos: scored / in the split. Parameters: "
-    "trainable parameters. Training: mean wall time per seed."
+    "their checkpoints, trained on the same features. Selected by: validation metric by which the "
+    "method chooses its epoch; each seed is scored at that epoch. Val. Type: segment-level Type@AV "
+    "on validation at the selected epoch / at the best epoch in that metric, mean over seeds. "
+    "Videos: scored / in the split. Parameters: trainable parameters. Training: mean wall time per "
+    "seed."
 )
 HOW_RESAMPLED = (
     f"95% percentile bootstrap intervals over videos ({BOOTSTRAP_DRAWS} resamples); the score of "
@@ -74,43 +78,7 @@ HOW_PUBLISHED = (
     "Published results: LLP's 1,200 test videos, published evaluator, one value per work, as "
     "printed in the source."
 )
-HOW_BESIDE = (
-    "Mean over seeds of this run, and in brackets the published value and the difference in "
-    "percentage points."
-)
-# Methods whose published results stand under another name.
-PUBLISHED_AS = {"LINK, as printed": "LINK"}
-PUBLISHED_AS |= {model.title: model.display_name for model in RELEASED.values()}
-# What published.yaml calls classic, in the notation of a parser's inputs.
-CLASSIC_INPUTS = "VGGish, ResNet-152, R(2+1)D"
 NOT_COMPARABLE = "Not comparable with the tables above, which use a different set of videos."
-
-
-@dataclass(frozen=True)
-class Standing:
-    """Results of one method on the test split.
-
-    Attributes
-    ----------
-    row
-        Its row of the result table.
-    per_video : ``[M, N]``
-        All metrics of both levels in percent, averaged over seeds; videos sorted by name.
-    parameters
-        Number of trainable parameters.
-    seconds
-        Training wall time, averaged over seeds; None for released weights.
-    """
-
-    row: ResultRow
-    per_video: Floats
-    parameters: int
-    seconds: float | None
-
-    def intervals(self) -> list[list[float]]:
-        """Return the interval ``[low, high]`` of each metric in percent, see ``HOW_RESAMPLED``."""
-        ends: list[list[float]] = percentile_interval(bootstrap_means(self.per_video)).tolist()
-        return ends
 
 
 @dataclass(frozen=True)
@@ -136,6 +104,44 @@ class Difference:
         return f"{self.mean:+.1f} {ends} {100 * self.flips:.1f}%"
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """The compared methods.
+
+    Attributes
+    ----------
+    standings
+        Method to its results, best first.
+    reference
+        Method that the others are compared with.
+    differences
+        Method to its differences to the reference, which has none itself.
+    significance
+        Level to what can be said of Type@AV, with methods in the order of ``standings``.
+    """
+
+    standings: Mapping[str, Standing]
+    reference: str
+    differences: Mapping[str, Sequence[Difference]]
+    significance: Mapping[str, MetricSignificance]
+
+    @property
+    def names(self) -> list[str]:
+        """Display names of the methods."""
+        return [standing.row.name for standing in self.standings.values()]
+
+    @property
+    def reference_name(self) -> str:
+        """Display name of the reference."""
+        return self.standings[self.reference].row.name
+
+    @property
+    def how_ranked(self) -> str:
+        """The caption of ranks and letters."""
+        pairs = len(self.standings) * (len(self.standings) - 1) // 2
+        return HOW_RANKED.format(pairs=pairs)
+
+
 def compare(
     folders: Iterable[Path],
     annotations: Path,
@@ -146,7 +152,7 @@ def compare(
     out: Path,
     pseudo_labels: Path | None = None,
 ) -> str:
-    """Write compare.md and compare.csv; return the leaderboard as text.
+    """Write compare.html, .md and .csv, compare_pairs.csv and plots; return the leaderboard.
 
     Parameters
     ----------
@@ -157,71 +163,36 @@ def compare(
     out
         Output folder.
     pseudo_labels
-        Folder of the pseudo-labels, to note whether their thresholds were calibrated; or None.
+        Folder of the pseudo-labels, to note which dense labels they rest on; or None.
 
     Raises
     ------
     PipelineError
         See ``read_standings``.
     """
-    standings = read_standings(folders, annotations, vocabulary, reference)
+    meta = _labels_meta(pseudo_labels)
+    standings = read_standings(folders, annotations, vocabulary, reference, dense_labels(meta))
     differences = {
         method: paired_differences(standing.per_video, standings[reference].per_video)
         for method, standing in standings.items()
         if method != reference
     }
-    board = leaderboard(standings.values(), published if is_llp else ())
-    parts = ["# Comparison", *_how_made(pseudo_labels, is_llp), board]
-    parts += ["## Intervals", HOW_RESAMPLED, _interval_table(standings.values())]
-    if differences:
-        name = standings[reference].row.name
-        parts += [f"## Differences to {name}", HOW_TESTED.format(reference=name)]
-        parts.append(_difference_table(standings, differences))
-    if is_llp and (beside := published_differences(standings.values(), published)):
-        parts += ["## Differences to published results", HOW_BESIDE, beside]
-    if not is_llp:
-        parts += ["## Published results on LLP", NOT_COMPARABLE, HOW_PUBLISHED]
-        parts.append(published_markdown(published))
+    comparison = Comparison(standings, reference, differences, assess_standings(standings))
+    works = published if is_llp else ()
+    rows = board_rows(standings.values(), comparison.significance, works)
+    captions = _captions(meta, is_llp)
+    parts = ["# Comparison", *captions, leaderboard(rows), *_sections(comparison, rows)]
+    parts += _published_sections(comparison, published, is_llp)
     write_text(out / "compare.md", "\n\n".join(parts) + "\n")
-    _write_csv(out / "compare.csv", standings, differences)
-    return board
-
-
-def read_standings(
-    folders: Iterable[Path], annotations: Path, vocabulary: Vocabulary, reference: str
-) -> dict[str, Standing]:
-    """Read the results of every method, by mean segment-level Type@AV, best first.
-
-    Parameters
-    ----------
-    folders
-        Model folders written by ``train``.
-    annotations, vocabulary
-        Folder of the annotation tables, and the classes.
-    reference
-        Method that the others are compared with.
-
-    Raises
-    ------
-    PipelineError
-        A file is missing or malformed, the parsers are not comparable (``read_comparable``), or
-        the reference is not among the methods.
-    """
-    parsers = read_comparable(folders)
-    if reference not in parsers:
-        raise PipelineError(
-            f"the reference method '{reference}' is not among the trained methods "
-            f"({', '.join(parsers)}); train it, or set comparison.reference to one of them."
-        )
-    total = len(read_names(annotations / SPLIT_TABLES[SPLIT]))
-    standings = {
-        method: _standing(
-            group, seed_mismatch_note(group, parsers[reference]), total, annotations, vocabulary
-        )
-        for method, group in parsers.items()
-    }
-    ranked = sorted(standings, key=lambda method: -_segment_type(standings[method].row))
-    return {method: standings[method] for method in ranked}
+    _write_tables(out, comparison)
+    texts = ComparisonTexts(
+        captions=[*captions, HOW_RESAMPLED, comparison.how_ranked],
+        how_published=HOW_PUBLISHED,
+        not_comparable=NOT_COMPARABLE,
+    )
+    apart = () if is_llp else published
+    write_compare_page(rows, works, apart, texts, out)
+    return leaderboard(rows)
 
 
 def paired_differences(scores: Floats, reference: Floats) -> list[Difference]:
@@ -232,7 +203,7 @@ def paired_differences(scores: Floats, reference: Floats) -> list[Difference]:
     scores, reference : ``[M, N]``
         Scores of both methods in percent.
     """
-    gaps = (scores - reference)[[column for column, _, _ in TESTED]]
+    gaps = (scores - reference)[[index for index, _, _ in TESTED]]
     observed, resampled = gaps.mean(axis=1), bootstrap_means(gaps)
     flips = (resampled * observed <= 0).mean(axis=0)
     low, high = percentile_interval(resampled).T
@@ -240,166 +211,70 @@ def paired_differences(scores: Floats, reference: Floats) -> list[Difference]:
     return [Difference(*values) for values in zip(*columns, strict=True)]
 
 
-def leaderboard(standings: Iterable[Standing], published: Iterable[PublishedRow] = ()) -> str:
-    """Return one table of standings and published results, by segment-level Type@AV."""
-    header = ["Method", "Inputs", "Protocol", "Source", "Seeds", "Videos", "Parameters", "Training"]
-    ranked: list[tuple[float, list[str], str]] = []
-    for standing in standings:
-        row = standing.row
-        described = [row.name, row.inputs, row.protocol, "this run", str(row.seeds), row.coverage]
-        described += [f"{standing.parameters / 1e6:.2f} M", _wall_time(standing.seconds)]
-        ranked.append((_segment_type(row), [*described, *map(str, row.cells)], row.note))
-    for work in published:
-        described = [work.method, work.inputs or "–", work.protocol, work.source, *("–",) * 4]
-        segment_type = work.segment[METRICS.index("type")]
-        ranked.append((segment_type, [*described, *map(str, work.cells)], work.note))
-    ranked.sort(key=lambda entry: -entry[0])
-    body = [cells for _, cells, _ in ranked]
-    table = aligned_markdown([*header, *METRIC_HEADER], body, text_columns=4)
-    return with_notes(table, [(f"{cells[0]} ({cells[3]})", note) for _, cells, note in ranked])
+def _labels_meta(pseudo_labels: Path | None) -> Mapping[str, str]:
+    """Return the metadata of the pseudo-labels; empty without them."""
+    if pseudo_labels is None:
+        return {}
+    with ShardReader(pseudo_labels / LABELS_FILE) as labels:
+        return labels.meta
 
 
-def published_differences(standings: Iterable[Standing], published: Iterable[PublishedRow]) -> str:
-    """Return a table of the methods that have published results, and what differs from those.
-
-    It is empty if there are none.
-    """
-    works = {work.method: work for work in published}
-    body = []
-    for standing in standings:
-        row = standing.row
-        work = works.get(PUBLISHED_AS.get(row.name, row.name))
-        if work is None:
-            continue
-        cells = [
-            f"{own.mean:.1f} ({theirs.mean:.1f}, {own.mean - theirs.mean:+.1f})"
-            for own, theirs in zip(row.cells, work.cells, strict=True)
-        ]
-        body.append([row.name, work.source, "; ".join(_what_differs(row, work)) or "–", *cells])
-    header = ["Method", "Source", "What differs", *METRIC_HEADER]
-    return aligned_markdown(header, body, text_columns=3) if body else ""
-
-
-def _what_differs(row: ResultRow, work: PublishedRow) -> Iterator[str]:
-    """Yield what a row of this run and a published one do not share."""
-    theirs = CLASSIC_INPUTS if work.inputs == "classic" else work.inputs or "not said"
-    if row.inputs != theirs:
-        yield f"inputs {row.inputs}, published {theirs}"
-    if work.protocol not in (row.protocol, "not said"):
-        yield f"protocol {row.protocol}, published {work.protocol}"
-    if row.videos < row.total:
-        yield f"{row.coverage} videos"
-    if row.seeds > 1:
-        yield f"mean of {row.seeds} seeds"
-
-
-def _how_made(pseudo_labels: Path | None, is_llp: bool) -> list[str]:
+def _captions(meta: Mapping[str, str], is_llp: bool) -> list[str]:
     """Return the captions above the leaderboard."""
     parts = [HOW_COMPARED, HOW_DESCRIBED]
-    if pseudo_labels is not None:
-        with ShardReader(pseudo_labels / LABELS_FILE) as labels:
-            parts += [HOW_CALIBRATED] if are_calibrated(labels.meta) else []
-            parts += [HOW_RELEASED] if are_released(labels.meta) else []
+    parts += [HOW_CALIBRATED] if are_calibrated(meta) else []
+    parts += [HOW_TAUGHT] if are_taught(meta) else []
+    parts += [HOW_RELEASED] if are_released(meta) else []
     return parts + ([HOW_PUBLISHED] if is_llp else [])
 
 
-def _standing(
-    parsers: Sequence[TrainedParser],
-    note: str,
-    total: int,
-    annotations: Path,
-    vocabulary: Vocabulary,
-) -> Standing:
-    scored = [_rescore(parser, annotations, vocabulary) for parser in parsers]
-    trained = [parser for parser in parsers if not parser.released]
-    seconds = [sum(epoch["seconds"] for epoch in parser.curve) for parser in trained]
-    return Standing(
-        row=parser_row([parser for parser, _ in scored], SPLIT, total, note),
-        per_video=np.mean([table for _, table in scored], axis=0),
-        parameters=read_checkpoint(parsers[0].folder).build().parameter_count(),
-        seconds=float(np.mean(seconds)) if seconds else None,
-    )
+def _sections(comparison: Comparison, rows: Sequence[BoardRow]) -> list[str]:
+    """Return the sections about this run's methods."""
+    parts = ["## Ranks", comparison.how_ranked, rank_table(rows)]
+    parts += ["## Intervals", HOW_RESAMPLED, interval_table(comparison.standings.values())]
+    if comparison.differences:
+        name = comparison.reference_name
+        parts += [f"## Differences to {name}", HOW_TESTED.format(reference=name)]
+        parts.append(_difference_table(comparison))
+    return parts
 
 
-def _rescore(
-    parser: TrainedParser, annotations: Path, vocabulary: Vocabulary
-) -> tuple[TrainedParser, Floats]:
-    """Score the test predictions of a parser; all scores of a comparison come from here.
-
-    Returns
-    -------
-    tuple
-        The parser with only these scores, and the scores of its videos ``[M, N]`` in percent,
-        sorted by name.
-
-    Raises
-    ------
-    PipelineError
-        metrics.json, which report and ablation use, has different scores.
-    """
-    parsed = read_predictions(parser.folder, SPLIT, annotations, vocabulary)
-    scores = score(*parsed.truth, *parsed.predicted)
-    metrics, recorded = scores.metrics(), parser.evaluations[SPLIT]["metrics"]
-    for level, metric in product(LEVELS, METRICS):
-        if abs(metrics[level][metric] - recorded[level][metric]) > TOLERANCE:
-            raise PipelineError(
-                f"'{parser.folder / 'metrics.json'}' has {recorded[level][metric]:.4f} for "
-                f"{SPLIT} {level} {metric}, but the predicted events score "
-                f"{metrics[level][metric]:.4f} with these annotations; evaluate again."
-            )
-    evaluations = {SPLIT: {"videos": len(parsed.names), "metrics": metrics}}
-    by_name = np.argsort(parsed.names)
-    return replace(parser, evaluations=evaluations), 100 * scores.table[:, by_name]
+def _published_sections(
+    comparison: Comparison, published: Sequence[PublishedRow], is_llp: bool
+) -> list[str]:
+    """Return the section that puts published results beside, or apart from, this run's."""
+    if not is_llp:
+        heading = "## Published results on LLP"
+        return [heading, NOT_COMPARABLE, HOW_PUBLISHED, published_markdown(published)]
+    rows = [standing.row for standing in comparison.standings.values()]
+    beside = published_differences(rows, published)
+    return ["## Differences to published results", HOW_BESIDE, beside] if beside else []
 
 
-def _segment_type(row: ResultRow) -> float:
-    return row.scores["segment"]["type"].mean
-
-
-def _wall_time(seconds: float | None) -> str:
-    return "–" if seconds is None else f"{seconds:.0f} s"
-
-
-def _interval_table(standings: Iterable[Standing]) -> str:
-    body = [
-        [
-            standing.row.name,
-            standing.row.coverage,
-            *(f"[{low:.1f}, {high:.1f}]" for low, high in standing.intervals()),
-        ]
-        for standing in standings
-    ]
-    return aligned_markdown(["Method", "Videos", *METRIC_HEADER], body, text_columns=1)
-
-
-def _difference_table(
-    standings: Mapping[str, Standing], differences: Mapping[str, Sequence[Difference]]
-) -> str:
-    header = ["Method", "Videos", *(METRIC_HEADER[column] for column, _, _ in TESTED)]
-    body = [
-        [standings[method].row.name, standings[method].row.coverage, *map(str, gaps)]
-        for method, gaps in differences.items()
-    ]
+def _difference_table(comparison: Comparison) -> str:
+    header = ["Method", "Videos", *(METRIC_HEADER[index] for index, _, _ in TESTED)]
+    body = []
+    for method, gaps in comparison.differences.items():
+        row = comparison.standings[method].row
+        body.append([row.name, row.coverage, *map(str, gaps)])
     return aligned_markdown(header, body, text_columns=1)
 
 
-def _write_csv(
-    path: Path,
-    standings: Mapping[str, Standing],
-    differences: Mapping[str, Sequence[Difference]],
-) -> None:
-    """Write one row per method, unrounded; differences of the reference are empty."""
+def _write_tables(out: Path, comparison: Comparison) -> None:
+    """Write compare.csv, one row per method, and compare_pairs.csv, one row per pair.
+
+    Values are not rounded; differences of the reference to itself are empty.
+    """
+    standings = comparison.standings
     header, rows = csv_table(standing.row for standing in standings.values())
-    header += ["inputs", "protocol", "parameters", "training_seconds"]
-    for level, metric in product(LEVELS, METRICS):
-        header += [f"{level}_{metric}_low", f"{level}_{metric}_high"]
+    added, cells = board_csv(standings.values(), comparison.significance)
+    header += added
     for _, level, metric in TESTED:
         name = f"{level}_{metric}_difference"
         header += [name, f"{name}_low", f"{name}_high", f"{name}_flips"]
-    for row, (method, standing) in zip(rows, standings.items(), strict=True):
-        row += [standing.row.inputs, standing.row.protocol]
-        row += [standing.parameters, standing.seconds]
-        row += [end for interval in standing.intervals() for end in interval]
-        tested = [value for gap in differences.get(method, ()) for value in astuple(gap)]
-        row += tested or [None] * (4 * len(TESTED))
-    write_csv(path, header, rows)
+    for row, more, method in zip(rows, cells, standings, strict=True):
+        gaps = comparison.differences.get(method, ())
+        tested = [value for gap in gaps for value in astuple(gap)]
+        row += [*more, *(tested or [None] * (4 * len(TESTED)))]
+    write_csv(out / "compare.csv", header, rows)
+    write_csv(out / "compare_pairs.csv", *pair_csv(comparison.names, comparison.significance))

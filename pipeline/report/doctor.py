@@ -15,7 +15,7 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.ffmpeg import ffmpeg_path
 from pipeline.core.files import RESOURCES, license_path
 from pipeline.core.vocabulary import read_vocabulary
-from pipeline.report.tables import read_published
+from pipeline.report.published import read_published
 
 SUPPORTED_PYTHON = ((3, 11), (3, 13))
 # Module to distribution of what parsing a video imports.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -112,6 +113,11 @@ class Plot:
         write_csv(folder / f"{self.name}.csv", self.header, self.rows)
 
 
+def drawing(plot: Plot) -> Markup:
+    """Return the SVG of a plot for a page, unescaped; matplotlib has already escaped its text."""
+    return Markup(plot.svg)
+
+
 def plot_style() -> Any:
     """Return the matplotlib context for drawing and saving figures of the report."""
     return rc_context(PLOT_STYLE)
@@ -152,15 +158,15 @@ def to_svg(figure: Figure, name: str, description: str) -> str:
     buffer = io.StringIO()
     no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     figure.savefig(buffer, format="svg", metadata=no_metadata)
-    drawing = buffer.getvalue().partition("<svg")[2].partition(">")[2]
-    drawing = re.sub(r'(\sid="|url\(#|href="#)', rf"\g<1>{name}-", drawing)
-    drawing = drawing.replace(INK, "currentColor")
+    body = buffer.getvalue().partition("<svg")[2].partition(">")[2]
+    body = re.sub(r'(\sid="|url\(#|href="#)', rf"\g<1>{name}-", body)
+    body = body.replace(INK, "currentColor")
     width, height = (float(inches) * 72 for inches in figure.get_size_inches())
     label = html.escape(description, quote=True)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
         f'viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{label}" '
-        f'style="max-width:{width * POINTS_TO_PIXELS:.0f}px">{drawing}'
+        f'style="max-width:{width * POINTS_TO_PIXELS:.0f}px">{body}'
     )
 
 

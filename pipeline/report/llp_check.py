@@ -29,7 +29,8 @@ from pipeline.parsers.released import (
 )
 from pipeline.report.comparable import SPLIT
 from pipeline.report.doctor import CheckLine, guarded
-from pipeline.report.tables import METRIC_TITLES, read_published
+from pipeline.report.published import read_published
+from pipeline.report.tables import METRIC_TITLES
 from pipeline.training.npy_source import NpySource
 from pipeline.training.predict import predict
 
@@ -160,7 +161,8 @@ def published_scores() -> LevelScores:
     rows = read_published(RESOURCES / "published.yaml")
     name = released_model(MODEL).display_name
     row = next(row for row in rows if row.method == name)
-    return {"segment": row.segment, "event": row.event}
+    values = [score.mean for score in row.cells]
+    return {"segment": values[: len(METRICS)], "event": values[len(METRICS) :]}
 
 
 def _table(name: str, folder: Path, sources: LlpSources, known: Mapping[str, str]) -> CheckLine:

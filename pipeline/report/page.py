@@ -5,8 +5,6 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
 from pipeline.core import html as pages
 from pipeline.core.files import write_json, write_text
 from pipeline.core.vocabulary import display_name
@@ -16,6 +14,7 @@ from pipeline.report.artifacts import (
     Artifacts,
     ReportInputs,
     are_released,
+    are_taught,
     read_artifacts,
     read_tsv,
 )
@@ -27,7 +26,7 @@ from pipeline.report.browser import (
 )
 from pipeline.report.classes import per_class_plots
 from pipeline.report.confusion import confusion_plots
-from pipeline.report.drawing import Plot
+from pipeline.report.drawing import Plot, drawing
 from pipeline.report.learned import learned_plots
 from pipeline.report.plots import (
     data_quality_plot,
@@ -35,17 +34,17 @@ from pipeline.report.plots import (
     training_plots,
 )
 from pipeline.report.provenance import PROVENANCE_FILE, StageCost, facts, provenance, read_costs
+from pipeline.report.published import PublishedRow, published_markdown, read_published
 from pipeline.report.quality import DataQuality, data_quality, read_findings
 from pipeline.report.tables import (
     HOW_CALIBRATED,
     HOW_DESCRIBED,
+    HOW_LABELLED,
     HOW_RELEASED,
-    PublishedRow,
+    HOW_TAUGHT,
     ResultRow,
     csv_table,
     markdown,
-    published_markdown,
-    read_published,
     result_rows,
     write_csv,
 )
@@ -63,7 +62,7 @@ LEFT_OUT_SHOWN = 200
 HOW_RESULTS_SCORED = (
     "F1 in percent, averaged over videos; mean ± sample standard deviation over seeds. A: audio, "
     "V: visual, AV: audio-visual, Type: mean of the three (Type@AV), Event: audio and visual "
-    "events scored together (Event@AV). Videos: scored / in the split."
+    f"events scored together (Event@AV). Videos: scored / in the split. {HOW_LABELLED}"
 )
 PUBLISHED_TITLE = "Published results on the LLP test split"
 DEMO_NOT_COMPARABLE = (
@@ -150,13 +149,8 @@ def render_page(context: dict[str, Any]) -> str:
         "script_hash": script_hash,
     }
     return pages.render(
-        _HERE / "page.html.j2", context | assets, drawing=_drawing, display_name=display_name
+        _HERE / "page.html.j2", context | assets, drawing=drawing, display_name=display_name
     )
-
-
-def _drawing(plot: Plot) -> Markup:
-    """Return the SVG of a plot unescaped; matplotlib has already escaped its text."""
-    return Markup(plot.svg)
 
 
 def _plots(artifacts: Artifacts, quality: DataQuality) -> dict[str, list[Plot]]:
@@ -174,7 +168,8 @@ def _how_labelled(artifacts: Artifacts) -> list[str]:
     """Return what must be known of the pseudo-labels to read the results."""
     meta = artifacts.labels.meta
     calibrated = [HOW_CALIBRATED] if artifacts.is_calibrated else []
-    return calibrated + ([HOW_RELEASED] if are_released(meta) else [])
+    taught = [HOW_TAUGHT] if are_taught(meta) else []
+    return calibrated + taught + ([HOW_RELEASED] if are_released(meta) else [])
 
 
 def _headline(artifacts: Artifacts, rows: Sequence[ResultRow]) -> dict[str, ResultRow]:

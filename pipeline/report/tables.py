@@ -1,22 +1,18 @@
-"""Result tables: parsers and pseudo-labels of this run, and published results."""
+"""Result tables: parsers and pseudo-labels of this run."""
 
 import csv
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline.core.errors import PipelineError
-from pipeline.core.files import atomic_path, existing_file
+from pipeline.core.files import atomic_path
 from pipeline.evaluation.evaluate import replaced_text
 from pipeline.evaluation.metrics import LEVELS, METRICS
-from pipeline.report.artifacts import Artifacts
-from pipeline.report.trained import Evaluation, TrainedParser
+from pipeline.report.artifacts import Artifacts, dense_labels
+from pipeline.report.trained import PARTS, Evaluation, TrainedParser
 
 METRIC_TITLES = {
     "audio": "A",
@@ -38,16 +34,25 @@ HOW_CALIBRATED = (
     "Pseudo-label thresholds were calibrated on the event annotations of the validation split, so "
     "methods that use pseudo-labels also depend on these dense labels."
 )
+HOW_TAUGHT = (
+    "Masked and soft pseudo-labels are those of a teacher that was trained on a densely labelled "
+    "dataset; its thresholds were chosen on the event annotations of the validation split."
+)
 HOW_RELEASED = (
     "Masked pseudo-labels are those that were released with the features, used as they are."
+)
+HOW_LABELLED = (
+    'Labels: what a method learns from; after "also", dense labels or other data that it uses '
+    "besides."
 )
 HOW_DESCRIBED = (
     "Inputs: features the method uses; classic means VGGish, ResNet-152 and R(2+1)D. Protocol: "
     "segment predictions are gated by one video-level probability (gate g) or one per modality "
-    "(gates p), followed by the threshold for gates and, unless given separately, for segments."
+    "(gates p), followed by the threshold for gates and, unless given separately, for segments. "
+    f"{HOW_LABELLED}"
 )
 
-FiveScores = Annotated[list[float], Field(min_length=len(METRICS), max_length=len(METRICS))]
+ABSENT = "–"  # a value that is not known, or does not exist
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class Score:
     Attributes
     ----------
     mean
-        F1 in percent, averaged over seeds.
+        F1 in percent, averaged over seeds; NaN if it is not known.
     std
         Sample standard deviation over seeds (N - 1 in the denominator); None for a single value.
     """
@@ -66,7 +71,17 @@ class Score:
     std: float | None = None
 
     def __str__(self) -> str:
-        return f"{self.mean:.1f}" if self.std is None else f"{self.mean:.1f} ± {self.std:.1f}"
+        return self.value if self.std is None else f"{self.value} ± {self.std:.1f}"
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there is a value."""
+        return not math.isnan(self.mean)
+
+    @property
+    def value(self) -> str:
+        """The mean as text."""
+        return rounded(self.mean)
 
 
 @dataclass(frozen=True)
@@ -85,6 +100,8 @@ class ResultRow:
         Number of seeds; 0 for pseudo-labels.
     videos, total
         Number of videos scored, and in the split.
+    labels
+        What it learns from.
     inputs, protocol
         For parsers: the features they use, and how probabilities become events.
     note
@@ -97,6 +114,7 @@ class ResultRow:
     seeds: int
     videos: int
     total: int
+    labels: str = ABSENT
     inputs: str = ""
     protocol: str = ""
     note: str = ""
@@ -112,49 +130,6 @@ class ResultRow:
         return f"{self.videos}/{self.total}"
 
 
-class PublishedRow(BaseModel):
-    """A row of published.yaml, which documents the keys; scores are F1 in percent."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    method: str
-    year: int | None
-    inputs: str | None
-    protocol: str
-    segment: FiveScores
-    event: FiveScores
-    source: str
-    note: str = ""
-
-    @property
-    def cells(self) -> list[Score]:
-        """All scores: the five metrics at segment level, then at event level."""
-        return [Score(value) for value in (*self.segment, *self.event)]
-
-
-class _PublishedFile(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    methods: list[PublishedRow]
-
-
-def read_published(path: Path) -> tuple[PublishedRow, ...]:
-    """Read the published results.
-
-    Raises
-    ------
-    PipelineError
-        The file is missing or does not match the schema.
-    """
-    text = existing_file(path, "the published results").read_text(encoding="utf-8")
-    try:
-        return tuple(_PublishedFile.model_validate(yaml.safe_load(text)).methods)
-    except (ValidationError, yaml.YAMLError) as error:
-        raise PipelineError(
-            f"'{path}' is not a valid table of published results: {error}"
-        ) from None
-
-
 def result_rows(artifacts: Artifacts, split: str) -> list[ResultRow]:
     """Return the rows of the pseudo-labels and of every method, averaged over seeds.
 
@@ -164,42 +139,71 @@ def result_rows(artifacts: Artifacts, split: str) -> list[ResultRow]:
     rows = [
         replace(
             _row(title, split, [artifacts.quality[split][variant]], 0, total),
+            labels=_labels_of_pseudo_labels(variant, artifacts.labels.meta),
             note=ORACLE_NOTE if variant == "masked" else "",
         )
         for variant, title in PSEUDO_LABEL_TITLES.items()
         if variant in artifacts.quality[split]
     ]
     for parsers in artifacts.parsers.values():
-        rows.append(parser_row(parsers, split, total))
-        rows += corrected_rows(parsers, split, total)
+        row = parser_row(parsers, split, total, dense=dense_labels(artifacts.labels.meta))
+        rows += [row, *corrected_rows(row, parsers)]
     return rows
 
 
+def _labels_of_pseudo_labels(variant: str, meta: Mapping[str, str]) -> str:
+    """Return the labels that pseudo-labels of a variant rest on."""
+    are_masked = variant == "masked"
+    dense = ", ".join(dense_labels(meta, are_masked))
+    mask = "weak labels of the scored videos" if are_masked else "none"
+    return f"{mask}; also {dense}" if dense else mask
+
+
 def parser_row(
-    parsers: Sequence[TrainedParser], split: str, total: int, note: str = ""
+    parsers: Sequence[TrainedParser],
+    split: str,
+    total: int,
+    note: str = "",
+    dense: Sequence[str] = (),
 ) -> ResultRow:
     """Return the row of one method, averaged over its seeds.
 
-    ``total`` is the number of videos in the split.
+    Parameters
+    ----------
+    parsers
+        Its seeds.
+    split, total
+        Split, and number of its videos.
+    note
+        Note shown below the table.
+    dense
+        Dense labels that the run's pseudo-labels rest on (``artifacts.dense_labels``).
     """
     first = parsers[0]
     evaluations = [parser.evaluations[split] for parser in parsers]
     row = _row(first.display_name, split, evaluations, len(parsers), total)
-    return replace(row, inputs=first.inputs, protocol=first.protocol, note=note)
+    part = PARTS.get(first.display_name)
+    return replace(
+        row,
+        labels=first.labels(dense),
+        inputs=first.inputs,
+        protocol=first.protocol,
+        note="; ".join(filter(None, [part.note if part else "", note])),
+    )
 
 
-def corrected_rows(parsers: Sequence[TrainedParser], split: str, total: int) -> list[ResultRow]:
-    """Return the row of one method's scores with corrected annotations.
+def corrected_rows(row: ResultRow, parsers: Sequence[TrainedParser]) -> list[ResultRow]:
+    """Return the row of one method's scores with corrected annotations, from its first row.
 
     There is none if no annotation of the split was corrected.
     """
-    evaluations = [parser.evaluations[split].get("corrected") for parser in parsers]
+    evaluations = [parser.evaluations[row.split].get("corrected") for parser in parsers]
     corrected = [evaluation for evaluation in evaluations if evaluation is not None]
     if len(corrected) < len(parsers) or not any(corrected[0]["replaced"].values()):
         return []
-    name = f"{parsers[0].display_name}, corrected annotations"
-    row = _row(name, split, corrected, len(parsers), total)
-    return [replace(row, note=replaced_text(corrected[0]))]
+    name = f"{row.name}, corrected annotations"
+    scored = _row(name, row.split, corrected, row.seeds, row.total)
+    return [replace(scored, labels=row.labels, note=replaced_text(corrected[0]))]
 
 
 def _row(
@@ -223,27 +227,12 @@ def _score(values: Sequence[float]) -> Score:
 
 def markdown(rows: Sequence[ResultRow]) -> str:
     """Return the rows of one split as a Markdown table that is also aligned as plain text."""
-    header = ["Method", "Seeds", "Videos", *METRIC_HEADER]
-    body = [[row.name, str(row.seeds or "–"), row.coverage, *map(str, row.cells)] for row in rows]
-    return aligned_markdown(header, body, text_columns=1)
-
-
-def published_markdown(rows: Sequence[PublishedRow]) -> str:
-    """Return published results as a Markdown table followed by their notes."""
-    header = ["Method", "Inputs", "Protocol", "Source", "Year", *METRIC_HEADER]
+    header = ["Method", "Labels", "Seeds", "Videos", *METRIC_HEADER]
     body = [
-        [
-            row.method,
-            row.inputs or "–",
-            row.protocol,
-            row.source,
-            str(row.year or "–"),
-            *map(str, row.cells),
-        ]
+        [row.name, row.labels, str(row.seeds or ABSENT), row.coverage, *map(str, row.cells)]
         for row in rows
     ]
-    table = aligned_markdown(header, body, text_columns=4)
-    return with_notes(table, [(row.method, row.note) for row in rows])
+    return aligned_markdown(header, body, text_columns=2)
 
 
 def with_notes(table: str, notes: Iterable[tuple[str, str]]) -> str:
@@ -275,20 +264,26 @@ def aligned_markdown(header: list[str], body: list[list[str]], text_columns: int
 
 def csv_table(rows: Iterable[ResultRow]) -> tuple[list[str], list[list[object]]]:
     """Return the header and unrounded values of the rows, for ``write_csv``."""
-    header = ["method", "split", "seeds", "videos", "total", "note"]
+    header = ["method", "split", "seeds", "videos", "total", "note", "labels"]
     for level in LEVELS:
         for metric in METRICS:
             header += [f"{level}_{metric}_percent", f"{level}_{metric}_std"]
     body: list[list[object]] = []
     for row in rows:
         values = [value for cell in row.cells for value in (cell.mean, cell.std)]
-        body.append([row.name, row.split, row.seeds, row.videos, row.total, row.note, *values])
+        described = [row.name, row.split, row.seeds, row.videos, row.total, row.note, row.labels]
+        body.append([*described, *values])
     return header, body
 
 
 def cell(value: float) -> float | None:
     """Return the value as a table cell: None if it is NaN."""
     return None if math.isnan(value) else float(value)
+
+
+def rounded(value: float) -> str:
+    """Return a number with one decimal, or a dash for NaN."""
+    return ABSENT if math.isnan(value) else f"{value:.1f}"
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from pipeline.core.shards import CHECKPOINT_FILE, CHECKPOINT_HEADER
 from pipeline.core.vocabulary import MODALITIES
 from pipeline.data.annotations import SCORED_SPLITS
 from pipeline.evaluation.metrics import LEVELS, METRICS
-from pipeline.parsers.recipes import Recipe
+from pipeline.parsers.recipes import Recipe, Selection
 from pipeline.parsers.registry import METHODS, saved_recipe
 from pipeline.parsers.released import released_model
 
@@ -32,6 +33,41 @@ GATES = {
     "modality": "gates p",
     "mixed": "gates g for A, p for V",
     "either": "gate max p",
+}
+# Display names of the validation metrics that choose an epoch.
+SELECTIONS: Mapping[Selection, str] = {
+    "segment_type": "seg. Type",
+    "segment_audio": "seg. A",
+    "event_audio": "ev. A",
+    "event_event": "ev. Event",
+    "all": "mean of ten",
+    "only": "mean of ten, A and V in one modality only",
+}
+
+
+@dataclass(frozen=True)
+class PartOf:
+    """The published method of which a method implements only a part.
+
+    Attributes
+    ----------
+    method
+        Its name in published.yaml.
+    note
+        What is missing.
+    """
+
+    method: str
+    note: str
+
+
+# Display names of methods that must not be taken for published ones.
+PARTS = {
+    "DG-SCT, temporal part": PartOf(
+        "DG-SCT",
+        "not DG-SCT but its temporal gates and MGN, on features; DG-SCT also trains adapters "
+        "inside frozen backbones, on raw frames and sound",
+    )
 }
 
 
@@ -94,6 +130,36 @@ class TrainedParser:
         gate = GATES[self.recipe.gate]
         video, segment = self.recipe.video_threshold, self.recipe.segment_threshold
         return f"{gate}, {video:g}" + ("" if segment == video else f"; segments {segment:g}")
+
+    def labels(self, dense: Sequence[str] = ()) -> str:
+        """Return the labels it learnt from and, after "also", dense labels that it used besides.
+
+        ``dense`` are those that the run's pseudo-labels rest on (``artifacts.dense_labels``).
+        """
+        also = self.recipe.extra_supervision
+        if self.recipe.uses_pseudo_labels and not self.released:
+            also = ", ".join(filter(None, [also, *(each for each in dense if each not in also)]))
+        return self.recipe.supervision + (f"; also {also}" if also else "")
+
+    @property
+    def selected_by(self) -> str:
+        """Validation metric that chose its epoch, as in the tables' headers."""
+        return (
+            "–" if self.released else ", ".join(SELECTIONS[each] for each in self.recipe.selections)
+        )
+
+    @property
+    def validation_type(self) -> tuple[float, float]:
+        """Segment-level Type@AV on validation: at the selected epoch, and at the best one.
+
+        Epochs of other phases, which train other networks, do not count. NaN without a curve.
+        """
+        chosen = next((row for row in self.curve if row["epoch"] == self.epoch), None)
+        if chosen is None:
+            return math.nan, math.nan
+        phase = [row for row in self.curve if row.get("phase") == chosen.get("phase")]
+        best = max(row["val_segment_type"] for row in phase)
+        return chosen["val_segment_type"], best
 
 
 def read_parsers(

@@ -172,6 +172,7 @@ def test_table_has_ticks_scores_and_changes(tmp_path: Path) -> None:
     assert [row[1] for row in rows] == ["no_tsam", "full", "baseline"], "in the order given"
     assert [row[3:12:2] for row in rows] == [["–"] + ["✓"] * 4, ["✓"] * 5, ["–"] * 5]
     assert "66.7 ± 0.0" in text
+    assert "\n\nLabels: weak labels, segment pseudo-labels.\n\n|" in text
     assert "- no_tsam: width=8, layers=1, heads=2, feedforward=8, tsam=False\n" in text
     with (tmp_path / "ablation.csv").open(encoding="utf-8", newline="") as file:
         table = {row["variant"]: row for row in csv.DictReader(file)}
@@ -206,6 +207,18 @@ def test_variants_go_by_their_folders(tmp_path: Path) -> None:
     note = "trained with seeds 3, but link with 0; part of the difference may come from the seeds"
     assert [row["note"] for row in table.values()] == ["", "", note]
     assert f"|\n\n- link_3: {note}.\n" in (tmp_path / "ablation.md").read_text(encoding="utf-8")
+
+
+def test_variants_that_learn_from_other_labels_say_so(tmp_path: Path) -> None:
+    annotations = write_annotations(tmp_path / "annotations")
+    folders = [
+        write_model(tmp_path / labels, annotations, true_labels(), labels=labels)
+        for labels in ("hard", "teacher")
+    ]
+    write_ablation(folders, annotations, tmp_path)
+    text = (tmp_path / "ablation.md").read_text(encoding="utf-8")
+    assert "- Labels of hard: weak labels, segment pseudo-labels.\n" in text
+    assert "- Labels of teacher: weak labels, segment pseudo-labels; also the teacher's" in text
 
 
 def test_variants_on_other_features_or_of_two_recipes_are_refused(tmp_path: Path) -> None:

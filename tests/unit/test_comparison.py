@@ -29,8 +29,11 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.shards import LABELS_FILE, Shard, write_shard
 from pipeline.data.annotations import EVENT_TABLES, segments_to_events, write_events
 from pipeline.parsers.checkpoint import read_checkpoint
-from pipeline.report.comparison import TESTED, compare, paired_differences, read_standings
-from pipeline.report.tables import HOW_CALIBRATED, PublishedRow
+from pipeline.parsers.recipes.base import CALIBRATED
+from pipeline.report.comparison import TESTED, compare, paired_differences
+from pipeline.report.published import PublishedRow
+from pipeline.report.standings import read_standings
+from pipeline.report.tables import HOW_CALIBRATED
 
 PUBLISHED = PublishedRow(
     method="VALOR++",
@@ -98,6 +101,29 @@ def test_better_on_every_video_never_flips(tmp_path: Path, annotations: Path) ->
         assert found["segment_type_difference_low"] == pytest.approx(gap)
         assert found["segment_event_difference_flips"] == 0
     assert rows["LINK"]["segment_type_difference"] == "", "the reference has none to itself"
+
+
+def test_a_comparison_leaves_a_page_tables_and_plots(tmp_path: Path, annotations: Path) -> None:
+    folders = [
+        write_model(tmp_path / method / "seed0", annotations, labels, method)
+        for method, labels in (("link", true_labels()), ("valorpp", halved()), ("han", nothing()))
+    ]
+    out = tmp_path / "out"
+    row = compared(folders, annotations, out)["HAN"]
+    names = {"compare.html", "compare.md", "compare.csv", "compare_pairs.csv"}
+    names |= {f"compare_{level}.{end}" for level in ("segment", "event") for end in ("svg", "csv")}
+    assert {path.name for path in out.iterdir()} == names
+    assert row["labels"] == "weak labels"
+    assert row["selected_by"] == "seg. Type"
+    assert (row["val_segment_type_selected"], row["val_segment_type_best"]) == ("50.0", "50.0")
+    assert (row["segment_type_letters"], float(row["segment_type_rank"])) == ("c", 3)
+    with (out / "compare_pairs.csv").open(encoding="utf-8", newline="") as file:
+        pairs = {(row["metric"], row["first"], row["second"]): row for row in csv.DictReader(file)}
+    assert len(pairs) == 6
+    # The truth and its first halves are the same events, and 100/3 points apart in segments.
+    assert float(pairs["segment_type", "LINK", "VALOR++"]["difference"]) == pytest.approx(100 / 3)
+    assert pairs["segment_type", "LINK", "VALOR++"]["is_significant"] == "1"
+    assert pairs["event_type", "LINK", "VALOR++"]["p_holm"] == "1.0"
 
 
 def test_seeds_are_averaged_before_videos_are_resampled(tmp_path: Path, annotations: Path) -> None:
@@ -226,7 +252,7 @@ def test_other_seeds_than_the_references_are_said(tmp_path: Path, annotations: P
         "HAN": "",
     }
     text = (tmp_path / "compare.md").read_text(encoding="utf-8")
-    assert f"|\n\n- VALOR++ (this run): {note}.\n\n## Intervals" in text
+    assert f"|\n\n- VALOR++ (this run): {note}.\n\n## Ranks" in text
 
 
 def test_scores_that_are_not_of_the_events_beside_them_are_refused(
@@ -253,6 +279,7 @@ def test_calibrated_pseudo_labels_are_said(kind: str, tmp_path: Path, annotation
     compare([folder], annotations, VOCABULARY, "link", [PUBLISHED], False, tmp_path, tmp_path)
     text = (tmp_path / "compare.md").read_text(encoding="utf-8")
     assert text.count(HOW_CALIBRATED) == (kind == "calibrated")
+    assert text.count(f"segment pseudo-labels; also {CALIBRATED} ") == (kind == "calibrated")
 
 
 def test_reference_must_be_there(tmp_path: Path, annotations: Path) -> None:
@@ -276,12 +303,18 @@ def test_published_numbers_stand_among_own_ones_for_llp_only(
     rows = tables("llp")[0].splitlines()[2:]
     assert [row.split("|")[1].strip() for row in rows] == ["LINK", "VALOR++"]
     assert "this run" in rows[0]
-    assert [cell.strip() for cell in rows[0].split("|")[2:5]] == [
+    assert [cell.strip() for cell in rows[0].split("|")[2:6]] == [
         "CLAP, CLIP",
+        "weak labels, segment pseudo-labels",
         "gate g, 0.5",
         "this run",
     ]
-    assert "CLAP, CLIP, R(2+1)D | gate h, 0.4 | LINK paper, Table I" in rows[1]
+    assert [cell.strip() for cell in rows[1].split("|")[2:6]] == [
+        "CLAP, CLIP, R(2+1)D",
+        "not said",
+        "gate h, 0.4",
+        "LINK paper, Table I",
+    ]
     assert "VALOR++" not in "".join(tables("llp")[1:])
     own, *others = tables("other")
     assert "VALOR++" not in own
@@ -292,7 +325,7 @@ def test_published_numbers_stand_among_own_ones_for_llp_only(
     )
     assert "Not comparable" in other
     assert other.endswith("\n\n- VALOR++: it read other tables.\n"), "below its table"
-    assert "\n\n- VALOR++ (LINK paper, Table I): it read other tables.\n\n## Intervals" in llp
+    assert "\n\n- VALOR++ (LINK paper, Table I): it read other tables.\n\n## Ranks" in llp
 
 
 def test_command_line(
@@ -341,7 +374,7 @@ def test_every_table_says_how_many_of_the_splits_videos_it_covers(
     lines = (tmp_path / "compare.md").read_text(encoding="utf-8").splitlines()
     own = [line for line in lines if line.startswith(("| LINK ", "| VALOR++ "))]
     own = [line for line in own if PUBLISHED.source not in line]
-    assert len(own) == 2 + 2 + 1, "the leaderboard, the intervals and the differences"
+    assert len(own) == 2 + 2 + 2 + 1, "the leaderboard, the ranks, the intervals, the differences"
     assert all(f" {VIDEOS}/{VIDEOS + 1} " in line for line in own)
     vocabulary = tmp_path / "vocabulary.yaml"
     vocabulary.write_text(yaml.safe_dump({"classes": [c.model_dump() for c in VOCABULARY.classes]}))
@@ -420,13 +453,14 @@ def test_methods_are_shown_beside_their_published_results(
     rows = {line.split("|")[1].strip(): line for line in section.splitlines() if "(" in line}
     rows.pop("Method", None)
     assert {"LINK", "LINK, as printed", "VALOR++"} <= set(rows)
-    what = rows["VALOR++"].split("|")[3].strip()
+    what = rows["VALOR++"].split("|")[4].strip()
     assert what.startswith(
         "inputs CLAP, CLIP, published CLAP, CLIP, R(2+1)D; protocol gate g, 0.5, published gate h"
     )
     own = json.loads((tmp_path / "valorpp/seed0/metrics.json").read_text())["test"]["metrics"]
     value = own["segment"]["audio"]
     assert f"{value:.1f} (68.1, {value - 68.1:+.1f})" in rows["VALOR++"]
-    assert rows["LINK"].split("|")[3].strip() == rows["LINK, as printed"].split("|")[3].strip()
+    assert rows["LINK"].split("|")[4].strip() == rows["LINK, as printed"].split("|")[4].strip()
+    assert rows["LINK, as printed"].split("|")[2].strip() == "LINK"
     compare(folders, annotations, VOCABULARY, "link", works, False, tmp_path / "other")
     assert "Differences to published" not in (tmp_path / "other/compare.md").read_text()

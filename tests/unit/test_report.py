@@ -28,6 +28,7 @@ from pipeline.core.shards import (
 from pipeline.data.download.history import HISTORY_FILE, DownloadHistory, HistoryRow
 from pipeline.evaluation.metrics import LEVELS, METRICS
 from pipeline.parsers.recipes import Recipe
+from pipeline.parsers.recipes.base import CALIBRATED
 from pipeline.parsers.registry import recipe_for
 from pipeline.report.artifacts import Artifacts, ReportInputs, read_artifacts
 from pipeline.report.browser import browser_data
@@ -37,12 +38,12 @@ from pipeline.report.learned import learned_plots
 from pipeline.report.page import write_report
 from pipeline.report.plots import pseudo_label_plots, training_plots
 from pipeline.report.provenance import PROVENANCE_FILE, read_costs
+from pipeline.report.published import read_published
 from pipeline.report.quality import data_quality, read_findings, worst_rows
 from pipeline.report.tables import (
     HOW_CALIBRATED,
     Score,
     markdown,
-    read_published,
     result_rows,
 )
 from pipeline.report.timelines import (
@@ -163,7 +164,7 @@ def test_scores_with_corrected_annotations_have_a_row(artifacts: Artifacts) -> N
 def test_markdown_lines_up_and_has_ten_scores(artifacts: Artifacts) -> None:
     lines = markdown(result_rows(artifacts, "val")).splitlines()
     assert len({len(line) for line in lines}) == 1
-    assert {line.count("|") for line in lines} == {14}
+    assert {line.count("|") for line in lines} == {15}
     assert "11/12" in lines[2]
 
 
@@ -185,7 +186,8 @@ def test_published_rows_agree_with_their_own_mean() -> None:
     rows = read_published(PUBLISHED)
     assert len({row.method for row in rows}) == len(rows) > 20
     for row in rows:
-        for scores in (row.segment, row.event):
+        assert (row.segment is None) == (row.event is None) == (row.source is None), row.method
+        for scores in filter(None, (row.segment, row.event)):
             assert all(20 < score < 80 for score in scores)
             is_mean = abs(sum(scores[:3]) / 3 - scores[3]) < 0.11
             assert is_mean or "is printed as" in row.note, row.method
@@ -202,9 +204,13 @@ def test_a_malformed_published_file_is_one_sentence(tmp_path: Path) -> None:
 
 def test_published_protocols_are_those_of_their_code() -> None:
     protocols = {row.method: row.protocol for row in read_published(PUBLISHED)}
-    assert protocols["HAN"] == protocols["VALOR++"] == "gate g, 0.5"
-    assert "tuned on dense validation labels" in protocols["CMPAE"]
+    assert protocols["HAN"] == protocols["VALOR++"] == protocols["UWAV"] == "gate g, 0.5"
     assert protocols["LINK"] == "not said"
+    labels = {row.method: row.labels for row in read_published(PUBLISHED)}
+    assert labels["HAN"] == "weak labels"
+    for method in ("CMPAE", "UWAV", "UWAV (CLIP, CLAP)"):
+        assert labels[method].endswith("thresholds from validation's dense labels")
+    assert "; also UnAV-100's dense labels" in labels["UWAV"]
 
 
 # Published results beside one's own
@@ -241,7 +247,9 @@ def test_another_corpus_stands_apart_from_published_results(out: Path) -> None:
     own, _, published = text.partition("## Published results")
     assert "UWAV" not in own
     assert "Not comparable" in published
-    assert "- VALOR+: recalled, not checked against the paper." in published
+    assert (
+        "- VALOR+: its scores are in the paper of VALOR, which could not be checked." in published
+    )
     assert ", this run" not in (out / "index.html").read_text(encoding="utf-8")
 
 
@@ -250,7 +258,9 @@ def test_llp_stands_beside_published_results(sources: ReportInputs, tmp_path: Pa
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "LINK, this run" in page
     own = page.partition("LINK, this run")[2].partition("</tr>")[0]
-    assert '<td class="text">CLAP, CLIP</td><td class="text">gate g, 0.5</td>' in own
+    labels = f"weak labels, segment pseudo-labels; also {escape(CALIBRATED)}"
+    assert f'<td class="text">CLAP, CLIP</td><td class="text labels">{labels}</td>' in own
+    assert '<td class="text">gate g, 0.5</td>' in own
     assert "Not comparable" not in page
     assert "Not comparable" not in (tmp_path / "results.md").read_text(encoding="utf-8")
 

@@ -1,6 +1,6 @@
 # All trained parsers in one leaderboard. A target of its own.
 # INPUTS: checkpoint, curve, scores and test predictions of every method and seed; the pseudo-labels.
-# OUTPUTS: results/compare/compare.md, compare.csv
+# OUTPUTS: results/compare/compare.html, compare.md, compare.csv, compare_pairs.csv, plots as .svg with their .csv
 
 COMPARED = [
     "checkpoint.safetensors",
@@ -21,8 +21,14 @@ rule compare:
         vocabulary=VOCABULARY,
         published=from_package("package:published.yaml"),
     output:
-        page="results/compare/compare.md",
+        page=report(
+            "results/compare/compare.html",
+            caption="../report/compare.rst",
+            category="Results",
+        ),
+        markdown="results/compare/compare.md",
         table="results/compare/compare.csv",
+        pairs="results/compare/compare_pairs.csv",
     log:
         "logs/compare.log",
     benchmark:

@@ -12,6 +12,11 @@ Selection = Literal["segment_type", "segment_audio", "event_audio", "event_event
 # What UWAV's code divides ``logit - threshold`` by before the sigmoid; cached soft labels have it.
 SOFT_LABEL_TEMPERATURE = 2.0
 
+# Dense labels that a method may use besides weak labels, as the result tables name them.
+TUNED = "thresholds from validation's dense labels"
+CALIBRATED = f"pseudo-label {TUNED}"
+TAUGHT = "the teacher's dense labels"
+
 
 class Recipe(Options):
     """Options of every method; the defaults are VALOR++'s (Lai et al., NeurIPS 2023, code)."""
@@ -96,8 +101,23 @@ class Recipe(Options):
         return True
 
     @property
+    def supervision(self) -> str:
+        """Labels of the training videos that the method learns from, in a few words."""
+        return "weak labels, segment pseudo-labels" if self.uses_pseudo_labels else "weak labels"
+
+    @property
+    def extra_supervision(self) -> str:
+        """Dense labels or other data that it uses besides, in a few words, such as ``TUNED``."""
+        return ""
+
+    @property
+    def selections(self) -> tuple[Selection, ...]:
+        """Validation metrics that choose its epochs; several if it trains several networks."""
+        return (self.selection,)
+
+    @property
     def uses_soft_labels(self) -> bool:
-        """Whether those are soft."""
+        """Whether the segment pseudo-labels are soft."""
         return False
 
     @property

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from pipeline.parsers.recipes.base import Selection
+from pipeline.parsers.recipes.base import TUNED, Selection
 from pipeline.parsers.recipes.denoising import DenoisingRecipe
 
 
@@ -56,6 +56,11 @@ class CmpaeRecipe(EvidenceRecipe):
     threshold_epoch: int = Field(
         8, ge=1, description="epoch whose weights the thresholds are searched with"
     )
+
+    @property
+    def extra_supervision(self) -> str:
+        """Dense validation labels choose the thresholds of classes, also the released ones."""
+        return "" if self.visual_thresholds == "none" else TUNED
 
     @property
     def needs_llp_classes(self) -> bool:

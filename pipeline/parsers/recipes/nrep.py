@@ -99,6 +99,11 @@ class NrepRecipe(HanEncoderRecipe):
     )
 
     @property
+    def selections(self) -> tuple[Selection, ...]:
+        """The metrics of the audio and of the visual network."""
+        return (self.selection, self.visual_selection)
+
+    @property
     def keeps_frames(self) -> bool:
         """NREP's projection has an ELU, so frames are averaged after it."""
         return True

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from pipeline.parsers.recipes.base import SOFT_LABEL_TEMPERATURE
+from pipeline.parsers.recipes.base import CALIBRATED, SOFT_LABEL_TEMPERATURE, TAUGHT
 from pipeline.parsers.recipes.han import HanEncoderRecipe
 
 
@@ -61,6 +61,11 @@ class SegmentLossRecipe(HanEncoderRecipe):
     def label_temperature(self) -> float:
         """The divisor of soft labels."""
         return self.temperature
+
+    @property
+    def extra_supervision(self) -> str:
+        """A teacher learns from dense labels, and validation's choose its thresholds."""
+        return f"{TAUGHT}, {CALIBRATED}" if self.uses_teacher_labels else ""
 
     @property
     def uses_teacher_labels(self) -> bool:
