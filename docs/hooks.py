@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 
 from pipeline.cli import STAGES, argument_parser
 from pipeline.config.models import Config
-from pipeline.parsers.recipes import HanEncoderRecipe, Recipe
+from pipeline.parsers.recipes import HanEncoderRecipe, Recipe, SegmentLossRecipe
 from pipeline.parsers.registry import METHODS
 
 PLACEHOLDER = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
@@ -57,9 +57,16 @@ def recipes() -> str:
     encoder = changed_options(headings, HanEncoderRecipe, Recipe)
     parts.append("### Options of methods with the HAN encoder {#recipe-han-encoder}\n")
     parts.append(encoder)
+    losses = changed_options(headings, SegmentLossRecipe, HanEncoderRecipe)
+    parts.append("### Options of VALOR's segment losses {#recipe-segment-losses}\n")
+    parts.append(f"They come after those of methods with the HAN encoder.\n\n{losses}")
     for key, method in METHODS.items():
         # A derived recipe, such as LINK as printed, is shown against the one it derives from.
-        families = {Recipe: "every method", HanEncoderRecipe: "methods with the HAN encoder"}
+        families: dict[type[BaseModel], str] = {
+            Recipe: "every method",
+            HanEncoderRecipe: "methods with the HAN encoder",
+            SegmentLossRecipe: "methods with VALOR's segment losses",
+        }
         families |= {other.recipe: other.display_name for other in METHODS.values()}
         base = next(base for base in method.recipe.__mro__[1:] if base in families)
         where = families[base]

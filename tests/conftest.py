@@ -43,6 +43,22 @@ for name, source in json.loads(sys.argv[2]).items():
 """
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test that needs a GPU where there is none, or fail it if one is said to be there."""
+    if item.get_closest_marker("needs_cuda") is None:
+        return
+    import torch
+
+    if torch.cuda.is_available():
+        return
+    # A rehearsal runs what a CPU can: the tests that ask for a device get the CPU.
+    if os.environ.get("REHEARSAL") == "1" and {"device", "pair"} & set(item.fixturenames):
+        return
+    if os.environ.get("FAIL_WITHOUT_CUDA") == "1":
+        pytest.fail("FAIL_WITHOUT_CUDA is set, and no GPU is visible")
+    pytest.skip("needs a GPU")
+
+
 @pytest.fixture(autouse=True)
 def _closed_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refuse this process every address and name but its own machine's."""

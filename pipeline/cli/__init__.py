@@ -30,6 +30,7 @@ STAGES: dict[str, str] = {
     "features-verify": "check a feature folder",
     "features-compare": "compare two feature folders segment by segment",
     "prompts": "embed the class captions with an encoder's text tower",
+    "teacher": "train UWAV's temporal label network on densely labelled videos",
     "pseudo-labels": "label segments by CLIP and CLAP similarity to class captions",
     "train": "train a parser, then predict and score validation and test",
     "import-checkpoint": "import the weights that a method's authors released",

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="DIR",
-        help="folder for videos/, annotations/ and corpus.json",
+        help="folder for videos/, annotations/, corpus.json and dense.json",
     )
 
 

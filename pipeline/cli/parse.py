@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CONFIG = Path("config.yaml")
+# Videos whose events are printed; all are in the files.
+MOST_PRINTED = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,9 +78,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Parse the videos and print the path of the page."""
+    """Parse the videos; print their events and the path of the page."""
     from pipeline.inference.input_files import list_files
     from pipeline.inference.stage import parse_files
+    from pipeline.inference.tables import events_text
 
     # Checked before the encoders are loaded, which takes long.
     if not any(path.exists() for path in list_files(arguments.videos)):
@@ -96,6 +99,12 @@ def run(arguments: argparse.Namespace) -> None:
         timeout_seconds=arguments.timeout_seconds,
         embed_bytes=int(arguments.embed_mb * (1 << 20)),
     )
+    for video in parsed[:MOST_PRINTED]:
+        if len(parsed) > 1:
+            print(f"{video.title}:")
+        print(events_text(video.events))
+    if len(parsed) > MOST_PRINTED:
+        print(f"... and {len(parsed) - MOST_PRINTED} more videos")
     page = arguments.out / "index.html" if len(parsed) > 1 else None
     print(page or arguments.out / parsed[0].name / "index.html")
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from pipeline.cli.arguments import add_annotations, add_vocabulary
+from pipeline.cli.arguments import add_annotations, add_machine, add_vocabulary, limit_threads
 from pipeline.cli.options import add_options
 from pipeline.labels.thresholds import LabelOptions
 
@@ -21,11 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--masked-labels",
         type=Path,
         metavar="FILE",
-        help="masked_labels.safetensors of import-features, used as they are",
+        help="masked_labels.safetensors of import-features, used as they are without --teacher",
     )
     add_annotations(parser)
     add_vocabulary(parser)
     add_options(parser, LabelOptions)
+    add_machine(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -33,6 +34,8 @@ def run(arguments: argparse.Namespace) -> None:
     from pipeline.core.vocabulary import read_vocabulary
     from pipeline.labels.pseudo_labels import make_pseudo_labels
 
+    if arguments.teacher:
+        limit_threads(arguments)
     make_pseudo_labels(
         arguments.clip,
         arguments.clap,
@@ -41,4 +44,6 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.thresholds,
         arguments.out,
         arguments.masked_labels,
+        Path(arguments.teacher) if arguments.teacher else None,
+        arguments.device,
     )

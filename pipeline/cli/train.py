@@ -6,6 +6,7 @@ from pathlib import Path
 from pipeline.cli.arguments import add_gpus, limit_threads, seconds
 from pipeline.cli.sources import add_source_arguments, source_of
 from pipeline.core.errors import PipelineError
+from pipeline.core.shards import CHECKPOINT_FILE
 from pipeline.parsers.registry import METHODS, recipe_for
 
 
@@ -47,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Train every seed."""
+    """Train every seed and print what each came to."""
     options = dict(_split(option) for option in arguments.option)
     recipe = recipe_for(arguments.method, options)
 
@@ -68,6 +69,19 @@ def run(arguments: argparse.Namespace) -> None:
     )
     processes = min(arguments.processes, len(folders))
     train_seeds(plan, folders, choose_devices(arguments.device, processes))
+    for seed, folder in folders.items():
+        print(_result(seed, folder))
+
+
+def _result(seed: int, folder: Path) -> str:
+    """Return what a seed came to, as one line."""
+    from pipeline.parsers.checkpoint import read_checkpoint
+
+    checkpoint = read_checkpoint(folder)
+    return (
+        f"seed {seed}: epoch {checkpoint.epoch}, segment-level Type@AV on validation"
+        f" {checkpoint.score:.2f}%, {folder / CHECKPOINT_FILE}"
+    )
 
 
 def _folders(arguments: argparse.Namespace) -> dict[int, Path]:

@@ -21,7 +21,7 @@ from pipeline.labels.thresholds import LabelOptions
 from pipeline.media.options import DecodeOptions, Decoding, WindowOptions
 from pipeline.parsers.components import link_variants
 from pipeline.parsers.recipes import Recipe
-from pipeline.parsers.registry import method_named, recipe_for
+from pipeline.parsers.registry import recipe_for
 from pipeline.training.options import TrainingOptions
 
 VariantName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
@@ -101,14 +101,11 @@ class DatasetOptions(WindowOptions):
 class ComparisonOptions(Options):
     """The target `compare`."""
 
-    reference: str = Field("link", description="method that every other is compared with")
-
-    @field_validator("reference")
-    @classmethod
-    def _check_reference(cls, reference: str) -> str:
-        with as_value_error():
-            method_named(reference)
-        return reference
+    reference: str | None = Field(
+        None,
+        description="trained method that every other is compared with; default: link if it is"
+        " trained, else the first of `methods`",
+    )
 
 
 class AblationOptions(Options):
@@ -141,6 +138,11 @@ class TrainingRun:
     def uses_motion(self) -> bool:
         """Whether the recipe reads the motion encoder's features."""
         return recipe_for(self.method, self.options).motion
+
+    @property
+    def uses_teacher_labels(self) -> bool:
+        """Whether the recipe demands a teacher's pseudo-labels."""
+        return recipe_for(self.method, self.options).uses_teacher_labels
 
 
 class Config(Options):
@@ -186,6 +188,12 @@ class Config(Options):
         seed = self.training.seeds[0] if self.parse.seed is None else self.parse.seed
         return f"models/{self.parse.method}/seed{seed}"
 
+    @property
+    def reference(self) -> str:
+        """The method that the target `compare` compares the others with."""
+        default = "link" if "link" in self.methods else next(iter(self.methods))
+        return self.comparison.reference or default
+
     def decoding_of(self, encoder: str) -> Decoding:
         """Return how an encoder's segments are decoded."""
         values = self.decode.model_dump() | {
@@ -226,6 +234,19 @@ class Config(Options):
             )
         return parse
 
+    @field_validator("comparison")
+    @classmethod
+    def _check_reference(
+        cls, comparison: ComparisonOptions, info: ValidationInfo
+    ) -> ComparisonOptions:
+        methods = info.data.get("methods", {})
+        if comparison.reference is not None and methods and comparison.reference not in methods:
+            raise ValueError(
+                f"reference is '{comparison.reference}'; it must be one of the trained methods"
+                f" {', '.join(methods)}"
+            )
+        return comparison
+
     @field_validator("ablation")
     @classmethod
     def _check_variants(cls, ablation: AblationOptions, info: ValidationInfo) -> AblationOptions:
@@ -242,6 +263,16 @@ class Config(Options):
             raise ValueError(
                 f"{using[0]} has motion: true, which reads 3-D features; configure encoders.motion"
                 " or set motion: false"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_teacher(self) -> Self:
+        using = [name for name, run in self.runs.items() if run.uses_teacher_labels]
+        if using and self.pseudo_labels.teacher is None:
+            raise ValueError(
+                f"{using[0]} has labels: teacher; set pseudo_labels.teacher to the folder of the"
+                " teacher stage, or labels: soft"
             )
         return self
 
@@ -284,7 +315,7 @@ def check_imported(features: ReleasedFeatures, name: str, recipe: Recipe) -> Non
             recipe.uses_texts
             and not (recipe.uses_prior or recipe.uses_word_vectors or features.has_texts)
         ),
-        "labels: soft, which need logits; set dataset.features.uwav or labels: hard": (
+        "labels: soft or teacher, which need logits; set dataset.features.uwav or labels: hard": (
             recipe.uses_soft_labels and not features.has_texts
         ),
         "audio_input: map, which VALOR released; set dataset.features.valor or audio_input:"

@@ -32,6 +32,8 @@ HEADER = "shard"
 # Files in a feature folder and in the folder of pseudo-labels.
 PROMPTS_FILE = "prompts.safetensors"
 LABELS_FILE = "labels.safetensors"
+# UWAV's trained temporal label network, also a safetensors file.
+TEACHER_FILE = "teacher.safetensors"
 # A trained parser, also a safetensors file; its header has one entry with this name.
 CHECKPOINT_FILE = "checkpoint.safetensors"
 CHECKPOINT_HEADER = "checkpoint"

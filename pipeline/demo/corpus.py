@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import av
 
@@ -27,7 +28,7 @@ RENDER_SECONDS = 300.0
 
 
 def make_corpus(folder: Path, seed: int, counts: dict[str, int], workers: int) -> None:
-    """Write a corpus: ``videos/*.mp4``, ``annotations/*.csv`` and ``corpus.json``.
+    """Write a corpus: ``videos/*.mp4``, ``annotations/*.csv``, ``corpus.json``, ``dense.json``.
 
     Existing complete videos of the same script are reused. The tables are written last, so if
     they exist, all videos do.
@@ -62,6 +63,7 @@ def make_corpus(folder: Path, seed: int, counts: dict[str, int], workers: int) -
                 "render the missing videos."
             )
     write_demo_tables(folder / "annotations", scripts, read_vocabulary())
+    write_json(folder / "dense.json", dense_annotations(scripts, read_vocabulary()))
     truth = {"seed": seed, "counts": counts, "version": CORPUS_VERSION}
     write_json(folder / "corpus.json", truth | {"videos": [asdict(script) for script in scripts]})
 
@@ -96,6 +98,36 @@ def write_demo_tables(folder: Path, scripts: Sequence[VideoScript], vocabulary: 
             for onset, offset in event.runs(modality)
         ]
         write_events(folder / name, events, vocabulary)
+
+
+def dense_annotations(
+    scripts: Sequence[VideoScript], vocabulary: Vocabulary
+) -> dict[str, dict[str, Any]]:
+    """Return what is both heard and seen in every video, in UnAV-100's format.
+
+    A corpus of another seed can train a teacher with it (``data.unav``). In the LLP-like tables
+    training videos have weak labels only.
+    """
+    subsets = {"train": "train", "val": "validation", "test": "test"}
+    database = {}
+    for script in scripts:
+        annotations = [
+            {
+                "segment": [max(heard[0], seen[0]), min(heard[1], seen[1])],
+                "label": event.label,
+                "label_id": vocabulary.index(event.label),
+            }
+            for event in script.events
+            for heard in event.audible
+            for seen in event.visible
+            if max(heard[0], seen[0]) < min(heard[1], seen[1])
+        ]
+        database[script.filename] = {
+            "duration": script.seconds,
+            "subset": subsets[script.split],
+            "annotations": annotations,
+        }
+    return {"database": database}
 
 
 def _encode(container: av.container.OutputContainer, script: VideoScript) -> None:

@@ -178,20 +178,66 @@ def score(
     ValueError
         The shapes differ, are not three-dimensional, or N is 0.
     """
-    labels = [truth_audio, truth_visual, predicted_audio, predicted_visual]
+    truth_a, truth_v, predicted_a, predicted_v = _checked(
+        truth_audio, truth_visual, predicted_audio, predicted_visual
+    )
+    both = truth_a & truth_v, predicted_a & predicted_v
+    return _scores((truth_a, predicted_a), (truth_v, predicted_v), both)
+
+
+def score_only(
+    truth_audio: NDArray[np.generic],
+    truth_visual: NDArray[np.generic],
+    predicted_audio: NDArray[np.generic],
+    predicted_visual: NDArray[np.generic],
+) -> Scores:
+    """Score the audible-only and visible-only events of a split (CoLeaF, ECCV 2024).
+
+    ``audio`` counts segments that are heard and not seen, ``visual`` those that are seen and not
+    heard, in annotations and predictions alike; ``audio_visual`` stays as it is. ``type`` and
+    ``event`` combine the three as ``score`` does.
+
+    Parameters
+    ----------
+    truth_audio, truth_visual, predicted_audio, predicted_visual : ``[N, T, C]``
+        Labels; nonzero is positive, and N is at least 1.
+
+    Raises
+    ------
+    ValueError
+        The shapes differ, are not three-dimensional, or N is 0.
+    """
+    truth_a, truth_v, predicted_a, predicted_v = _checked(
+        truth_audio, truth_visual, predicted_audio, predicted_visual
+    )
+    return _scores(
+        audio=(truth_a & ~truth_v, predicted_a & ~predicted_v),
+        visual=(truth_v & ~truth_a, predicted_v & ~predicted_a),
+        both=(truth_a & truth_v, predicted_a & predicted_v),
+    )
+
+
+def _checked(*labels: NDArray[np.generic]) -> list[NDArray[np.bool_]]:
+    """Return labels as booleans; raise ValueError if they do not have one shape [N, T, C]."""
     shapes = {array.shape for array in labels}
-    if len(shapes) != 1 or truth_audio.ndim != 3 or not len(truth_audio):
+    if len(shapes) != 1 or labels[0].ndim != 3 or not len(labels[0]):
         raise ValueError(f"labels must have one shape [N, T, C] with N > 0; got {sorted(shapes)}")
-    truth_a, truth_v, predicted_a, predicted_v = (array != 0 for array in labels)
+    return [array != 0 for array in labels]
+
+
+# Annotated and predicted labels of a split, [N, T, C] each.
+_Pair = tuple[NDArray[np.bool_], NDArray[np.bool_]]
+
+
+def _scores(audio: _Pair, visual: _Pair, both: _Pair) -> Scores:
+    """Score three kinds of events, each by its annotated and predicted labels."""
     per_video, per_class = {}, {}
     for level, count in zip(LEVELS, (_count_segments, _count_events), strict=True):
-        audio = count(truth_a, predicted_a)
-        visual = count(truth_v, predicted_v)
-        both = count(truth_a & truth_v, predicted_a & predicted_v)
-        scores = [counts.per_video() for counts in (audio, visual, both)]
-        scores += [np.mean(scores, axis=0), (audio + visual).per_video()]
+        counts = [count(*pair) for pair in (audio, visual, both)]
+        scores = [each.per_video() for each in counts]
+        scores += [np.mean(scores, axis=0), (counts[0] + counts[1]).per_video()]
         per_video[level] = dict(zip(METRICS, scores, strict=True))
-        per_class[level] = {"audio": audio.per_class(), "visual": visual.per_class()}
+        per_class[level] = {"audio": counts[0].per_class(), "visual": counts[1].per_class()}
     return Scores(per_video, per_class)
 
 

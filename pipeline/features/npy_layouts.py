@@ -59,8 +59,8 @@ class Layout:
     motion
         The same; the first one that exists is used.
     frames
-        Rows of a visual file per segment; they are averaged, as HAN's network does after its
-        first layer, which is linear.
+        Rows of a visual file per segment. They are averaged, as HAN's network does after its first
+        layer, which is linear, unless a method has an activation there and needs every frame.
     """
 
     audio: str
@@ -103,7 +103,8 @@ def npy_paths(folder: Path, names: Sequence[str]) -> list[Path]:
 def read_stacked(paths: Sequence[Path], per_second: PerSecond | None = None) -> Array:
     """Read files of one two-dimensional shape into ``[N, T, D]``, converting each as it is read.
 
-    For LLP, HAN's frames take 7.8 GB and their means 1 GB.
+    With ``group_frames`` it is ``[N, T, F, D]``: for LLP, HAN's frames take 7.8 GB in memory and
+    their means 1 GB.
     """
     arrays = _read_alike(paths)
     rows = map(per_second, arrays) if per_second else arrays
@@ -180,13 +181,18 @@ def pool_map(steps: Array) -> Array:
 
 def average_frames(rows: Array, frames: int) -> Array:
     """Average a video's visual features over ``frames`` rows per second."""
+    averaged: Array = group_frames(rows, frames).mean(axis=1)
+    return averaged
+
+
+def group_frames(rows: Array, frames: int) -> Array:
+    """Return a video's visual features with ``frames`` rows per second as ``[T, F, D]``."""
     if len(rows) % frames:
         raise PipelineError(
             f"visual features have {len(rows)} rows per video, which must be a multiple of"
             f" {frames}; check the folder and --layout."
         )
-    averaged: Array = rows.reshape(-1, frames, rows.shape[1]).mean(axis=1)
-    return averaged
+    return rows.reshape(-1, frames, rows.shape[1])
 
 
 def _any_seconds(rows: Array) -> Array:

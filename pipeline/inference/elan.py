@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import quote
 from xml.etree import ElementTree
 
+from pipeline.core.vocabulary import display_name
 from pipeline.data.annotations import find_runs
 from pipeline.inference.events import Parsed
 
@@ -73,22 +74,30 @@ def _add_header(root: ElementTree.Element, path: Path, folder: Path) -> None:
 
 
 def _add_tiers(root: ElementTree.Element, order: ElementTree.Element, parsed: Parsed) -> None:
-    """Add the tiers to the document, and their times to its time order."""
+    """Add the tiers to the document, and their times to its time order.
+
+    One time slot serves all annotations that start or end then: ELAN's format wants the slots in
+    ascending order.
+    """
     found = find_runs(parsed.labels)
+    slot_of = {
+        seconds: f"ts{number}"
+        for number, seconds in enumerate(sorted({*found.onset.tolist(), *found.offset.tolist()}), 1)
+    }
+    for seconds, slot in slot_of.items():
+        milliseconds = str(1000 * seconds)
+        ElementTree.SubElement(order, "TIME_SLOT", TIME_SLOT_ID=slot, TIME_VALUE=milliseconds)
     tiers: dict[tuple[int, int], ElementTree.Element] = {}
     rows = (found.video, found.class_index, found.onset, found.offset)
     for number, (track, index, *times) in enumerate(
         zip(*(column.tolist() for column in rows), strict=True), start=1
     ):
         if (track, index) not in tiers:
-            name = f"{TIERS[track]}: {parsed.class_names[index]}"
+            name = f"{TIERS[track]}: {display_name(parsed.class_names[index])}"
             tiers[track, index] = ElementTree.SubElement(
                 root, "TIER", TIER_ID=name, LINGUISTIC_TYPE_REF=TIER_TYPE
             )
-        slots = [f"ts{2 * number - 1}", f"ts{2 * number}"]
-        for slot, seconds in zip(slots, times, strict=True):
-            milliseconds = str(1000 * seconds)
-            ElementTree.SubElement(order, "TIME_SLOT", TIME_SLOT_ID=slot, TIME_VALUE=milliseconds)
+        slots = [slot_of[seconds] for seconds in times]
         annotation = ElementTree.SubElement(tiers[track, index], "ANNOTATION")
         aligned = ElementTree.SubElement(
             annotation,
@@ -98,4 +107,4 @@ def _add_tiers(root: ElementTree.Element, order: ElementTree.Element, parsed: Pa
             TIME_SLOT_REF2=slots[1],
         )
         value = ElementTree.SubElement(aligned, "ANNOTATION_VALUE")
-        value.text = parsed.class_names[index]
+        value.text = display_name(parsed.class_names[index])

@@ -1,5 +1,7 @@
 """A parsed video in the formats of other programs: LLP's tables, JSON, WebVTT, Audacity."""
 
+import csv
+import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,8 +30,9 @@ MODALITY_WORDS = {"audible": "heard", "visible": "seen", BOTH: "heard and seen"}
 def write_parsed_files(folder: Path, parsed: Parsed) -> None:
     """Write a video's tables into its folder.
 
-    ``predicted_audio.csv`` and ``predicted_visual.csv`` are event tables in LLP's format, as
-    ``evaluate`` reads them; ``events.csv`` has LLP's columns and two more, one row per event.
+    ``predicted_audio.csv`` and ``predicted_visual.csv`` are event tables in LLP's format
+    (separated by tabs), as ``evaluate`` reads them; ``events.csv`` has LLP's columns and two more,
+    one row per event, separated by commas as spreadsheets and pandas expect.
     """
     events, labels = parsed.events, parsed.labels
     vocabulary = Vocabulary.of_names(parsed.class_names)
@@ -44,14 +47,28 @@ def write_parsed_files(folder: Path, parsed: Parsed) -> None:
 
 
 def events_table(name: str, events: Sequence[Event]) -> str:
-    """Return a table of LLP's columns, ``modality`` and ``confidence``."""
-    lines = ["\t".join([*EVENT_COLUMNS, "modality", "confidence"])]
-    lines += [
-        f"{name}\t{event.onset}\t{event.offset}\t{event.label}\t{event.modality}"
-        f"\t{event.confidence:.{DECIMALS}f}"
-        for event in events
-    ]
-    return "\n".join(lines) + "\n"
+    """Return CSV with LLP's columns, ``modality`` and ``confidence``, separated by commas."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*EVENT_COLUMNS, "modality", "confidence"])
+    for event in events:
+        confidence = f"{event.confidence:.{DECIMALS}f}"
+        row = [name, event.onset, event.offset, event.label, event.modality, confidence]
+        writer.writerow(row)
+    return text.getvalue()
+
+
+def events_text(events: Sequence[Event]) -> str:
+    """Return events as lines for a terminal: seconds, modality, class and confidence."""
+    if not events:
+        return "no events"
+    rows = [(f"{event.onset}-{event.offset} s", event) for event in events]
+    width = max(len(seconds) for seconds, _ in rows)
+    return "\n".join(
+        f"{seconds:>{width}}  {event.modality:<7}  {event.confidence:.2f}"
+        f"  {display_name(event.label)}"
+        for seconds, event in rows
+    )
 
 
 def json_text(parsed: Parsed, events: Sequence[Event]) -> str:

@@ -9,7 +9,7 @@ Source: VALOR (Lai et al., NeurIPS 2023); unmasked labels: LINK (arXiv 2412.2087
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import PipelineError
-from pipeline.core.files import fingerprint, write_json
+from pipeline.core.files import fingerprint, sha256_of, write_json
 from pipeline.core.shards import (
     LABELS_FILE,
     PROMPTS_FILE,
+    TEACHER_FILE,
     Shard,
     ShardReader,
+    read_array,
     read_shard,
     shard_paths,
     write_shard,
@@ -38,22 +40,30 @@ from pipeline.data.annotations import (
     weak_matrix,
 )
 from pipeline.evaluation.evaluate import read_labels
+from pipeline.features.import_options import similarity_array
 from pipeline.labels.quality import label_quality
 from pipeline.labels.similarity import read_logits
 from pipeline.labels.thresholds import (
     LabelThresholds,
     ThresholdKind,
     calibrated_thresholds,
+    f1_thresholds,
+    finite_thresholds,
     fixed_thresholds,
     write_thresholds,
 )
+from pipeline.parsers.recipes.base import SOFT_LABEL_TEMPERATURE
 
 logger = logging.getLogger(__name__)
 
 # Increase it when the same features may give other labels.
-LABELS_VERSION = 3
+LABELS_VERSION = 4
+# Increase it when the same features may give other unmasked labels, which checkpoints depend on.
+UNMASKED_LABELS_VERSION = 3
 # Key of the labels' meta: where masked labels were taken from, if they were released.
 RELEASED_LABELS = "masked"
+# Key of the meta of masked and soft labels that a teacher made: the digest of its checkpoint.
+TEACHER_LABELS = "teacher"
 
 
 @dataclass(frozen=True)
@@ -114,28 +124,33 @@ def gather_videos(
     return LabelledVideos(names, np.stack([audio, visual]), weak, rows)
 
 
-def label(videos: LabelledVideos, thresholds: LabelThresholds) -> tuple[Labels, Labels]:
-    """Return unmasked and masked labels, each ``[2, N, T, C]`` of 0 and 1."""
-    unmasked = videos.logits > thresholds.unmasked[:, None, None]
-    masked = (videos.logits > thresholds.masked[:, None, None]) & (videos.weak[:, None] > 0)
-    return unmasked.astype(np.uint8), masked.astype(np.uint8)
+def unmasked_labels(videos: LabelledVideos, thresholds: LabelThresholds) -> Labels:
+    """Return labels ``[2, N, T, C]`` of 0 and 1 from logits alone."""
+    return (videos.logits > thresholds.unmasked[:, None, None]).astype(np.uint8)
+
+
+def masked_labels(videos: LabelledVideos, thresholds: LabelThresholds) -> Labels:
+    """Return labels ``[2, N, T, C]`` of 0 and 1 of the classes in the weak label."""
+    present = videos.logits > thresholds.masked[:, None, None]
+    return (present & (videos.weak[:, None] > 0)).astype(np.uint8)
 
 
 def soften(logits: NDArray[np.float32], thresholds: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return soft labels σ(logit - threshold) in [0, 1], where 0.5 is undecided.
+    """Return soft labels σ((logit - threshold)/2) in [0, 1], where 0.5 is undecided.
 
-    They are not masked with weak labels. Source: UWAV (Lai et al., CVPR 2025), with the logits of
-    CLIP and CLAP in place of those of its temporal network.
+    They are not masked with weak labels. Source: UWAV (Lai et al., CVPR 2025), released code.
+    differs: eq. 12 of its paper has no division by 2.
 
     Parameters
     ----------
     logits : ``[..., C]``
         Logits of segments.
     thresholds : ``[C]``
-        Thresholds of masked labels.
+        Finite thresholds of masked labels.
     """
     # Computed with tanh, which does not overflow for logits far below the threshold.
-    soft: NDArray[np.float32] = (0.5 + 0.5 * np.tanh((logits - thresholds) / 2)).astype(np.float32)
+    halved = (logits - thresholds) / SOFT_LABEL_TEMPERATURE
+    soft: NDArray[np.float32] = (0.5 + 0.5 * np.tanh(halved / 2)).astype(np.float32)
     return soft
 
 
@@ -150,7 +165,7 @@ def labels_fingerprint(
     """
     return fingerprint(
         {
-            "version": LABELS_VERSION,
+            "version": UNMASKED_LABELS_VERSION,
             "captions": [vocabulary.captions(modality) for modality in MODALITIES],
             "thresholds": (np.round(thresholds, 2) + 0.0).tolist(),  # 0.0 for -0.0
             "encoders": dict(encoders),
@@ -165,7 +180,9 @@ def make_pseudo_labels(
     vocabulary: Vocabulary,
     kind: ThresholdKind,
     out: Path,
-    masked_labels: Path | None = None,
+    released_labels: Path | None = None,
+    teacher: Path | None = None,
+    device: str = "auto",
 ) -> None:
     """Label all videos that have features of both encoders; the ``pseudo-labels`` stage.
 
@@ -176,6 +193,12 @@ def make_pseudo_labels(
     ``quality.json`` maps split to ``unmasked`` and ``masked`` to an evaluation, without splits
     that have no videos. Without class texts there are released masked labels only, and nothing
     that needs logits.
+
+    With a teacher, masked and soft labels come from its logits, ``{modality}_teacher_logits``, and
+    thresholds that are chosen on the dense labels of validation videos (UWAV; Lai et al., CVPR
+    2025); unmasked labels, which new videos can have, do not change. differs: -inf thresholds get
+    soft labels relative to the smallest logit of all training videos, not of each batch, so that a
+    label does not depend on the batch.
 
     Parameters
     ----------
@@ -189,15 +212,19 @@ def make_pseudo_labels(
         ``fixed``: the vocabulary's thresholds; ``calibrated``: see ``calibrated_thresholds``.
     out
         Output folder.
-    masked_labels
+    released_labels
         Shard of masked labels that were released with the features; they are used as they are.
+    teacher
+        Folder of ``teacher.safetensors``; its labels replace released ones.
+    device
+        Where the teacher runs.
 
     Raises
     ------
     PipelineError
         An input is missing or does not match the others.
     """
-    released = read_shard(masked_labels) if masked_labels else None
+    released = read_shard(released_labels) if released_labels and not teacher else None
     if released and not any((folder / PROMPTS_FILE).is_file() for folder in (clip, clap)):
         _write_released_labels(released, {"clip": clip, "clap": clap}, annotations, vocabulary, out)
         return
@@ -223,15 +250,20 @@ def make_pseudo_labels(
         )
     else:
         thresholds = fixed_thresholds(vocabulary)
-    unmasked, masked = label(videos, thresholds)
-    if released:
-        masked = _stacked(released, videos.names, "_masked")
-
     encoders = {key: shard.meta["fingerprint"] for key, shard in shards.items()}
     meta = {"version": str(LABELS_VERSION), "thresholds": kind, **encoders}
-    meta |= {RELEASED_LABELS: released.meta.get("imported", "yes")} if released else {}
     meta["fingerprint"] = labels_fingerprint(vocabulary, thresholds.unmasked, encoders)
-    arrays = _label_arrays(videos, thresholds, unmasked, masked)
+    unmasked, judged = unmasked_labels(videos, thresholds), videos
+    if teacher:
+        logits = _teacher_logits(teacher, {"clip": clip, "clap": clap}, videos.names, device)
+        judged = replace(videos, logits=logits)
+        thresholds = _teacher_thresholds(judged, truth["val"], thresholds)
+        meta[TEACHER_LABELS] = sha256_of(teacher / TEACHER_FILE)[:10]
+    masked = masked_labels(judged, thresholds)
+    if released:
+        masked = _stacked(released, videos.names, "_masked")
+        meta[RELEASED_LABELS] = released.meta.get("imported", "yes")
+    arrays = _label_arrays(videos, judged, thresholds, unmasked, masked)
     write_shard(out / LABELS_FILE, Shard(videos.names, arrays, meta))
     write_thresholds(out / "thresholds.tsv", thresholds, vocabulary)
     labels = {"unmasked": unmasked, "masked": masked}
@@ -298,11 +330,62 @@ def _write_quality(
 
 
 def _label_arrays(
-    videos: LabelledVideos, thresholds: LabelThresholds, unmasked: Labels, masked: Labels
+    videos: LabelledVideos,
+    judged: LabelledVideos,
+    thresholds: LabelThresholds,
+    unmasked: Labels,
+    masked: Labels,
 ) -> dict[str, NDArray[Any]]:
+    """Return the arrays to write; ``judged`` has the logits of masked and soft labels."""
     arrays: dict[str, NDArray[Any]] = {}
     for index, modality in enumerate(MODALITIES):
         arrays[f"{modality}_logits"] = videos.logits[index]
-        arrays[f"{modality}_soft"] = soften(videos.logits[index], thresholds.masked[index])
+        if judged is not videos:
+            arrays[f"{modality}_teacher_logits"] = judged.logits[index]
+        learnt = judged.logits[index, judged.rows["train"]]
+        finite = finite_thresholds(thresholds.masked[index], learnt)
+        arrays[f"{modality}_soft"] = soften(judged.logits[index], finite)
         arrays[modality], arrays[f"{modality}_masked"] = unmasked[index], masked[index]
     return arrays
+
+
+def _teacher_logits(
+    teacher: Path, folders: Mapping[str, Path], names: Sequence[str], device: str
+) -> NDArray[np.float32]:
+    """Return a teacher's logits of videos, ``[2, N, T, C]``."""
+    # Loads PyTorch, which labels from similarities do without.
+    from pipeline.core.devices import choose_device
+    from pipeline.labels.teacher import read_teacher, teacher_logits
+
+    trained = read_teacher(teacher)
+    texts, embeddings, fingerprints = {}, {}, {}
+    for kind, folder in folders.items():
+        with ShardReader(shard_paths(folder)[0]) as reader:
+            key = similarity_array(reader.keys)
+        shard = read_array(folder, key)
+        embeddings[kind] = shard.select(names)[key]
+        texts[kind] = read_shard(folder / PROMPTS_FILE)["text"]
+        if "imported" not in shard.meta:
+            fingerprints[kind] = shard.meta["fingerprint"]
+    sizes = embeddings["clap"].shape[2], embeddings["clip"].shape[2]
+    trained.check_features(fingerprints, sizes)
+    return teacher_logits(
+        trained,
+        (embeddings["clap"], embeddings["clip"]),
+        (texts["clap"], texts["clip"]),
+        choose_device(device),
+    )
+
+
+def _teacher_thresholds(
+    videos: LabelledVideos, truth: Labels, thresholds: LabelThresholds
+) -> LabelThresholds:
+    """Choose the thresholds of masked labels on the validation videos' events."""
+    val = videos.rows["val"]
+    if not len(val):
+        raise PipelineError(
+            "the thresholds of a teacher's labels need validation videos with features; add some,"
+            " or leave out --teacher."
+        )
+    chosen = f1_thresholds(videos.logits[:, val], truth, videos.weak[val])
+    return replace(thresholds, masked=chosen)

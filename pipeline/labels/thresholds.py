@@ -23,6 +23,12 @@ class LabelOptions(Options):
         "calibrated",
         description="fixed: the vocabulary's; calibrated: per class, on validation videos",
     )
+    teacher: str | None = Field(
+        None,
+        description="folder of the teacher stage, in place of released masked labels if there are"
+        " any: masked and soft labels come from its network, with thresholds chosen on the"
+        " validation videos' events",
+    )
 
 
 @dataclass(frozen=True)
@@ -111,6 +117,74 @@ def calibrated_thresholds(
             else fixed[modality, index]
         )
     return LabelThresholds(unmasked, masked)
+
+
+def f1_thresholds(
+    logits: NDArray[Any], truth: NDArray[Any], weak: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Return UWAV's thresholds of masked labels ``[2, C]``, chosen by F1 on validation videos.
+
+    The cuts of a class are those between the logits of the videos whose weak label has it. F1
+    counts all segments together and all annotated ones, also those of other videos. Of equally good
+    cuts the lowest wins. If it is below all of these logits, the threshold is -inf: every segment
+    of such a video gets the label. Otherwise it is midway between two neighbouring logits.
+    Source: UWAV (Lai et al., CVPR 2025), released code.
+
+    Parameters
+    ----------
+    logits, truth : ``[2, N, T, C]``
+        Logits and annotated segments of validation videos; audio, then visual.
+    weak : ``[N, C]``
+        Weak labels of the same videos.
+    """
+    thresholds = np.full((len(logits), logits.shape[3]), -np.inf)
+    for modality, index in np.ndindex(thresholds.shape):
+        labelled = weak[:, index] != 0
+        positive = truth[modality, :, :, index] != 0
+        thresholds[modality, index] = _lowest_best_cut(
+            logits[modality, labelled, :, index].ravel(),
+            positive[labelled].ravel(),
+            int(positive.sum()),
+        )
+    return thresholds
+
+
+def _lowest_best_cut(
+    logits: NDArray[Any], positive: NDArray[np.bool_], total_positives: int
+) -> float:
+    """Return the lowest of the thresholds of ``logits > threshold`` with the highest F1.
+
+    ``logits`` and ``positive`` are ``[M]``; ``total_positives`` counts those elsewhere too.
+    """
+    if not positive.any():
+        return -np.inf
+    order = np.argsort(logits, kind="stable")
+    ranked = logits[order].astype(np.float64)
+    # Of a cut below each logit: how many segments are above it, and how many of them are right.
+    above = np.arange(len(ranked), 0, -1)
+    hits = np.cumsum(positive[order][::-1])[::-1]
+    f1 = 2 * hits / (above + total_positives)
+    below = np.append(-np.inf, ranked[:-1])
+    best = int(np.argmax(np.where(ranked > below, f1, -1)))
+    return float(below[best] + ranked[best]) / 2
+
+
+def finite_thresholds(thresholds: NDArray[np.float64], logits: NDArray[Any]) -> NDArray[np.float64]:
+    """Replace every -inf by the smallest logit of its class, minus 1.
+
+    UWAV's code (Lai et al., CVPR 2025) does so before it computes soft labels.
+
+    Parameters
+    ----------
+    thresholds : ``[C]``
+        Thresholds of masked labels.
+    logits : ``[..., C]``
+        Logits of segments, whatever the weak labels of their videos.
+    """
+    if not np.isneginf(thresholds).any():
+        return thresholds
+    smallest = logits.reshape(-1, logits.shape[-1]).min(axis=0).astype(np.float64)
+    return np.where(np.isneginf(thresholds), smallest - 1, thresholds)
 
 
 def write_thresholds(path: Path, thresholds: LabelThresholds, vocabulary: Vocabulary) -> None:

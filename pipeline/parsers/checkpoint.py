@@ -5,11 +5,13 @@ writes the same bytes.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+from pydantic import BaseModel, Field, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -17,11 +19,14 @@ from torch import Tensor
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import atomic_path, existing_file
 from pipeline.core.shards import CHECKPOINT_FILE, CHECKPOINT_HEADER
+from pipeline.core.validation import as_value_error, validated
 from pipeline.parsers.interface import Dimensions, ParserNetwork, different_sizes
 from pipeline.parsers.recipes import Recipe
 from pipeline.parsers.registry import build_network, saved_recipe
 
 FILE = CHECKPOINT_FILE
+# Sizes in a header above this are damage; the largest real one is 4,096.
+LARGEST_SIZE = 1_000_000
 # How to fix a mismatched fingerprint, where the fix is not obvious.
 REMEDIES = {
     "labels": "run pseudo-labels with the captions, thresholds and encoders of that run (to parse"
@@ -132,36 +137,103 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         save_file(weights, temporary, metadata=metadata)
 
 
+class _Sizes(BaseModel):
+    """``Dimensions`` as a header may give them: bounded, as its author is unknown."""
+
+    audio: int = Field(ge=1, le=LARGEST_SIZE)
+    visual: int = Field(ge=1, le=LARGEST_SIZE)
+    motion: int = Field(ge=0, le=LARGEST_SIZE)
+    text_audio: int = Field(ge=0, le=LARGEST_SIZE)
+    text_visual: int = Field(ge=0, le=LARGEST_SIZE)
+    segments: int = Field(ge=1, le=LARGEST_SIZE)
+    classes: int = Field(ge=1, le=LARGEST_SIZE)
+
+
+class _Header(BaseModel):
+    """The JSON header of a checkpoint."""
+
+    method: str
+    recipe: dict[str, Any]
+    seed: int
+    dimensions: _Sizes
+    classes: tuple[str, ...] = Field(min_length=1)
+    epoch: int = Field(ge=0)
+    score: float = Field(allow_inf_nan=False)
+    fingerprints: dict[str, str]
+    released: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _check_classes(self) -> "_Header":
+        if len(set(self.classes)) != self.dimensions.classes:
+            raise ValueError(
+                f"{len(set(self.classes))} different class names, but dimensions.classes is"
+                f" {self.dimensions.classes}"
+            )
+        return self
+
+
 def read_checkpoint(folder: Path) -> Checkpoint:
     """Read a folder's ``checkpoint.safetensors``.
 
     Raises
     ------
     PipelineError
-        The file is missing, truncated or not a checkpoint, or its method or an option of its
-        recipe no longer exists.
+        The file is missing, truncated or not a checkpoint, its weights are not those of its
+        network, or its method or an option of its recipe no longer exists.
     """
     path = existing_file(folder / FILE, "a checkpoint")
     try:
         with safe_open(str(path), framework="pt") as file:
-            header = json.loads((file.metadata() or {})[CHECKPOINT_HEADER])
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            content = json.loads((file.metadata() or {})[CHECKPOINT_HEADER])
+            with as_value_error():
+                header = validated(_Header, content, "header field")
+            recipe = saved_recipe(path, header.method, header.recipe)
+            dimensions = Dimensions(**header.dimensions.model_dump())
+            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+            _check_shapes(shapes, _expected_shapes(header.method, dimensions, recipe))
+            weights = {name: file.get_tensor(name) for name in shapes}
         for name, weight in weights.items():
             if not (weight.is_floating_point() and weight.isfinite().all()):
                 raise ValueError(f"the weight '{name}' is not made of finite floats")
-        return Checkpoint(
-            method=header["method"],
-            recipe=saved_recipe(path, header["method"], header["recipe"]),
-            seed=header["seed"],
-            dimensions=Dimensions(**header["dimensions"]),
-            classes=tuple(header["classes"]),
-            epoch=header["epoch"],
-            score=header["score"],
-            fingerprints=header["fingerprints"],
-            weights=weights,
-            released=header.get("released", {}),
-        )
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise PipelineError(
-            f"'{path}' is not a valid checkpoint ({error}); train the parser again."
+            f"'{path}' is not a valid checkpoint ({str(error).rstrip('.')}); train the parser"
+            " again."
         ) from None
+    return Checkpoint(
+        method=header.method,
+        recipe=recipe,
+        seed=header.seed,
+        dimensions=dimensions,
+        classes=header.classes,
+        epoch=header.epoch,
+        score=header.score,
+        fingerprints=header.fingerprints,
+        weights=weights,
+        released=header.released,
+    )
+
+
+def _expected_shapes(
+    method: str, dimensions: Dimensions, recipe: Recipe
+) -> Mapping[str, Sequence[int]]:
+    """Return the shape of each weight of a network, without memory for it."""
+    with torch.device("meta"):
+        network = build_network(method, dimensions, recipe)
+    return {name: list(weight.shape) for name, weight in network.state_dict().items()}
+
+
+def _check_shapes(
+    found: Mapping[str, Sequence[int]], expected: Mapping[str, Sequence[int]]
+) -> None:
+    """Raise ValueError if weights are missing, unknown or of another shape."""
+    if missing := expected.keys() - found.keys():
+        raise ValueError(f"the weight '{min(missing)}' is missing")
+    if unknown := found.keys() - expected.keys():
+        raise ValueError(f"the weight '{min(unknown)}' is not one of its network")
+    for name, shape in found.items():
+        if list(shape) != list(expected[name]):
+            raise ValueError(
+                f"the weight '{name}' has shape {list(shape)}, but its network needs"
+                f" {list(expected[name])}"
+            )

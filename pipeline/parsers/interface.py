@@ -64,7 +64,8 @@ class _Batch:
         content = hashlib.sha256()
         for name, value in self._tensors().items():
             content.update(f"{name}{tuple(value.shape)}".encode())
-            content.update(value.cpu().numpy().tobytes())
+            # The array's own memory: bytes of it would be a copy of all features.
+            content.update(value.cpu().contiguous().numpy().data)
         return content.hexdigest()
 
 
@@ -112,17 +113,18 @@ class ParserTargets(_Batch):
     pseudo_audio, pseudo_visual
         Pseudo-labels ŷ^{m,gt} [B, T, C] masked with y: in {0, 1}, or in [0, 1] if the recipe uses
         soft labels; None if not used.
-    balance_audio, balance_visual
-        Weight of each class's positive segments [C], shared by all videos; None means 1.
+    frequency_audio, frequency_visual
+        Share of all training segments that have each class's pseudo-label, float64 [C], see
+        ``losses.class_frequencies``; shared by all videos; None if there are no pseudo-labels.
     """
 
-    shared: ClassVar[tuple[str, ...]] = ("balance_audio", "balance_visual")
+    shared: ClassVar[tuple[str, ...]] = ("frequency_audio", "frequency_visual")
 
     weak: Tensor
     pseudo_audio: Tensor | None = None
     pseudo_visual: Tensor | None = None
-    balance_audio: Tensor | None = None
-    balance_visual: Tensor | None = None
+    frequency_audio: Tensor | None = None
+    frequency_visual: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.weak)
@@ -133,6 +135,13 @@ class ParserTargets(_Batch):
         if self.pseudo_audio is None or self.pseudo_visual is None:
             raise ValueError("this method needs segment pseudo-labels")
         return self.pseudo_audio, self.pseudo_visual
+
+    @property
+    def frequencies(self) -> tuple[Tensor, Tensor]:
+        """Class frequencies of audio and visual; raise ValueError if there are none."""
+        if self.frequency_audio is None or self.frequency_visual is None:
+            raise ValueError("class weights need the class frequencies of the training videos")
+        return self.frequency_audio, self.frequency_visual
 
 
 @dataclass(frozen=True)

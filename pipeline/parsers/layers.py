@@ -77,11 +77,18 @@ class HanLayer(nn.Module):
         self.output_norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, query: Tensor, other: Tensor) -> Tensor:
-        """Return ``query`` [B, T, d] updated by attention to itself and to ``other`` [B, T, d]."""
-        across, _ = self.cross_attention(query, other, other, need_weights=False)
+    def forward(self, query: Tensor, other: Tensor, crosses: bool = True) -> Tensor:
+        """Return ``query`` [B, T, d] updated by attention to itself and to ``other`` [B, T, d].
+
+        Without ``crosses`` the term of ``other`` is dropped, as JoMoLD, CMPAE, CoLeaF and NREP do
+        in some passes.
+        """
+        across = (
+            self.cross_attention(query, other, other, need_weights=False)[0] if crosses else None
+        )
         within, _ = self.self_attention(query, query, query, need_weights=False)
-        hidden = self.attention_norm(query + self.dropout(across) + self.dropout(within))
+        attended = query if across is None else query + self.dropout(across)
+        hidden = self.attention_norm(attended + self.dropout(within))
         return cast(Tensor, self.output_norm(hidden + self.dropout(self.feedforward(hidden))))
 
 
@@ -101,11 +108,11 @@ class HanEncoder(nn.Module):
         self.layers = nn.ModuleList(copy.deepcopy(first) for _ in range(recipe.layers))
         self.sequential = recipe.order == "sequential"
 
-    def forward(self, audio: Tensor, visual: Tensor) -> tuple[Tensor, Tensor]:
-        """Return both streams [B, T, d] after all layers."""
+    def forward(self, audio: Tensor, visual: Tensor, crosses: bool = True) -> tuple[Tensor, Tensor]:
+        """Return both streams [B, T, d] after all layers, with or without cross-modal attention."""
         for layer in self.layers:
-            updated = layer(audio, visual)
-            visual = layer(visual, updated if self.sequential else audio)
+            updated = layer(audio, visual, crosses)
+            visual = layer(visual, updated if self.sequential else audio, crosses)
             audio = updated
         return audio, visual
 
@@ -127,7 +134,12 @@ class MmilHead(nn.Module):
         """Return the logits and pooled probabilities of both streams [B, T, d]."""
         streams = torch.stack([audio, visual], dim=2)
         logits = self.probability(streams)
-        by_modality = self.over_time(streams).softmax(dim=1) * logits.sigmoid()
-        video = (by_modality * self.over_modality(streams).softmax(dim=2)).sum(dim=(1, 2))
-        uni_modal = by_modality.sum(dim=1)
-        return ParserOutput(logits, video, uni_modal[:, 0], uni_modal[:, 1], audio, visual)
+        video, by_modality = mmil(logits, self.over_time(streams), self.over_modality(streams))
+        return ParserOutput(logits, video, by_modality[:, 0], by_modality[:, 1], audio, visual)
+
+
+def mmil(logits: Tensor, over_time: Tensor, over_modality: Tensor) -> tuple[Tensor, Tensor]:
+    """Return g [B, C] and p^m [B, 2, C] from segment, time and modality logits [B, T, 2, C]."""
+    weighted = over_time.softmax(dim=1) * logits.sigmoid()
+    video = (weighted * over_modality.softmax(dim=2)).sum(dim=(1, 2))
+    return video, weighted.sum(dim=1)

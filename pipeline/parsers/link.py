@@ -195,7 +195,7 @@ class Link(ParserNetwork):
 
     def loss_terms(self, output: ParserOutput, targets: ParserTargets) -> dict[str, Tensor]:
         """Return the terms of L = L_VALOR + L_label + L_avss (eq. 12)."""
-        terms = valor_terms(output, targets, self.recipe.segment_weight)
+        terms = valor_terms(output, targets, self.recipe)
         if self.recipe.label_loss != "none":
             terms["label"] = self.recipe.label_weight * self._label_loss(output, targets)
         if self.recipe.avss_weight:

@@ -3,11 +3,14 @@
 Axes: B batch, N videos, T segments, C classes. Every loss is a scalar, averaged over all elements.
 """
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from pipeline.parsers.recipes.base import SOFT_LABEL_TEMPERATURE
 
 # Probabilities are clamped to this distance from 0 and 1 before a cross-entropy, as in the released
 # code of HAN and VALOR; MMIL's g can also exceed 1.
@@ -31,12 +34,27 @@ def video_bce(probabilities: Tensor, labels: Tensor) -> Tensor:
     labels
         Same shape, in [0, 1].
     """
-    clamped = probabilities.clamp(PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
+    return element_bce(probabilities, labels).mean()
+
+
+def element_bce(probabilities: Tensor, labels: Tensor) -> Tensor:
+    """Return the binary cross-entropy of every probability; see ``video_bce``."""
+    clamped = clamped_probabilities(probabilities)
     # Not torch's own: on NaN it raises an error that does not name the loss term.
-    return -(labels * clamped.log() + (1 - labels) * (1 - clamped).log()).mean()
+    return -(labels * clamped.log() + (1 - labels) * (1 - clamped).log())
 
 
-def segment_bce(logits: Tensor, labels: Tensor, positive_weight: Tensor | None = None) -> Tensor:
+def clamped_probabilities(probabilities: Tensor) -> Tensor:
+    """Return probabilities clamped to [1e-7, 1 - 1e-7]."""
+    return probabilities.clamp(PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
+
+
+def segment_bce(
+    logits: Tensor,
+    labels: Tensor,
+    positive_weight: Tensor | None = None,
+    weights: Tensor | None = None,
+) -> Tensor:
     """Return the binary cross-entropy of segment logits and pseudo-labels; LINK eq. 8.
 
     differs: eq. 8 prints a sum over t; this is the mean over B, T and C, as in VALOR's code. The
@@ -47,35 +65,126 @@ def segment_bce(logits: Tensor, labels: Tensor, positive_weight: Tensor | None =
     logits, labels
         [B, T, C]; labels may be soft, in [0, 1].
     positive_weight
-        Factor of ``y log p`` per class [C], see ``class_balance``; None means 1.
+        Factor of ``y log p`` per class [C], see ``rarity_weights``; None means 1.
+    weights
+        Factor of each element [B, 1, C], see ``balance_weights``; None means 1. Its dtype, float64,
+        becomes the loss's.
     """
-    return functional.binary_cross_entropy_with_logits(logits, labels, pos_weight=positive_weight)
+    if weights is None:
+        return functional.binary_cross_entropy_with_logits(
+            logits, labels, pos_weight=positive_weight
+        )
+    elements = functional.binary_cross_entropy_with_logits(
+        logits, labels, reduction="none", pos_weight=positive_weight
+    )
+    return (weights * elements).mean()
 
 
-def class_balance(labels: Tensor, strength: float) -> Tensor:
-    """Return the weight of each class's positive segments, ``(negatives / positives)^strength``.
+def class_frequencies(labels: Tensor) -> Tensor:
+    """Return the share of segments with each class, float64 [C] in [0, 1].
 
-    Positives are rare (1-2 % of LLP's segments per class), so predicting "absent" everywhere
-    already has a small loss. UWAV (Lai et al., CVPR 2025) re-weights with W = 0.5. differs: the
-    power is our reading; it goes from no weighting (0) to positives that weigh as much as
-    negatives (1).
+    UWAV's f^m, the average number of events in a segment, is their sum. Its code computes it in
+    float64, so the segment losses that it weights are float64 too.
 
     Parameters
     ----------
     labels
-        Pseudo-labels of all training videos [N, T, C], in [0, 1].
+        Masked pseudo-labels of all training videos [N, T, C]; soft ones count as binary.
+    """
+    return hardened(labels).double().mean(dim=(0, 1))
+
+
+def balance_weights(weak: Tensor, frequencies: Tensor, strength: float) -> Tensor:
+    """Return UWAV's weight of each segment loss, float64 [B, 1, C].
+
+    ``W·(C - f)`` for the classes of the weak label and ``f`` for the others, with f the average
+    number of events in a segment. With W = 0.5, C = 25 and f = 1 these are 12 and 1. The weak label
+    decides, also for segments without the event. Source: UWAV (Lai et al., CVPR 2025), released
+    code. differs: eqs. 18-19 of its paper divide both by C, which would make the segment losses 25
+    times weaker next to the other terms.
+
+    Parameters
+    ----------
+    weak
+        Weak labels [B, C] in {0, 1}.
+    frequencies
+        ``class_frequencies`` of the training videos.
     strength
-        W, in [0, 1].
+        W.
+    """
+    events = frequencies.sum()
+    weights = torch.where(weak > 0, strength * (len(frequencies) - events), events)
+    return weights[:, None]
+
+
+def rarity_weights(frequencies: Tensor, power: float) -> Tensor:
+    """Return the weight of each class's positive segments, ``(negatives / positives)^power``.
+
+    A reading of our own: it goes from no weighting (0) to positives that weigh as much as negatives
+    (1).
+
+    Parameters
+    ----------
+    frequencies
+        ``class_frequencies`` of the training videos.
+    power
+        In [0, 1].
 
     Returns
     -------
     Tensor
         [C]; 1 for a class without positives.
     """
-    total = len(labels) * labels.shape[1]
-    positives = labels.sum(dim=(0, 1))
-    ratio = (total - positives) / torch.where(positives > 0, positives, total - positives)
-    return ratio**strength
+    ratio = (1 - frequencies) / torch.where(frequencies > 0, frequencies, 1 - frequencies)
+    return ratio**power
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What mix-up pairs with what.
+
+    Attributes
+    ----------
+    share
+        λ in (0, 1), the part of each segment itself.
+    partners
+        The segment that each of M segments is mixed with, a permutation [M] (int64).
+    """
+
+    share: float
+    partners: Tensor
+
+
+def draw_mixture(segments: int, concentration: float, device: torch.device) -> Mixture:
+    """Draw ``λ ~ Beta(α, α)``, then a permutation of M segments, with torch's CPU generator.
+
+    Source: UWAV (Lai et al., CVPR 2025), released code: one draw per batch and modality.
+    """
+    alpha = torch.tensor(concentration, dtype=torch.float64)
+    share = float(torch.distributions.Beta(alpha, alpha).sample())
+    return Mixture(share, torch.randperm(segments).to(device))
+
+
+def mixup_bce(logits: Tensor, labels: Tensor, mixture: Mixture) -> Tensor:
+    """Return UWAV's mix-up loss, ``λ·BCE(Z̃, y) + (1 - λ)·BCE(Z̃, y')``.
+
+    UWAV mixes the encoder's segment features, ``λ·h + (1 - λ)·h'``, and classifies the mixtures.
+    Its classifier is one linear layer, so the logits of mixtures are the mixtures of logits:
+    ``Z̃ = λ·Z + (1 - λ)·Z'``.
+
+    Parameters
+    ----------
+    logits, labels
+        [B, T, C]; labels may be soft. Segments of all videos are mixed with one another.
+    mixture
+        For B·T segments.
+    """
+    logits, labels = logits.flatten(0, 1), labels.flatten(0, 1)
+    share, partners = mixture.share, mixture.partners
+    mixed = share * logits + (1 - share) * logits[partners]
+    own = functional.binary_cross_entropy_with_logits(mixed, labels)
+    other = functional.binary_cross_entropy_with_logits(mixed, labels[partners])
+    return share * own + (1 - share) * other
 
 
 def smoothed(labels: Tensor, certainty: float) -> Tensor:
@@ -96,11 +205,23 @@ def any_segment(labels: Tensor) -> Tensor:
 
 
 def hardened(labels: Tensor) -> Tensor:
-    """Return labels in {0, 1} from soft labels σ(logit - threshold) in [0, 1], cut at 0.5.
+    """Return labels in {0, 1} from soft labels σ((logit - threshold)/2) in [0, 1], cut at 0.5.
 
     Counting shared events needs hard labels: the product of two equal soft labels l is only l².
     """
     return (labels > 0.5).to(labels.dtype)
+
+
+def with_temperature(labels: Tensor, temperature: float) -> Tensor:
+    """Return soft labels ``σ(x/d)`` for a temperature d from cached ones, which have UWAV's, 2.
+
+    ``p = σ(x/2)`` gives ``σ(x/d) = p^k / (p^k + (1 - p)^k)`` with ``k = 2/d``.
+    """
+    if temperature == SOFT_LABEL_TEMPERATURE:
+        return labels
+    exponent = SOFT_LABEL_TEMPERATURE / temperature
+    present, absent = labels**exponent, (1 - labels) ** exponent
+    return present / (present + absent)
 
 
 def either(audio: Tensor, visual: Tensor) -> Tensor:
@@ -197,3 +318,34 @@ def similarity_loss(
     if reading == "video":
         return (reweighting(cosine.mean(dim=(1, 2)), mu) * error.mean(dim=(1, 2))).mean()
     return (reweighting(cosine, mu) * error).mean()
+
+
+def segment_nce(
+    queries: Tensor,
+    keys: Tensor,
+    temperature: float = 0.2,
+    smoothing: float = 0.1,
+    video_weights: Tensor | None = None,
+) -> Tensor:
+    """Return the contrastive loss that pairs segments of two streams by their time.
+
+    With ``S = softmax_j(cos(q_i, k_j) / temperature)`` over the segments of the same video, a
+    segment costs ``-log((1 - s)·S_ii + s/(T - 1)·Σ_{j≠i} S_ij)`` with smoothing s: it is smoothed
+    inside the logarithm. Source: MA (Wu and Yang, CVPR 2021), whose code JoMoLD, CMPAE, CoLeaF and
+    NREP share.
+
+    Parameters
+    ----------
+    queries, keys
+        Segment features of two streams [B, T, d], such as audio and visual.
+    temperature, smoothing
+        The constants of the released code.
+    video_weights
+        Factor of each video [B] (CoLeaF); None means 1.
+    """
+    similarity = (cosine_pairs(queries, keys) / temperature).softmax(dim=-1)
+    same = similarity.diagonal(dim1=1, dim2=2)
+    others = similarity.sum(dim=-1) - same
+    mixed = (1 - smoothing) * same + smoothing / max(1, queries.shape[1] - 1) * others
+    loss = -mixed.log()
+    return loss.mean() if video_weights is None else (video_weights[:, None] * loss).mean()

@@ -8,7 +8,7 @@ batches, optimisers, seeds, resuming, selection of the epoch, the curve and prog
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol
+from typing import Any, Generic, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,6 @@ from typing_extensions import TypeVar
 from pipeline.data.annotations import Labels
 from pipeline.parsers.interface import (
     Dimensions,
-    NetworkOutput,
     ParserInputs,
     ParserNetwork,
     ParserTargets,
@@ -29,7 +28,20 @@ from pipeline.parsers.recipes import Recipe, Selection
 PARSER = "parser"
 
 RecipeType = TypeVar("RecipeType", bound=Recipe, default=Recipe)
-Output = TypeVar("Output", bound=NetworkOutput)
+
+
+class _Output(Protocol):
+    def float(self) -> Self: ...
+
+
+Output = TypeVar("Output", bound=_Output)
+_OutputOf = TypeVar("_OutputOf", covariant=True)
+
+
+class _Network(Protocol[_OutputOf]):
+    """A parser, or another network that a plan trains."""
+
+    def forward(self, inputs: ParserInputs) -> _OutputOf: ...
 
 
 @dataclass(frozen=True)
@@ -153,16 +165,19 @@ class TrainingPlan(nn.Module, Generic[RecipeType]):
     ) -> None:
         """Finish a phase; the phase's part has its best weights again."""
 
-    def run(self, network: ParserNetwork[Output], inputs: ParserInputs) -> Output:
-        """Run a network with the recipe's precision, compiled if it says so."""
+    def run(self, network: _Network[Output], inputs: ParserInputs, **options: Any) -> Output:
+        """Run a network with the recipe's precision, compiled if it says so.
+
+        ``options`` are further arguments of its ``forward``.
+        """
         forward: Any = network
         if self.recipe.compiled:
             if id(network) not in self._compiled:
-                self._compiled[id(network)] = torch.compile(network)
+                self._compiled[id(network)] = torch.compile(forward)
             forward = self._compiled[id(network)]
         halved = self.recipe.precision == "bf16"
         with torch.autocast(inputs.audio.device.type, torch.bfloat16, halved):
-            output: Output = forward(inputs)
+            output: Output = forward(inputs, **options)
         return output.float()
 
 

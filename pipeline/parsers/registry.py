@@ -9,14 +9,24 @@ from typing import TYPE_CHECKING, Any
 from pipeline.core.errors import PipelineError
 from pipeline.core.validation import validated
 from pipeline.parsers.recipes import (
+    CmpaeRecipe,
+    CoLeafPlusRecipe,
+    CoLeafRecipe,
+    DgsctTemporalRecipe,
     HanRecipe,
+    JomoldRecipe,
     LeapHanRecipe,
     LeapRecipe,
     LinkRecipe,
+    MgnRecipe,
+    MmCseRecipe,
     MmPyramidRecipe,
+    NrepRecipe,
     PrintedLinkRecipe,
     Recipe,
+    UwavRecipe,
     ValorPlusPlusRecipe,
+    ValorPlusRecipe,
     ValorRecipe,
 )
 
@@ -26,7 +36,7 @@ if TYPE_CHECKING:
 
 
 # Raise it whenever the same recipe on the same features may train to another parser.
-PARSERS_VERSION = 3
+PARSERS_VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -54,12 +64,43 @@ class Method:
 METHODS: dict[str, Method] = {
     "han": Method("HAN", HanRecipe, "pipeline.parsers.han:Han"),
     "mm_pyramid": Method("MM-Pyramid", MmPyramidRecipe, "pipeline.parsers.mm_pyramid:MmPyramid"),
-    "leap": Method("LEAP", LeapRecipe, "pipeline.parsers.leap:Leap"),
-    "leap_han": Method("LEAP (HAN)", LeapHanRecipe, "pipeline.parsers.leap:Leap"),
+    "mgn": Method("MGN", MgnRecipe, "pipeline.parsers.mgn:Mgn"),
+    "jomold": Method(
+        "JoMoLD",
+        JomoldRecipe,
+        "pipeline.parsers.jomold:Jomold",
+        "pipeline.parsers.denoising_plan:DenoisingPlan",
+    ),
+    "cmpae": Method(
+        "CMPAE", CmpaeRecipe, "pipeline.parsers.cmpae:Cmpae", "pipeline.parsers.cmpae:CmpaePlan"
+    ),
+    "dgsct_temporal": Method(
+        "DG-SCT, temporal part", DgsctTemporalRecipe, "pipeline.parsers.dgsct:DgsctTemporal"
+    ),
     "valor": Method("VALOR", ValorRecipe, "pipeline.parsers.valor:Valor"),
+    "valor_plus": Method("VALOR+", ValorPlusRecipe, "pipeline.parsers.valor:Valor"),
     "valorpp": Method("VALOR++", ValorPlusPlusRecipe, "pipeline.parsers.valor:Valor"),
+    "leap_han": Method("LEAP (HAN)", LeapHanRecipe, "pipeline.parsers.leap:Leap"),
+    "leap": Method("LEAP", LeapRecipe, "pipeline.parsers.leap:Leap"),
+    "coleaf": Method(
+        "CoLeaF",
+        CoLeafRecipe,
+        "pipeline.parsers.coleaf:CoLeaf",
+        "pipeline.parsers.coleaf_plan:CoLeafPlan",
+    ),
+    "coleaf_plus": Method(
+        "CoLeaF+",
+        CoLeafPlusRecipe,
+        "pipeline.parsers.coleaf:CoLeaf",
+        "pipeline.parsers.coleaf_plan:CoLeafPlusPlan",
+    ),
+    "mm_cse": Method("MM-CSE", MmCseRecipe, "pipeline.parsers.mm_cse:MmCse"),
+    "nrep": Method(
+        "NREP", NrepRecipe, "pipeline.parsers.nrep:Nrep", "pipeline.parsers.nrep:NrepPlan"
+    ),
     "link": Method("LINK", LinkRecipe, "pipeline.parsers.link:Link"),
     "link_printed": Method("LINK, as printed", PrintedLinkRecipe, "pipeline.parsers.link:Link"),
+    "uwav": Method("UWAV", UwavRecipe, "pipeline.parsers.uwav:Uwav"),
 }
 
 

@@ -90,10 +90,9 @@ class ReleasedModel:
         return f"{self.display_name} (released weights)"
 
 
-# VALOR+ is the network of VALOR++ on the features of VALOR.
 RELEASED = {
     "valor": ReleasedModel("VALOR", "valor", "model_VALOR", 1000, "han", 128, 2048),
-    "valorplus": ReleasedModel("VALOR+", "valorpp", "model_VALOR+", 64, "han", 128, 2048),
+    "valorplus": ReleasedModel("VALOR+", "valor_plus", "model_VALOR+", 64, "han", 128, 2048),
     "valorpp": ReleasedModel("VALOR++", "valorpp", "model_VALOR++", 87, "valor", 768, 768),
 }
 

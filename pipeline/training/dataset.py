@@ -31,7 +31,8 @@ from pipeline.data.annotations import (
 )
 from pipeline.evaluation.evaluate import read_labels
 from pipeline.parsers.interface import Dimensions, ParserInputs, ParserTargets, different_sizes
-from pipeline.parsers.losses import class_balance
+from pipeline.parsers.llp_numbers import LLP_CLASSES
+from pipeline.parsers.losses import class_frequencies, with_temperature
 from pipeline.parsers.recipes import Recipe
 from pipeline.training.sources import CachedFeatures, FeatureSource
 
@@ -109,8 +110,10 @@ def read_training_data(
     Raises
     ------
     PipelineError
-        Something is missing, feature sizes differ between splits, or a split has no usable video.
+        Something is missing, feature sizes differ between splits, a split has no usable video, or
+        the recipe holds numbers for LLP's classes and the vocabulary has others.
     """
+    _check_classes(recipe, vocabulary)
     names = {split: split_names(annotations, split) for split in SPLIT_TABLES}
     train = source.read(names["train"], recipe, vocabulary, for_training=True)
     scored_names = [name for split in SCORED_SPLITS for name in names[split]]
@@ -132,6 +135,15 @@ def read_training_data(
         vocabulary=vocabulary,
         fingerprints=train.fingerprints,
     )
+
+
+def _check_classes(recipe: Recipe, vocabulary: Vocabulary) -> None:
+    if recipe.needs_llp_classes and vocabulary.names != LLP_CLASSES:
+        options = [name for name, value in recipe.model_dump().items() if value == "released"]
+        raise PipelineError(
+            f"{' and '.join(options)} must not be 'released' with these {len(vocabulary)} classes:"
+            f" the released numbers are of LLP's {len(LLP_CLASSES)} classes, in LLP's order."
+        )
 
 
 def split_names(annotations: Path, split: str) -> list[str]:
@@ -214,16 +226,16 @@ def _training_videos(
 def _pseudo_labels(
     cache: CachedFeatures, rows: NDArray[np.int64], weak: Tensor, recipe: Recipe
 ) -> dict[str, Tensor]:
-    """Return the pseudo-labels for the losses, and the class weights if the recipe balances."""
+    """Return the pseudo-labels for the losses and their class frequencies."""
     targets = {}
     for modality in MODALITIES:
         if recipe.uses_soft_labels:
-            labels = _tensor(cache.labels[f"{modality}_soft"], rows) * weak[:, None]
+            soft = _tensor(cache.labels[f"{modality}_soft"], rows)
+            labels = with_temperature(soft, recipe.label_temperature) * weak[:, None]
         else:
             labels = _tensor(cache.labels[f"{modality}_masked"], rows)
         targets[f"pseudo_{modality}"] = labels
-        if strength := recipe.balance_strength:
-            targets[f"balance_{modality}"] = class_balance(labels, strength)
+        targets[f"frequency_{modality}"] = class_frequencies(labels)
     return targets
 
 
@@ -242,4 +254,6 @@ def _inputs(cache: CachedFeatures, rows: NDArray[np.int64], prior: str) -> Parse
 
 
 def _tensor(array: NDArray[Any], rows: NDArray[np.int64]) -> Tensor:
-    return torch.from_numpy(array[rows]).float()
+    # Indexing copies, and frames of LLP's training videos take 6.6 GB.
+    is_whole = array.flags.writeable and np.array_equal(rows, np.arange(len(array)))
+    return torch.from_numpy(array if is_whole else array[rows]).float()

@@ -25,7 +25,8 @@ from pipeline.core.vocabulary import Vocabulary
 from pipeline.parsers.recipes import Recipe
 from pipeline.training.dataset import read_training_data
 from pipeline.training.sources import FeatureSource
-from pipeline.training.trainer import SAVE_EVERY_SECONDS, STATE_FILE, TrainingJob, train
+from pipeline.training.states import SAVE_EVERY_SECONDS, STATE_FILE
+from pipeline.training.trainer import TrainingJob, train
 
 logger = logging.getLogger(__name__)
 

@@ -22,6 +22,7 @@ from pipeline.features.npy_layouts import (
     WORDS_FILE,
     PerSecond,
     average_frames,
+    group_frames,
     load_npy,
     npy_paths,
     pool_map,
@@ -70,6 +71,11 @@ class NpySource:
         PipelineError
             Something the recipe needs is missing or has the wrong shape.
         """
+        if for_training and recipe.uses_teacher_labels:
+            raise PipelineError(
+                "labels of a teacher are read from shards only; import the features with"
+                " import-features, or set labels: soft."
+            )
         keys = label_keys(recipe, for_training)
         folders = self._feature_folders(recipe)
         labels = _Labels(self._labels_folder, self.clap_logit_scale, vocabulary)
@@ -81,7 +87,7 @@ class NpySource:
             fingerprints["labels"] = labels.fingerprint()
         elif recipe.uses_texts:
             fingerprints["texts"] = labels.texts_fingerprint(recipe)
-        features = self._features(folders, kept)
+        features = self._features(folders, kept, recipe.keeps_frames)
         return CachedFeatures(
             names=tuple(kept),
             audio=features["audio"],
@@ -100,11 +106,14 @@ class NpySource:
             folders["motion"] = next((path for path in candidates if path.is_dir()), candidates[0])
         return folders
 
-    def _features(self, folders: Mapping[str, Path], names: Sequence[str]) -> dict[str, Array]:
+    def _features(
+        self, folders: Mapping[str, Path], names: Sequence[str], keeps_frames: bool
+    ) -> dict[str, Array]:
         frames = LAYOUTS[self.layout].frames
+        to_seconds = group_frames if keeps_frames and frames > 1 else average_frames
         per_second: dict[str, PerSecond] = {
             "audio": pool_map,
-            "visual": partial(average_frames, frames=frames),
+            "visual": partial(to_seconds, frames=frames),
         }
         return {
             kind: read_stacked(npy_paths(folder, names), per_second.get(kind))
@@ -223,10 +232,10 @@ class _Labels:
             return read_stacked(npy_paths(folder, names))
         texts = self.texts(modality)
         missing = f"unmasked labels need logits, but '{folder}' is missing"
-        if features.shape[2] != texts.shape[1]:
+        if features.shape[-1] != texts.shape[1]:
             raise PipelineError(
                 f"{missing} and cannot be computed because {modality} features have "
-                f"{features.shape[2]} dimensions but class texts have {texts.shape[1]}; add the "
+                f"{features.shape[-1]} dimensions but class texts have {texts.shape[1]}; add the "
                 f"logits, or train with {WITHOUT_LOGITS}."
             )
         scale = self._scale(modality)
@@ -235,7 +244,8 @@ class _Labels:
                 f"{missing} and computing them from embeddings needs CLAP's logit scale; add the "
                 f"logits, set --clap-logit-scale, or train with {WITHOUT_LOGITS}."
             )
-        return similarity_logits(normalise(features), normalise(texts), scale)
+        per_second = features.mean(axis=2) if features.ndim > 3 else features
+        return similarity_logits(normalise(per_second), normalise(texts), scale)
 
     def _masked(self, modality: str) -> Path:
         return self.folder / ENCODERS[modality] / "segment_pseudo_labels"

@@ -5,6 +5,7 @@ or folders of ``.npy`` files (``npy_source.NpySource``).
 Axes: N videos, T segments, C classes, D features.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,8 +28,11 @@ from pipeline.core.shards import (
 )
 from pipeline.core.vocabulary import MODALITIES, Vocabulary
 from pipeline.features.npy_layouts import WORDS_FILE, read_word_vectors
+from pipeline.labels.pseudo_labels import TEACHER_LABELS
 from pipeline.parsers.interface import Dimensions
 from pipeline.parsers.recipes import Recipe
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,8 @@ class CachedFeatures:
     names
         Names of the N videos, in row order.
     audio, visual, motion
-        Features [N, T, D]; motion is None if the recipe does not use it.
+        Features [N, T, D]; motion is None if the recipe does not use it. ``visual`` is
+        [N, T, F, D], F frames per segment, if the recipe keeps frames and the files have them.
     labels
         Labels [N, T, C] of ``label_keys``: unmasked ``audio``, ``visual`` and ``audio_masked``,
         ``visual_masked`` in {0, 1}; unmasked ``audio_soft``, ``visual_soft`` in [0, 1].
@@ -82,8 +87,8 @@ class CachedFeatures:
     def dimensions(self, classes: int) -> Dimensions:
         """Return the sizes of a parser for these features."""
         return Dimensions(
-            audio=self.audio.shape[2],
-            visual=self.visual.shape[2],
+            audio=self.audio.shape[-1],
+            visual=self.visual.shape[-1],
             motion=0 if self.motion is None else self.motion.shape[2],
             text_audio=self.texts["audio"].shape[1] if self.texts else 0,
             text_visual=self.texts["visual"].shape[1] if self.texts else 0,
@@ -155,8 +160,16 @@ class ShardSource:
         fingerprints = {key: shard.meta.get("fingerprint", "") for key, shard in shards.items()}
         if shards["clap"].meta.get("inputs") == "classic":
             fingerprints["layout"] = "han"
+            if recipe.keeps_frames:
+                logger.info(
+                    "%s holds means of 8 frames, but this method's activation acts on every frame;"
+                    " its results differ a little from those with --layout han",
+                    folders["clip"],
+                )
         if keys := label_keys(recipe, for_training):
             shards["labels"] = self._read_labels(keys, vocabulary, fingerprints)
+        if for_training and recipe.uses_teacher_labels:
+            self._check_teacher(shards["labels"])
         texts = {}
         if recipe.uses_word_vectors:
             texts = dict.fromkeys(MODALITIES, read_word_vectors(self.features, len(vocabulary)))
@@ -218,6 +231,14 @@ class ShardSource:
                     f"'{fingerprint}'; run pseudo-labels on these features."
                 )
         return shard
+
+    def _check_teacher(self, labels: Shard) -> None:
+        """Check that a teacher made the masked and soft labels."""
+        if TEACHER_LABELS not in labels.meta:
+            raise PipelineError(
+                f"'{self.pseudo_labels / LABELS_FILE}' has no labels of a teacher; train one with"
+                " the teacher stage and run pseudo-labels with --teacher, or set labels: soft."
+            )
 
 
 def encoder_folder(features: Path, kind: str, name: str | None) -> Path:

@@ -3,7 +3,6 @@
 import logging
 import math
 import os
-import pickle
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from pipeline.core.errors import PipelineError
-from pipeline.core.files import atomic_path, fingerprint
+from pipeline.core.files import fingerprint
 from pipeline.core.progress import track
 from pipeline.parsers.checkpoint import Checkpoint, write_checkpoint
 from pipeline.parsers.interface import ParserNetwork
@@ -25,14 +24,12 @@ from pipeline.parsers.recipes import Recipe
 from pipeline.parsers.registry import PARSERS_VERSION, build_plan
 from pipeline.training.dataset import TrainingData
 from pipeline.training.optimisation import build_optimiser, learning_rate
+from pipeline.training.recombination import recombined
 from pipeline.training.results import CurveRow, write_curve, write_results
+from pipeline.training.states import SAVE_EVERY_SECONDS, STATE_FILE, read_state, write_state
 from pipeline.training.validation import ValidationVideos
 
 logger = logging.getLogger(__name__)
-
-# Seconds between writes of the state that an interrupted run resumes from.
-SAVE_EVERY_SECONDS = 20.0
-STATE_FILE = "training_state.pt"
 
 
 @dataclass(frozen=True)
@@ -111,8 +108,9 @@ class Trainer:
         torch.manual_seed(job.seed)
         self.plan = build_plan(job.method, job.dataset.dimensions, job.recipe).to(job.device)
         self.phases = self.plan.phases()
-        self.inputs = job.dataset.train.inputs.to(job.device)
-        self.targets = job.dataset.train.targets.to(job.device)
+        train = job.dataset.train
+        inputs, targets = recombined(train.inputs, train.targets, self.recipe.recombined, job.seed)
+        self.inputs, self.targets = inputs.to(job.device), targets.to(job.device)
         self.validation = ValidationVideos(job.dataset.evaluated["val"], job.recipe, job.device)
         self.shuffling = torch.Generator().manual_seed(job.seed)
         self.progress = TrainingProgress()
@@ -275,19 +273,12 @@ class Trainer:
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state(self.job.device) if self._on_cuda else None,
         }
-        # Given a path, torch would hide the reason why a write fails.
-        with atomic_path(path) as temporary, temporary.open("wb") as file:
-            torch.save(state, file)
+        write_state(path, state)
 
     def restore(self, path: Path) -> None:
         """Restore the state of an interrupted run; ignore an unreadable state or another job's."""
-        state = _read_state(path) if path.is_file() else None
+        state = read_state(path, self.job.identity)
         if state is None:
-            return
-        if state.get("identity") != self.job.identity:
-            logger.info(
-                "'%s' belongs to a different recipe or dataset; starting from scratch", path
-            )
             return
         self.progress = TrainingProgress(**state["progress"])
         self._build_optimisers()
@@ -345,18 +336,6 @@ class Trainer:
 
 def _copy_of_weights(module: nn.Module) -> dict[str, Tensor]:
     return {name: weight.cpu().clone() for name, weight in module.state_dict().items()}
-
-
-def _read_state(path: Path) -> dict[str, Any] | None:
-    """Return a saved state, or None if the file cannot be read; training then starts over."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, OSError):
-        state = None
-    if not isinstance(state, dict):
-        logger.warning("'%s' is corrupt or truncated; starting from scratch", path)
-        return None
-    return state
 
 
 def train(

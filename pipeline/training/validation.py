@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from pipeline.data.annotations import Labels
-from pipeline.evaluation.metrics import score
+from pipeline.evaluation.metrics import score, score_only
 from pipeline.parsers.interface import ParserNetwork
 from pipeline.parsers.prediction import Probabilities, decide, parse_videos
 from pipeline.parsers.recipes import Recipe, Selection
@@ -37,12 +37,17 @@ class ValidationVideos:
         labels = decide(self.parse(network), self.recipe)
         metrics = self.metrics(*labels)
         scores = {f"val_{level}_type": metrics[level]["type"] for level in ("segment", "event")}
+        if selection == "only":
+            metrics = score_only(*self.truth, *labels).metrics()
         return scores | {f"val_{selection}": selected(metrics, selection)}
 
 
 def selected(metrics: Metrics, selection: Selection) -> float:
-    """Return the value of a selection metric from the published metrics, in percent."""
-    if selection == "all":
+    """Return the value of a selection metric, in percent.
+
+    ``only`` reads the metrics of ``score_only``, all others those of ``score``.
+    """
+    if selection in ("all", "only"):
         return mean(value for level in metrics.values() for value in level.values())
     level, _, metric = selection.partition("_")
     return metrics[level][metric]

@@ -12,7 +12,8 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -24,13 +25,13 @@ import numpy as np
 import torch
 
 from pipeline.core.shards import Shard, Status, StatusRow, write_shard, write_status
-from pipeline.features.encoders.base import load_encoder
+from pipeline.features.encoders.base import Encoder, load_encoder
 from pipeline.features.encoders.options import EncoderOptions, encoder_options
 from pipeline.features.encoders.pooling import pool_seconds
 from pipeline.features.extract import encode_shard
 
 T, RATE = 10, 48_000
-DEMO = REPOSITORY / "workflow" / "resources" / "demo_encoders"
+DEMO = REPOSITORY / "pipeline" / "resources" / "demo_encoders"
 
 
 def demo_spec(encoder: str, backend: str, model: str, weights: str) -> EncoderOptions:
@@ -58,8 +59,9 @@ SPECS = {
 }
 
 
-def bare_frames(encoder, segments: np.ndarray, device: torch.device) -> Callable[[], object]:
+def bare_frames(encoder, segments: np.ndarray) -> Callable[[], object]:
     """Return a loop of a tower of images or clips over pixels that are there already."""
+    device = encoder.runner.device
     frames = torch.from_numpy(segments).flatten(0, 1)
     videos = max(1, encoder.runner.batch_size // T)
     batches = [encoder.transform(part.to(device)) for part in frames.split(videos * T)]
@@ -68,8 +70,9 @@ def bare_frames(encoder, segments: np.ndarray, device: torch.device) -> Callable
     return lambda: [encode(batch).cpu() for batch in batches]
 
 
-def bare_clap(encoder, segments: np.ndarray, device: torch.device) -> Callable[[], object]:
+def bare_clap(encoder, segments: np.ndarray) -> Callable[[], object]:
     """Return a loop of CLAP's audio tower over spectrograms of seconds and of windows."""
+    device = encoder.runner.device
     audio = torch.from_numpy(segments)
     videos = max(1, encoder.runner.batch_size // T)
     seconds = [encoder._mel.seconds(p.to(device)) for p in audio.view(-1, RATE).split(videos * T)]
@@ -95,26 +98,39 @@ def segments_of(encoder, videos: int) -> np.ndarray:
     return random.integers(-20_000, 20_000, (videos, T * RATE), dtype=np.int16)
 
 
+@contextmanager
+def both_ways(
+    encoder: Encoder, segments: np.ndarray
+) -> Iterator[tuple[Callable[[], object], Callable[[], object]]]:
+    """Give the stage, on a shard of these segments, and the bare loop, as calls."""
+    make_bare = bare_frames if encoder.source == "frames" else bare_clap
+    with torch.no_grad():
+        loop = make_bare(encoder, segments)
+
+    def bare() -> object:
+        with torch.no_grad(), encoder.runner.arithmetic():
+            return loop()
+
+    with tempfile.TemporaryDirectory() as temporary:
+        places = write_segments(encoder, segments, Path(temporary))
+        yield lambda: encode_shard(encoder, *places), bare
+
+
+def write_segments(encoder: Encoder, segments: np.ndarray, folder: Path) -> tuple[Path, ...]:
+    """Write segments as a shard; return the paths that the stage reads and writes."""
+    names = tuple(f"v{n:05d}_0_10" for n in range(len(segments)))
+    meta = {"segments": str(T), "fingerprint": "0123456789"}
+    write_shard(folder / "in.safetensors", Shard(names, {encoder.source: segments}, meta))
+    write_status(folder / "in.tsv", [StatusRow(row, True, Status.OK) for row in names])
+    return tuple(folder / file for file in ("in.safetensors", "in.tsv", "o.safetensors", "o.tsv"))
+
+
 def measure(name: str, videos: int, repeats: int, device: str) -> None:
     """Print one encoder's line."""
     spec, batch_size = SPECS[name]
     encoder = load_encoder(spec.model_copy(update={"batch_size": batch_size}), device)
-    chosen = torch.device("cuda" if device == "auto" and torch.cuda.is_available() else device)
-    segments = segments_of(encoder, videos)
-    bare = (bare_frames if encoder.source == "frames" else bare_clap)(encoder, segments, chosen)
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        names = tuple(f"v{n:05d}_0_10" for n in range(videos))
-        meta = {"segments": str(T), "fingerprint": "0123456789"}
-        write_shard(folder / "in.safetensors", Shard(names, {encoder.source: segments}, meta))
-        write_status(folder / "in.tsv", [StatusRow(row, True, Status.OK) for row in names])
-        places = [folder / file for file in ("in.safetensors", "in.tsv", "o.safetensors", "o.tsv")]
-
-        def stage() -> object:
-            return encode_shard(encoder, *places)
-
-        with torch.no_grad():
-            seconds = np.array([[timed(stage), timed(bare)] for _ in range(repeats + 1)][1:])
+    with both_ways(encoder, segments_of(encoder, videos)) as (stage, bare):
+        seconds = np.array([[timed(stage), timed(bare)] for _ in range(repeats + 1)][1:])
     (stage_seconds, bare_seconds), ratio = np.median(seconds, axis=0), seconds[:, 1] / seconds[:, 0]
     rates = [videos * T / value for value in (stage_seconds, bare_seconds)]
     print(name, *(f"{rate:.1f}" for rate in rates), f"{np.median(ratio):.3f}", sep="\t", flush=True)

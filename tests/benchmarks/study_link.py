@@ -145,13 +145,13 @@ AROUND: dict[str, dict[str, object]] = {
     "mu_trainable: false": {"mu_trainable": False},
     "mu_initial: 2": {"mu_initial": 2.0},
     "order: simultaneous": {"order": "simultaneous"},
-    "labels: soft": {"labels": "soft"},
-    "balance: 0.5": {"balance": 0.5},
+    "labels: soft, temperature: 1": {"labels": "soft", "temperature": 1.0},
+    "rarity: 0.5": {"rarity": 0.5},
 }
 VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
     "VALOR++": ("valorpp", {}),
-    "VALOR++, labels: soft": ("valorpp", {"labels": "soft"}),
-    "VALOR++, balance: 0.5": ("valorpp", {"balance": 0.5}),
+    "VALOR++, labels: soft, temperature: 1": ("valorpp", {"labels": "soft", "temperature": 1.0}),
+    "VALOR++, rarity: 0.5": ("valorpp", {"rarity": 0.5}),
     "VALOR++ with LINK's norm and decay": ("link", PRINTED | COMPONENTS["normalised"]),
     **{
         f"LINK, encoder: {place}, avss_weight: {weight}": (

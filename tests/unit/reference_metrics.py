@@ -51,13 +51,47 @@ def reference_metrics(
     predicted_visual: np.ndarray,
 ) -> dict[str, dict[str, float]]:
     """Score labels ``[N, T, C]`` in percent."""
+    return scored(
+        {
+            "audio": (truth_audio, predicted_audio),
+            "visual": (truth_visual, predicted_visual),
+            "audio_visual": (truth_audio & truth_visual, predicted_audio & predicted_visual),
+        }
+    )
+
+
+def reference_only_metrics(
+    truth_audio: np.ndarray,
+    truth_visual: np.ndarray,
+    predicted_audio: np.ndarray,
+    predicted_visual: np.ndarray,
+) -> dict[str, dict[str, float]]:
+    """Score audible-only and visible-only events; audio-visual ones as always."""
+    return scored(
+        {
+            "audio": (
+                one_only(truth_audio, truth_visual),
+                one_only(predicted_audio, predicted_visual),
+            ),
+            "visual": (
+                one_only(truth_visual, truth_audio),
+                one_only(predicted_visual, predicted_audio),
+            ),
+            "audio_visual": (truth_audio & truth_visual, predicted_audio & predicted_visual),
+        }
+    )
+
+
+def one_only(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    found = np.zeros_like(one)
+    for index in np.ndindex(one.shape):
+        found[index] = one[index] == 1 and other[index] == 0
+    return found
+
+
+def scored(sides: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, dict[str, float]]:
     result = {}
-    sides = {
-        "audio": (truth_audio, predicted_audio),
-        "visual": (truth_visual, predicted_visual),
-        "audio_visual": (truth_audio & truth_visual, predicted_audio & predicted_visual),
-    }
-    videos, _, classes = truth_audio.shape
+    videos, _, classes = sides["audio"][0].shape
     for level, count in (("segment", count_segments), ("event", count_events)):
         scores: dict[str, list[float]] = {key: [] for key in (*sides, "event")}
         for video in range(videos):

@@ -18,7 +18,7 @@ from pipeline.core.vocabulary import MODALITIES, EventClass, Vocabulary
 from pipeline.data.annotations import EVENT_TABLES, SPLIT_TABLES, segments_to_events, write_events
 from pipeline.labels.pseudo_labels import soften
 from pipeline.parsers.interface import Dimensions, ParserInputs, ParserTargets
-from pipeline.parsers.losses import class_balance
+from pipeline.parsers.losses import class_frequencies
 from pipeline.parsers.recipes import Recipe
 from pipeline.training.dataset import EvaluationVideos, TrainingData, TrainingVideos
 
@@ -84,10 +84,8 @@ class Videos:
         """What losses see, as a recipe asks for it."""
         labels = self.soft if recipe.uses_soft_labels else self.pseudo
         masked = [torch.from_numpy(array * self.weak[:, None]) for array in labels]
-        balances = [class_balance(array, recipe.balance_strength) for array in masked]
-        return ParserTargets(
-            torch.from_numpy(self.weak), *masked, *(balances if recipe.balance_strength else ())
-        )
+        frequencies = [class_frequencies(array) for array in masked]
+        return ParserTargets(torch.from_numpy(self.weak), *masked, *frequencies)
 
 
 def simulate(

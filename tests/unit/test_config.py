@@ -169,6 +169,25 @@ def test_combinations_that_cannot_be() -> None:
         effective_config({"decode": {"sampling": "valor", "frames_per_segment": 3}})
 
 
+def test_a_reference_that_is_not_trained_is_refused_before_training() -> None:
+    methods: dict[str, Any] = {"valorpp": {}, "han": {}}
+    chosen = {"methods": methods, "comparison": {"reference": "han"}}
+    assert effective_config(chosen).reference == "han"
+    assert effective_config({"methods": methods}).reference == "valorpp"
+    assert effective_config({}).reference == "link"
+    with pytest.raises(PipelineError, match=r"reference is 'link'; it must be one of the trained"):
+        effective_config({"methods": methods, "comparison": {"reference": "link"}})
+
+
+def test_labels_of_a_teacher_need_one() -> None:
+    methods: dict[str, Any] = {"link": {}, "uwav": {"labels": "teacher"}}
+    with pytest.raises(
+        PipelineError, match=r"uwav has labels: teacher; set pseudo_labels\.teacher"
+    ):
+        effective_config({"methods": methods})
+    effective_config({"methods": methods, "pseudo_labels": {"teacher": "teacher"}})
+
+
 def test_what_parse_cannot_do_is_refused_before_training() -> None:
     effective_config({"parse": {"overlap": 9}})
     with pytest.raises(PipelineError, match=r"'parse': overlap is 10; it must be 0 to 9\."):

@@ -126,22 +126,38 @@ def test_class_texts_come_without_a_prior(corpus: Corpus, texts: str) -> None:
     assert (dataset.fingerprints["texts"] == captions) == (texts == "clip")
 
 
-def test_soft_targets_are_masked_and_balanced_by_class(corpus: Corpus) -> None:
-    hard, soft = read(corpus, "valorpp"), read(corpus, "valorpp", labels="soft", balance=0.5)
+def test_soft_targets_are_masked_and_frequencies_count_hard_ones(corpus: Corpus) -> None:
+    hard, soft = read(corpus, "valorpp"), read(corpus, "valorpp", labels="soft")
+    undivided = read(corpus, "valorpp", labels="soft", temperature=1)
     labels = read_shard(corpus.labels)
     rows = [labels.names.index(name) for name in soft.train.names]
     weak = soft.train.targets.weak
-    for modality, target, before in zip(
-        ("audio", "visual"), soft.train.targets.pseudo, hard.train.targets.pseudo, strict=True
-    ):
-        assert torch.equal(
-            target, torch.from_numpy(labels[f"{modality}_soft"][rows]) * weak[:, None]
-        )
+    for index, modality in enumerate(("audio", "visual")):
+        target, before = soft.train.targets.pseudo[index], hard.train.targets.pseudo[index]
+        cached = torch.from_numpy(labels[f"{modality}_soft"][rows])
+        assert torch.equal(target, cached * weak[:, None])
         assert torch.equal((target > 0.5).float(), before)
-        positives = target.sum((0, 1))
-        expected = ((target[..., 0].numel() - positives) / positives).sqrt()
-        torch.testing.assert_close(getattr(soft.train.targets, f"balance_{modality}"), expected)
-    assert hard.train.targets.balance_audio is None
+        for targets in (hard.train.targets, soft.train.targets, undivided.train.targets):
+            frequency = targets.frequencies[index]
+            assert frequency.dtype == torch.float64
+            torch.testing.assert_close(frequency, before.double().mean((0, 1)))
+        sharper = torch.sigmoid(2 * torch.logit(cached.double())) * weak[:, None]
+        found = undivided.train.targets.pseudo[index].double()
+        torch.testing.assert_close(found, sharper, rtol=0, atol=1e-6)
+    assert read(corpus, "han").train.targets.frequency_audio is None
+
+
+def test_teacher_labels_must_come_from_a_teacher(corpus: Corpus, tmp_path: Path) -> None:
+    with pytest.raises(PipelineError, match=r"no labels of a teacher; .* or set labels: soft"):
+        read(corpus, "valorpp", labels="teacher")
+    source = write_npy(corpus, tmp_path / "npy")
+    with pytest.raises(PipelineError, match="labels of a teacher are read from shards only"):
+        read(corpus, "valorpp", source=source, labels="teacher")
+    shard = read_shard(corpus.labels)
+    write_shard(corpus.labels, Shard(shard.names, shard.arrays, {**shard.meta, "teacher": "1"}))
+    teacher, soft = (read(corpus, "valorpp", labels=kind).train for kind in ("teacher", "soft"))
+    assert torch.equal(teacher.targets.pseudo[0], soft.targets.pseudo[0])
+    assert read(corpus, "han", labels="teacher").train.targets.pseudo_audio is None
 
 
 def test_labels_from_before_there_were_soft_ones_are_refused(corpus: Corpus) -> None:

@@ -20,9 +20,10 @@ from pipeline.data.annotations import (
     read_events,
     read_weak_labels,
 )
+from pipeline.data.unav import read_unav
 from pipeline.demo import statistics
 from pipeline.demo.canvas import Canvas
-from pipeline.demo.corpus import make_corpus, render_video
+from pipeline.demo.corpus import dense_annotations, make_corpus, render_video
 from pipeline.demo.pictures import PICTURES
 from pipeline.demo.scenes import CORPUS, FRAME_RATE, SIDE, draw_frames, mix_sound
 from pipeline.demo.scripts import SEGMENTS, ScriptedEvent, VideoScript, write_scripts
@@ -56,6 +57,27 @@ def lawn_mower_at_end() -> VideoScript:
     """Seen in seconds 7 to 9, heard in seconds 2 and 3."""
     event = ScriptedEvent("Lawn_mower", audible=((2, 4),), visible=((7, 10),))
     return VideoScript("-awnmower01_0_10", "val", (9,), (event,))
+
+
+def test_dense_annotations_are_what_is_heard_and_seen(tmp_path: Path) -> None:
+    scripts = write_scripts(1, {"train": 30, "val": 10, "test": 1})
+    path = tmp_path / "dense.json"
+    path.write_text(json.dumps(dense_annotations(scripts, VOCABULARY)))
+    found = read_unav(path)
+    assert set(found.labels.values()) <= set(VOCABULARY.names)
+    assert Counter(video.subset for video in found.videos.values()) == {
+        "train": 30,
+        "validation": 10,
+        "test": 1,
+    }
+    for script in scripts:
+        expected = np.zeros((SEGMENTS, len(VOCABULARY)), np.uint8)
+        for event in script.events:
+            for second in range(SEGMENTS):
+                if all(event.is_active(modality, second) for modality in MODALITIES):
+                    expected[second, VOCABULARY.index(event.label)] = 1
+        labels = found.videos[script.filename].labels(len(VOCABULARY))
+        np.testing.assert_array_equal(labels, expected)
 
 
 def test_every_class_has_counts_a_picture_and_a_sound() -> None:

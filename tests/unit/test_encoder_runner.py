@@ -144,11 +144,19 @@ def test_batches_for_a_cpu_are_left_where_they_are(frames):
 
 @pytest.mark.needs_cuda
 def test_batches_for_a_gpu_are_pinned_and_embed_alike(spec, plain, frames):
-    if not torch.cuda.is_available():
-        pytest.skip("no GPU: pinned memory is only there with one")
     other = load_encoder(spec, "cuda")
     staged = other.runner.staged(frames)
     assert torch.from_numpy(staged).is_pinned()
     assert np.array_equal(staged, frames)
     difference = other.embed(staged)["embedding"] - plain.embed(frames)["embedding"]
     assert np.abs(difference).max() < 1e-4
+
+
+def test_tf32_is_on_only_inside_the_block():
+    def settings():
+        return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+    before = settings()
+    with Runner(CPU, "tf32").arithmetic():
+        assert settings() == (True, True)
+    assert settings() == before

@@ -150,7 +150,9 @@ def test_uwav_alone(imported, release: Release, tmp_path: Path) -> None:
     assert cached.audio.shape == (12, 10, 512)
 
 
-def test_classic_features_of_han(imported, release: Release, tmp_path: Path) -> None:
+def test_classic_features_of_han(
+    imported, release: Release, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     han = release.han()
     folders, _ = imported(release.valor(), release.uwav(), han, inputs="classic")
     assert verify_features(folders["clip"]).shapes["embedding"] == (10, 2048)
@@ -168,6 +170,11 @@ def test_classic_features_of_han(imported, release: Release, tmp_path: Path) -> 
     cached = ShardSource(tmp_path / "features", out).read(NAMES, recipe, release.vocabulary, True)
     assert (cached.audio.shape[2], cached.visual.shape[2]) == (128, 2048)
     assert cached.fingerprints["layout"] == "han", "so the inputs are named as they are"
+    with caplog.at_level("INFO"):
+        source = ShardSource(tmp_path / "features", out)
+        kept = source.read(NAMES, recipe_for("cmpae", {}), release.vocabulary, True)
+    assert kept.visual.shape == (12, 10, 2048)
+    assert "holds means of 8 frames" in caplog.text
 
 
 def test_archives_and_what_they_unpack_to_are_the_same(

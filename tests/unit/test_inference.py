@@ -11,12 +11,13 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
+import pandas as pd
 import parsed_videos
 import pytest
 from simulated import make_vocabulary
 
 from pipeline.core.errors import ItemError, PipelineError, Status
-from pipeline.data.annotations import read_events
+from pipeline.data.annotations import EVENT_COLUMNS, read_events
 from pipeline.inference.elan import elan_document
 from pipeline.inference.events import (
     DecisionThresholds,
@@ -210,11 +211,10 @@ def test_tables_say_what_the_labels_say(tmp_path):
         for event in events:
             labels[int(event.onset) : int(event.offset), event.class_index] = 1
         assert (labels == parsed.labels[index]).all()
-    # LLP's readers take the table of all events, too: the two more columns are passed over.
-    merged = read_events(tmp_path / "out" / "events.csv", VOCABULARY)
-    assert len(merged) == len(parsed.events)
-    rows = list(csv.DictReader((tmp_path / "out/events.csv").open(), delimiter="\t"))
-    assert {row["modality"] for row in rows} == {"audible", "visible", "both"}
+    table = pd.read_csv(tmp_path / "out/events.csv")
+    assert list(table) == [*EVENT_COLUMNS, "modality", "confidence"]
+    assert len(table) == len(parsed.events)
+    assert set(table["modality"]) == {"audible", "visible", "both"}
 
 
 def test_json_has_all_that_the_page_and_the_tables_are_made_of():
@@ -259,6 +259,7 @@ def test_elan_has_a_tier_a_class_and_track_whose_annotations_do_not_overlap(tmp_
     times = {
         slot.get("TIME_SLOT_ID"): int(slot.get("TIME_VALUE")) for slot in root.iter("TIME_SLOT")
     }
+    assert list(times.values()) == sorted(set(times.values()))  # ELAN: ascending
     tiers = root.findall("TIER")
     assert len(tiers) == 6
     count = 0

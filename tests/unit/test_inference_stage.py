@@ -1,6 +1,7 @@
 """The parse stage on real files, with small encoders and a small trained parser."""
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -162,7 +163,12 @@ def test_the_command_finds_the_setup_above_the_checkpoint(tmp_path, run_folder, 
     assert find_settings(checkpoint) == run_folder / "results" / SETTINGS_FILE
     words = ["parse", str(clip), "--checkpoint", str(checkpoint), "--device", "cpu"]
     assert main([*words, "--out", str(tmp_path / "out"), "--threshold", "0.05"]) == 0
-    assert capsys.readouterr().out.strip() == str(tmp_path / "out/clip/index.html")
+    *events, page = capsys.readouterr().out.splitlines()
+    assert page == str(tmp_path / "out/clip/index.html")
+    assert events
+    assert all(
+        re.search(r"\d+-\d+ s  (audible|visible|both) +[01]\.\d\d  ", line) for line in events
+    )
     assert read_json(tmp_path / "out/clip")["thresholds"]["chosen"] == 0.05
 
 

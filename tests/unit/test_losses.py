@@ -32,18 +32,21 @@ def test_segment_bce_of_soft_labels_weighs_positives_by_class() -> None:
     assert loss.item() == pytest.approx((first + second) / 2)
 
 
-@pytest.mark.parametrize(("strength", "rare"), [(0.0, 1.0), (0.5, 3.0), (1.0, 9.0)])
-def test_class_balance_is_a_power_of_negatives_over_positives(strength: float, rare: float) -> None:
+@pytest.mark.parametrize(("power", "rare"), [(0.0, 1.0), (0.5, 2.0), (1.0, 4.0)])
+def test_rarity_is_a_power_of_negatives_over_positives(power: float, rare: float) -> None:
     labels = torch.zeros(2, 10, 3)
-    labels[0, :4, 0] = 0.5  # soft: two positives among twenty
+    labels[0, :4, 0] = 0.6  # soft: four positives among twenty
+    labels[1, :4, 0] = 0.5  # undecided: not positive
     labels[:, :5, 1] = 1  # as many positives as negatives; the third class has none
-    expected = torch.tensor([rare, 1.0, 1.0])
-    torch.testing.assert_close(losses.class_balance(labels, strength), expected)
+    frequencies = losses.class_frequencies(labels)
+    assert frequencies.tolist() == [0.2, 0.5, 0.0]
+    expected = torch.tensor([rare, 1.0, 1.0], dtype=torch.float64)
+    torch.testing.assert_close(losses.rarity_weights(frequencies, power), expected)
 
 
-def test_full_balance_gives_positives_and_negatives_of_a_class_the_same_weight() -> None:
-    labels = (torch.rand(50, 10, 4, generator=torch.Generator().manual_seed(0)) < 0.1).float()
-    weight = losses.class_balance(labels, 1.0)
+def test_full_rarity_gives_positives_and_negatives_of_a_class_the_same_weight() -> None:
+    labels = (torch.rand(50, 10, 4, generator=torch.Generator().manual_seed(0)) < 0.1).double()
+    weight = losses.rarity_weights(losses.class_frequencies(labels), 1.0)
     torch.testing.assert_close((weight * labels).sum((0, 1)), (1 - labels).sum((0, 1)))
 
 

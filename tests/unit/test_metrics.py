@@ -5,9 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from reference_metrics import count_events, matches, maximal_runs, reference_metrics
+from reference_metrics import (
+    count_events,
+    matches,
+    maximal_runs,
+    reference_metrics,
+    reference_only_metrics,
+)
 
-from pipeline.evaluation.metrics import LEVELS, METRICS, class_intervals, score
+from pipeline.evaluation.metrics import LEVELS, METRICS, class_intervals, score, score_only
 
 
 def labels(*lines: str) -> np.ndarray:
@@ -44,6 +50,27 @@ def test_equal_to_the_reference_on_many_random_videos() -> None:
         fast, slow = score(*four).metrics(), reference_metrics(*four)
         for level, metric in itertools.product(LEVELS, METRICS):
             assert fast[level][metric] == pytest.approx(slow[level][metric], abs=1e-9)
+
+
+def test_only_metrics_equal_the_obvious_reference_on_many_random_videos() -> None:
+    random = np.random.default_rng(3)
+    for density in (0.05, 0.4, 0.8):
+        four = [random.random((20, 10, 6)) < density for _ in range(4)]
+        fast, slow = score_only(*four).metrics(), reference_only_metrics(*four)
+        for level, metric in itertools.product(LEVELS, METRICS):
+            assert fast[level][metric] == pytest.approx(slow[level][metric], abs=1e-9)
+
+
+def test_only_metrics_of_a_hand_worked_video() -> None:
+    truth_audio, truth_visual = labels("1111000000"), labels("0011110000")
+    predicted_audio, predicted_visual = labels("1111110000"), labels("0011110000")
+    metrics = score_only(truth_audio, truth_visual, predicted_audio, predicted_visual).metrics()
+    segment = metrics["segment"]
+    assert segment["audio"] == 100  # heard only: segments 0 and 1, predicted as such
+    assert segment["visual"] == 0  # seen only: segments 4 and 5, predicted to be heard too
+    assert segment["audio_visual"] == pytest.approx(100 * 2 * 2 / (2 + 4))
+    assert segment["event"] == pytest.approx(100 * 2 * 2 / (2 + 2 + 2))
+    assert segment["type"] == pytest.approx((100 + 0 + segment["audio_visual"]) / 3)
 
 
 def test_every_pair_of_ten_segments_matches_one_to_one() -> None:
@@ -182,7 +209,8 @@ def test_intervals_of_equal_videos_have_no_width() -> None:
 
 @pytest.mark.parametrize("shape", [(0, 10, 25), (3, 25)])
 def test_wrong_shapes_are_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="labels must have one shape"):
-        score(*[np.zeros(shape)] * 4)
+    for scorer in (score, score_only):
+        with pytest.raises(ValueError, match="labels must have one shape"):
+            scorer(*[np.zeros(shape)] * 4)
     with pytest.raises(ValueError, match="labels must have one shape"):
         score(*[np.zeros((2, 10, 3))] * 3, np.zeros((2, 9, 3)))

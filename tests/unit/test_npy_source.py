@@ -15,6 +15,7 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.vocabulary import EventClass, Vocabulary
 from pipeline.parsers.checkpoint import read_checkpoint
 from pipeline.parsers.registry import build_network, recipe_for
+from pipeline.training.dataset import parser_inputs
 from pipeline.training.npy_source import NpySource
 from pipeline.training.sources import CachedFeatures
 
@@ -210,6 +211,7 @@ VALOR_FILES = {"CLIP/features": (10, CLIP), "CLAP/features": (10, CLAP)}
     [
         ("valor", "link", VALOR_FILES | LABELS, ".", (CLAP, CLIP, 0)),
         ("han", "han", HAN_FILES, ".", (5, 6, 7)),
+        ("han", "cmpae", HAN_FILES, ".", (5, 6, 7)),
         (
             *("han", "valor"),
             {f"feats/{kind}": shape for kind, shape in HAN_FILES.items()} | LABELS,
@@ -367,6 +369,29 @@ def test_frames_are_averaged_file_by_file(tmp_path: Path) -> None:
     assert peak < 2 * visual.nbytes  # all files would be eight times as much, stacked sixteen
 
 
+def test_a_method_that_keeps_frames_gets_all_eighty(han_folder: Path) -> None:
+    cache = read(han_folder, "cmpae", layout="han", motion=True)
+    assert cache.visual.shape == (4, 10, 8, 2048)
+    assert cache.visual.dtype == np.float32
+    frames = np.load(han_folder / "res152" / f"{NAMES[2][:11]}.npy")
+    np.testing.assert_array_equal(cache.visual[2, 3], frames[24:32].astype(np.float32))
+    averaged = read(han_folder, "han", layout="han").visual
+    np.testing.assert_array_equal(cache.visual.mean(axis=2), averaged)
+    dimensions = cache.dimensions(25)
+    assert dimensions == read(han_folder, "han", layout="han", motion=True).dimensions(25)
+    parser = build_network("cmpae", dimensions, recipe_for("cmpae", {"motion": True}))
+    assert parser.parameter_count() == 5_383_293
+    (_, inputs) = parser_inputs(cache, "train", NAMES)
+    assert inputs.visual.data_ptr() == cache.visual.ctypes.data  # 6.6 GB of LLP are not copied
+    assert parser.eval()(inputs).prediction().segments.shape == (4, 10, 2, 25)
+    (_, some) = parser_inputs(cache, "val", NAMES[2:])
+    np.testing.assert_array_equal(some.visual.numpy(), cache.visual[2:])
+
+
+def test_a_layout_of_one_frame_a_second_has_no_frames_to_keep(folder: Path) -> None:
+    assert read(folder, "cmpae").visual.shape == (4, 10, CLIP)
+
+
 def test_frames_that_are_not_eight_a_second_are_refused(han_folder: Path) -> None:
     for name in NAMES:
         save(han_folder, "res152", name, np.ones((82, 2048)))
@@ -393,7 +418,7 @@ def read_soft(folder: Path) -> CachedFeatures:
 def test_soft_labels_come_from_logits(folder: Path) -> None:
     cache = read_soft(folder)
     logits = np.load(folder / "CLAP" / "segment_logits" / "-_abc000001.npy")
-    expected = 1 / (1 + np.exp(2.0 - logits))
+    expected = 1 / (1 + np.exp((2.0 - logits) / 2))
     np.testing.assert_allclose(cache.labels["audio_soft"][1], expected, rtol=1e-5, atol=1e-7)
     shutil.rmtree(folder / "CLAP" / "segment_logits")
     with pytest.raises(PipelineError, match=r"need logits, but .* hard labels"):

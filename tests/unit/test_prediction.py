@@ -130,9 +130,16 @@ def files_in(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("method", ["link", "valorpp", "valor", "han"])
-def test_train_leaves_all_that_is_promised(corpus: Corpus, tmp_path: Path, method: str) -> None:
+def test_train_leaves_all_that_is_promised(
+    corpus: Corpus, tmp_path: Path, method: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "model"
     assert main(train_words(corpus, out, method=method)) == 0
+    checkpoint = read_checkpoint(out)
+    assert capsys.readouterr().out == (
+        f"seed 0: epoch {checkpoint.epoch}, segment-level Type@AV on validation"
+        f" {checkpoint.score:.2f}%, {out / 'checkpoint.safetensors'}\n"
+    )
     predicted = {f"predicted_{s}_{m}.csv" for s in ("val", "test") for m in ("audio", "visual")}
     shards = {"probabilities_val.safetensors", "probabilities_test.safetensors"}
     files = {"checkpoint.safetensors", "curve.csv", "metrics.json"}
@@ -247,7 +254,8 @@ def test_features_of_another_width_or_layout_are_one_sentence(
     narrow = tmp_path / "narrow"
     checkpoint = read_checkpoint(out)
     dimensions = replace(checkpoint.dimensions, audio=512, visual=7)
-    write_checkpoint(narrow, replace(checkpoint, dimensions=dimensions))
+    weights = registry.build_network("valorpp", dimensions, checkpoint.recipe).state_dict()
+    write_checkpoint(narrow, replace(checkpoint, dimensions=dimensions, weights=weights))
     assert main(predict_words(corpus, narrow, out)) == 2
     message = "trained on features with audio 512, visual 7, but got audio 32, visual 40;"
     assert message in capsys.readouterr().err

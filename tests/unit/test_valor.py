@@ -16,6 +16,21 @@ def test_valorpp_has_the_published_number_of_parameters(motion: int, parameters:
     assert parser.parameter_count() == parameters
 
 
+@pytest.mark.parametrize(
+    ("method", "parameters"), [("valor", 5_094_475), ("valor_plus", 5_051_211)]
+)
+def test_valor_and_valor_plus_have_the_published_size_on_classic_features(
+    method: str, parameters: int
+) -> None:
+    dimensions = Dimensions(128, 2048, 512, 0, 0, 10, 25)
+    parser = build_network(method, dimensions, recipe_for(method, {"motion": True}))
+    assert parser.parameter_count() == parameters
+
+
+def test_valor_plus_on_clap_and_clip_is_valorpp() -> None:
+    assert recipe_for("valor_plus", {}).model_dump() == ValorPlusPlusRecipe().model_dump()
+
+
 def test_valor_is_one_wide_layer_with_a_lower_rate() -> None:
     valor, plusplus = ValorRecipe(), ValorPlusPlusRecipe()
     assert (valor.width, valor.layers, valor.learning_rate) == (512, 1, 1e-4)

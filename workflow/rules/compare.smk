@@ -37,7 +37,7 @@ rule compare:
         models=folders_of("models"),
         labels=folder_of("labels"),
         annotations=folder_of("tables"),
-        reference=CONFIG.comparison.reference,
+        reference=CONFIG.reference,
         dataset="llp" if DATASET.name == "llp" else "other",
         out=own_folder(),
     shell:

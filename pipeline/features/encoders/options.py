@@ -60,8 +60,10 @@ class EncoderOptions(Options):
         description="folder (or hf:OWNER/NAME) of CLAP's tokenizer.json, or vocab.json and"
         " merges.txt; default: the model's folder",
     )
-    precision: Literal["fp32", "bf16", "fp16"] = Field(
-        "fp32", description="fp32, or autocast to bf16 or fp16"
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = Field(
+        "fp32",
+        description="fp32; tf32, which only a GPU's matrix products use; or autocast to bf16 or"
+        " fp16",
     )
     storage: Literal["float32", "float16"] = Field(
         "float32", description="number type of the cached features; readers get float32"

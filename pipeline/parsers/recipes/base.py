@@ -2,12 +2,15 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.core.options import Options
 
 # Metrics of validation that can choose an epoch.
 Selection = Literal["segment_type", "segment_audio", "event_audio", "event_event", "all", "only"]
+
+# What UWAV's code divides ``logit - threshold`` by before the sigmoid; cached soft labels have it.
+SOFT_LABEL_TEMPERATURE = 2.0
 
 
 class Recipe(Options):
@@ -42,6 +45,13 @@ class Recipe(Options):
         "map", description="CLAP's pooled feature map (VALOR++), or its projected embedding"
     )
     motion: bool = Field(False, description="fuse 3-D features into the visual ones")
+    recombined: float = Field(
+        0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="additional training videos that combine the audio of one with the pictures of"
+        " another, as a share of the training videos (MUG, ICCV 2025: 1.0); needs pseudo-labels",
+    )
 
     gate: Literal["global", "modality", "mixed", "either"] = Field(
         "global",
@@ -71,6 +81,15 @@ class Recipe(Options):
     )
     compiled: bool = Field(False, description="run training through torch.compile")
 
+    @model_validator(mode="after")
+    def _check_recombined(self) -> "Recipe":
+        if self.recombined and not self.uses_pseudo_labels:
+            raise ValueError(
+                f"recombined is {self.recombined:g}; it must be 0, because this method does not use"
+                " pseudo-labels, from which recombined videos get theirs"
+            )
+        return self
+
     @property
     def uses_pseudo_labels(self) -> bool:
         """Whether the loss needs segment pseudo-labels."""
@@ -82,9 +101,14 @@ class Recipe(Options):
         return False
 
     @property
-    def balance_strength(self) -> float:
-        """Strength W of the class weights of positive segments, see losses.class_balance."""
-        return 0.0
+    def label_temperature(self) -> float:
+        """The divisor d of soft labels, sigmoid((logit - threshold) / d)."""
+        return SOFT_LABEL_TEMPERATURE
+
+    @property
+    def uses_teacher_labels(self) -> bool:
+        """Whether the pseudo-labels of the losses must be those of a teacher."""
+        return False
 
     @property
     def uses_prior(self) -> bool:
@@ -104,6 +128,11 @@ class Recipe(Options):
     @property
     def keeps_frames(self) -> bool:
         """Whether the network reads every frame of HAN's features rather than their mean."""
+        return False
+
+    @property
+    def needs_llp_classes(self) -> bool:
+        """Whether it holds numbers for LLP's classes, so that the vocabulary must be LLP's."""
         return False
 
     @property

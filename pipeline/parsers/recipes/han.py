@@ -8,12 +8,12 @@ from pipeline.parsers.recipes.base import Recipe
 
 
 class HanEncoderRecipe(Recipe):
-    """Options of the HAN encoder and of segment losses; the defaults are VALOR++'s."""
+    """Options of the HAN encoder; the defaults are VALOR++'s."""
 
-    width: int = Field(256, ge=1, description="features D inside the HAN encoder")
-    layers: int = Field(4, ge=0, description="layers of the HAN encoder")
-    heads: int = Field(8, ge=1, description="attention heads")
-    feedforward: int = Field(1024, ge=1, description="width of the feed-forward layers")
+    width: int = Field(256, ge=1, le=16384, description="features D inside the HAN encoder")
+    layers: int = Field(4, ge=0, le=64, description="layers of the HAN encoder")
+    heads: int = Field(8, ge=1, le=256, description="attention heads")
+    feedforward: int = Field(1024, ge=1, le=65536, description="width of the feed-forward layers")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout of the HAN encoder")
     order: Literal["sequential", "simultaneous"] = Field(
         "sequential",
@@ -21,40 +21,11 @@ class HanEncoderRecipe(Recipe):
         " (simultaneous, HAN) the same layer",
     )
 
-    labels: Literal["hard", "soft"] = Field(
-        "hard",
-        description="pseudo-labels for the losses: 0 or 1, or soft, sigmoid(logit - threshold) as"
-        " in UWAV; both masked with the weak labels; no effect on a method without pseudo-labels",
-    )
-    balance: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="weight of rare classes' positive segments, see losses.class_balance; 0: none,"
-        " UWAV: 0.5",
-    )
-    segment_weight: float = Field(
-        1.0,
-        gt=0,
-        description="factor on the segment losses, which are means over B, T and C; T gives the sum"
-        " over t that LINK's eq. 8 prints",
-    )
-
     @model_validator(mode="after")
     def _check_heads(self) -> "HanEncoderRecipe":
         if self.width % self.heads:
             raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
         return self
-
-    @property
-    def uses_soft_labels(self) -> bool:
-        """Whether the pseudo-labels of the losses are soft."""
-        return self.uses_pseudo_labels and self.labels == "soft"
-
-    @property
-    def balance_strength(self) -> float:
-        """Strength W of the class weights of positive segments."""
-        return self.balance
 
 
 class HanRecipe(HanEncoderRecipe):
@@ -69,10 +40,10 @@ class HanRecipe(HanEncoderRecipe):
     clip_norm: float = Field(
         0.0, ge=0, description="largest norm of the whole gradient; 0 does not clip"
     )
-    width: int = Field(512, ge=1, description="features D inside the HAN encoder")
-    layers: int = Field(1, ge=0, description="layers of the HAN encoder")
-    heads: int = Field(1, ge=1, description="attention heads")
-    feedforward: int = Field(512, ge=1, description="width of the feed-forward layers")
+    width: int = Field(512, ge=1, le=16384, description="features D inside the HAN encoder")
+    layers: int = Field(1, ge=0, le=64, description="layers of the HAN encoder")
+    heads: int = Field(1, ge=1, le=256, description="attention heads")
+    feedforward: int = Field(512, ge=1, le=65536, description="width of the feed-forward layers")
     order: Literal["sequential", "simultaneous"] = Field(
         "simultaneous", description="when the visual stream sees the audio stream"
     )

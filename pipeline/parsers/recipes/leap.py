@@ -31,7 +31,7 @@ class LeapDecoderRecipe(Recipe):
         " one modality counts in both",
     )
 
-    width: int = Field(512, ge=1, description="features d of encoder and decoder")
+    width: int = Field(512, ge=1, le=16384, description="features d of encoder and decoder")
     label_texts: Literal["clip", "clap", "words"] = Field(
         "clip",
         description="what the label embeddings start from: the class texts of CLIP or CLAP, or word"
@@ -106,10 +106,10 @@ class LeapHanRecipe(LeapDecoderRecipe):
     decoder, loss and training of the released LEAP.
     """
 
-    layers: int = Field(1, ge=1, description="layers of the HAN encoder")
-    heads: int = Field(1, ge=1, description="attention heads of the HAN encoder")
+    layers: int = Field(1, ge=1, le=64, description="layers of the HAN encoder")
+    heads: int = Field(1, ge=1, le=256, description="attention heads of the HAN encoder")
     feedforward: int = Field(
-        512, ge=1, description="width of the HAN encoder's feed-forward layers"
+        512, ge=1, le=65536, description="width of the HAN encoder's feed-forward layers"
     )
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout of the HAN encoder")
     order: Literal["sequential", "simultaneous"] = Field(

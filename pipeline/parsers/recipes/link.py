@@ -7,10 +7,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from pipeline.parsers.recipes.han import HanEncoderRecipe
+from pipeline.parsers.recipes.segment_losses import SegmentLossRecipe
 
 
-class LinkRecipe(HanEncoderRecipe):
+class LinkRecipe(SegmentLossRecipe):
     """LINK (arXiv 2412.20872); each choice that the paper leaves open is an option.
 
     differs: where measurements contradict the plainest reading of the paper, the default follows

@@ -23,12 +23,12 @@ class PyramidEncoderRecipe(Recipe):
     ties: Literal["first", "last"] = Field(
         "last", description="which of several equally good epochs is kept"
     )
-    width: int = Field(512, ge=1, description="features d inside the pyramid")
+    width: int = Field(512, ge=1, le=16384, description="features d inside the pyramid")
     levels: int = Field(
         4, ge=1, description="levels of the pyramid; level i sees 2^i segments to each side"
     )
-    heads: int = Field(8, ge=1, description="attention heads")
-    feedforward: int = Field(512, ge=1, description="width of the feed-forward layers")
+    heads: int = Field(8, ge=1, le=256, description="attention heads")
+    feedforward: int = Field(512, ge=1, le=65536, description="width of the feed-forward layers")
     dropout: float = Field(
         0.2, ge=0, lt=1, description="dropout of the transformer layers and inside feed-forward"
     )

@@ -1,0 +1,118 @@
+"""Read UnAV-100's annotations (Geng et al., CVPR 2023): events that are both heard and seen.
+
+Its JSON file maps ``database`` to video id to ``duration`` in seconds, ``subset`` (``train``,
+``validation`` or ``test``) and ``annotations``, each with ``segment`` [start, end] in seconds,
+``label`` and ``label_id``. Any densely labelled dataset in this format can be read.
+Axes: T seconds, C classes.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, Field, FiniteFloat, ValidationError
+
+from pipeline.core.errors import PipelineError
+from pipeline.core.files import existing_file
+from pipeline.data.annotations import Labels
+
+# A day: longer durations are mistakes, and take memory.
+MOST_SECONDS = 86_400
+
+
+class _Annotation(BaseModel):
+    segment: tuple[FiniteFloat, FiniteFloat]
+    label: str
+    label_id: int = Field(ge=0, lt=10_000)
+
+
+class _Video(BaseModel):
+    duration: FiniteFloat = Field(gt=0, le=MOST_SECONDS)
+    subset: str
+    annotations: list[_Annotation] = []
+
+
+class _AnnotationFile(BaseModel):
+    database: dict[str, _Video]
+
+
+@dataclass(frozen=True)
+class DenseVideo:
+    """A densely annotated video.
+
+    Attributes
+    ----------
+    subset
+        ``train``, ``validation`` or ``test``.
+    seconds
+        T, the duration rounded up.
+    events
+        Start and end in seconds, and class index.
+    """
+
+    subset: str
+    seconds: int
+    events: tuple[tuple[float, float, int], ...]
+
+    def labels(self, classes: int) -> Labels:
+        """Return labels of seconds ``[T, C]`` in {0, 1}.
+
+        An event covers the seconds from floor(start) to ceil(end), exclusive. Source: UWAV (Lai et
+        al., CVPR 2025), released code.
+        """
+        labels = np.zeros((self.seconds, classes), np.uint8)
+        for start, end, index in self.events:
+            labels[max(0, math.floor(start)) : max(0, math.ceil(end)), index] = 1
+        return labels
+
+
+@dataclass(frozen=True)
+class DenseAnnotations:
+    """Labels of the classes that occur, by index, and videos by id."""
+
+    labels: Mapping[int, str]
+    videos: Mapping[str, DenseVideo]
+
+
+def read_unav(path: Path) -> DenseAnnotations:
+    """Read a file of annotations.
+
+    Raises
+    ------
+    PipelineError
+        The file is missing or malformed, or a class has two labels.
+    """
+    content = existing_file(path, "the dense annotations").read_bytes()
+    try:
+        database = _AnnotationFile.model_validate_json(content).database
+    except (ValidationError, json.JSONDecodeError) as error:
+        first = " ".join(str(error).split()[:40])
+        raise PipelineError(
+            f"'{path}' is not in UnAV-100's format ({first}); check the file."
+        ) from None
+    labels: dict[int, str] = {}
+    for video in database.values():
+        for event in video.annotations:
+            if labels.setdefault(event.label_id, event.label) != event.label:
+                raise PipelineError(
+                    f"'{path}' calls class {event.label_id} both '{labels[event.label_id]}' and"
+                    f" '{event.label}'; give every class one label."
+                )
+    videos = {
+        name: DenseVideo(
+            video.subset,
+            math.ceil(video.duration),
+            tuple((*event.segment, event.label_id) for event in video.annotations),
+        )
+        for name, video in database.items()
+    }
+    return DenseAnnotations(labels, videos)
+
+
+def class_name(label: str) -> str:
+    """Return a label as a class name of a vocabulary, which has no spaces or commas."""
+    return re.sub(r"[\s,]+", "_", label.strip())
