@@ -45,10 +45,12 @@ class LeapDecoderRecipe(Recipe):
         " CLAP, whose norm is 1 where GloVe's is 4 to 8: labels that start alike are learnt slowly;"
         " no effect on word vectors",
     )
-    decoder_layers: int = Field(2, ge=1, description="layers of the decoder of each modality")
-    decoder_heads: int = Field(8, ge=1, description="attention heads of the decoder")
+    decoder_layers: int = Field(
+        2, ge=1, le=64, description="layers of the decoder of each modality"
+    )
+    decoder_heads: int = Field(8, ge=1, le=256, description="attention heads of the decoder")
     decoder_feedforward: int = Field(
-        512, ge=1, description="width of the decoder's feed-forward layers"
+        512, ge=1, le=65536, description="width of the decoder's feed-forward layers"
     )
     decoder_dropout: float = Field(
         0.2, ge=0, lt=1, description="dropout of the decoder's layers and inside feed-forward"
