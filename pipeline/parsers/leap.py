@@ -89,6 +89,9 @@ class Leap(ParserNetwork):
             else HanEncoder(recipe.encoder_recipe())
         )
         self.label = nn.Linear(dimensions.text_audio if by_clap else dimensions.text_visual, width)
+        if recipe.label_texts != "words":
+            with torch.no_grad():
+                self.label.weight *= recipe.label_gain
         first = TransformerLayer(
             width,
             recipe.decoder_heads,

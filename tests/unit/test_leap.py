@@ -47,7 +47,9 @@ def batch(videos: int = 3) -> tuple[ParserInputs, ParserTargets]:
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
     inputs = ParserInputs(
-        *(normal(videos, 10, size) for size in (6, 7, 5)),
+        audio=normal(videos, 10, 6),
+        visual=normal(videos, 10, 7),
+        motion=normal(videos, 10, 5),
         text_audio=normal(CLASSES, 9),
         text_visual=normal(CLASSES, 11),
     )
@@ -176,8 +178,7 @@ def slow_avss(features: list[Tensor], labels: list[Tensor], target: str) -> floa
 
 @pytest.mark.parametrize("target", ["leap", "iou"])
 def test_loss_is_its_equations(target: str) -> None:
-    weights = {"segment_weight": 0.5, "avss_weight": 2.0, "avss_target": target}
-    network = leap(**weights).eval()
+    network = leap(segment_weight=0.5, avss_weight=2.0, avss_target=target).eval()
     inputs, targets = batch()
     with torch.no_grad():
         output = network(inputs)
@@ -238,7 +239,7 @@ def undecided(network: Leap, inputs: ParserInputs) -> Leap:
         for decoder, mean in zip(
             (network.audio_decoder, network.visual_decoder), means, strict=True
         ):
-            decoder.event.bias -= mean + 0.4
+            decoder.event.bias.sub_(mean + 0.4)
     return network
 
 
@@ -280,6 +281,34 @@ def test_decoders_start_equal() -> None:
     assert not same(network.audio_decoder.event, network.visual_decoder.event)
 
 
+def test_labels_of_unit_texts_start_as_large_as_those_of_word_vectors() -> None:
+    started = {}
+    for gain, texts in ((1.0, "clip"), (10.0, "clip"), (10.0, "words")):
+        torch.manual_seed(0)
+        recipe = recipe_for("leap", {**SMALL["leap"], "label_gain": gain, "label_texts": texts})
+        network = build_network("leap", DIMENSIONS, recipe)
+        assert isinstance(network, Leap)
+        started[gain, texts] = network.state_dict()
+    plain, larger, words = started.values()
+    for name, weight in plain.items():
+        factor = 10 if name == "label.weight" else 1
+        torch.testing.assert_close(larger[name], factor * weight)
+        torch.testing.assert_close(words[name], weight)
+
+
+@pytest.mark.parametrize(("texts", "size"), [("clip", 11), ("clap", 9)])
+def test_labels_are_one_linear_layer_of_the_texts(texts: str, size: int) -> None:
+    network = leap(label_texts=texts).eval()
+    assert network.label.in_features == size
+    inputs, _ = batch()
+    unread = (
+        replace(inputs, text_audio=None) if texts == "clip" else replace(inputs, text_visual=None)
+    )
+    torch.testing.assert_close(network(unread).logits, network(inputs).logits)
+    with pytest.raises(ValueError, match="LEAP needs class texts"):
+        network(replace(inputs, text_audio=None, text_visual=None))
+
+
 CLASSIC = Dimensions(128, 2048, 512, 300, 300, 10, 25)
 CACHED = Dimensions(768, 768, 0, 512, 768, 10, 25)
 
@@ -313,7 +342,7 @@ def test_full_size_has_the_released_number_of_parameters(
 def test_every_parameter_has_a_gradient(method: str) -> None:
     network = leap(method)
     inputs, targets = batch()
-    sum(network.loss_terms(network(inputs), targets).values()).backward()
+    torch.stack([*network.loss_terms(network(inputs), targets).values()]).sum().backward()
     assert all(weight.grad is not None for weight in network.parameters())
 
 
@@ -330,7 +359,7 @@ def test_thirty_two_videos_are_learnt_by_heart(method: str, tmp_path: Path) -> N
     still = {"dropout": 0.0, "decoder_dropout": 0.0, "decoder_attention_dropout": 0.0}
     still |= {"attention_dropout": 0.0, "levels": 1} if method == "leap" else {}
     changes = {"width": 32, "feedforward": 32, "decoder_feedforward": 32, "learning_rate": 1e-2}
-    changes |= {"epochs": 110, "step_epochs": 90, **still}
+    changes |= {"epochs": 90, "step_epochs": 70, **still}
     recipe = recipe_for(method, {**SMALL[method], **changes})
     dataset = make_dataset(make_world(classes=4), train=32, evaluated=4, recipe=recipe)
     trainer = Trainer(TrainingJob(method, recipe, dataset, 0, torch.device("cpu")))

@@ -120,13 +120,15 @@ def slow_layer(
     hidden = query + kept[0] * slow_attention(layer.attention, normal, other, reach, kept[1])
     normal = functional.layer_norm(hidden, width, norms[1].weight, norms[1].bias)
     first, last = layer.feedforward[0], layer.feedforward[-1]
-    return hidden + kept[0] * last(kept[0] * first(normal).clamp(min=0))
+    update: Tensor = last(kept[0] * first(normal).clamp(min=0))
+    return hidden + kept[0] * update
 
 
-def slow_convolution(weight: Tensor, bias: Tensor, features: Tensor, dilation: int) -> Tensor:
-    rows = []
+def slow_convolution(layer: nn.Conv1d, features: Tensor, dilation: int) -> Tensor:
+    weight, rows = layer.weight, []
     for t in range(len(features)):
-        total = bias
+        total: Tensor | None = layer.bias
+        assert total is not None
         for tap in range(weight.shape[2]):
             near = t + (tap - weight.shape[2] // 2) * dilation
             if 0 <= near < len(features):
@@ -152,8 +154,8 @@ def slow_level(
             rows.append(first * one + second * two)
         mixed = torch.stack(rows)
         wide, point = convolution.dilated, convolution.pointwise
-        inner = slow_convolution(wide.weight, wide.bias, mixed, reach).clamp(min=0)
-        outer = slow_convolution(point.weight, point.bias, inner, 1)
+        inner = slow_convolution(wide, mixed, reach).clamp(min=0)
+        outer = slow_convolution(point, inner, 1)
         updated.append((mixed + outer).clamp(min=0))
     return updated[0], updated[1]
 
@@ -281,7 +283,9 @@ def test_starts_are_equal_where_the_released_code_copies() -> None:
     assert same(*fusions)
     assert fusions[0].attention.query.weight is not fusions[1].attention.query.weight
     assert not same(fusions[0].feedforward, layers[0].feedforward)
-    assert not same(encoder.levels[0].audio_convolution, encoder.levels[0].visual_convolution)
+    level = encoder.levels[0]
+    assert isinstance(level, PyramidLevel)
+    assert not same(level.audio_convolution, level.visual_convolution)
     assert not same(encoder.audio_fusion.weight, encoder.visual_fusion.weight)
 
 
@@ -306,7 +310,7 @@ def test_full_size_has_the_released_number_of_parameters(
 def test_every_parameter_has_a_gradient() -> None:
     network = pyramid()
     inputs, targets = batch()
-    sum(network.loss_terms(network(inputs), targets).values()).backward()
+    torch.stack([*network.loss_terms(network(inputs), targets).values()]).sum().backward()
     assert all(weight.grad is not None for weight in network.parameters())
 
 

@@ -38,10 +38,19 @@ class LeapDecoderRecipe(Recipe):
         " vectors from text_words.npy [C, D] beside the features (LEAP: GloVe, averaged over the"
         " words of a name)",
     )
-    decoder_layers: int = Field(2, ge=1, description="layers of the decoder of each modality")
-    decoder_heads: int = Field(8, ge=1, description="attention heads of the decoder")
+    label_gain: float = Field(
+        10.0,
+        gt=0,
+        description="factor on the initial weights of the label embedding with texts of CLIP or"
+        " CLAP, whose norm is 1 where GloVe's is 4 to 8: labels that start alike are learnt slowly;"
+        " no effect on word vectors",
+    )
+    decoder_layers: int = Field(
+        2, ge=1, le=64, description="layers of the decoder of each modality"
+    )
+    decoder_heads: int = Field(8, ge=1, le=256, description="attention heads of the decoder")
     decoder_feedforward: int = Field(
-        512, ge=1, description="width of the decoder's feed-forward layers"
+        512, ge=1, le=65536, description="width of the decoder's feed-forward layers"
     )
     decoder_dropout: float = Field(
         0.2, ge=0, lt=1, description="dropout of the decoder's layers and inside feed-forward"
@@ -87,8 +96,8 @@ class LeapDecoderRecipe(Recipe):
 class LeapRecipe(LeapDecoderRecipe, PyramidEncoderRecipe):
     """LEAP (Zhou et al., ECCV 2024, released code) with MM-Pyramid's encoder.
 
-    differs: ``label_texts`` is ``clip`` by default, which the pipeline has for any classes; the
-    released network reads GloVe vectors (``words``).
+    differs: ``label_texts`` is ``clip`` by default, which the pipeline has for any classes, with
+    ``label_gain``; the released network reads GloVe vectors (``words``).
     """
 
 

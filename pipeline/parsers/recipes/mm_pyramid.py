@@ -25,7 +25,7 @@ class PyramidEncoderRecipe(Recipe):
     )
     width: int = Field(512, ge=1, le=16384, description="features d inside the pyramid")
     levels: int = Field(
-        4, ge=1, description="levels of the pyramid; level i sees 2^i segments to each side"
+        4, ge=1, le=16, description="levels of the pyramid; level i sees 2^i segments to each side"
     )
     heads: int = Field(8, ge=1, le=256, description="attention heads")
     feedforward: int = Field(512, ge=1, le=65536, description="width of the feed-forward layers")
