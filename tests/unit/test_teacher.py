@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from simulated import Corpus, Videos, World, make_vocabulary, make_world, simulate, write_corpus
 from torch import nn
 
@@ -63,7 +64,7 @@ def unav(videos: Mapping[str, Videos]) -> dict[str, object]:
     return {"version": "1.0", "database": database}
 
 
-def write_prompts(folder: Path, kind: str, texts: np.ndarray) -> None:
+def write_prompts(folder: Path, kind: str, texts: NDArray[np.float32]) -> None:
     names = make_vocabulary(len(texts)).names
     meta = {"logit_scale": "20.0", "fingerprint": f"{kind}-simulated"}
     write_shard(folder / "prompts.safetensors", Shard(names, {"text": texts}, meta))

@@ -87,7 +87,8 @@ def slow_layer(weights: dict[str, Tensor], prefix: str, x: Tensor) -> Tensor:
     hidden = functional.layer_norm(x + attended, (width,), of("norm1.weight"), of("norm1.bias"))
     inner = (hidden @ of("linear1.weight").T + of("linear1.bias")).clamp(min=0)
     added = hidden + inner @ of("linear2.weight").T + of("linear2.bias")
-    return functional.layer_norm(added, (width,), of("norm2.weight"), of("norm2.bias"))
+    output: Tensor = functional.layer_norm(added, (width,), of("norm2.weight"), of("norm2.bias"))
+    return output
 
 
 def slow_logits(made: TemporalNetwork, modality: str, video: Tensor, texts: Tensor) -> Tensor:
@@ -103,7 +104,8 @@ def slow_logits(made: TemporalNetwork, modality: str, video: Tensor, texts: Tens
     x = mlp("input", video)
     for layer in range(SMALL.layers):
         x = slow_layer(weights, f"{modality}.encoder.layers.{layer}", x)
-    return mlp("output", x) @ texts.T * weights[f"{modality}.scale"]
+    logits: Tensor = mlp("output", x) @ texts.T * weights[f"{modality}.scale"]
+    return logits
 
 
 @pytest.mark.parametrize("with_gradient", [True, False])
@@ -174,7 +176,7 @@ def test_impossible_events_cost_at_most_100() -> None:
 # ---- thresholds and soft labels
 
 
-def slow_threshold(logits: NDArray[np.float64], truth: NDArray[np.int64], weak: list[int]) -> float:
+def slow_threshold(logits: NDArray[np.float64], truth: NDArray[np.uint8], weak: list[int]) -> float:
     """Try every cut of one class [N, T], counting all videos."""
     cells = [
         (logits[video, second] if weak[video] else -math.inf, truth[video, second])
