@@ -70,7 +70,6 @@ def test_every_page_that_code_or_configuration_names_exists() -> None:
 CREATED = {
     "pipeline/parsers/mmil.py",
     "pipeline/parsers/recipes/mmil.py",
-    "pipeline/parsers/jomold.py",  # DELETE_ME
 }
 
 
