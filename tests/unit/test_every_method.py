@@ -175,7 +175,7 @@ OWN: Mapping[str, Mapping[str, object]] = {
     "mm_cse": {"class_width": 32},
     "nrep": WIDER,
 }
-# They cannot tell segments apart, so that what they gain is small; their own tests show it.
+# They cannot tell segments apart and gain little here; their own tests have them learn by heart.
 NOT_LOCALISING = {"mgn", "dgsct_temporal"}
 
 
