@@ -56,15 +56,15 @@ PARTS = (
     Part("proofs", 140, "Tests marked `needs_cuda`"),
     Part("encode", 110, "Encoders: the features stage beside a bare loop, and the card's peak"),
     Part("whole", 120, "From clips to features, as the rules run them"),
-    Part("train", 110, "Seconds of an epoch at LLP's size"),
-    Part("seeds", 90, "Five seeds at LLP's size"),
-    Part("variants", 100, "Ways to run ViT-L/14 in bfloat16"),
-    Part("starts", 60, "What the start of a features job consists of, weights from a file"),
+    Part("train", 70, "Seconds of an epoch at LLP's size"),
+    Part("seeds", 75, "Five seeds at LLP's size"),
+    Part("variants", 90, "Ways to run ViT-L/14 in bfloat16"),
+    Part("starts", 75, "What the start of a features job consists of, weights from a file"),
     Part("decode", 45, "Decoding on all CPU cores"),
     Part("compiled", 150, "With torch.compile, compilation apart"),
 )
 # Not run unless named: a share of another part.
-SHARES = (Part("graphs", 90, "Tests of CUDA graphs in training"),)
+SHARES = (Part("graphs", 75, "Tests of CUDA graphs in training"),)
 
 
 @dataclass
