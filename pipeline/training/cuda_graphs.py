@@ -85,8 +85,10 @@ def _left_as_it_was(
             tensor.copy_(before)
         for value in _state_tensors(optimisers):
             # What the steps have made was empty before: counts and means start from 0.
-            before = states.get(id(value))
-            value.zero_() if before is None else value.copy_(before)
+            if (state := states.get(id(value))) is None:
+                value.zero_()
+            else:
+                value.copy_(state)
     torch.cuda.set_rng_state(generator, device)
 
 

@@ -113,7 +113,7 @@ class Trainer:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
         # Nothing here reads memory before it is written, and filling it takes a kernel each time.
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.manual_seed(job.seed)
         self.plan = build_plan(job.method, job.dataset.dimensions, job.recipe).to(job.device)
         self.phases = self.plan.phases()
