@@ -43,6 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="how often to save the state that a killed run resumes from (default: 20)",
     )
+    parser.add_argument(
+        "--eager",
+        action="store_true",
+        help="run every step on a GPU kernel by kernel instead of replaying a CUDA graph: several"
+        " times slower, with the same result; if capturing fails",
+    )
     add_source_arguments(parser)
     add_gpus(parser)
 
@@ -66,6 +72,7 @@ def run(arguments: argparse.Namespace) -> None:
         read_vocabulary(arguments.vocabulary),
         arguments.fit_only,
         arguments.save_every,
+        not arguments.eager,
     )
     processes = min(arguments.processes, len(folders))
     train_seeds(plan, folders, choose_devices(arguments.device, processes))

@@ -153,6 +153,15 @@ class TrainingPlan(nn.Module, Generic[RecipeType]):
         """
         raise NotImplementedError
 
+    @property
+    def can_be_captured(self) -> bool:
+        """Whether the updates of every batch are the same operations, all of them on the device.
+
+        They may then become a CUDA graph: none may read a value back, draw random numbers on the
+        CPU, or depend on the batch's index or epoch.
+        """
+        return False
+
     def validated(self, phase: Phase) -> ParserNetwork[Any]:
         """Return the network that validation parses with; by default the parser."""
         return self.parser
@@ -185,6 +194,13 @@ class TrainingPlan(nn.Module, Generic[RecipeType]):
 
 class SingleNetwork(TrainingPlan):
     """The plan of methods with one network, one loss and one optimiser."""
+
+    @property
+    def can_be_captured(self) -> bool:
+        """Whether its updates can become a CUDA graph."""
+        return type(self) is SingleNetwork and not (
+            self.recipe.compiled or self.recipe.draws_on_cpu
+        )
 
     def steps(self, phase: Phase, batch: Batch) -> Iterator[Update]:
         """Yield one update with the network's loss."""

@@ -48,6 +48,8 @@ class SeedPlan:
         Write only the checkpoint and the training curve.
     save_every_seconds
         Interval between writes of the state that an interrupted run resumes from.
+    cuda_graphs
+        Whether a GPU replays steps as a CUDA graph, see `TrainingJob`.
     """
 
     method: str
@@ -57,6 +59,7 @@ class SeedPlan:
     vocabulary: Vocabulary
     fit_only: bool = False
     save_every_seconds: float = SAVE_EVERY_SECONDS
+    cuda_graphs: bool = True
 
 
 def choose_devices(name: str, processes: int) -> list[torch.device]:
@@ -114,7 +117,7 @@ def train_in_turn(plan: SeedPlan, folders: SeedFolders, device: torch.device) ->
     """Read the features once and train the seeds one after the other; keep their saved states."""
     dataset = read_training_data(plan.source, plan.annotations, plan.recipe, plan.vocabulary)
     for seed, folder in folders.items():
-        job = TrainingJob(plan.method, plan.recipe, dataset, seed, device)
+        job = TrainingJob(plan.method, plan.recipe, dataset, seed, device, plan.cuda_graphs)
         try:
             train(job, folder, plan.fit_only, plan.save_every_seconds)
         except torch.OutOfMemoryError:

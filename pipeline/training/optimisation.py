@@ -3,7 +3,7 @@
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pipeline.parsers.recipes import Recipe
 
@@ -11,8 +11,14 @@ from pipeline.parsers.recipes import Recipe
 ADAM_EPSILON = 1e-8
 
 
-def build_optimiser(parser: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Return the recipe's optimiser; ``decay: weights`` exempts biases, norms, gates and μ."""
+def build_optimiser(
+    parser: nn.Module, recipe: Recipe, rate_on: torch.device | None = None
+) -> torch.optim.Optimizer:
+    """Return the recipe's optimiser; ``decay: weights`` exempts biases, norms, gates and μ.
+
+    With ``rate_on``, a GPU, its learning rate is a tensor there and its steps are counted there,
+    which CUDA graphs need; the rounding is another then.
+    """
     weights = [weight for weight in parser.parameters() if weight.requires_grad]
     exempt_vectors = recipe.decay == "weights"
     groups = [
@@ -27,7 +33,20 @@ def build_optimiser(parser: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     ]
     kind = torch.optim.AdamW if recipe.optimiser == "adamw" else torch.optim.Adam
     betas = (recipe.beta1, recipe.beta2)
-    return kind(groups, lr=recipe.learning_rate, betas=betas, eps=ADAM_EPSILON)
+    rate: float | Tensor = recipe.learning_rate
+    if rate_on is not None:
+        rate = torch.tensor(rate, device=rate_on)
+    is_on_gpu = rate_on is not None
+    return kind(groups, lr=rate, betas=betas, eps=ADAM_EPSILON, capturable=is_on_gpu)
+
+
+def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of all groups; a tensor stays where a CUDA graph reads it."""
+    for group in optimiser.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 def learning_rate(recipe: Recipe, epoch: int, epochs: int | None = None) -> float:

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,9 @@ from pipeline.parsers.interface import ParserNetwork
 from pipeline.parsers.plan import Batch, Phase
 from pipeline.parsers.recipes import Recipe
 from pipeline.parsers.registry import PARSERS_VERSION, build_plan
+from pipeline.training.cuda_graphs import CapturedStep
 from pipeline.training.dataset import TrainingData
-from pipeline.training.optimisation import build_optimiser, learning_rate
+from pipeline.training.optimisation import build_optimiser, learning_rate, set_learning_rate
 from pipeline.training.recombination import recombined
 from pipeline.training.results import CurveRow, write_curve, write_results
 from pipeline.training.states import SAVE_EVERY_SECONDS, STATE_FILE, read_state, write_state
@@ -44,6 +45,9 @@ class TrainingJob:
         Features, labels and ground truth.
     device
         Device to train on.
+    cuda_graphs
+        Whether a GPU replays the steps of full batches as a CUDA graph where the method allows it:
+        much faster, and the same result bit for bit.
     """
 
     method: str
@@ -51,11 +55,14 @@ class TrainingJob:
     dataset: TrainingData
     seed: int
     device: torch.device
+    cuda_graphs: bool = True
 
     @cached_property
     def identity(self) -> str:
         """Fingerprint of everything that determines the result; the code counts by version."""
-        settings = [self.method, self.recipe.model_dump(), self.seed, self.device.type]
+        # The optimisers of GPUs once rounded otherwise.
+        device = "cuda, rate as a tensor" if self.device.type == "cuda" else self.device.type
+        settings = [self.method, self.recipe.model_dump(), self.seed, device]
         return fingerprint([PARSERS_VERSION, *settings, self.dataset.digest])
 
     @property
@@ -105,6 +112,8 @@ class Trainer:
         # Required by cuBLAS for deterministic results.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
+        # Nothing here reads memory before it is written, and filling it takes a kernel each time.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.manual_seed(job.seed)
         self.plan = build_plan(job.method, job.dataset.dimensions, job.recipe).to(job.device)
         self.phases = self.plan.phases()
@@ -115,6 +124,8 @@ class Trainer:
         self.shuffling = torch.Generator().manual_seed(job.seed)
         self.progress = TrainingProgress()
         self._begin_phase()
+        if self._on_cuda and job.cuda_graphs and not self.plan.can_be_captured:
+            logger.info("%s: its steps cannot become a CUDA graph; they run one by one", job.name)
 
     @property
     def parser(self) -> ParserNetwork[Any]:
@@ -171,9 +182,12 @@ class Trainer:
         self.optimised = {
             name: self.plan.get_submodule(part) for name, part in self.phase.optimised.items()
         }
+        rate_on = self.job.device if self._on_cuda else None
         self.optimisers = {
-            name: build_optimiser(module, self.recipe) for name, module in self.optimised.items()
+            name: build_optimiser(module, self.recipe, rate_on)
+            for name, module in self.optimised.items()
         }
+        self._captured: CapturedStep | None = None
 
     def _end_phase(self) -> None:
         """Bring back the phase's best weights, let the plan finish it, and begin the next one."""
@@ -192,8 +206,7 @@ class Trainer:
         start = time.monotonic()
         rate = learning_rate(self.recipe, epoch, self.phase.epochs)
         for optimiser in self.optimisers.values():
-            for group in optimiser.param_groups:
-                group["lr"] = rate
+            set_learning_rate(optimiser, rate)
         terms = self.pass_over_videos(epoch)
         scores = self.validate()
         self.plan.after_epoch(self.phase, epoch, self.validation)
@@ -215,14 +228,35 @@ class Trainer:
         sums: list[Tensor] = []
         names: list[str] = []
         for index, rows in enumerate(order.split(self.recipe.batch_size)):
-            batch = Batch(self.inputs.take(rows), self.targets.take(rows), epoch, index)
-            terms = self._train_on(batch)
+            if captured := self._captured_for(rows):
+                names = captured.names
+                sums.append(captured(rows).double() * len(rows))
+                continue
+            terms = self._train_on_rows(rows, epoch, index)
             names = names or list(terms)
             sums.append(torch.stack([terms[name] for name in names]).double() * len(rows))
         # Checked once per epoch: checking every step would synchronise the GPU each time.
         history = torch.stack(sums).cpu()
         self._check_finite(history, names, epoch)
         return dict(zip(names, (history.sum(0) / len(self.inputs)).tolist(), strict=True))
+
+    def _captured_for(self, rows: Tensor) -> CapturedStep | None:
+        """Return the CUDA graph of a step on a batch as large as these rows, if there is to be one.
+
+        The last, partial batch of an epoch is trained on eagerly.
+        """
+        if not (self._on_cuda and self.job.cuda_graphs and len(rows) == self.recipe.batch_size):
+            return None
+        if not self.plan.can_be_captured:
+            return None
+        if self._captured is None:
+            tensors = [*self.plan.parameters(), *self.plan.buffers()]
+            step = partial(self._train_on_rows, epoch=0, index=0)
+            self._captured = CapturedStep(step, rows, tensors, self.optimisers.values())
+        return self._captured
+
+    def _train_on_rows(self, rows: Tensor, epoch: int, index: int) -> dict[str, Tensor]:
+        return self._train_on(Batch(self.inputs.take(rows), self.targets.take(rows), epoch, index))
 
     def _train_on(self, batch: Batch) -> dict[str, Tensor]:
         """Make the plan's updates for a batch; return all loss terms, detached."""
@@ -285,6 +319,9 @@ class Trainer:
         self.plan.load_state_dict(state["plan"])
         for name, optimiser in self.optimisers.items():
             optimiser.load_state_dict(state["optimisers"][name])
+            for group in optimiser.param_groups:
+                if isinstance(group["lr"], Tensor):
+                    group["lr"] = group["lr"].to(self.job.device)
         self.shuffling.set_state(state["shuffling"])
         torch.set_rng_state(state["random"])
         if self._on_cuda:

@@ -11,8 +11,8 @@ os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
 import numpy as np
 from bench_encode import T, segments_of
 from harness import REHEARSAL, Rows, clap_spec, clip_spec, device, rows_of_part, seconds_of
-from llp_size import llp_data, options
-from train import EPOCHS, METHODS, epochs_of_trainer
+from llp_size import TRAIN, first_of, llp_data, options
+from train import EPOCHS, FEW, METHODS, epochs_of_trainer
 
 from pipeline.features.encoders.base import load_encoder
 from pipeline.features.encoders.options import EncoderOptions
@@ -56,10 +56,13 @@ def encoder(rows: Rows, spec: EncoderOptions) -> None:
 
 
 def training(rows: Rows, method: str) -> None:
-    """Write a method's row: seconds of an epoch of the trainer, compiled."""
+    """Write a method's row: seconds of an epoch of the trainer, compiled, from short ones."""
     recipe = recipe_for(method, options(epochs=EPOCHS, warmup_epochs=1, compiled=True))
-    first, seconds, loss = epochs_of_trainer(method, recipe, llp_data(recipe))
-    rows.add(f"{method}, fp32, epoch s", compiled=seconds, **{"first epoch s": first, "loss": loss})
+    few = first_of(llp_data(recipe), FEW)
+    first, seconds, loss = epochs_of_trainer(method, recipe, few)
+    seconds *= TRAIN / len(few.train.inputs)
+    more = {"first short epoch s": first, "loss": loss}
+    rows.add(f"{method}, fp32, epoch s", compiled=seconds, **more)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,15 @@ def llp_data(recipe: Recipe) -> TrainingData:
     return replace(data, train=train, evaluated=evaluated, dimensions=dimensions)
 
 
+def first_of(data: TrainingData, videos: int) -> TrainingData:
+    """Return the same data with its first training videos only."""
+    rows = torch.arange(min(videos, len(data.train.inputs)))
+    train = replace(
+        data.train, inputs=data.train.inputs.take(rows), targets=data.train.targets.take(rows)
+    )
+    return replace(data, train=train)
+
+
 def with_prior(inputs: ParserInputs, labels: tuple[torch.Tensor, ...]) -> ParserInputs:
     """Return inputs that have labels as a prior, and texts of the classes."""
     random = torch.Generator().manual_seed(0)

@@ -10,8 +10,8 @@ HERE = Path(__file__).resolve().parent
 FILES = (HERE / "test_on_gpu.py", HERE.parent / "unit" / "test_encoder_runner.py")
 
 
-def main() -> None:
-    """Become pytest."""
+def main(chosen: str = "") -> None:
+    """Become pytest, for the tests whose names have ``chosen`` in them."""
     os.environ["ROWS"] = sys.argv[1]
     if not REHEARSAL:
         os.environ["FAIL_WITHOUT_CUDA"] = "1"
@@ -25,6 +25,7 @@ def main() -> None:
         f"--timeout={500 if REHEARSAL else 100}",
         "-v",
         "--durations=8",
+        *(["-k", chosen] if chosen else []),
     ]
     words = [sys.executable, "-m", "pytest", *options, *map(str, FILES)]
     os.execv(sys.executable, words)

@@ -1,4 +1,7 @@
-"""Five seeds at LLP's size: one after another, side by side on one card, and as one network."""
+"""Five seeds at LLP's size: one after another, side by side on one card, and as one network.
+
+Steps take the same time all the time, so that short epochs tell how long one of LLP's takes.
+"""
 
 import math
 import multiprocessing
@@ -13,7 +16,7 @@ os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
 
 import torch
 from harness import REHEARSAL, Rows, device, multiplied, peak_memory, rows_of_part
-from llp_size import llp_data, options
+from llp_size import TRAIN, first_of, llp_data, options
 from steps import Steps
 from train import no_drop
 
@@ -24,15 +27,17 @@ from pipeline.training.trainer import Trainer, TrainingJob
 METHODS = ("link", "valorpp")
 SEEDS = range(2 if REHEARSAL else 5)
 EPOCHS = 2
+# Videos of a short epoch, from which one of TRAIN videos is computed.
+FEW = 40 * 64
 
 
 def main() -> None:
     """Write a row for every method and way to train the seeds."""
     rows = rows_of_part()
     for method in METHODS:
-        data = llp_data(recipe_for(method, {}))
+        data = first_of(llp_data(recipe_for(method, {})), FEW)
         with rows.attempt(f"{method}, stacked"):
-            agreement(rows, method, data)
+            agreement(rows, method, first_of(data, FEW // 4))
         for precision in ("fp32", "tf32", "bf16"):
             stacked(rows, method, data, precision)
     with rows.attempt("processes"):
@@ -53,7 +58,9 @@ def agreement(rows: Rows, method: str, data: TrainingData) -> None:
     )
     difference = float((found - torch.stack(losses)).abs().max())
     more = {"loss apart": difference, "weights apart": apart}
-    rows.add(f"{method}, fp32 steps, one after another", **{"epoch of all s": sum(seconds)})
+    scale = TRAIN / len(data.train.inputs)
+    rows.add(f"{method}, fp32 steps, one after another", **{"epoch of all s": scale * sum(seconds)})
+    eager *= scale
     rows.add(f"{method}, fp32 steps, one network, eager", **{"epoch of all s": eager}, **more)
 
 
@@ -69,7 +76,8 @@ def stacked(rows: Rows, method: str, data: TrainingData, precision: str) -> None
             name += ", CUDA graph"
         seconds, losses = zip(*(steps.epoch() for _ in range(EPOCHS)), strict=True)
         last = [round(float(loss), 4) for loss in losses[-1]]
-        found = {"epoch of all s": min(seconds), "last losses": last}
+        scale = TRAIN / len(data.train.inputs)
+        found = {"epoch of all s": scale * min(seconds), "last losses": last}
         rows.add(name, **found, **{"GiB at most": peak_memory()})
 
 

@@ -23,6 +23,7 @@ from harness import CORES, PRECISIONS, REHEARSAL, clap_spec, clip_spec
 from harness import device as chosen_device
 from numpy.typing import NDArray
 from simulated import make_dataset, make_world
+from small_methods import SMALL as SIZES
 
 from pipeline.core.gpus import VISIBLE
 from pipeline.core.vocabulary import read_vocabulary
@@ -51,7 +52,9 @@ COSINE = {"fp32": 1 - 1e-5, "tf32": 1 - 1e-4, "fp16": 1 - 1e-4, "bf16": 1 - 1e-2
 CHANGED = {"fp32": 5e-4, "tf32": 2e-3, "fp16": 5e-3, "bf16": 2e-2}
 EXAMPLES = 20 if REHEARSAL else 300
 METHODS = ("valorpp", "link")
-SMALL = {"width": 64, "layers": 2, "heads": 2, "feedforward": 64, "epochs": 8, "batch_size": 16}
+SMALL = {"width": 64, "layers": 2, "heads": 2, "feedforward": 64, "epochs": 20, "batch_size": 16}
+# Every other method whose steps can become a CUDA graph.
+OTHERS = ("han", "mm_pyramid", "mgn", "dgsct_temporal", "valor", "leap_han", "leap", "mm_cse")
 # Claims a GPU, computes on it, and says when it began and ended.
 CLAIM = """
 import sys, time
@@ -234,7 +237,9 @@ def test_predictions_are_near_the_cpus(method, device, record_property):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_training_is_the_same_again_and_after_a_kill(method, device, tmp_path, record_property):
+def test_training_with_graphs_is_the_same_again_and_after_a_kill(
+    method, device, tmp_path, record_property
+):
     first, second = (trained(method, tmp_path / name, device) for name in ("first", "second"))
     assert_same(first, second)
     state = tmp_path / "killed" / STATE_FILE
@@ -245,12 +250,49 @@ def test_training_is_the_same_again_and_after_a_kill(method, device, tmp_path, r
     assert_same(first, trained(method, state.parent, device))
 
 
-def trained(method: str, folder: Path, device: torch.device) -> Trainer:
+@pytest.mark.parametrize("method", METHODS)
+def test_steps_of_graphs_are_those_without(method, device, tmp_path, record_property):
+    """With the recipe's dropout, full batches, and a last one that is smaller."""
+    with_graphs = trained(method, tmp_path / "graphs", device)
+    eager = trained(method, tmp_path / "eager", device, cuda_graphs=False)
+    compare(with_graphs, eager, record_property)
+
+
+@pytest.mark.parametrize("method", OTHERS)
+def test_graphs_of_other_methods(method, device, tmp_path, record_property):
+    recipe = recipe_for(method, {**SIZES[method], "epochs": 3, "batch_size": 8})
+    data = make_dataset(make_world(classes=5), 20, 6)
+    trainers = [
+        Trainer(TrainingJob(method, recipe, data, 3, device, cuda_graphs))
+        for cuda_graphs in (True, False)
+    ]
+    for way, trainer in enumerate(trainers):
+        # The steps of both must not take turns with one generator.
+        torch.manual_seed(3)
+        trainer.run(tmp_path / str(way) / STATE_FILE)
+    compare(*trainers, record_property)
+
+
+def compare(with_graphs: Trainer, eager: Trainer, record_property) -> None:
+    """Record how far two trainings are apart, and fail unless they agree in every bit."""
+    if with_graphs.job.device.type == "cuda":
+        assert with_graphs._captured is not None
+        assert eager._captured is None
+    curves = [trainer.progress.curve for trainer in (with_graphs, eager)]
+    losses = [abs(one["loss"] - other["loss"]) for one, other in zip(*curves, strict=True)]
+    record_property("largest difference, loss", max(losses))
+    states = [trainer.plan.state_dict() for trainer in (with_graphs, eager)]
+    apart = [float((value - states[1][name]).abs().max()) for name, value in states[0].items()]
+    record_property("largest difference, weights", max(apart))
+    assert_same(with_graphs, eager)
+
+
+def trained(method: str, folder: Path, device: torch.device, cuda_graphs: bool = True) -> Trainer:
     """Train, from the state in the folder if there is one."""
     torch.set_num_threads(1)  # the order of a CPU's sums depends on it
     recipe = recipe_for(method, SMALL)
-    data = make_dataset(make_world(), 48, 16, recipe=recipe)
-    trainer = Trainer(TrainingJob(method, recipe, data, 0, device))
+    data = make_dataset(make_world(), 56, 16, recipe=recipe)
+    trainer = Trainer(TrainingJob(method, recipe, data, 0, device, cuda_graphs))
     trainer.run(folder / STATE_FILE, 0.0)
     return trainer
 

@@ -42,6 +42,10 @@ def test_a_part_that_fails_or_hangs_costs_only_itself(report):
     assert "ValueError: out of luck" in (report.folder / "logs.txt").read_text()
 
 
+def test_every_part_has_a_script():
+    assert all((GPU / f"{part.name}.py").is_file() for part in (*parts.PARTS, *parts.SHARES))
+
+
 def test_parts_that_find_no_time_are_left_out(report):
     parts.run_parts([Part("good", 20, "about")], report, parts.LEAST / 2)
     entry = json.loads((report.folder / "gpu.json").read_text())["parts"]["good"]

@@ -5,12 +5,13 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import existing_file, sha256_of
@@ -46,7 +47,7 @@ def build(spec: EncoderOptions, make: Callable[[], Module]) -> Module:
     """
     seed = spec.random_seed
     if seed is None:
-        with _quiet():
+        with _quiet(), _NoDraws():
             model = make()
         load_into(model, read_weights(spec.weights_path, spec.expected_sha256()), spec.weights_path)
     else:
@@ -129,6 +130,36 @@ def load_into(model: torch.nn.Module, state: dict[str, torch.Tensor], path: Path
             " and the weights."
         )
     model.load_state_dict(kept, strict=False)
+
+
+# What initialisations draw with; a drawing that fills a tensor, or makes one.
+_FILLS = {
+    torch.ops.aten.normal_.default,
+    torch.ops.aten.uniform_.default,
+    torch.ops.aten.erfinv_.default,
+}
+
+
+class _NoDraws(TorchDispatchMode):
+    """Leave out the random numbers of weights that a file replaces.
+
+    All parameters come from the file, see `load_into`; buffers, which may not be in it, are
+    computed as ever. The drawing takes longer than the reading of the file.
+    """
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Run an operation, but for those that draw."""
+        if func in _FILLS:
+            return args[0]
+        if func is torch.ops.aten.randn.default:
+            func = torch.ops.aten.empty.memory_format
+        return func(*args, **(kwargs or {}))
 
 
 @contextmanager

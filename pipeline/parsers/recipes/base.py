@@ -101,6 +101,11 @@ class Recipe(Options):
         return True
 
     @property
+    def draws_on_cpu(self) -> bool:
+        """Whether the loss draws random numbers on the CPU."""
+        return False
+
+    @property
     def supervision(self) -> str:
         """Labels of the training videos that the method learns from, in a few words."""
         return "weak labels, segment pseudo-labels" if self.uses_pseudo_labels else "weak labels"

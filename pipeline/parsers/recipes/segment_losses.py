@@ -63,6 +63,11 @@ class SegmentLossRecipe(HanEncoderRecipe):
         return self.temperature
 
     @property
+    def draws_on_cpu(self) -> bool:
+        """Mix-up draws its share and its partners there."""
+        return self.mixup > 0
+
+    @property
     def extra_supervision(self) -> str:
         """A teacher learns from dense labels, and validation's choose its thresholds."""
         return f"{TAUGHT}, {CALIBRATED}" if self.uses_teacher_labels else ""
