@@ -129,6 +129,10 @@ def f1_thresholds(
     cuts the lowest wins. If it is below all of these logits, the threshold is -inf: every segment
     of such a video gets the label. Otherwise it is midway between two neighbouring logits.
     Source: UWAV (Lai et al., CVPR 2025), released code.
+    differs: that code also tries cuts among the segments of other videos, which all have the logit
+    -inf there, so that no threshold makes such a cut. If events are annotated outside the weak
+    label, such a cut can score best, and the threshold is -inf. Rounding in that code's F1 also
+    decides between equally good cuts.
 
     Parameters
     ----------

@@ -254,7 +254,11 @@ def _read_shards(folder: Path, dense: DenseAnnotations) -> _Embeddings:
 
 
 def _read_released(path: Path, dense: DenseAnnotations) -> _Embeddings:
-    """Read a folder or archive in UWAV's layout; rows are scaled to length 1."""
+    """Read a folder or archive in UWAV's layout.
+
+    differs: rows are scaled to length 1, as the pipeline's own embeddings are; the released code
+    takes them as they are stored.
+    """
     rows = {}
     with open_arrays(path) as source:
         members = members_by_id(source, EMBEDDINGS_FOLDER)

@@ -170,7 +170,7 @@ class TeacherTrainer:
             for rows in torch.arange(len(videos)).split(self.job.options.batch_size):
                 batch = videos.batch(rows.tolist(), self.job.device)
                 logits = self.network(batch.embeddings, self.texts, ~batch.valid)
-                # differs: the released code counts a class above the threshold only.
+                # At the threshold too, as in the released code.
                 counts = heard_and_seen(logits) >= self.job.options.threshold
                 labels += [
                     found[: int(valid.sum())].cpu()

@@ -11,7 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from simulated import Corpus, Videos, World, make_vocabulary, make_world, simulate, write_corpus
-from torch import nn
+from torch import Tensor, nn
 
 from pipeline.cli import main
 from pipeline.core.errors import PipelineError
@@ -282,6 +282,21 @@ def test_validation_counts_real_seconds_only(dense: Path) -> None:
             audio, visual = made.network(batch.embeddings, made.texts, ~batch.valid)
         probability = audio.sigmoid()[0] * visual.sigmoid()[0]
         np.testing.assert_array_equal(predicted[row], (probability >= 0.5).numpy())
+
+
+@pytest.mark.parametrize(("logit", "counts"), [(0.0, True), (-1e-6, False)])
+def test_validation_counts_a_class_at_the_threshold(
+    dense: Path, monkeypatch: pytest.MonkeyPatch, logit: float, counts: bool
+) -> None:
+    """As in UWAV's released code: a probability of exactly 0.5 counts."""
+    made = trainer(read(dense))
+
+    def forward(embeddings: tuple[Tensor, Tensor], *_: object) -> tuple[Tensor, Tensor]:
+        heard = torch.full((*embeddings[0].shape[:2], 5), 100.0)  # a probability of 1
+        return heard, torch.full_like(heard, logit)
+
+    monkeypatch.setattr(made.network, "forward", forward)
+    assert (made.predict(made.job.data.val) == counts).all()
 
 
 def test_a_killed_training_resumes_bit_for_bit(dense: Path, tmp_path: Path) -> None:
