@@ -59,7 +59,7 @@ PARTS = (
     Part("train", 70, "Seconds of an epoch at LLP's size"),
     Part("seeds", 75, "Five seeds at LLP's size"),
     Part("variants", 90, "Ways to run ViT-L/14 in bfloat16"),
-    Part("starts", 75, "What the start of a features job consists of, weights from a file"),
+    Part("starts", 110, "What the start of a features job consists of, weights from a file"),
     Part("decode", 45, "Decoding on all CPU cores"),
     Part("compiled", 150, "With torch.compile, compilation apart"),
 )

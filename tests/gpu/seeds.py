@@ -38,7 +38,8 @@ def main() -> None:
         data = first_of(llp_data(recipe_for(method, {})), FEW)
         with rows.attempt(f"{method}, stacked"):
             agreement(rows, method, first_of(data, FEW // 4))
-        for precision in ("fp32", "tf32", "bf16"):
+        # Not bf16: on a card, layer norms under autocast and vmap have no backward pass.
+        for precision in ("fp32", "tf32"):
             stacked(rows, method, data, precision)
     with rows.attempt("processes"):
         side_by_side(rows, "link")
@@ -69,7 +70,7 @@ def stacked(rows: Rows, method: str, data: TrainingData, precision: str) -> None
     name = f"{method}, {precision} steps, one network"
     with rows.attempt(name), multiplied(precision):
         peak_memory(reset=True)
-        recipe = recipe_for(method, options(precision="bf16" if precision == "bf16" else "fp32"))
+        recipe = recipe_for(method, options())
         steps = Steps(method, recipe, data, list(SEEDS), device())
         if device().type == "cuda":
             steps.capture()
