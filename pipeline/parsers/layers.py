@@ -100,6 +100,7 @@ class HanEncoder(nn.Module):
     updated by the same layer (VALOR). In ``simultaneous`` order both streams attend to the layer's
     inputs (HAN). differs: HAN's code feeds the stack's input to every layer, so only the last one
     has an effect; here each layer takes the output of the previous one. HAN itself uses one layer.
+    differs: the code of JoMoLD, CMPAE, CoLeaF and NREP draws every layer anew; they use one layer.
     """
 
     def __init__(self, recipe: HanEncoderRecipe) -> None:
