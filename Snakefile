@@ -61,7 +61,14 @@ else:
     include: "workflow/rules/prompts.smk"
 
 
+# A second synthetic corpus for the teacher.
+if CONFIG.teacher is not None and CONFIG.teacher.demo is not None:
+
+    include: "workflow/rules/dense_demo.smk"
+
+
 include: "workflow/rules/pseudo_labels.smk"
+include: "workflow/rules/teacher.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/predict.smk"
 include: "workflow/rules/evaluate.smk"
