@@ -216,7 +216,8 @@ RELEASED = {"features": "unav", "annotations": "unav.json"}
             "'teacher.network': width 60 must be a multiple of heads 16.",
         ),
         (
-            {"preset": "llp_features", "teacher": RELEASED, "dataset": {"features": {"uwav": None}}},
+            {"preset": "llp_features", "teacher": RELEASED}
+            | {"dataset": {"features": {"uwav": None}}},
             "a teacher needs class texts and embeddings; set dataset.features.uwav.",
         ),
     ],

@@ -137,7 +137,8 @@ def dense_digest(wildcards):
     if stage.demo is not None or stage.hub_files:
         return ""
     return [
-        checked(array_digest, checked(stage.archive, encoder)) for encoder in UNAV_ARCHIVES
+        checked(array_digest, checked(stage.archive, encoder))
+        for encoder in UNAV_ARCHIVES
     ]
 
 
