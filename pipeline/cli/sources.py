@@ -30,10 +30,10 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--layout",
-        choices=("shards", "valor", "han"),
+        choices=("shards", "valor", "han", "uwav"),
         default="shards",
-        help="the pipeline's shards, or one .npy per video as released by VALOR's or HAN's authors"
-        " (default: shards)",
+        help="the pipeline's shards, or one .npy per video as released by the authors of VALOR, HAN"
+        " or UWAV (default: shards)",
     )
     add(
         "--clap-logit-scale",

@@ -13,6 +13,12 @@ HAN's layout, which most later methods use::
     res152/{id}.npy                       80x2048, eight frames per second
     r2plus1d_18/{id}.npy                  10x512
 
+UWAV's layout::
+
+    LLP_CLIP/segment_feats/{id}.npy       10x768
+    LLP_CLAP/segment_feats/{id}.npy       10x512 (embedding)
+    LLP_{CLIP,CLAP}/event_feats/all_event_feats.npy    Cx768, Cx512: the class texts
+
 Methods that train on pseudo-labels also need files made with CLIP and CLAP. They are looked for in
 that folder, in its parent (VALOR's authors keep HAN's folders in ``feats/`` beside ``CLIP/`` and
 ``CLAP/``), or in a folder that is given::
@@ -27,8 +33,8 @@ or from segment and text embeddings of the same space, which HAN's features lack
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -61,12 +67,15 @@ class Layout:
     frames
         Rows of a visual file per segment. They are averaged, as HAN's network does after its first
         layer, which is linear, unless a method has an activation there and needs every frame.
+    texts
+        Files of the class texts, where the layout has its own; ``TEXT_FILES`` come first.
     """
 
     audio: str
     visual: str
     motion: tuple[str, ...]
     frames: int = 1
+    texts: Mapping[str, str] = field(default_factory=dict)
 
 
 LAYOUTS = {
@@ -74,6 +83,16 @@ LAYOUTS = {
     "valor": Layout("CLAP/features", "CLIP/features", ("st", "feats/r2plus1d_18")),
     # Source: the default folders of HAN's code, which averages 80 frames in groups of 8.
     "han": Layout("vggish", "res152", ("r2plus1d_18",), frames=8),
+    # Source: UWAV's README and the archives that its authors released.
+    "uwav": Layout(
+        "LLP_CLAP/segment_feats",
+        "LLP_CLIP/segment_feats",
+        ("r2plus1d_18",),
+        texts={
+            "audio": "LLP_CLAP/event_feats/all_event_feats.npy",
+            "visual": "LLP_CLIP/event_feats/all_event_feats.npy",
+        },
+    ),
 }
 # Rows of a file of HAN's frames: eight per second of a 10-second video.
 FRAME_ROWS = 80

@@ -1,4 +1,4 @@
-"""UWAV's temporal label network (Lai, Chen, Wang, CVPR 2025), stage 1 of the method.
+"""UWAV's temporal label network (Lai et al., CVPR 2025), stage 1 of the method.
 
 It turns the CLAP and CLIP embeddings of a whole video into class logits of every second, which see
 the seconds around them; plain similarities do not. It learns from a densely labelled dataset

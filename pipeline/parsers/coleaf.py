@@ -12,7 +12,7 @@ from torch import Tensor
 from pipeline.parsers.evidence import EvidenceNetwork
 
 # A reference probability at or above this counts as an event (CoLeaF's code).
-PRESENT = 0.5
+REFERENCE_PRESENT = 0.5
 
 
 class CoLeaf(EvidenceNetwork):
@@ -71,7 +71,7 @@ def exclusive_shares(audio: Tensor, visual: Tensor) -> tuple[Tensor, Tensor]:
         The references' probabilities [B, C]; a class is present from 0.5.
     """
     # Counted in the dtype of the inputs: integers would divide to float32.
-    heard, seen = ((each >= PRESENT).to(audio.dtype) for each in (audio, visual))
+    heard, seen = ((each >= REFERENCE_PRESENT).to(audio.dtype) for each in (audio, visual))
     both = (heard * seen).sum(dim=1)
     counts = heard.sum(dim=1), seen.sum(dim=1)
     heard_only, seen_only = ((count - both) / count.clamp(min=1) for count in counts)

@@ -55,7 +55,7 @@ class Constants:
     later: tuple[float, float, float]
 
 
-CONSTANTS = {
+REFERENCE_CONSTANTS = {
     "audio": Constants(
         agreement=0.5, certain=(0.1, 0.8), first=(1.0, 1.2, 0.0), later=(0.5, 0.001, 0.5)
     ),
@@ -92,7 +92,7 @@ class CoLeafPlan(DenoisingPlan[CoLeafRecipe]):
         for index, modality in enumerate(MODALITIES):
             output = self.run(self._reference(modality), batch.inputs)
             own = labels[:, index]
-            agreed = agreed_labels(own, seen[:, index], CONSTANTS[modality].agreement)
+            agreed = agreed_labels(own, seen[:, index], REFERENCE_CONSTANTS[modality].agreement)
             terms = self._reference_terms(modality, output, own, agreed, batch.epoch)
             yield Update(terms, f"{modality}_reference")
         guided = batch.epoch >= self.recipe.guided_from
@@ -136,7 +136,7 @@ class CoLeafPlan(DenoisingPlan[CoLeafRecipe]):
         self, modality: str, output: ReferenceOutput, labels: Tensor, agreed: Tensor, epoch: int
     ) -> dict[str, Tensor]:
         """Return a reference's losses; those with factor 0 stay, so that all epochs have them."""
-        constants = CONSTANTS[modality]
+        constants = REFERENCE_CONSTANTS[modality]
         alone = epoch <= self.recipe.reference_epochs
         of_labels, of_tokens, of_agreed = constants.first if alone else constants.later
         return {
@@ -154,7 +154,7 @@ class CoLeafPlan(DenoisingPlan[CoLeafRecipe]):
         factor = videos if self.recipe.relation_sum == "times_batch" else 1 / videos
         probabilities = clamped_probabilities(output.by_modality)
         for index, (modality, reference) in enumerate(references.items()):
-            own, certain = probabilities[:, index], CONSTANTS[modality].certain
+            own, certain = probabilities[:, index], REFERENCE_CONSTANTS[modality].certain
             target = cross_class_target(own, reference.video, labels[:, index], certain)
             loss = factor * cross_class_loss(own, target)
             terms[f"{modality}_relation"] = self.recipe.relation_weight * loss

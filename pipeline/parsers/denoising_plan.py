@@ -23,10 +23,10 @@ from pipeline.parsers.recipes import DenoisingRecipe
 # The part and the optimiser of the first phase.
 ESTIMATOR = "estimator"
 
-RecipeType = TypeVar("RecipeType", bound=DenoisingRecipe, default=DenoisingRecipe)
+DenoisingRecipeType = TypeVar("DenoisingRecipeType", bound=DenoisingRecipe, default=DenoisingRecipe)
 
 
-class DenoisingPlan(TrainingPlan[RecipeType]):
+class DenoisingPlan(TrainingPlan[DenoisingRecipeType]):
     """Train a noise estimator, then the parser on denoised labels.
 
     Buffer ``ratios``: the noise ratios [2, C] in float64. differs: CMPAE's and CoLeaF's code has no
@@ -37,7 +37,7 @@ class DenoisingPlan(TrainingPlan[RecipeType]):
     ratios: Tensor
 
     def __init__(
-        self, parser: DenoisedNetwork[Any], dimensions: Dimensions, recipe: RecipeType
+        self, parser: DenoisedNetwork[Any], dimensions: Dimensions, recipe: DenoisingRecipeType
     ) -> None:
         super().__init__(parser, dimensions, recipe)
         ratios = torch.zeros(2, dimensions.classes, dtype=torch.float64)

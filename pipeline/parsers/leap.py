@@ -40,7 +40,7 @@ from pipeline.parsers.mm_pyramid import PyramidEncoder, TransformerLayer
 from pipeline.parsers.recipes import LeapHanRecipe, LeapRecipe
 
 # Probability from which the released code takes a class as present in a modality.
-PRESENT = 0.5
+LEAP_PRESENT = 0.5
 
 
 class LabelDecoder(nn.Module):
@@ -111,7 +111,7 @@ class Leap(ParserNetwork):
         labels = self.label(texts).expand(len(inputs), -1, -1)
         audio_logits, audio_video = self.audio_decoder(labels, audio)
         visual_logits, visual_video = self.visual_decoder(labels, visual)
-        present = (audio_video >= PRESENT) | (visual_video >= PRESENT)
+        present = (audio_video >= LEAP_PRESENT) | (visual_video >= LEAP_PRESENT)
         return ParserOutput(
             logits=torch.stack([audio_logits, visual_logits], dim=2),
             video=present.to(audio_video.dtype),

@@ -46,7 +46,7 @@ from pipeline.parsers.plan import Batch, Phase, TrainingPlan, Update
 from pipeline.parsers.recipes import NrepRecipe
 
 # Released code: logits are clamped to ±10 before they are evidence; slope of the LeakyReLUs.
-LARGEST_LOGIT = 10.0
+LARGEST_PAIR_LOGIT = 10.0
 LEAKY_SLOPE = 0.2
 
 
@@ -252,7 +252,7 @@ def evidence_probability(pairs: Tensor) -> Tensor:
     Used for parsing only; the losses use the softmax of a pair, as in the released code. Logits of
     0 give 1/4, hence the low thresholds.
     """
-    evidence = pairs.clamp(-LARGEST_LOGIT, LARGEST_LOGIT).exp()
+    evidence = pairs.clamp(-LARGEST_PAIR_LOGIT, LARGEST_PAIR_LOGIT).exp()
     return evidence[..., 0] / (evidence.sum(dim=-1) + 2)
 
 

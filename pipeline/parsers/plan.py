@@ -34,7 +34,7 @@ class _Output(Protocol):
     def float(self) -> Self: ...
 
 
-Output = TypeVar("Output", bound=_Output)
+_OutputType = TypeVar("_OutputType", bound=_Output)
 _OutputOf = TypeVar("_OutputOf", covariant=True)
 
 
@@ -165,7 +165,9 @@ class TrainingPlan(nn.Module, Generic[RecipeType]):
     ) -> None:
         """Finish a phase; the phase's part has its best weights again."""
 
-    def run(self, network: _Network[Output], inputs: ParserInputs, **options: Any) -> Output:
+    def run(
+        self, network: _Network[_OutputType], inputs: ParserInputs, **options: Any
+    ) -> _OutputType:
         """Run a network with the recipe's precision, compiled if it says so.
 
         ``options`` are further arguments of its ``forward``.
@@ -177,7 +179,7 @@ class TrainingPlan(nn.Module, Generic[RecipeType]):
             forward = self._compiled[id(network)]
         halved = self.recipe.precision == "bf16"
         with torch.autocast(inputs.audio.device.type, torch.bfloat16, halved):
-            output: Output = forward(inputs, **options)
+            output: _OutputType = forward(inputs, **options)
         return output.float()
 
 

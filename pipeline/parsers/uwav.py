@@ -1,4 +1,4 @@
-"""UWAV's parser (Lai, Chen, Wang, CVPR 2025): HAN trained with uncertain pseudo-labels.
+"""UWAV's parser (Lai et al., CVPR 2025): HAN trained with uncertain pseudo-labels.
 
 Stage 2 of the method. Stage 1, the temporal network that makes the labels, is
 ``pipeline.labels.temporal``. The loss is that of ``valor_terms`` with soft labels, class weights

@@ -62,7 +62,7 @@ def learned_plots(artifacts: Artifacts) -> list[Plot]:
 def read_gates(folder: Path) -> list[Gate]:
     """Return α, β and α β of both directions of CMIM, and μ; an empty list for other methods.
 
-    For scalar gates, only the product α β matters (docs/explanation/methods.md).
+    For scalar gates, only the product α β matters (docs/methods/link.md).
 
     Raises
     ------

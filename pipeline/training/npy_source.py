@@ -78,7 +78,10 @@ class NpySource:
             )
         keys = label_keys(recipe, for_training)
         folders = self._feature_folders(recipe)
-        labels = _Labels(self._labels_folder, self.clap_logit_scale, vocabulary)
+        own_texts = {
+            modality: self.folder / path for modality, path in LAYOUTS[self.layout].texts.items()
+        }
+        labels = _Labels(self._labels_folder, self.clap_logit_scale, vocabulary, own_texts)
         kept = _names_in_all(names, [*folders.values(), *labels.folders(keys)])
         fingerprints, texts = {"layout": self.layout}, {}
         if recipe.uses_texts:
@@ -143,11 +146,14 @@ class _Labels:
         See ``NpySource``.
     vocabulary
         The classes, and the thresholds that turn logits into labels.
+    own_texts
+        Files of the class texts that the features' layout has; used if ``folder`` has none.
     """
 
     folder: Path
     clap_logit_scale: float | None
     vocabulary: Vocabulary
+    own_texts: Mapping[str, Path]
 
     def folders(self, keys: Sequence[str]) -> list[Path]:
         """Return the folders in which every video needs a file, for some of ``label_keys``."""
@@ -193,12 +199,17 @@ class _Labels:
         return fingerprint([sha256_of(path) for path in self._text_files(recipe)])
 
     def _text_files(self, recipe: Recipe) -> list[Path]:
-        names = [WORDS_FILE] if recipe.uses_word_vectors else TEXT_FILES.values()
-        return [self.folder / name for name in names]
+        if recipe.uses_word_vectors:
+            return [self.folder / WORDS_FILE]
+        return [self._text_file(modality) for modality in MODALITIES]
+
+    def _text_file(self, modality: str) -> Path:
+        path = self.folder / TEXT_FILES[modality]
+        return path if path.is_file() else self.own_texts.get(modality, path)
 
     def texts(self, modality: str) -> Array:
         """Return the class texts [C, D] of a modality."""
-        path = self.folder / TEXT_FILES[modality]
+        path = self._text_file(modality)
         if path.is_file():
             return self._checked(load_npy(path), 0)
         logits = self._logits(modality)
@@ -221,7 +232,7 @@ class _Labels:
             determined_by[modality] = {
                 "thresholds": self.vocabulary.thresholds(modality),
                 "scale": None if has_logits else self._scale(modality),
-                "texts": sha256_of(self.folder / TEXT_FILES[modality]),
+                "texts": sha256_of(self._text_file(modality)),
             }
         return fingerprint(determined_by)
 

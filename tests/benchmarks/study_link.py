@@ -91,7 +91,7 @@ WORLDS = {
     "like LLP": Setting(noise=2.0, threshold=0.05, train=4800, schedule=MANY),
 }
 
-# LINK as methods.md reads the paper, whatever the recipe's defaults have become since.
+# LINK as docs/methods/link.md reads the paper, whatever the recipe's defaults have become since.
 PRINTED: dict[str, object] = {
     "encoder": "after",
     "norm": "rms",

@@ -65,7 +65,8 @@ def write_run(folder: Path, method: str = "link", **options: object) -> Path:
     write_settings(path, inference_settings(config), VOCABULARY, folder / "thresholds.tsv")
     decision = {"video_threshold": 0.1, "segment_threshold": 0.45}
     recipe = recipe_for(method, {**(options or TINY), **decision})
-    dimensions = Dimensions(MAP_DIMENSION, DIMENSION, 0, DIMENSION, DIMENSION, T, len(NAMES))
+    audio = MAP_DIMENSION if recipe.audio_input == "map" else DIMENSION
+    dimensions = Dimensions(audio, DIMENSION, 0, DIMENSION, DIMENSION, T, len(NAMES))
     with torch.random.fork_rng():
         torch.manual_seed(0)
         weights = dict(build_network(method, dimensions, recipe).state_dict())

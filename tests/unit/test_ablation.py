@@ -149,11 +149,6 @@ def test_mistaken_ablation_is_one_sentence(ablation: dict[str, object], sentence
         effective_config(shipped() | {"ablation": ablation})
 
 
-def test_mistaken_reference_is_one_sentence() -> None:
-    with pytest.raises(PipelineError, match=r"'comparison\.reference': 'x' is not a method"):
-        effective_config(shipped() | {"comparison": {"reference": "x"}})
-
-
 def test_table_has_ticks_scores_and_changes(tmp_path: Path) -> None:
     annotations = write_annotations(tmp_path / "annotations")
     half = true_labels()

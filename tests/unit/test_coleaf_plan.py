@@ -347,31 +347,6 @@ def test_anchor_has_the_released_number_of_used_parameters(
     assert build_network("coleaf", dimensions, CoLeafRecipe()).parameter_count() == parameters
 
 
-def test_recipe_is_the_released_one() -> None:
-    recipe = CoLeafRecipe().model_dump()
-    released = {
-        "epochs": 10,
-        "batch_size": 128,
-        "optimiser": "adam",
-        "learning_rate": 5e-4,
-        "schedule": "step",
-        "step_epochs": 6,
-        "step_factor": 0.25,
-        "weight_decay": 0.0,
-        "clip_norm": 0.0,
-        "ties": "last",
-        "selection": "only",
-        "gate": "modality",
-        "segment_threshold": 0.25,
-        "video_threshold": 0.52,
-        "pass_mix": 0.7,
-        "audio_weight": 2.0,
-        "visual_weight": 1.0,
-        "video_weight": 2.0,
-    }
-    assert {key: recipe[key] for key in released} == released
-
-
 # ---- CoLeaF+ ----
 
 

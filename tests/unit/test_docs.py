@@ -8,12 +8,15 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 import yaml
 from pydantic import BaseModel
 
 from pipeline.cli import STAGES
 from pipeline.config.models import Config
-from pipeline.parsers.registry import METHODS
+from pipeline.parsers.interface import Dimensions
+from pipeline.parsers.recipes import Selection
+from pipeline.parsers.registry import METHODS, build_network, recipe_for
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCS = REPOSITORY / "docs"
@@ -70,7 +73,6 @@ def test_every_page_that_code_or_configuration_names_exists() -> None:
 CREATED = {
     "pipeline/parsers/mmil.py",
     "pipeline/parsers/recipes/mmil.py",
-    "pipeline/parsers/jomold.py",  # DELETE_ME
 }
 
 
@@ -122,3 +124,98 @@ def test_every_stage_has_its_arguments(hooks: ModuleType) -> None:
         shown = set(re.findall(r"--[a-z][\w-]*", section.partition("\n## ")[0]))
         known = set(re.findall(r"--[a-z][\w-]*", hooks.stage_parser(stage).format_help()))
         assert known - {"--help", "--debug"} <= shown, stage
+
+
+# ---- the methods
+
+INDEX = DOCS / "methods/index.md"
+SELECTIONS: dict[Selection, str] = {
+    "segment_type": "seg. Type",
+    "segment_audio": "seg. A",
+    "event_audio": "ev. A",
+    "event_event": "ev. Event",
+    "all": "mean of ten",
+    "only": "mean of ten, `only`",
+}
+
+
+def rows_of(page: Path) -> dict[str, list[str]]:
+    """Return the rows of a page's tables that have a method's key among their first two cells."""
+    lines = re.findall(r"^\| (.*) \|$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    rows = [line.split(" | ") for line in lines]
+    keyed = [(cell.strip("`"), row) for row in rows for cell in row[:2]]
+    return {key: row for key, row in keyed if key in METHODS}
+
+
+def page_of(key: str) -> Path:
+    """Return the page that a method's row in the index links."""
+    (page,) = re.findall(r"\]\(([\w-]+\.md)", rows_of(INDEX)[key][0])
+    return INDEX.parent / str(page)
+
+
+def parameters(key: str, is_classic: bool) -> str:
+    """Return a method's parameters in millions, on classic features or on CLAP and CLIP."""
+    recipe = recipe_for(key, {"motion": is_classic})
+    texts = (512, 768)
+    if is_classic and "label_texts" in METHODS[key].recipe.model_fields:
+        recipe, texts = recipe_for(key, {"motion": True, "label_texts": "words"}), (300, 300)
+    audio = 512 if recipe.audio_input == "embedding" else 768
+    sizes = (128, 2048, 512) if is_classic else (audio, 768, 0)
+    with torch.device("meta"):
+        network = build_network(key, Dimensions(*sizes, *texts, 10, 25), recipe)
+    return f"{network.parameter_count() / 1e6:.2f}"
+
+
+def test_every_method_has_a_row_in_the_index_and_a_page() -> None:
+    rows = rows_of(INDEX)
+    assert list(rows) == list(METHODS)
+    for key, row in rows.items():
+        assert METHODS[key].display_name == re.findall(r"^\[(.*?)\]", row[0])[0]
+        assert f"configuration.md#recipe-{key})" in page_of(key).read_text(encoding="utf-8")
+        assert "](https://" in row[2], key
+    written = {path.name for path in INDEX.parent.glob("*.md")}
+    others = {"index.md", "options.md", "not-here.md"}
+    assert {page_of(key).name for key in METHODS} == written - others
+
+
+@pytest.mark.parametrize("key", METHODS)
+def test_the_index_says_what_the_code_does(key: str) -> None:
+    row, recipe = rows_of(INDEX)[key], recipe_for(key, {})
+    labels = {"weak labels": "weak", "segment pseudo-labels": "pseudo"}
+    assert row[4] == ", ".join(labels[each] for each in recipe.supervision.split(", "))
+    assert row[5:7] == [parameters(key, True), parameters(key, False)]
+    assert row[7] == ", ".join(SELECTIONS[selection] for selection in recipe.selections)
+    assert row[8] == recipe.gate
+    assert row[9].partition(";")[0] == (recipe.extra_supervision or "none")
+
+
+@pytest.mark.parametrize("key", METHODS)
+def test_the_page_of_a_method_says_how_it_is_trained(key: str) -> None:
+    recipe = recipe_for(key, {})
+    schedule = (
+        f"× {recipe.step_factor:g} every {recipe.step_epochs} epochs"
+        if recipe.schedule == "step"
+        else f"cosine to {recipe.minimum_learning_rate:g} after {recipe.warmup_epochs} epochs of"
+        " warm-up"
+    )
+    numbers = [recipe.segment_threshold, recipe.video_threshold]
+    assert rows_of(page_of(key))[key][1:] == [
+        str(recipe.epochs),
+        str(recipe.batch_size),
+        {"adam": "Adam", "adamw": "AdamW"}[recipe.optimiser],
+        f"{recipe.learning_rate:g}",
+        schedule,
+        *(f"{number:g}" for number in numbers),
+    ]
+
+
+def test_every_option_that_a_page_of_a_method_names_exists(hooks: ModuleType) -> None:
+    options = {name for method in METHODS.values() for name in method.recipe.model_fields}
+    known = options | option_names(Config, hooks) | {"clip_norm"}
+    named = {
+        (page.name, name)
+        for page in INDEX.parent.glob("*.md")
+        for name in re.findall(r"`(?:\w+\.)*(\w+): ?[\w.]+`", page.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 20
+    assert [each for each in sorted(named) if each[1] not in known] == []

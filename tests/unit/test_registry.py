@@ -185,6 +185,28 @@ PUBLISHED["cmpae"] = (
         "threshold_epoch": 8,
     }
 )
+PUBLISHED["coleaf"] = (
+    PUBLISHED["han"]
+    | DENOISED
+    | {
+        "epochs": 10,
+        "ties": "last",
+        "selection": "only",
+        "segment_threshold": 0.25,
+        "video_threshold": 0.52,
+        "pass_mix": 0.7,
+        "audio_weight": 2.0,
+        "visual_weight": 1.0,
+        "video_weight": 2.0,
+        "reference_epochs": 3,
+        "guided_from": 2,
+        "relation_weight": 1e-4,
+        "relation_sum": "times_batch",
+        "audio_contrast_weight": 0.009,
+        "visual_contrast_weight": 1.0,
+    }
+)
+PUBLISHED["coleaf_plus"] = PUBLISHED["coleaf"] | {"pseudo_labels": "video"}
 PUBLISHED["mgn"] = {
     "epochs": 40,
     "batch_size": 16,

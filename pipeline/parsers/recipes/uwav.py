@@ -1,4 +1,4 @@
-"""UWAV (Lai, Chen, Wang, CVPR 2025)."""
+"""UWAV (Lai et al., CVPR 2025)."""
 
 from typing import Literal
 
