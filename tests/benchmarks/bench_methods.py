@@ -1,15 +1,15 @@
 """Scores, CPU time and memory of every method of a run, as a Markdown table.
 
-    python tests/benchmarks/bench_methods.py RUN [--seeds N]
+    python tests/benchmarks/bench_methods.py RUN
 
-Reads RUN/results/compare/compare.csv and RUN/benchmarks/train_parser/models/*.tsv, which
-`snakemake --config preset=demo_methods -- compare` writes. N is the number of seeds that each
-training job trained, by which its time is divided (default: 3). The last row is the empty
-prediction.
+RUN is where `snakemake --config preset=demo_methods -- compare` ran. CPU time is that of the
+training job, divided by its epochs and multiplied by those of a seed; it is not shown of a job that
+resumed. The last row is the empty prediction.
 """
 
 import argparse
 import csv
+import re
 import sys
 from pathlib import Path
 
@@ -56,25 +56,33 @@ def empty_scores(run: Path) -> list[str]:
     return [f"{metrics[level][metric]:.1f}" for level, metric in keys]
 
 
+def cost(run: Path, method: str) -> tuple[str, str]:
+    """Return the CPU seconds of a seed, and the largest resident memory in MB."""
+    measured = rows_of(run / f"benchmarks/train_parser/models/{method}.tsv", "\t")[0]
+    log = (run / f"logs/train_parser/models/{method}.log").read_text()
+    trained = len(re.findall(r"INFO .* epoch \d+/\d+: lr ", log))
+    curve = rows_of(next((run / f"results/models/{method}").glob("seed*/curve.csv")), ",")
+    is_whole = trained > 0 and trained % len(curve) == 0
+    seconds = float(measured["cpu_time"]) * len(curve) / max(trained, 1)
+    return f"{seconds:.0f}" if is_whole else "–", f"{float(measured['max_rss']):.0f}"
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("run", type=Path, help="folder with results/ and benchmarks/")
-    parser.add_argument("--seeds", type=int, default=3, help="seeds per training job")
-    arguments = parser.parse_args()
+    run = parser.parse_args().run
     keys = {method.display_name: key for key, method in METHODS.items()}
     columns = ["Method", *SCORES, "Parameters", "CPU s a seed", "Memory, MB", "Labels"]
     print("| " + " | ".join(columns) + " |")
     print("|---" + "|---:" * (len(columns) - 2) + "|---|")
-    for row in rows_of(arguments.run / "results/compare/compare.csv", ","):
-        tables = arguments.run / "benchmarks/train_parser/models"
-        cost = rows_of(tables / f"{keys[row['method']]}.tsv", "\t")[0]
+    for row in rows_of(run / "results/compare/compare.csv", ","):
+        seconds, memory = cost(run, keys[row["method"]])
         cells = [row["method"], *(formatted(row, metric) for metric in SCORES.values())]
         cells += [f"{int(float(row['parameters'])):,}"]
-        cells += [f"{float(cost['cpu_time']) / arguments.seeds:.0f}"]
-        cells += [f"{float(cost['max_rss']):.0f}", row["labels"]]
+        cells += [seconds, memory, row["labels"]]
         print("| " + " | ".join(cells) + " |")
-    empty = ["nothing predicted", *empty_scores(arguments.run), "", "", "", ""]
+    empty = ["nothing predicted", *empty_scores(run), "", "", "", ""]
     print("| " + " | ".join(empty) + " |")
 
 
