@@ -14,7 +14,7 @@ import yaml
 
 from pipeline.core.shards import read_shard
 
-pytestmark = pytest.mark.extended
+pytestmark = [pytest.mark.extended, pytest.mark.timeout(1800)]
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SMALL = {"epochs": 2, "width": 32, "layers": 1, "heads": 2, "feedforward": 32}
