@@ -32,6 +32,24 @@ SCORES = {
 }
 
 
+# What the column of labels says, shorter.
+SHORT = {
+    "pseudo-label thresholds from validation's dense labels": "calibrated",
+    "thresholds from validation's dense labels": "calibrated",
+    "segment pseudo-labels": "pseudo",
+    "weak labels": "weak",
+    "the teacher's dense labels": "teacher",
+    "; also ": ", ",
+}
+
+
+def shortened(labels: str) -> str:
+    """Return what a method learns from, in single words."""
+    for phrase, word in SHORT.items():
+        labels = labels.replace(phrase, word)
+    return labels
+
+
 def rows_of(path: Path, delimiter: str) -> list[dict[str, str]]:
     """Return the rows of a table with a header."""
     with path.open(newline="", encoding="utf-8") as file:
@@ -80,7 +98,7 @@ def main() -> None:
         seconds, memory = cost(run, keys[row["method"]])
         cells = [row["method"], *(formatted(row, metric) for metric in SCORES.values())]
         cells += [f"{int(float(row['parameters'])):,}"]
-        cells += [seconds, memory, row["labels"]]
+        cells += [seconds, memory, shortened(row["labels"])]
         print("| " + " | ".join(cells) + " |")
     empty = ["nothing predicted", *empty_scores(run), "", "", "", ""]
     print("| " + " | ".join(empty) + " |")
