@@ -5,24 +5,31 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.options import RUNTIME, Count, Options, Sha256
+from pipeline.core.references import file_of_repository, is_hub_reference, located
 from pipeline.core.validation import as_value_error
+from pipeline.data.archives import array_path
 from pipeline.data.download.options import DownloadOptions
 from pipeline.demo.options import DemoOptions
 from pipeline.features.encoders.options import EncodersOptions
 from pipeline.features.import_options import IMPORTED_SEGMENTS, ReleasedFeatures
 from pipeline.inference.options import ParseOptions
+from pipeline.labels.teacher_options import TeacherOptions
 from pipeline.labels.thresholds import LabelOptions
 from pipeline.media.options import DecodeOptions, Decoding, WindowOptions
 from pipeline.parsers.components import link_variants
 from pipeline.parsers.recipes import Recipe
 from pipeline.parsers.registry import recipe_for
 from pipeline.training.options import TrainingOptions
+
+# Archives of UnAV-100's embeddings that UWAV's authors released.
+UNAV_ARCHIVES = {"clip": "UnAV_CLIP", "clap": "UnAV_CLAP"}
 
 VariantName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 
@@ -98,6 +105,60 @@ class DatasetOptions(WindowOptions):
         return self
 
 
+class TeacherStageOptions(Options):
+    """The teacher, which learns from videos with dense labels and the features of your encoders."""
+
+    demo: DemoOptions | None = Field(
+        None, description="densely labelled videos: a second synthetic corpus, of another seed"
+    )
+    features: str | None = Field(
+        None,
+        description="densely labelled videos: UnAV-100's features that UWAV's authors released,"
+        " UnAV_CLIP.zip and UnAV_CLAP.zip or folders of that name; a folder, or"
+        " hf:datasets/OWNER/NAME",
+    )
+    annotations: str | None = Field(
+        None, description="UnAV-100's annotations, a JSON file; needed with features"
+    )
+    seed: int = Field(1000, ge=0, description="seed of the training; 1000 is the released code's")
+    network: TeacherOptions = Field(TeacherOptions(), description="the network and its training")
+
+    @property
+    def hub_files(self) -> list[str]:
+        """References of the archives that are fetched from the Hub."""
+        if self.features is None or not is_hub_reference(self.features):
+            return []
+        names = UNAV_ARCHIVES.values()
+        return [file_of_repository(self.features, f"{name}.zip") for name in names]
+
+    def archive(self, encoder: str) -> Path:
+        """Return the archive or folder of an encoder's features.
+
+        Raises
+        ------
+        PipelineError
+            No features are set, or their folder has neither.
+        """
+        if self.features is None:
+            raise PipelineError("teacher.features is not set; it must be a folder.")
+        if is_hub_reference(self.features):
+            return Path(located(file_of_repository(self.features, f"{UNAV_ARCHIVES[encoder]}.zip")))
+        return array_path(Path(self.features), UNAV_ARCHIVES[encoder])
+
+    @model_validator(mode="after")
+    def _check_videos(self) -> Self:
+        if (self.demo is None) == (self.features is None):
+            which = "neither is" if self.demo is None else "both are"
+            raise ValueError(f"set one of demo and features; {which} set")
+        if self.features is not None and self.annotations is None:
+            raise ValueError(
+                "features are set, so annotations must name the JSON file of UnAV-100's annotations"
+            )
+        if self.demo is not None and self.annotations is not None:
+            raise ValueError("annotations must not be set with demo, which has its own")
+        return self
+
+
 class ComparisonOptions(Options):
     """The target `compare`."""
 
@@ -150,7 +211,8 @@ class Config(Options):
 
     preset: str = Field(
         "demo",
-        description="complete configuration that the other keys change: demo, llp or llp_features",
+        description="complete configuration that the other keys change: demo, demo_methods, llp,"
+        " llp_features or llp_features_methods",
         json_schema_extra=RUNTIME,
     )
     dataset: DatasetOptions = Field(
@@ -162,6 +224,10 @@ class Config(Options):
     decode: DecodeOptions = Field(DecodeOptions(), description="frames and audio of each segment")
     encoders: EncodersOptions = Field(description="the frozen encoders")
     pseudo_labels: LabelOptions = Field(LabelOptions(), description="segment pseudo-labels")
+    teacher: TeacherStageOptions | None = Field(
+        None,
+        description="train UWAV's teacher, whose labels methods with `labels: teacher` learn from",
+    )
     training: TrainingOptions = Field(TrainingOptions(), description="seeds")
     methods: Annotated[dict[str, dict[str, Any]], Field(min_length=1)] = Field(
         description="methods to train, each with what differs from its own recipe"
@@ -193,6 +259,11 @@ class Config(Options):
         """The method that the target `compare` compares the others with."""
         default = "link" if "link" in self.methods else next(iter(self.methods))
         return self.comparison.reference or default
+
+    @property
+    def has_teacher(self) -> bool:
+        """Whether there are labels of a teacher, which is trained here or was before."""
+        return self.teacher is not None or self.pseudo_labels.teacher is not None
 
     def decoding_of(self, encoder: str) -> Decoding:
         """Return how an encoder's segments are decoded."""
@@ -269,10 +340,42 @@ class Config(Options):
     @model_validator(mode="after")
     def _check_teacher(self) -> Self:
         using = [name for name, run in self.runs.items() if run.uses_teacher_labels]
-        if using and self.pseudo_labels.teacher is None:
+        if using and not self.has_teacher:
             raise ValueError(
-                f"{using[0]} has labels: teacher; set pseudo_labels.teacher to the folder of the"
-                " teacher stage, or labels: soft"
+                f"{using[0]} has labels: teacher; configure teacher to train one, set"
+                " pseudo_labels.teacher to the folder of a trained one, or set labels: soft"
+            )
+        if self.teacher is None:
+            return self
+        if self.pseudo_labels.teacher is not None:
+            raise ValueError(
+                "teacher trains one, but pseudo_labels.teacher is"
+                f" '{self.pseudo_labels.teacher}', which is a trained one; remove one of them"
+            )
+        if self.teacher.demo is None:
+            return self
+        if self.dataset.source != "demo":
+            raise ValueError(
+                f"teacher.demo renders videos, but dataset.source is '{self.dataset.source}'; set"
+                " teacher.features"
+            )
+        if self.teacher.demo.seed == self.dataset.demo.seed:
+            raise ValueError(
+                f"teacher.demo.seed and dataset.demo.seed are both {self.teacher.demo.seed}; they"
+                " must differ, or the teacher learns the dataset's own videos"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_teacher_features(self) -> Self:
+        imported = self.dataset.features
+        if imported is not None and self.has_teacher and not imported.has_texts:
+            raise ValueError(
+                "a teacher needs class texts and embeddings; set dataset.features.uwav"
+            )
+        if self.teacher is not None and self.teacher.features and self.dataset.source == "demo":
+            raise ValueError(
+                "teacher.features are of other encoders than the demo's; set teacher.demo"
             )
         return self
 

@@ -6,6 +6,9 @@ from pydantic import Field, model_validator
 
 from pipeline.core.options import Options
 
+# Raise it whenever the same options on the same data may train to another teacher.
+TEACHER_VERSION = 1
+
 
 class TeacherOptions(Options):
     """The temporal label network and its training (UWAV; Lai et al., CVPR 2025, released code)."""

@@ -25,9 +25,9 @@ class LabelOptions(Options):
     )
     teacher: str | None = Field(
         None,
-        description="folder of the teacher stage, in place of released masked labels if there are"
-        " any: masked and soft labels come from its network, with thresholds chosen on the"
-        " validation videos' events",
+        description="folder of a trained teacher: masked and soft labels come from its network,"
+        " with thresholds chosen on the validation videos' events; they replace released masked"
+        " labels",
     )
 
 

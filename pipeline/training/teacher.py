@@ -24,7 +24,7 @@ from pipeline.core.progress import track
 from pipeline.data.annotations import Labels
 from pipeline.evaluation.metrics import score
 from pipeline.labels.teacher import Teacher, TeacherRecord, write_teacher
-from pipeline.labels.teacher_options import TeacherOptions
+from pipeline.labels.teacher_options import TEACHER_VERSION, TeacherOptions
 from pipeline.labels.temporal import TemporalNetwork, heard_and_seen, temporal_loss
 from pipeline.parsers.recipes import Recipe
 from pipeline.training.dense_videos import DenseData, DenseVideos
@@ -33,9 +33,6 @@ from pipeline.training.results import CurveRow, write_curve
 from pipeline.training.states import SAVE_EVERY_SECONDS, STATE_FILE, read_state, write_state
 
 logger = logging.getLogger(__name__)
-
-# Raise it whenever the same options on the same data may train to another teacher.
-TEACHER_VERSION = 1
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from pipeline.config.load import (
 from pipeline.config.models import Config
 from pipeline.core.errors import PipelineError
 from pipeline.core.references import located
+from pipeline.parsers.registry import METHODS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PRESETS = REPOSITORY / "workflow/presets"
@@ -98,7 +99,7 @@ def test_every_value_has_an_origin(tmp_path: Path, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("key", "value", "sentence"),
     [
-        ("preset", "lpl", r"'preset' is 'lpl'; it must be one of demo, llp"),
+        ("preset", "lpl", r"'preset' is 'lpl'; it must be one of demo, demo_methods, llp"),
         ("decoder", {}, r"'decoder' is unknown; it must be one of preset, dataset, download"),
         ("decode.fps", 8, r"'decode\.fps' is unknown; it must be one of sampling"),
         ("dataset.tables", {"a": {"uri": ""}}, r"tables\.a\.\w+' is (missing|unknown)"),
@@ -181,11 +182,62 @@ def test_a_reference_that_is_not_trained_is_refused_before_training() -> None:
 
 def test_labels_of_a_teacher_need_one() -> None:
     methods: dict[str, Any] = {"link": {}, "uwav": {"labels": "teacher"}}
-    with pytest.raises(
-        PipelineError, match=r"uwav has labels: teacher; set pseudo_labels\.teacher"
-    ):
+    with pytest.raises(PipelineError, match=r"uwav has labels: teacher; configure teacher"):
         effective_config({"methods": methods})
     effective_config({"methods": methods, "pseudo_labels": {"teacher": "teacher"}})
+    effective_config({"methods": methods, "teacher": {"demo": {"seed": 1}}})
+
+
+RELEASED = {"features": "unav", "annotations": "unav.json"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"teacher": {}}, "'teacher': set one of demo and features; neither is set."),
+        (
+            {"teacher": RELEASED | {"demo": {"seed": 1}}},
+            "'teacher': set one of demo and features; both are set.",
+        ),
+        ({"teacher": {"features": "unav"}}, "so annotations must name the JSON file"),
+        (
+            {"teacher": {"demo": {"seed": 1}, "annotations": "a.json"}},
+            "annotations must not be set with demo",
+        ),
+        ({"teacher": {"demo": {"seed": 0}}}, "teacher.demo.seed and dataset.demo.seed are both 0"),
+        ({"teacher": RELEASED}, "teacher.features are of other encoders than the demo's"),
+        ({"teacher": {"demo": {"seed": 1}}} | OWN, "but dataset.source is 'local'"),
+        (
+            {"teacher": {"demo": {"seed": 1}}, "pseudo_labels": {"teacher": "t"}},
+            "pseudo_labels.teacher is 't', which is a trained one; remove one",
+        ),
+        (
+            {"teacher": {"demo": {"seed": 1}, "network": {"width": 60, "heads": 16}}},
+            "'teacher.network': width 60 must be a multiple of heads 16.",
+        ),
+        (
+            {"preset": "llp_features", "teacher": RELEASED}
+            | {"dataset": {"features": {"uwav": None}}},
+            "a teacher needs class texts and embeddings; set dataset.features.uwav.",
+        ),
+    ],
+)
+def test_what_a_teacher_cannot_learn_from_is_one_sentence(
+    changes: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(PipelineError) as caught:
+        effective_config(changes)
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_method_has_a_size_for_the_demo() -> None:
+    config = load_config(preset="demo_methods")
+    assert list(config.methods) == list(METHODS)
+    assert config.runs["models/uwav"].uses_teacher_labels
+    demo = load_config(preset="demo")
+    same = ("dataset", "decode", "encoders", "pseudo_labels")
+    assert all(getattr(config, name) == getattr(demo, name) for name in same)
 
 
 def test_what_parse_cannot_do_is_refused_before_training() -> None:

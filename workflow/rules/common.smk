@@ -152,7 +152,8 @@ MASKED_LABELS = (
 
 HUB_FILES = [
     reference
-    for options in [*ENCODERS.values(), *([IMPORTED] if IMPORTED else [])]
+    for options in (*ENCODERS.values(), IMPORTED, CONFIG.teacher)
+    if options is not None
     for reference in options.hub_files
 ]
 

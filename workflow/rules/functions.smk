@@ -2,6 +2,8 @@
 # use are in common.smk.
 import json
 
+from pipeline.config.models import UNAV_ARCHIVES
+from pipeline.data.archives import array_digest
 from pipeline.data.hub import hub_records
 from pipeline.inference.input_files import folder_digest
 from pipeline.parsers.registry import recipe_for
@@ -79,6 +81,94 @@ def tokenizer_files(wildcards):
     return [os.path.relpath(path) for path in checked(lambda: options.tokenizer_files)]
 
 
+# teacher.smk
+
+
+def teacher_stage():
+    """Return how a teacher is trained."""
+    if CONFIG.teacher is None:
+        raise WorkflowError(
+            "no teacher is configured; set teacher, as the preset demo_methods does."
+        )
+    return CONFIG.teacher
+
+
+def dense_features(encoder):
+    """Return an input function: an encoder's features of the densely labelled videos."""
+
+    def paths(wildcards):
+        stage = teacher_stage()
+        if stage.demo is None:
+            path = str(checked(stage.archive, encoder))
+            return path if stage.hub_files else ancient(path)
+        folder = f"results/dense/features/{encoder}-{FINGERPRINTS[encoder]}"
+        shards = gather.shard(f"{folder}/{{scatteritem}}.safetensors")
+        return [*shards, f"{folder}/prompts.safetensors"]
+
+    return paths
+
+
+def dense_source(encoder):
+    """Return a function of params: where those features are, a folder or an archive."""
+
+    def path(wildcards, input):
+        is_folder = teacher_stage().demo is not None
+        return folder_of(encoder)(wildcards, input) if is_folder else input[encoder]
+
+    return path
+
+
+def dense_annotations(wildcards):
+    """Return the annotations of the densely labelled videos."""
+    stage = teacher_stage()
+    if stage.demo is not None:
+        return "resources/dense_demo/dense.json"
+    if not os.path.isfile(stage.annotations):
+        raise WorkflowError(
+            f"teacher.annotations '{stage.annotations}' does not exist; put UnAV-100's annotations"
+            " there, or set teacher.annotations."
+        )
+    return stage.annotations
+
+
+def dense_digest(wildcards):
+    """Return a digest of the user's features, which are `ancient`; others are ordinary inputs."""
+    stage = teacher_stage()
+    if stage.demo is not None or stage.hub_files:
+        return ""
+    return [
+        checked(array_digest, checked(stage.archive, encoder))
+        for encoder in UNAV_ARCHIVES
+    ]
+
+
+def teacher_arguments(wildcards):
+    """Return seed and recipe of the teacher, for the command line."""
+    stage = teacher_stage()
+    return command_words({"seed": stage.seed} | stage.network.model_dump())
+
+
+def trained_teacher(wildcards):
+    """Return the teacher that labels the dataset: a given one, or that of this run."""
+    folder = CONFIG.pseudo_labels.teacher
+    if folder is None:
+        teacher_stage()
+        return "results/teacher/teacher.safetensors"
+    path = f"{folder}/teacher.safetensors"
+    if not os.path.isfile(path):
+        raise WorkflowError(
+            f"pseudo_labels.teacher '{folder}' has no teacher.safetensors; train one with"
+            " `python -m pipeline teacher`, or configure teacher."
+        )
+    return path
+
+
+def teacher_label_arguments(wildcards, input):
+    """Return how the dataset is labelled with the teacher, for the command line."""
+    folder = os.path.dirname(input.teacher)
+    return command_words(LABEL_OPTIONS | {"teacher": folder, "device": "cpu"})
+
+
 # train.smk
 
 
@@ -99,9 +189,18 @@ def motion_shards(wildcards):
     return feature_shards("motion") if CONFIG.runs[wildcards.run].uses_motion else []
 
 
+def run_labels(wildcards):
+    """Return the labels that a run reads: a teacher's if its recipe demands them."""
+    is_taught = CONFIG.runs[wildcards.run].uses_teacher_labels
+    folder = "teacher_labels" if is_taught else "pseudo_labels"
+    return f"results/{folder}/labels.safetensors"
+
+
 def feature_arguments(wildcards, input):
-    """Return the cached features' part of the command line."""
+    """Return the part of the command line for cached features, and labels not beside them."""
     names = {name: f"{name}-{made}" for name, made in FINGERPRINTS.items()}
+    if CONFIG.runs[wildcards.run].uses_teacher_labels:
+        names["pseudo_labels"] = os.path.dirname(input.labels)
     return command_words({"features": folder_of("clip", 2)(wildcards, input)} | names)
 
 

@@ -16,7 +16,7 @@ rule predict_parser:
         clap=feature_shards("clap"),
         motion=motion_shards,
         prompts=PROMPTS,
-        labels="results/pseudo_labels/labels.safetensors",
+        labels=run_labels,
         tables=TABLES,
         vocabulary=VOCABULARY,
     output:

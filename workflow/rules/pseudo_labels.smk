@@ -4,6 +4,9 @@
 # OUTPUTS: results/pseudo_labels/labels.safetensors, thresholds.tsv, quality.json
 from pipeline.labels.pseudo_labels import LABELS_VERSION
 
+# A teacher's labels are made by rule teacher_labels.
+LABEL_OPTIONS = CONFIG.pseudo_labels.deciding() | {"teacher": None}
+
 
 rule pseudo_labels:
     """Label every segment, with and without the weak labels' mask, and score the labels."""
@@ -34,8 +37,7 @@ rule pseudo_labels:
         clap=folder_of("clap"),
         annotations=folder_of("tables"),
         options=command_words(
-            CONFIG.pseudo_labels.deciding()
-            | {"masked_labels": next(iter(MASKED_LABELS), None)}
+            LABEL_OPTIONS | {"masked_labels": next(iter(MASKED_LABELS), None)}
         ),
         out=own_folder(),
     shell:

@@ -1,6 +1,6 @@
 # Parsers, trained on the cached features. A run is `models/{method}` or `ablation/{variant}`; the same
 # rules train, predict and score both. A job trains one seed of a run, or all (training.seeds_at_once).
-# INPUTS: features, prompts, pseudo-labels, the annotation tables.
+# INPUTS: features, prompts, pseudo-labels or the teacher's labels, the annotation tables.
 # OUTPUTS: results/{run}/seed{seed}/checkpoint.safetensors, curve.csv
 from pipeline.parsers.registry import PARSERS_VERSION
 
@@ -17,7 +17,7 @@ rule train_parser:
         clap=feature_shards("clap"),
         motion=motion_shards,
         prompts=PROMPTS,
-        labels="results/pseudo_labels/labels.safetensors",
+        labels=run_labels,
         tables=TABLES,
         vocabulary=VOCABULARY,
     output:

@@ -1,0 +1,99 @@
+"""The teacher in the workflow, on a handful of clips: who trains on its labels, what reruns."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.core.shards import read_shard
+
+pytestmark = [pytest.mark.extended, pytest.mark.timeout(1800)]
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SMALL = {"epochs": 2, "width": 32, "layers": 1, "heads": 2, "feedforward": 32}
+
+
+@dataclass(frozen=True)
+class TaughtRun:
+    """A folder in which the workflow runs with a teacher."""
+
+    folder: Path
+
+    def configure(self, epochs: int) -> None:
+        values: dict[str, Any] = {
+            "preset": "demo_methods",
+            "dataset": {"demo": {"train": 8, "val": 4, "test": 4}},
+            "teacher": {
+                "demo": {"train": 8, "val": 4, "test": 1},
+                "network": {"width": 32, "hidden": 32, "epochs": epochs},
+            },
+            "training": {"seeds": [0]},
+            "methods": {"valorpp": SMALL, "uwav": SMALL | {"labels": "teacher"}},
+        }
+        (self.folder / "my.yaml").write_text(yaml.safe_dump(values))
+
+    def snakemake(self, *words: str) -> str:
+        command = ["snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "--cores", "2"]
+        done = subprocess.run(
+            [sys.executable, "-m", *command, "--configfile", "my.yaml", *words, "--", "compare"],
+            cwd=self.folder,
+            env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def planned(self) -> dict[str, int]:
+        text = self.snakemake("--dry-run")
+        if "Nothing to be done" in text:
+            return {}
+        table = text.split("job ", 1)[1].split("total", 1)[0]
+        return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.M)}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> TaughtRun:
+    run = TaughtRun(tmp_path_factory.mktemp("run"))
+    run.configure(epochs=2)
+    run.snakemake()
+    return run
+
+
+def test_both_kinds_of_labels_are_in_one_leaderboard(run: TaughtRun) -> None:
+    results = run.folder / "results"
+    similarity, taught = (
+        read_shard(results / folder / "labels.safetensors")
+        for folder in ("pseudo_labels", "teacher_labels")
+    )
+    assert taught.names == similarity.names
+    assert ("teacher" in similarity.meta, "teacher" in taught.meta) == (False, True)
+    assert taught.meta["fingerprint"] == similarity.meta["fingerprint"]
+    quality = json.loads((results / "teacher_labels/quality.json").read_text())
+    assert quality["val"]["masked"]["videos"] == 4
+    board = (results / "compare/compare.md").read_text()
+    rows = {line.split("|")[2].strip(): line for line in board.splitlines() if "CLAP, CLIP" in line}
+    assert "the teacher's dense labels" in next(row for row in rows.values() if "UWAV" in row)
+    assert "teacher" not in next(row for row in rows.values() if "VALOR++" in row)
+    assert not list((results / "dense/segments").rglob("*.safetensors")), "segments are temporary"
+
+
+def test_another_teacher_trains_only_those_who_learn_from_it(run: TaughtRun) -> None:
+    assert run.planned() == {}
+    run.configure(epochs=3)
+    assert run.planned() == {
+        "train_teacher": 1,
+        "teacher_labels": 1,
+        "train_parser": 1,
+        "predict_parser": 1,
+        "evaluate_parser": 1,
+        "compare": 1,
+    }
+    run.configure(epochs=2)
