@@ -18,7 +18,7 @@ from pipeline.core.vocabulary import MODALITIES, EventClass, Vocabulary
 from pipeline.data.annotations import EVENT_TABLES, SPLIT_TABLES, segments_to_events, write_events
 from pipeline.labels.pseudo_labels import soften
 from pipeline.parsers.interface import Dimensions, ParserInputs, ParserTargets
-from pipeline.parsers.losses import class_frequencies
+from pipeline.parsers.losses import class_frequencies, with_temperature
 from pipeline.parsers.recipes import Recipe
 from pipeline.training.dataset import EvaluationVideos, TrainingData, TrainingVideos
 
@@ -82,8 +82,11 @@ class Videos:
 
     def targets(self, recipe: Recipe) -> ParserTargets:
         """What losses see, as a recipe asks for it."""
-        labels = self.soft if recipe.uses_soft_labels else self.pseudo
-        masked = [torch.from_numpy(array * self.weak[:, None]) for array in labels]
+        own = self.soft if recipe.uses_soft_labels else self.pseudo
+        labels = [torch.from_numpy(array) for array in own]
+        if recipe.uses_soft_labels:
+            labels = [with_temperature(array, recipe.label_temperature) for array in labels]
+        masked = [array * torch.from_numpy(self.weak[:, None]) for array in labels]
         frequencies = [class_frequencies(array) for array in masked]
         return ParserTargets(torch.from_numpy(self.weak), *masked, *frequencies)
 

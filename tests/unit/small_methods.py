@@ -24,6 +24,7 @@ SMALL: Mapping[str, Mapping[str, object]] = {
     "mm_cse": HAN | {"class_width": 8},
     "nrep": HAN,
     "link": HAN,
+    "link_plus": HAN,
     "link_printed": HAN,
     "uwav": HAN,
 }

@@ -143,6 +143,11 @@ PUBLISHED: dict[str, dict[str, object]] = {
         "ties": "first",
     },
     "link": VALORPP | LINK | {"encoder": "before", "text_dropout": 0.5, "avss_weight": 0.1},
+    # Not a published method: what docs/explanation/link-study.md measured.
+    "link_plus": VALORPP
+    | LINK
+    | {"encoder": "before", "text_dropout": 0.5, "avss_weight": 0.1}
+    | {"norm": "none", "label_loss": "either", "recombined": 1.0, "mixup": 1.7},
     "link_printed": VALORPP | LINK | {"encoder": "after", "text_dropout": 0.0, "avss_weight": 1.0},
 }
 

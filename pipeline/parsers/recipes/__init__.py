@@ -11,7 +11,7 @@ from pipeline.parsers.recipes.dgsct import DgsctTemporalRecipe
 from pipeline.parsers.recipes.han import HanEncoderRecipe, HanRecipe
 from pipeline.parsers.recipes.jomold import JomoldRecipe
 from pipeline.parsers.recipes.leap import LeapHanRecipe, LeapRecipe
-from pipeline.parsers.recipes.link import LinkRecipe, PrintedLinkRecipe
+from pipeline.parsers.recipes.link import LinkPlusRecipe, LinkRecipe, PrintedLinkRecipe
 from pipeline.parsers.recipes.mgn import MgnRecipe
 from pipeline.parsers.recipes.mm_cse import MmCseRecipe
 from pipeline.parsers.recipes.mm_pyramid import MmPyramidRecipe, PyramidEncoderRecipe
@@ -32,6 +32,7 @@ __all__ = [
     "JomoldRecipe",
     "LeapHanRecipe",
     "LeapRecipe",
+    "LinkPlusRecipe",
     "LinkRecipe",
     "MgnRecipe",
     "MmCseRecipe",

@@ -104,6 +104,31 @@ class LinkRecipe(SegmentLossRecipe):
         return self.train_prior == "masked"
 
 
+class LinkPlusRecipe(LinkRecipe):
+    """LINK with what measurements in simulated worlds support of MUG and UWAV (our own).
+
+    Source: ``recombined`` is MUG's (ICCV 2025), ``mixup`` UWAV's (CVPR 2025); see
+    docs/explanation/link-study.md.
+    """
+
+    recombined: float = Field(
+        1.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="additional training videos that combine the audio of one with the pictures of"
+        " another, as a share of the training videos (MUG, ICCV 2025: 1.0); needs pseudo-labels",
+    )
+    mixup: float = Field(1.7, ge=0, description="alpha of mix-up; 0: none")
+    norm: Literal["rms", "layer", "none"] = Field(
+        "none", description="normalisation after the projection; none measured better than rms"
+    )
+    label_loss: Literal["pooled", "weak", "either", "peak", "none"] = Field(
+        "either",
+        description="L_label of eq. 10, see link; either, BCE(1-(1-p^a)(1-p^v), y), needs no tight"
+        " pseudo-labels",
+    )
+
+
 class PrintedLinkRecipe(LinkRecipe):
     """LINK as its equations stand: the encoder predicts events, losses are summed unweighted."""
 
