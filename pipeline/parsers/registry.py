@@ -100,8 +100,8 @@ METHODS: dict[str, Method] = {
         "NREP", NrepRecipe, "pipeline.parsers.nrep:Nrep", "pipeline.parsers.nrep:NrepPlan"
     ),
     "link": Method("LINK", LinkRecipe, "pipeline.parsers.link:Link"),
-    "link_plus": Method("LINK+", LinkPlusRecipe, "pipeline.parsers.link:Link"),
     "link_printed": Method("LINK, as printed", PrintedLinkRecipe, "pipeline.parsers.link:Link"),
+    "link_plus": Method("LINK+", LinkPlusRecipe, "pipeline.parsers.link:Link"),
     "uwav": Method("UWAV", UwavRecipe, "pipeline.parsers.uwav:Uwav"),
 }
 
