@@ -34,7 +34,7 @@ LABELLING_BATCH = 256
 
 
 class TeacherRecord(BaseModel):
-    """What a teacher is, besides its weights; the header of its file.
+    """A teacher without its weights: the header of its file.
 
     Attributes
     ----------

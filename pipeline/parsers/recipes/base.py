@@ -12,7 +12,7 @@ Selection = Literal["segment_type", "segment_audio", "event_audio", "event_event
 # What UWAV's code divides ``logit - threshold`` by before the sigmoid; cached soft labels have it.
 SOFT_LABEL_TEMPERATURE = 2.0
 
-# Dense labels that a method may use besides weak labels, as the result tables name them.
+# Dense labels that a method may use in addition to weak labels, as the result tables name them.
 TUNED = "thresholds from validation's dense labels"
 CALIBRATED = f"pseudo-label {TUNED}"
 TAUGHT = "the teacher's dense labels"
@@ -112,7 +112,7 @@ class Recipe(Options):
 
     @property
     def extra_supervision(self) -> str:
-        """Dense labels or other data that it uses besides, in a few words, such as ``TUNED``."""
+        """Further dense labels or other data that it uses, in a few words, such as ``TUNED``."""
         return ""
 
     @property
