@@ -103,7 +103,7 @@ def test_fingerprint_needs_no_heavy_library():
     [
         ({"encoder": "clop"}, "'clop'; it must be clip, clap, motion"),
         ({"backend": "laion_clap"}, "it must be 'open_clip' or 'transformers'"),
-        ({"precision": "int8"}, "it must be 'fp32', 'bf16' or 'fp16'"),
+        ({"precision": "int8"}, "it must be 'fp32', 'tf32', 'bf16' or 'fp16'"),
         ({"sha256": "abc"}, r"'sha256' is 'abc'; it must match pattern .*\{64\}"),
         ({"weights": "random"}, "random weights have no checksum"),
     ],
