@@ -75,8 +75,14 @@ def empty_scores(run: Path) -> list[str]:
 
 
 def cost(run: Path, method: str) -> tuple[str, str]:
-    """Return the CPU seconds of a seed, and the largest resident memory in MB."""
-    measured = rows_of(run / f"benchmarks/train_parser/models/{method}.tsv", "\t")[0]
+    """Return the CPU seconds of a seed, and the largest resident memory in MB.
+
+    A method that was trained by hand has no benchmark of its job: dashes.
+    """
+    path = run / f"benchmarks/train_parser/models/{method}.tsv"
+    if not path.is_file():
+        return "–", "–"
+    measured = rows_of(path, "\t")[0]
     log = (run / f"logs/train_parser/models/{method}.log").read_text()
     trained = len(re.findall(r"INFO .* epoch \d+/\d+: lr ", log))
     curve = rows_of(next((run / f"results/models/{method}").glob("seed*/curve.csv")), ",")
