@@ -210,7 +210,7 @@ def test_every_method_finds_its_published_result_or_is_a_part_of_one() -> None:
         if method.display_name not in PARTS
         and counterpart(row_named(method.display_name), PUBLISHED) is None
     }
-    assert unknown == set()
+    assert unknown == {"LINK+"}, "this project's own, which nobody has published"
     names = {method.display_name for method in TRAINABLE.values()}
     assert set(PARTS) <= names, "a display name has changed"
 
