@@ -11,7 +11,8 @@ Names in the released code -> here:
     fc_prob, fc_prob_beta          presence, absence
     fc_frame_att                   over_time (output 2c: presence of class c, 2c + 1: absence)
     v2a, a2v                       audio_exchange, visual_exchange
-differs: the unused ``fc_global`` (275 481 parameters with 25 classes) is left out.
+differs: the unused ``fc_global`` (275 481 parameters with 25 classes) and two unused norms (2 048)
+are left out.
 """
 
 from dataclasses import dataclass

@@ -55,6 +55,13 @@ class Projection(nn.Module):
         return self.activation(self.audio(inputs.audio)), visual
 
 
+def feed_forward(width: int, hidden: int, dropout: float) -> nn.Sequential:
+    """Return ``W2·drop(ReLU(W1·x))``."""
+    return nn.Sequential(
+        nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, width)
+    )
+
+
 class HanLayer(nn.Module):
     """Hybrid attention layer: self-attention plus attention to the other modality.
 
@@ -67,12 +74,7 @@ class HanLayer(nn.Module):
         super().__init__()
         self.self_attention = nn.MultiheadAttention(width, heads, dropout, batch_first=True)
         self.cross_attention = nn.MultiheadAttention(width, heads, dropout, batch_first=True)
-        self.feedforward = nn.Sequential(
-            nn.Linear(width, feedforward),
-            nn.ReLU(),
-            nn.Dropout(dropout),
-            nn.Linear(feedforward, width),
-        )
+        self.feedforward = feed_forward(width, feedforward, dropout)
         self.attention_norm = nn.LayerNorm(width)
         self.output_norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)

@@ -84,9 +84,7 @@ class Leap(ParserNetwork):
         by_clap = recipe.label_texts == "clap"
         self.projection = Projection(dimensions, width)
         self.encoder = (
-            PyramidEncoder(recipe)
-            if isinstance(recipe, LeapRecipe)
-            else HanEncoder(recipe.encoder_recipe())
+            PyramidEncoder(recipe) if isinstance(recipe, LeapRecipe) else HanEncoder(recipe)
         )
         self.label = nn.Linear(dimensions.text_audio if by_clap else dimensions.text_visual, width)
         if recipe.label_texts != "words":

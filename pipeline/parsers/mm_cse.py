@@ -40,7 +40,7 @@ from pipeline.parsers.interface import (
     ParserTargets,
     Prediction,
 )
-from pipeline.parsers.layers import Projection, mmil
+from pipeline.parsers.layers import Projection, feed_forward, mmil
 from pipeline.parsers.losses import segment_bce, video_bce
 from pipeline.parsers.recipes import MmCseRecipe
 
@@ -154,12 +154,7 @@ class FgseLayer(nn.Module):
         self.own_output = nn.Linear(width, width)
         self.cross_output = nn.Linear(width, width)
         self.norm = nn.LayerNorm(width)
-        self.feedforward = nn.Sequential(
-            nn.Linear(width, recipe.feedforward),
-            nn.ReLU(),
-            nn.Dropout(dropout),
-            nn.Linear(recipe.feedforward, width),
-        )
+        self.feedforward = feed_forward(width, recipe.feedforward, dropout)
 
     def forward(self, query: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
         """Return the updated ``query`` and its attention [B, T, 2, C, C] to itself and other."""

@@ -47,7 +47,7 @@ from pipeline.parsers.interface import (
     ParserOutput,
     ParserTargets,
 )
-from pipeline.parsers.layers import MmilHead, Projection
+from pipeline.parsers.layers import MmilHead, Projection, feed_forward
 from pipeline.parsers.recipes import MmPyramidRecipe, PyramidEncoderRecipe
 
 
@@ -100,12 +100,7 @@ class TransformerLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.attention = Attention(width, heads, attention_dropout)
-        self.feedforward = nn.Sequential(
-            nn.Linear(width, feedforward),
-            nn.ReLU(),
-            nn.Dropout(dropout),
-            nn.Linear(feedforward, width),
-        )
+        self.feedforward = feed_forward(width, feedforward, dropout)
         self.attention_norm = nn.LayerNorm(width)
         self.feedforward_norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)

@@ -6,6 +6,7 @@ validation) implements ``TrainingPlan``. The trainer owns everything else for al
 batches, optimisers, seeds, resuming, selection of the epoch, the curve and progress.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, Self
@@ -121,7 +122,7 @@ class Validation(Protocol):
         """Return the published metrics of predicted labels [N, T, C], in percent."""
 
 
-class TrainingPlan(nn.Module, Generic[RecipeType]):
+class TrainingPlan(nn.Module, ABC, Generic[RecipeType]):
     """Base class of the plans.
 
     A plan is a module so that everything that training changes, networks and statistics (as
@@ -145,13 +146,13 @@ class TrainingPlan(nn.Module, Generic[RecipeType]):
     def prepare(self, phase: Phase, inputs: ParserInputs, targets: ParserTargets) -> None:
         """Prepare a phase from all training videos, such as statistics of their labels."""
 
+    @abstractmethod
     def steps(self, phase: Phase, batch: Batch) -> Iterator[Update]:
         """Yield the updates of a batch in their order.
 
         The trainer performs each update before it asks for the next one, so what follows a
         ``yield`` sees the updated weights.
         """
-        raise NotImplementedError
 
     @property
     def can_be_captured(self) -> bool:

@@ -42,8 +42,7 @@ HOW_RELEASED = (
     "Masked pseudo-labels are those that were released with the features, used as they are."
 )
 HOW_LABELLED = (
-    'Labels: what a method learns from; after "also", dense labels or other data that it uses '
-    "besides."
+    'Labels: what a method learns from; after "also", dense labels or other data that it also uses.'
 )
 HOW_DESCRIBED = (
     "Inputs: features the method uses; classic means VGGish, ResNet-152 and R(2+1)D. Protocol: "

@@ -132,7 +132,7 @@ class TrainedParser:
         return f"{gate}, {video:g}" + ("" if segment == video else f"; segments {segment:g}")
 
     def labels(self, dense: Sequence[str] = ()) -> str:
-        """Return the labels it learnt from and, after "also", dense labels that it used besides.
+        """Return the labels it learnt from and, after "also", further dense labels.
 
         ``dense`` are those that the run's pseudo-labels rest on (``artifacts.dense_labels``).
         """

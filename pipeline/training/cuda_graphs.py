@@ -31,7 +31,7 @@ class CapturedStep:
     rows
         Rows of a full batch, on the device.
     tensors
-        Everything that a step changes besides the optimisers' state: weights and buffers.
+        Everything that a step changes, except the optimisers' state: weights and buffers.
     optimisers
         Those that the step uses, whose steps are counted on the device (``capturable``).
     """

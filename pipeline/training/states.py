@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from pipeline.core.files import atomic_path
 
@@ -14,6 +15,30 @@ logger = logging.getLogger(__name__)
 # Seconds between writes of the state that an interrupted run resumes from.
 SAVE_EVERY_SECONDS = 20.0
 STATE_FILE = "training_state.pt"
+
+
+def random_states(shuffling: torch.Generator, device: torch.device) -> dict[str, Any]:
+    """Return the states of everything that a training draws from, as part of its state."""
+    return {
+        "shuffling": shuffling.get_state(),
+        "random": torch.get_rng_state(),
+        "random_cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+    }
+
+
+def restore_random_states(
+    state: dict[str, Any], shuffling: torch.Generator, device: torch.device
+) -> None:
+    """Restore what ``random_states`` returned."""
+    shuffling.set_state(state["shuffling"])
+    torch.set_rng_state(state["random"])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state["random_cuda"], device)
+
+
+def copy_of_weights(module: nn.Module) -> dict[str, Tensor]:
+    """Return a copy of a module's weights on the CPU."""
+    return {name: weight.cpu().clone() for name, weight in module.state_dict().items()}
 
 
 def write_state(path: Path, state: dict[str, Any]) -> None:

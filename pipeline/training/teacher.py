@@ -28,9 +28,17 @@ from pipeline.labels.teacher_options import TEACHER_VERSION, TeacherOptions
 from pipeline.labels.temporal import TemporalNetwork, heard_and_seen, temporal_loss
 from pipeline.parsers.recipes import Recipe
 from pipeline.training.dense_videos import DenseData, DenseVideos
-from pipeline.training.optimisation import build_optimiser, learning_rate
+from pipeline.training.optimisation import build_optimiser, learning_rate, set_learning_rate
 from pipeline.training.results import CurveRow, write_curve
-from pipeline.training.states import SAVE_EVERY_SECONDS, STATE_FILE, read_state, write_state
+from pipeline.training.states import (
+    SAVE_EVERY_SECONDS,
+    STATE_FILE,
+    copy_of_weights,
+    random_states,
+    read_state,
+    restore_random_states,
+    write_state,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -111,15 +119,13 @@ class TeacherTrainer:
         """Train for one epoch, validate, and record the result."""
         start, progress = time.monotonic(), self.progress
         rate = learning_rate(self.schedule, epoch)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+        set_learning_rate(self.optimiser, rate)
         loss = self.pass_over_videos(epoch)
         current = self.validate()
         progress.epoch = epoch
         if current > progress.best_score:
             progress.best_epoch, progress.best_score = epoch, current
-            weights = self.network.state_dict().items()
-            progress.best_weights = {name: weight.cpu().clone() for name, weight in weights}
+            progress.best_weights = copy_of_weights(self.network)
         seconds = time.monotonic() - start
         row = {"epoch": epoch, "lr": rate, "loss": loss, "val_segment_f1": current}
         progress.curve.append(row | {"seconds": seconds})
@@ -192,15 +198,12 @@ class TeacherTrainer:
 
     def save(self, path: Path) -> None:
         """Write everything the next epoch depends on, atomically."""
-        on_cuda = self.job.device.type == "cuda"
         state = {
             "identity": self.job.identity,
             "progress": vars(self.progress),
             "network": self.network.state_dict(),
             "optimiser": self.optimiser.state_dict(),
-            "shuffling": self.shuffling.get_state(),
-            "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state(self.job.device) if on_cuda else None,
+            **random_states(self.shuffling, self.job.device),
         }
         write_state(path, state)
 
@@ -212,10 +215,7 @@ class TeacherTrainer:
         self.progress = TeacherProgress(**state["progress"])
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.shuffling.set_state(state["shuffling"])
-        torch.set_rng_state(state["random"])
-        if self.job.device.type == "cuda":
-            torch.cuda.set_rng_state(state["random_cuda"], self.job.device)
+        restore_random_states(state, self.shuffling, self.job.device)
         logger.info(
             "teacher: resuming after epoch %d of %d", self.progress.epoch, self.job.options.epochs
         )

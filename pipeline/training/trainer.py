@@ -27,7 +27,15 @@ from pipeline.training.dataset import TrainingData
 from pipeline.training.optimisation import build_optimiser, learning_rate, set_learning_rate
 from pipeline.training.recombination import recombined
 from pipeline.training.results import CurveRow, write_curve, write_results
-from pipeline.training.states import SAVE_EVERY_SECONDS, STATE_FILE, read_state, write_state
+from pipeline.training.states import (
+    SAVE_EVERY_SECONDS,
+    STATE_FILE,
+    copy_of_weights,
+    random_states,
+    read_state,
+    restore_random_states,
+    write_state,
+)
 from pipeline.training.validation import ValidationVideos
 
 logger = logging.getLogger(__name__)
@@ -135,13 +143,16 @@ class Trainer:
     @property
     def phase(self) -> Phase:
         """The current phase; the last one when training is done."""
-        return self.phases[min(self.progress.phase, len(self.phases) - 1)]
+        return self.phases[self._phase_index]
+
+    @property
+    def _phase_index(self) -> int:
+        return min(self.progress.phase, len(self.phases) - 1)
 
     @property
     def _epochs_before(self) -> int:
         """Epochs of the phases before the current one; the curve counts through all phases."""
-        index = self.phases.index(self.phase)
-        return sum(phase.epochs for phase in self.phases[:index])
+        return sum(phase.epochs for phase in self.phases[: self._phase_index])
 
     def run(self, state_path: Path, save_every_seconds: float = SAVE_EVERY_SECONDS) -> None:
         """Train all phases to their last epoch, resuming from ``state_path`` if it exists.
@@ -293,7 +304,7 @@ class Trainer:
             epoch=self._epochs_before + self.progress.best_epoch,
             score=self.progress.best_type,
             fingerprints=dataset.fingerprints,
-            weights=_copy_of_weights(self.plan.parser),
+            weights=copy_of_weights(self.plan.parser),
         )
 
     def save(self, path: Path) -> None:
@@ -303,9 +314,7 @@ class Trainer:
             "progress": vars(self.progress),
             "plan": self.plan.state_dict(),
             "optimisers": {name: each.state_dict() for name, each in self.optimisers.items()},
-            "shuffling": self.shuffling.get_state(),
-            "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state(self.job.device) if self._on_cuda else None,
+            **random_states(self.shuffling, self.job.device),
         }
         write_state(path, state)
 
@@ -322,10 +331,7 @@ class Trainer:
             for group in optimiser.param_groups:
                 if isinstance(group["lr"], Tensor):
                     group["lr"] = group["lr"].to(self.job.device)
-        self.shuffling.set_state(state["shuffling"])
-        torch.set_rng_state(state["random"])
-        if self._on_cuda:
-            torch.cuda.set_rng_state(state["random_cuda"], self.job.device)
+        restore_random_states(state, self.shuffling, self.job.device)
         done, epochs = self.progress.epoch, self.phase.epochs
         logger.info("%s: resuming after epoch %d of %d", self.job.name, done, epochs)
 
@@ -368,11 +374,7 @@ class Trainer:
         if current > progress.best_score or is_tie:
             progress.best_epoch, progress.best_score = progress.epoch, current
             progress.best_type = row["val_segment_type"]
-            progress.best_weights = _copy_of_weights(self.plan.get_submodule(phase.part))
-
-
-def _copy_of_weights(module: nn.Module) -> dict[str, Tensor]:
-    return {name: weight.cpu().clone() for name, weight in module.state_dict().items()}
+            progress.best_weights = copy_of_weights(self.plan.get_submodule(phase.part))
 
 
 def train(

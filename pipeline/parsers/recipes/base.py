@@ -1,6 +1,6 @@
 """Options of every method: optimisation, inputs, decision and precision."""
 
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -164,3 +164,51 @@ class Recipe(Options):
     def masks_training_prior(self) -> bool:
         """Whether that prior is masked with weak labels, for training videos only."""
         return False
+
+
+class StepRecipe(Recipe):
+    """Optimisation of HAN's code and of most that builds on it: plain Adam, rates in steps."""
+
+    optimiser: Literal["adamw", "adam"] = Field("adam", description="optimiser")
+    beta1: float = Field(0.9, ge=0, lt=1, description="decay of the optimiser's running mean")
+    schedule: Literal["cosine", "step"] = Field("step", description="learning rate schedule")
+    weight_decay: float = Field(0.0, ge=0, description="weight decay")
+    clip_norm: float = Field(
+        0.0, ge=0, description="largest norm of the whole gradient; 0 does not clip"
+    )
+    ties: Literal["first", "last"] = Field(
+        "last", description="which of several equally good epochs is kept"
+    )
+
+
+class WeakLabelRecipe(StepRecipe):
+    """HAN's loss: weak labels supervise each modality, and no pseudo-labels are used."""
+
+    audio_certainty: float = Field(
+        1.0, ge=0, le=1, description="s of the audio video label y * s + (1 - s) / 2"
+    )
+    visual_certainty: float = Field(
+        0.9, ge=0, le=1, description="s of the visual video label y * s + (1 - s) / 2"
+    )
+
+    @property
+    def uses_pseudo_labels(self) -> bool:
+        """Weak labels alone."""
+        return False
+
+
+AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
+
+
+def with_whole_heads(recipe: AnyRecipe, width: str, heads: str) -> AnyRecipe:
+    """Return a recipe whose option ``width`` is a multiple of its option ``heads``.
+
+    Raises
+    ------
+    ValueError
+        It is not.
+    """
+    sizes = getattr(recipe, width), getattr(recipe, heads)
+    if sizes[0] % sizes[1]:
+        raise ValueError(f"{width} {sizes[0]} must be a multiple of {heads} {sizes[1]}")
+    return recipe

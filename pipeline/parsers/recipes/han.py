@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.parsers.recipes.base import Recipe
+from pipeline.parsers.recipes.base import Recipe, WeakLabelRecipe, with_whole_heads
 
 
 class HanEncoderRecipe(Recipe):
@@ -23,23 +23,14 @@ class HanEncoderRecipe(Recipe):
 
     @model_validator(mode="after")
     def _check_heads(self) -> "HanEncoderRecipe":
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
-        return self
+        return with_whole_heads(self, "width", "heads")
 
 
-class HanRecipe(HanEncoderRecipe):
+class HanRecipe(WeakLabelRecipe, HanEncoderRecipe):
     """HAN (Tian et al., ECCV 2020, released code): one wide layer, no pseudo-labels."""
 
     epochs: int = Field(40, ge=1, description="passes over the training videos")
     batch_size: int = Field(16, ge=1, description="videos per step; the last partial batch is kept")
-    optimiser: Literal["adamw", "adam"] = Field("adam", description="optimiser")
-    beta1: float = Field(0.9, ge=0, lt=1, description="decay of the optimiser's running mean")
-    schedule: Literal["cosine", "step"] = Field("step", description="learning rate schedule")
-    weight_decay: float = Field(0.0, ge=0, description="weight decay")
-    clip_norm: float = Field(
-        0.0, ge=0, description="largest norm of the whole gradient; 0 does not clip"
-    )
     width: int = Field(512, ge=1, le=16384, description="features D inside the HAN encoder")
     layers: int = Field(1, ge=0, le=64, description="layers of the HAN encoder")
     heads: int = Field(1, ge=1, le=256, description="attention heads")
@@ -47,17 +38,3 @@ class HanRecipe(HanEncoderRecipe):
     order: Literal["sequential", "simultaneous"] = Field(
         "simultaneous", description="when the visual stream sees the audio stream"
     )
-    ties: Literal["first", "last"] = Field(
-        "last", description="which of several equally good epochs is kept"
-    )
-    audio_certainty: float = Field(
-        1.0, ge=0, le=1, description="s of the audio video label y * s + (1 - s) / 2"
-    )
-    visual_certainty: float = Field(
-        0.9, ge=0, le=1, description="s of the visual video label y * s + (1 - s) / 2"
-    )
-
-    @property
-    def uses_pseudo_labels(self) -> bool:
-        """HAN learns from weak labels alone."""
-        return False

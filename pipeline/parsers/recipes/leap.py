@@ -4,27 +4,17 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.parsers.recipes.base import Recipe
+from pipeline.parsers.recipes.base import StepRecipe, with_whole_heads
 from pipeline.parsers.recipes.han import HanEncoderRecipe
 from pipeline.parsers.recipes.mm_pyramid import PyramidEncoderRecipe
 
 
-class LeapDecoderRecipe(Recipe):
+class LeapDecoderRecipe(StepRecipe):
     """Options of LEAP's decoder, loss and training, whatever its encoder (released code)."""
 
     epochs: int = Field(30, ge=1, description="passes over the training videos")
     batch_size: int = Field(32, ge=1, description="videos per step; the last partial batch is kept")
-    optimiser: Literal["adamw", "adam"] = Field("adam", description="optimiser")
-    beta1: float = Field(0.9, ge=0, lt=1, description="decay of the optimiser's running mean")
     learning_rate: float = Field(1e-4, gt=0, description="learning rate of the first epochs")
-    schedule: Literal["cosine", "step"] = Field("step", description="learning rate schedule")
-    weight_decay: float = Field(0.0, ge=0, description="weight decay")
-    clip_norm: float = Field(
-        0.0, ge=0, description="largest norm of the whole gradient; 0 does not clip"
-    )
-    ties: Literal["first", "last"] = Field(
-        "last", description="which of several equally good epochs is kept"
-    )
     gate: Literal["global", "modality", "mixed", "either"] = Field(
         "either",
         description="video-level probability that lets a class count; either is LEAP's: a class of"
@@ -76,11 +66,7 @@ class LeapDecoderRecipe(Recipe):
 
     @model_validator(mode="after")
     def _check_decoder_heads(self) -> "LeapDecoderRecipe":
-        if self.width % self.decoder_heads:
-            raise ValueError(
-                f"width {self.width} must be a multiple of decoder_heads {self.decoder_heads}"
-            )
-        return self
+        return with_whole_heads(self, "width", "decoder_heads")
 
     @property
     def uses_texts(self) -> bool:
@@ -101,7 +87,7 @@ class LeapRecipe(LeapDecoderRecipe, PyramidEncoderRecipe):
     """
 
 
-class LeapHanRecipe(LeapDecoderRecipe):
+class LeapHanRecipe(LeapDecoderRecipe, HanEncoderRecipe):
     """LEAP (Zhou et al., ECCV 2024) with HAN's encoder, which is in the paper only.
 
     differs: its code is not released; this is HAN's encoder with HAN's options, followed by the
@@ -113,26 +99,8 @@ class LeapHanRecipe(LeapDecoderRecipe):
     feedforward: int = Field(
         512, ge=1, le=65536, description="width of the HAN encoder's feed-forward layers"
     )
-    dropout: float = Field(0.1, ge=0, lt=1, description="dropout of the HAN encoder")
     order: Literal["sequential", "simultaneous"] = Field(
         "simultaneous",
         description="the visual stream sees the audio stream after (sequential, VALOR) or before"
         " (simultaneous, HAN) the same layer",
     )
-
-    @model_validator(mode="after")
-    def _check_heads(self) -> "LeapHanRecipe":
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
-        return self
-
-    def encoder_recipe(self) -> HanEncoderRecipe:
-        """Return the options of the HAN encoder."""
-        return HanEncoderRecipe(
-            width=self.width,
-            layers=self.layers,
-            heads=self.heads,
-            feedforward=self.feedforward,
-            dropout=self.dropout,
-            order=self.order,
-        )

@@ -4,24 +4,14 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.parsers.recipes.base import Recipe
+from pipeline.parsers.recipes.base import WeakLabelRecipe, with_whole_heads
 
 
-class MgnRecipe(Recipe):
+class MgnRecipe(WeakLabelRecipe):
     """MGN (Mo & Tian, NeurIPS 2022, released code): class-aware grouping, no pseudo-labels."""
 
     epochs: int = Field(40, ge=1, description="passes over the training videos")
     batch_size: int = Field(16, ge=1, description="videos per step; the last partial batch is kept")
-    optimiser: Literal["adamw", "adam"] = Field("adam", description="optimiser")
-    beta1: float = Field(0.9, ge=0, lt=1, description="decay of the optimiser's running mean")
-    schedule: Literal["cosine", "step"] = Field("step", description="learning rate schedule")
-    weight_decay: float = Field(0.0, ge=0, description="weight decay")
-    clip_norm: float = Field(
-        0.0, ge=0, description="largest norm of the whole gradient; 0 does not clip"
-    )
-    ties: Literal["first", "last"] = Field(
-        "last", description="which of several equally good epochs is kept"
-    )
 
     width: int = Field(128, ge=2, description="features of segments and class tokens")
     heads: int = Field(8, ge=1, description="attention heads")
@@ -48,20 +38,7 @@ class MgnRecipe(Recipe):
         " 1 + softmax over segments that segment probabilities use (one version of the released"
         " code, d6de1e4)",
     )
-    audio_certainty: float = Field(
-        1.0, ge=0, le=1, description="s of the audio video label y * s + (1 - s) / 2"
-    )
-    visual_certainty: float = Field(
-        0.9, ge=0, le=1, description="s of the visual video label y * s + (1 - s) / 2"
-    )
 
     @model_validator(mode="after")
     def _check_heads(self) -> "MgnRecipe":
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
-        return self
-
-    @property
-    def uses_pseudo_labels(self) -> bool:
-        """MGN learns from weak labels alone."""
-        return False
+        return with_whole_heads(self, "width", "heads")

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.parsers.recipes.base import Recipe
+from pipeline.parsers.recipes.base import Recipe, with_whole_heads
 
 
 class MmCseRecipe(Recipe):
@@ -62,8 +62,4 @@ class MmCseRecipe(Recipe):
 
     @model_validator(mode="after")
     def _check_heads(self) -> "MmCseRecipe":
-        if self.class_width % self.heads:
-            raise ValueError(
-                f"class_width {self.class_width} must be a multiple of heads {self.heads}"
-            )
-        return self
+        return with_whole_heads(self, "class_width", "heads")

@@ -4,11 +4,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from pipeline.parsers.recipes.base import Selection
+from pipeline.parsers.recipes.base import Selection, StepRecipe
 from pipeline.parsers.recipes.han import HanEncoderRecipe
 
 
-class NrepRecipe(HanEncoderRecipe):
+class NrepRecipe(StepRecipe, HanEncoderRecipe):
     """NREP (IEEE TNNLS 2024, released code and its run.sh): two networks, one per modality.
 
     differs: ``motion`` is off by default, as the pipeline caches no 3-D features unless they are
@@ -22,16 +22,9 @@ class NrepRecipe(HanEncoderRecipe):
     batch_size: int = Field(
         128, ge=1, description="videos per step; the last partial batch is kept"
     )
-    optimiser: Literal["adamw", "adam"] = Field("adam", description="optimiser")
-    beta1: float = Field(0.9, ge=0, lt=1, description="decay of the optimiser's running mean")
     learning_rate: float = Field(5e-4, gt=0, description="learning rate of the first epochs")
-    schedule: Literal["cosine", "step"] = Field("step", description="learning rate schedule")
     step_epochs: int = Field(6, ge=1, description="epochs between two steps (step)")
     step_factor: float = Field(0.25, gt=0, le=1, description="factor of each step (step)")
-    weight_decay: float = Field(0.0, ge=0, description="weight decay")
-    clip_norm: float = Field(
-        0.0, ge=0, description="largest norm of the whole gradient; 0 does not clip"
-    )
 
     gate: Literal["global", "modality", "mixed", "either"] = Field(
         "modality", description="video-level probability that lets a class count"
@@ -47,9 +40,6 @@ class NrepRecipe(HanEncoderRecipe):
     )
     visual_selection: Selection = Field(
         "event_event", description="validation metric that chooses the visual network's epoch"
-    )
-    ties: Literal["first", "last"] = Field(
-        "last", description="which of several equally good epochs is kept"
     )
 
     width: int = Field(512, ge=1, le=16384, description="features D inside the HAN encoder")
