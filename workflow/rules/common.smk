@@ -41,9 +41,12 @@ def checked(function, *arguments, **keywords):
 
 
 def from_package(path):
-    """Return a path of the configuration; a file of the package as a relative path."""
+    """Return a path of the configuration; a file of the package as a relative path.
+
+    Each node has the package, so `local` keeps its files out of a default storage.
+    """
     found = checked(located, path)
-    return os.path.relpath(found) if path.startswith("package:") else found
+    return local(os.path.relpath(found)) if path.startswith("package:") else found
 
 
 def config_files():

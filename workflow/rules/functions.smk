@@ -78,7 +78,9 @@ def encoder_runtime(wildcards, threads):
 def tokenizer_files(wildcards):
     """Return the files of an encoder's tokenizer."""
     options = ENCODERS[wildcards.encoder]
-    return [os.path.relpath(path) for path in checked(lambda: options.tokenizer_files)]
+    files = [os.path.relpath(path) for path in checked(lambda: options.tokenizer_files)]
+    folder = options.tokenizer or options.model
+    return local(files) if folder.startswith("package:") else files
 
 
 # teacher.smk
