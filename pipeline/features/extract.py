@@ -3,12 +3,12 @@
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,9 @@ from pipeline.features.encoders.base import Encoder
 from pipeline.features.encoders.options import FEATURES_VERSION, EncoderOptions
 
 logger = logging.getLogger(__name__)
+
+Batch = TypeVar("Batch")
+Result = TypeVar("Result")
 
 # Batches held in memory while one is encoded.
 READ_AHEAD = 2
@@ -210,13 +213,31 @@ def _encode(encoder: Encoder, reader: ShardReader, timing: Timing) -> dict[str, 
     batches = Prefetcher(reader, encoder.source, videos, runner.staged, timing)
     done = 0
     count = -(-total // videos)
-    for batch in track(batches, count, encoder.spec.encoder, unit="batches"):
-        clock = time.monotonic()
-        for key, rows in encoder.embed(batch).items():
-            arrays[key][done : done + len(batch)] = rows
-        done += len(batch)
-        timing.encode += time.monotonic() - clock
+    encoded = _in_order(encoder.embed, batches, runner.in_flight)
+    clock = time.monotonic()
+    for embedded in track(encoded, count, encoder.spec.encoder, unit="batches"):
+        for key, rows in embedded.items():
+            arrays[key][done : done + len(rows)] = rows
+        done += len(rows)
+    timing.encode = time.monotonic() - clock - timing.waited
     return arrays
+
+
+def _in_order(
+    function: Callable[[Batch], Result], batches: Iterable[Batch], in_flight: int
+) -> Iterator[Result]:
+    """Yield the function's results, in order, of so many batches at a time."""
+    if in_flight == 1:
+        yield from map(function, batches)
+        return
+    with ThreadPoolExecutor(max_workers=in_flight) as threads:
+        started: deque[Future[Result]] = deque()
+        for batch in batches:
+            started.append(threads.submit(function, batch))
+            if len(started) == in_flight:
+                yield started.popleft().result()
+        while started:
+            yield started.popleft().result()
 
 
 def _status_rows(rows: Sequence[StatusRow], lost: set[str], encoder: str) -> list[StatusRow]:

@@ -6,6 +6,7 @@ tensors that are on the card already, and the bare loop's share of the measured 
 
 import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from harness import (
 from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.features.encoders.base import Encoder, load_encoder
+from pipeline.features.encoders.options import EncoderOptions
 
 
 @dataclass(frozen=True)
@@ -54,21 +56,26 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for spec in (clip_spec(), clap_spec(Path(folder) / "clap")):
             with rows.attempt(spec.encoder):
-                measure(rows, load_encoder(spec, str(device())))
+                measure(rows, spec)
 
 
-def measure(rows: Rows, encoder: Encoder) -> None:
-    """Write an encoder's rows; its precision and batch size are set from outside."""
-    flops = flops_of_segment(encoder)
+def measure(rows: Rows, spec: EncoderOptions) -> None:
+    """Write an encoder's rows; it is loaded once for each precision."""
+
+    @cache
+    def loaded(precision: str) -> Encoder:
+        return load_encoder(spec.model_copy(update={"precision": precision}), str(device()))
+
+    flops = flops_of_segment(loaded("fp32"))
     for case in SMALL_CASES if REHEARSAL else CASES:
-        name = f"{encoder.spec.encoder} {case.precision}, batches of {case.batch_size}"
+        name = f"{spec.encoder} {case.precision}, batches of {case.batch_size}"
         with rows.attempt(name):
-            rows.add(name, **figures(encoder, case, flops))
+            rows.add(name, **figures(loaded(case.precision), case, flops))
 
 
 def figures(encoder: Encoder, case: Case, flops: float) -> dict[str, float]:
     """Return rates, their ratio, the share of the peak and the memory of one case."""
-    encoder.runner.precision, encoder.runner.batch_size = case.precision, case.batch_size
+    encoder.runner.batch_size = case.batch_size
     segments = segments_of(encoder, case.videos)
     with both_ways(encoder, segments) as (stage, bare):
         peak_memory(reset=True)

@@ -11,7 +11,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -74,10 +76,10 @@ only_on_cards = pytest.mark.skipif(
 
 @dataclass(frozen=True)
 class Pair:
-    """The same encoder on the CPU and on the GPU, segments, and the CPU's arrays."""
+    """The same encoder on the CPU and, by precision, on the GPU; segments, and the CPU's arrays."""
 
     host: CaptionEncoder
-    card: CaptionEncoder
+    card: Callable[[str], CaptionEncoder]
     segments: NDArray[np.generic]
     expected: dict[str, NDArray[np.float32]]
 
@@ -91,7 +93,12 @@ def pair(request, tmp_path_factory) -> Pair:
     spec = clip_spec() if request.param == "clip" else clap_spec(folder)
     host = load_encoder(spec, "cpu")
     segments = segments_of(host, 1)
-    return Pair(host, load_encoder(spec, str(chosen_device())), segments, host.embed(segments))
+
+    @cache
+    def card(precision: str) -> CaptionEncoder:
+        return load_encoder(spec.model_copy(update={"precision": precision}), str(chosen_device()))
+
+    return Pair(host, card, segments, host.embed(segments))
 
 
 def cosines(found: NDArray[np.float32], expected: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -102,9 +109,8 @@ def cosines(found: NDArray[np.float32], expected: NDArray[np.float32]) -> NDArra
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_features_are_near_the_cpus(pair, precision, record_property):
-    skip_fp16_on_cpus(precision, pair.card.runner.device)
-    pair.card.runner.precision = precision
-    for key, found in pair.card.embed(pair.segments).items():
+    skip_fp16_on_cpus(precision, chosen_device())
+    for key, found in pair.card(precision).embed(pair.segments).items():
         cosine = cosines(found, pair.expected[key])
         record_property(f"1 - least cosine, {key}", float(1 - cosine.min()))
         record_property(f"1 - mean cosine, {key}", float(1 - cosine.mean()))
@@ -113,15 +119,13 @@ def test_features_are_near_the_cpus(pair, precision, record_property):
 
 
 def test_features_are_the_same_again(pair):
-    pair.card.runner.precision = "bf16"
-    first, second = (pair.card.embed(pair.segments) for _ in range(2))
+    first, second = (pair.card("bf16").embed(pair.segments) for _ in range(2))
     assert all(np.array_equal(first[key], second[key]) for key in first)
 
 
 def test_captions_embed_as_on_the_cpu(pair, record_property):
-    pair.card.runner.precision = "fp32"
-    captions = read_vocabulary().captions(pair.card.spec.modality)
-    found, expected = (each.embed_captions(captions) for each in (pair.card, pair.host))
+    captions = read_vocabulary().captions(pair.host.spec.modality)
+    found, expected = (each.embed_captions(captions) for each in (pair.card("fp32"), pair.host))
     record_property("1 - least cosine, captions", float(1 - cosines(found, expected).min()))
     assert cosines(found, expected).min() > COSINE["fp32"]
 
@@ -164,18 +168,19 @@ def test_a_shard_is_encoded_alike_twice(device, tmp_path):
 
 @only_on_cards
 def test_batches_are_halved_when_memory_ends(pair, record_property):
-    runner, card = pair.card.runner, torch.cuda.current_device()
+    encoder, card = pair.card("fp32"), torch.cuda.current_device()
+    runner = encoder.runner
     before = runner.batch_size
     videos = np.repeat(pair.segments, 100, axis=0)
-    runner.precision, runner.batch_size = "fp32", 50
-    expected = pair.card.embed(videos)["embedding"]
+    runner.batch_size = 50
+    expected = encoder.embed(videos)["embedding"]
     torch.cuda.empty_cache()
     total = torch.cuda.get_device_properties(card).total_memory
     room = torch.cuda.memory_allocated(card) + 1.5 * 2**30
     torch.cuda.set_per_process_memory_fraction(room / total, card)
     try:
         runner.batch_size = 1000
-        found = pair.card.embed(videos)["embedding"]
+        found = encoder.embed(videos)["embedding"]
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0, card)
     record_property("batch after halving", runner.batch_size)
@@ -186,11 +191,12 @@ def test_batches_are_halved_when_memory_ends(pair, record_property):
 
 @only_on_cards
 def test_a_batch_size_is_found(pair, record_property):
-    runner = pair.card.runner
+    encoder = pair.card("bf16")
+    runner = encoder.runner
     before = runner.batch_size
-    runner.precision, runner.is_tuned = "bf16", False
+    runner.is_tuned = False
     began = time.monotonic()
-    runner.tune(pair.card.embed, pair.segments, T)
+    runner.tune(encoder.embed, pair.segments, T)
     record_property("batch found", runner.batch_size)
     record_property("search seconds", time.monotonic() - began)
     found, runner.batch_size = runner.batch_size, before

@@ -6,6 +6,7 @@ The text tower is cut to one layer of few words: the audio tower is the real HTS
 import importlib
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -103,6 +104,16 @@ def test_the_embedding_equals_the_librarys_own_path(laion, audio):
     assert ours["embedding"].shape == (1, 3, 512)
     assert ours["map"].shape == (1, 3, 768)
     assert np.abs(ours["embedding"][0] - theirs).max() < 1e-5
+
+
+def test_two_threads_get_their_own_maps(laion):
+    encoder, _, _ = laion
+    sounds = np.random.default_rng(1).integers(-9000, 9000, (6, 1, SAMPLE_RATE), dtype=np.int16)
+    expected = [encoder.embed(sound)["map"] for sound in sounds]
+    with ThreadPoolExecutor(2) as threads:
+        found = list(threads.map(encoder.embed, sounds))
+    for one, other in zip(found, expected, strict=True):
+        assert np.abs(one["map"] - other).max() < 1e-5
 
 
 def test_transformers_agrees_on_mapped_weights(laion, tokenizer, audio, tmp_path):

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -86,6 +87,30 @@ def test_every_segment_gets_its_own_features_in_batches_of_whole_videos(segments
     assert shard.names == tuple(f"video{n}_0_4" for n in kept)
     expected = np.array([[4 * n + t for t in range(T)] for n in kept], dtype=np.float32)
     assert np.array_equal(shard["embedding"], np.stack([expected, 2 * expected], axis=-1))
+
+
+class SlowFirst(Doubler):
+    """An encoder whose first batch is ready last."""
+
+    def __init__(self):
+        super().__init__()
+        self.others = threading.Semaphore(0)
+
+    def embed(self, segments):
+        is_first = segments[0, 0, 0, 0, 0, 0] == 0
+        if is_first:
+            assert self.others.acquire(timeout=60), "no second batch was started"
+        else:
+            self.others.release()
+        return super().embed(segments)
+
+
+def test_batches_in_flight_together_stay_in_order(segments, tmp_path, monkeypatch):
+    expected, _, _ = encode(segments, tmp_path)
+    monkeypatch.setattr(Runner, "in_flight", 2)
+    shard, _, _ = encode(segments, tmp_path, SlowFirst())
+    assert shard.names == expected.names
+    assert np.array_equal(shard["embedding"], expected["embedding"])
 
 
 def test_features_that_are_not_finite_are_a_status_row(segments, tmp_path):

@@ -12,12 +12,14 @@ import numpy as np
 import open_clip
 import torch
 from numpy.typing import NDArray
+from open_clip.transformer import VisionTransformer
 
 from pipeline.core.errors import PipelineError
 from pipeline.features.encoders.base import normalised
+from pipeline.features.encoders.half import cast_weights
 from pipeline.features.encoders.options import EncoderOptions
 from pipeline.features.encoders.pixels import PixelNorm
-from pipeline.features.encoders.runner import Runner
+from pipeline.features.encoders.runner import AUTOCAST, Runner
 from pipeline.features.encoders.weights import build
 
 logger = logging.getLogger(__name__)
@@ -85,6 +87,8 @@ class ClipEncoder:
         self.dimensions = {"embedding": model.dimension}
         self.runner = runner
         self._model = model
+        if runner.precision in AUTOCAST and isinstance(model.tower, VisionTransformer):
+            cast_weights(model.tower, AUTOCAST[runner.precision], runner.device.type)
         runner.place(model.module, model.tower)
         self.logit_scale = model.logit_scale
         self._normalise = PixelNorm(model.mean, model.std, runner.device)

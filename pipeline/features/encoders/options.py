@@ -62,8 +62,8 @@ class EncoderOptions(Options):
     )
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = Field(
         "fp32",
-        description="fp32; tf32, which only a GPU's matrix products use; or autocast to bf16 or"
-        " fp16",
+        description="fp32; tf32, which only a GPU's matrix products use; or bf16 or fp16, by"
+        " casting the weights of open_clip's vision transformers and by autocast elsewhere",
     )
     storage: Literal["float32", "float16"] = Field(
         "float32", description="number type of the cached features; readers get float32"
@@ -220,6 +220,13 @@ class EncoderOptions(Options):
         return {} if self.storage == "float32" else {"storage": self.storage}
 
     @property
+    def _cast(self) -> dict[str, str]:
+        """Where half precision casts weights once; empty otherwise, as in older caches."""
+        is_half = self.precision in ("bf16", "fp16")
+        is_cast = is_half and (self.encoder, self.backend) == ("clip", "open_clip")
+        return {"cast": "weights"} if is_cast else {}
+
+    @property
     def _pixels(self) -> dict[str, str]:
         """The checksum of ``pixels_path``; empty without one, as in older caches."""
         path = self.pixels_path
@@ -248,6 +255,7 @@ class EncoderOptions(Options):
                 "version": FEATURES_VERSION,
                 "segments": decoding,
                 **self.rounding,
+                **self._cast,
                 **self._pixels,
             }
         )
