@@ -58,6 +58,10 @@ else:
     include: "workflow/rules/manifest.smk"
     include: "workflow/rules/segments.smk"
     include: "workflow/rules/features.smk"
+
+    if DATASET.one_pass:
+
+        include: "workflow/rules/one_pass.smk"
     include: "workflow/rules/prompts.smk"
 
 

@@ -26,6 +26,7 @@ STAGES: dict[str, str] = {
     "manifest": "list every video with its split, file and shard",
     "segments": "decode one shard's videos into one-second segments",
     "features": "encode one shard's segments with a frozen encoder",
+    "encode-videos": "decode and encode one shard's videos in one job, without a segments shard",
     "import-features": "import features that others released",
     "features-verify": "check a feature folder",
     "features-compare": "compare two feature folders segment by segment",

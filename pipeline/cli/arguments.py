@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import re
 from pathlib import Path
 
 from pipeline.core.files import RESOURCES
@@ -79,6 +80,21 @@ def add_videos(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--videos", type=Path, required=True, metavar="DIR", help="folder of the video files"
     )
+
+
+def add_shard(parser: argparse.ArgumentParser) -> None:
+    """Declare which part of the videos a job works on."""
+    parser.add_argument(
+        "--shard", type=_shard, required=True, metavar="K-of-N", help="which of how many shards"
+    )
+
+
+def _shard(text: str) -> tuple[int, int]:
+    """Read ``K-of-N``."""
+    match = re.fullmatch(r"(\d+)-of-(\d+)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text} is given; it must be K-of-N, as in 1-of-4")
+    return int(match[1]), int(match[2])
 
 
 def add_published(parser: argparse.ArgumentParser) -> None:

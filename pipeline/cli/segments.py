@@ -1,10 +1,9 @@
 """``segments``: decode one shard's videos into one-second segments."""
 
 import argparse
-import re
 from pathlib import Path
 
-from pipeline.cli.arguments import add_annotations, add_videos, add_workers
+from pipeline.cli.arguments import add_annotations, add_shard, add_videos, add_workers
 from pipeline.cli.options import add_options, options_from
 from pipeline.media.options import Decoding
 from pipeline.media.segments import ARRAYS
@@ -15,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add_annotations(parser)
     add_videos(parser)
-    add("--shard", type=_shard, required=True, metavar="K-of-N", help="which of how many shards")
+    add_shard(parser)
     add_options(parser, Decoding)
     add(
         "--arrays",
@@ -45,11 +44,3 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.status,
         arguments.arrays,
     )
-
-
-def _shard(text: str) -> tuple[int, int]:
-    """Read ``K-of-N``."""
-    match = re.fullmatch(r"(\d+)-of-(\d+)", text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text} is given; it must be K-of-N, as in 1-of-4")
-    return int(match[1]), int(match[2])

@@ -73,6 +73,11 @@ class DatasetOptions(WindowOptions):
     shards: Count = Field(
         2, description="jobs per stage; one for every 100 to 500 videos is a good size"
     )
+    one_pass: bool = Field(
+        False,
+        description="decode and encode a shard in one job, with a GPU and several cores, and keep"
+        " no segments on disk; the motion encoder's stay two jobs",
+    )
     demo: DemoOptions = Field(DemoOptions(), description="the synthetic corpus")
     features: ReleasedFeatures | None = Field(
         None, description="released features that are imported, with source: features"

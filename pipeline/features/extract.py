@@ -2,17 +2,15 @@
 
 import logging
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core.background import run_ahead
 from pipeline.core.errors import PipelineError, Status
 from pipeline.core.progress import track
 from pipeline.core.shards import (
@@ -27,9 +25,6 @@ from pipeline.features.encoders.base import Encoder
 from pipeline.features.encoders.options import FEATURES_VERSION, EncoderOptions
 
 logger = logging.getLogger(__name__)
-
-Batch = TypeVar("Batch")
-Result = TypeVar("Result")
 
 # Batches held in memory while one is encoded.
 READ_AHEAD = 2
@@ -85,16 +80,15 @@ class Prefetcher:
     timing: Timing
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
-        starts = iter(range(0, len(self.reader.names), self.videos))
-        with ThreadPoolExecutor(max_workers=1) as thread:
-            ahead = deque(thread.submit(self._read, start) for start in islice(starts, READ_AHEAD))
-            while ahead:
-                clock = time.monotonic()
-                batch = ahead.popleft().result()
-                self.timing.waited += time.monotonic() - clock
-                if (start := next(starts, None)) is not None:
-                    ahead.append(thread.submit(self._read, start))
-                yield batch
+        starts = range(0, len(self.reader.names), self.videos)
+        batches = run_ahead(self._read, starts, threads=1, ahead=READ_AHEAD)
+        while True:
+            clock = time.monotonic()
+            batch = next(batches, None)
+            self.timing.waited += time.monotonic() - clock
+            if batch is None:
+                return
+            yield batch
 
     def _read(self, start: int) -> NDArray[Any]:
         clock = time.monotonic()
@@ -213,7 +207,12 @@ def _encode(encoder: Encoder, reader: ShardReader, timing: Timing) -> dict[str, 
     batches = Prefetcher(reader, encoder.source, videos, runner.staged, timing)
     done = 0
     count = -(-total // videos)
-    encoded = _in_order(encoder.embed, batches, runner.in_flight)
+    threads = runner.in_flight
+    encoded = (
+        map(encoder.embed, batches)
+        if threads == 1
+        else run_ahead(encoder.embed, batches, threads, ahead=threads - 1)
+    )
     clock = time.monotonic()
     for embedded in track(encoded, count, encoder.spec.encoder, unit="batches"):
         for key, rows in embedded.items():
@@ -221,23 +220,6 @@ def _encode(encoder: Encoder, reader: ShardReader, timing: Timing) -> dict[str, 
         done += len(rows)
     timing.encode = time.monotonic() - clock - timing.waited
     return arrays
-
-
-def _in_order(
-    function: Callable[[Batch], Result], batches: Iterable[Batch], in_flight: int
-) -> Iterator[Result]:
-    """Yield the function's results, in order, of so many batches at a time."""
-    if in_flight == 1:
-        yield from map(function, batches)
-        return
-    with ThreadPoolExecutor(max_workers=in_flight) as threads:
-        started: deque[Future[Result]] = deque()
-        for batch in batches:
-            started.append(threads.submit(function, batch))
-            if len(started) == in_flight:
-                yield started.popleft().result()
-        while started:
-            yield started.popleft().result()
 
 
 def _status_rows(rows: Sequence[StatusRow], lost: set[str], encoder: str) -> list[StatusRow]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench_encode import T
 from harness import CORES, REHEARSAL, Rows, clap_spec, clip_spec, device, rows_of_part
 from llp_form import (
     LLP_SHARDS,
@@ -25,7 +26,9 @@ from safetensors.torch import save_file
 from pipeline.core.files import sha256_of
 from pipeline.core.shards import read_shard
 from pipeline.features.encoders.base import load_encoder
-from pipeline.features.encoders.options import EncoderOptions
+from pipeline.features.encoders.options import EncoderOptions, EncodersOptions
+from pipeline.inference.settings import InferenceSettings
+from pipeline.media.options import DecodeOptions
 
 BF16 = {"precision": "bf16", "batch_size": 20 if REHEARSAL else 320}
 COUNT = 6 if REHEARSAL else 2 * LLP_VIDEOS // LLP_SHARDS
@@ -73,6 +76,7 @@ def main() -> None:
         shares = [len(read_shard(folder / f"{shard}.safetensors").names) for shard in SHARDS]
         turns = [encode(rows, bench, [spec], SHARDS[0], shares[0]) for spec in bench.specs]
         together = encode(rows, bench, list(bench.specs), SHARDS[1], shares[1])
+        one_pass(rows, bench, clips)
     # A shard of LLP has about as many videos as these, so that a job starts as often.
     rows.add("all of LLP, computed: decoding alone", minutes=LLP_VIDEOS / decode_rate / 60)
     for name, seconds in (
@@ -106,6 +110,29 @@ def with_file(spec: EncoderOptions, folder: Path) -> EncoderOptions:
     state = encoder._model.module.state_dict()
     save_file({name: value.contiguous() for name, value in state.items()}, path)
     return spec.model_copy(update={"weights": str(path), "sha256": sha256_of(path)})
+
+
+def one_pass(rows: Rows, bench: Bench, clips: Clips) -> None:
+    """Decode and encode all clips in one job, as the rules do with `dataset.one_pass`."""
+    clip, clap = map(named, bench.specs)
+    settings = InferenceSettings(
+        segments=T,
+        untrimmed=False,
+        decode=DecodeOptions(frame_size=64) if REHEARSAL else DecodeOptions(),
+        encoders=EncodersOptions(clip=clip, clap=clap),
+        classes=(),
+    )
+    words = ["encode-videos", "--settings", settings.model_dump_json(), *clips.words]
+    words += ["--shard", "1-of-1", "--workers", str(CORES), "--device", str(device())]
+    seconds, _ = run_jobs([[*words, "--gpus", "1", "--out", str(bench.folder / "one_pass")]])
+    figures = {"videos": COUNT, "seconds": seconds, "videos/s": COUNT / seconds}
+    rows.add("decoding and both encoders in one job", **figures)
+
+
+def named(spec: EncoderOptions) -> EncoderOptions:
+    """Return an encoder whose weights have a checksum, as those of a configuration."""
+    checksum = sha256_of(spec.weights_path) if spec.needs_sha256 else spec.sha256
+    return spec.model_copy(update={"sha256": checksum})
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,8 @@ class Store:
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
         environment = os.environ | {"AWS_DEFAULT_REGION": KEYS["region_name"]}
         done = subprocess.run(
-            [*command, "--configfile", "my.yaml", "--cores", "2", *options, *words],
+            # Storage options take several values, and would take a target for one.
+            [*command, *options, "--configfile", "my.yaml", "--cores", "2", *words],
             cwd=self.folder,
             env=environment,
             capture_output=True,

@@ -1,0 +1,54 @@
+"""``encode-videos``: decode and encode one shard's videos in one job."""
+
+import argparse
+from pathlib import Path
+
+from pipeline.cli.arguments import (
+    add_annotations,
+    add_gpus,
+    add_machine,
+    add_shard,
+    add_videos,
+    add_workers,
+)
+from pipeline.cli.settings import add_settings, settings_from
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    add_settings(parser)
+    add_annotations(parser)
+    add_videos(parser)
+    add_shard(parser)
+    add_workers(parser)
+    add_machine(parser)
+    add_gpus(parser)
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder to write clip-FINGERPRINT/ and clap-FINGERPRINT/ into, each with the shard and"
+        " its status table",
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Decode and encode the shard."""
+    from pipeline.cli.arguments import limit_threads
+    from pipeline.data.manifest import list_videos, rows_of_shard
+    from pipeline.features.encoders.base import load_encoder
+    from pipeline.features.one_pass import OnePass, shard_files
+
+    limit_threads(arguments)
+    settings = settings_from(arguments)
+    decoding = settings.decoding
+    shard, shards = arguments.shard
+    rows = list_videos(arguments.annotations, arguments.videos, shards, decoding.untrimmed)
+    videos = [row.window for row in rows_of_shard(rows, shard, shards)]
+    encoders = {name: load_encoder(spec, arguments.device) for name, spec in settings.specs.items()}
+    outputs = {
+        name: shard_files(arguments.out / f"{name}-{made}", f"{shard}-of-{shards}")
+        for name, made in settings.feature_fingerprints().items()
+    }
+    OnePass(decoding, encoders, arguments.workers).encode(videos, outputs)
