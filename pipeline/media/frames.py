@@ -206,9 +206,9 @@ class _Reader:
         return self._timeline_of(ticks)
 
     def is_only(self, timeline: Timeline) -> bool:
-        """Return whether a timeline of one frame has the stream's first: then it is the only one."""
-        first = timeline.pts[0] == self._stream.start_time
-        return len(timeline.pts) == 1 and (self._track.from_start or bool(first))
+        """Return whether a timeline's only frame is also the stream's."""
+        is_first = self._track.from_start or timeline.pts[0] == self._stream.start_time
+        return len(timeline.pts) == 1 and bool(is_first)
 
     def is_turned(self) -> bool:
         """Return whether pictures are stored in another orientation than they are shown in."""
@@ -226,8 +226,9 @@ class _Reader:
         pictures: dict[int, Picture] = {}
         for frame in self._frames(groups, wanted if skip else None):
             if frame.pts in wanted:
-                colours = reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
-                pictures[frame.pts] = shape(upright(colours, display_matrix(frame)))
+                rgb = reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
+                picture = rgb.astype(np.uint8, copy=False)
+                pictures[frame.pts] = shape(upright(picture, display_matrix(frame)))
                 if len(pictures) == len(wanted):
                     break
         return pictures
@@ -302,8 +303,16 @@ def _end_of_file(window: Window) -> float:
 
 def display_matrix(frame: VideoFrame) -> bytes:
     """Return a frame's display matrix (see ``transforms.upright``), empty if it has none."""
-    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
-    return bytes(matrix) if matrix else b""
+    side_data: Any = frame.side_data  # its type in PyAV is not what it is
+    return bytes(side_data[Type.DISPLAYMATRIX]) if Type.DISPLAYMATRIX in side_data else b""
+
+
+def first_display_matrix(path: Path, index: int) -> bytes:
+    """Return the display matrix of a video stream's first frame, empty if it has none."""
+    with open_media(path) as container, suppress(av.FFmpegError):
+        for frame in container.decode(container.streams[index]):
+            return display_matrix(frame) if isinstance(frame, VideoFrame) else b""
+    return b""
 
 
 def _decord_pictures(

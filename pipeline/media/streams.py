@@ -49,8 +49,10 @@ def choice_note(chosen: Stream | None, streams: Iterable[Stream]) -> str:
 
 def _rank(stream: VideoStream | AudioStream) -> tuple[bool, bool, int]:
     """Return what makes a stream preferable; of equal ones the first is taken."""
-    context = stream.codec_context
-    size = context.width * context.height if isinstance(stream, VideoStream) else stream.channels
+    if isinstance(stream, VideoStream):
+        size = stream.codec_context.width * stream.codec_context.height
+    else:
+        size = stream.channels
     disposition = stream.disposition
     return bool(disposition & Disposition.default), not disposition & FOR_SOME, size or 0
 

@@ -36,6 +36,14 @@ def upright(picture: RgbImage, display_matrix: bytes) -> RgbImage:
     return np.ascontiguousarray(picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
 
+def turn_of(display_matrix: bytes) -> str:
+    """Return what a display matrix does to a picture: ``rotated``, ``mirrored`` or nothing."""
+    if not display_matrix:
+        return ""
+    a, b, _, c, d = np.frombuffer(display_matrix, np.int32)[:5].tolist()
+    return "mirrored" if a * d < b * c else "rotated"
+
+
 def clip(picture: RgbImage, size: int) -> RgbImage:
     """Resize the short side to ``size`` (PIL bicubic) and crop the centre, as open_clip does.
 

@@ -126,7 +126,13 @@ def write(plan: Plan, path: Path) -> Path:
             words += ["-itsoffset", str(plan.delays.get(kind, 0)), "-f", "lavfi", "-i", source]
     for index in range(len(plan.pictures) + len(plan.sounds)):
         words += ["-map", str(index)]
-    words += ["-c:v", plan.video, "-g", str(plan.group), *ENCODERS.get(plan.video, "-q:v 2").split()]
+    words += [
+        "-c:v",
+        plan.video,
+        "-g",
+        str(plan.group),
+        *ENCODERS.get(plan.video, "-q:v 2").split(),
+    ]
     words += ["-bf", str(plan.b_frames)] if plan.video in WITH_B_FRAMES else []
     words += ["-c:a", plan.audio, "-ar", str(plan.rate), "-ac", str(plan.channels)]
     words += ["-strict", "-2", "-threads", "1", *plan.options]
@@ -138,7 +144,9 @@ def write(plan: Plan, path: Path) -> Path:
 
 def ffmpeg(*words: str | Path) -> None:
     """Run the ffmpeg program."""
-    subprocess.run([ffmpeg_path(), "-nostdin", "-v", "error", "-y", *words], check=True, capture_output=True)
+    subprocess.run(
+        [ffmpeg_path(), "-nostdin", "-v", "error", "-y", *words], check=True, capture_output=True
+    )
 
 
 def again(path: Path, *, before: str = "", after: str = "") -> None:
@@ -181,7 +189,9 @@ def cover_art(plan: Plan, random: Random) -> None:
         cover, old = path.with_name("cover.png"), path.with_name(f"old{path.suffix}")
         ffmpeg("-f", "lavfi", "-i", "color=red:s=320x240", "-frames:v", "1", cover)
         path.rename(old)
-        pictures = ["-map", "0:v", "-map", "1"] if random.random() < 0.5 else ["-map", "1", "-map", "0:v"]
+        pictures = (
+            ["-map", "0:v", "-map", "1"] if random.random() < 0.5 else ["-map", "1", "-map", "0:v"]
+        )
         first = pictures[1] == "1"
         place = "v:0" if first else f"v:{len(plan.pictures)}"
         ffmpeg("-i", old, "-i", cover, *pictures, "-map", "0:a", "-c", "copy",
@@ -279,9 +289,10 @@ def apart(plan: Plan, random: Random) -> None:
     def reorder(path: Path) -> None:
         old = path.with_name(f"old{path.suffix}")
         path.rename(old)
-        with av.open(str(old)) as source, av.open(
-            str(path), "w", options={"max_interleave_delta": "1"}
-        ) as target:
+        with (
+            av.open(str(old)) as source,
+            av.open(str(path), "w", options={"max_interleave_delta": "1"}) as target,
+        ):
             used = [*source.streams.video, *source.streams.audio]
             streams = {s.index: target.add_stream_from_template(s) for s in used}
             packets = [p for p in source.demux(used) if p.dts is not None]

@@ -74,7 +74,9 @@ def truth_of(path: Path) -> Truth:
         }
         for words in (outputs["v"] + outputs["a"], outputs["v"], outputs["a"]):
             start = [ffmpeg_path(), "-nostdin", "-v", "error", "-y", *PROBE, "-i", path.absolute()]
-            if not subprocess.run([*start, *words], cwd=folder, stderr=subprocess.DEVNULL).returncode:
+            if not subprocess.run(
+                [*start, *words], cwd=folder, stderr=subprocess.DEVNULL
+            ).returncode:
                 break
             for file in folder.iterdir():
                 file.unlink()
@@ -114,7 +116,9 @@ def _read(folder: Path) -> Truth:
     begin = 0.0
     if sound is not None and len(blocks):
         begin = blocks[0, 0] - zero
-        sound = soxr.resample(_laid_out(sound, blocks, rate, channels, zero), rate, SAMPLE_RATE, "HQ")
+        sound = soxr.resample(
+            _laid_out(sound, blocks, rate, channels, zero), rate, SAMPLE_RATE, "HQ"
+        )
     return Truth(pictures, shown, ends, sound if len(blocks) else None, begin)
 
 
@@ -127,7 +131,12 @@ def _risen(
         return shown, ends, blocks
     picture, block = (part[0] if len(part) else None for part in parts)
     lasts = [*ends[:picture], *(blocks[:block, 0] + blocks[:block, 1])]
-    later = max(lasts) - min([*shown[slice(picture, None if picture else 0)], *blocks[slice(block, None if block else 0), 0]])
+    later = max(lasts) - min(
+        [
+            *shown[slice(picture, None if picture else 0)],
+            *blocks[slice(block, None if block else 0), 0],
+        ]
+    )
     shown, ends, blocks = shown.copy(), ends.copy(), blocks.copy()
     if picture is not None:
         shown[picture:] += later
@@ -177,7 +186,8 @@ def differences(path: Path, truth: Truth, start: float, decoder: str = "pyav") -
     status = decoded.row.status
     if status == Status.OK:
         covered = [
-            min(end, start + T) - max(begin, start) for begin, end in (truth.picture_span, truth.sound_span)
+            min(end, start + T) - max(begin, start)
+            for begin, end in (truth.picture_span, truth.sound_span)
         ]
         if min(covered) < T - SHORT_SECONDS - 2 * NEAR_SECONDS:
             found.append(f"ok, though streams cover {covered} s")
@@ -198,7 +208,8 @@ def _loss(truth: Truth, start: float, status: Status, detail: str) -> list[str]:
 def _picture_differences(frames: NDArray[np.uint8], truth: Truth, start: float) -> list[str]:
     if truth.pictures is None:
         return ["pictures from nowhere"] if frames.any() else []
-    if start >= truth.picture_span[1]:
+    begin, end = truth.picture_span
+    if start >= end or (start + T <= begin and not frames.any()):
         return []
     found = []
     for second, frame in enumerate(frames):
@@ -211,7 +222,9 @@ def _picture_differences(frames: NDArray[np.uint8], truth: Truth, start: float) 
         if near.min() > SAME_PICTURE:
             every = np.abs(truth.pictures.astype(int) - frame).mean(axis=(1, 2, 3))
             best = int(every.argmin())
-            other = f"frame {best}" if every[best] < SAME_PICTURE else f"no frame ({every[best]:.0f})"
+            other = (
+                f"frame {best}" if every[best] < SAME_PICTURE else f"no frame ({every[best]:.0f})"
+            )
             found.append(f"second {second}: not frame {first} of {len(every)} but {other}")
     return found
 
@@ -228,9 +241,12 @@ def _sound_differences(samples: NDArray[np.float32], truth: Truth, start: float)
     )[: 2 * MAX_LAG + 1]
     lag = int(cross.argmax())
     expected = expected[lag : lag + len(samples)]
+    # Where a stream begins, a codec's run-in may sound.
+    edge = round((truth.sound_begin - start - RUN_IN_SECONDS) * SAMPLE_RATE)
+    for quiet in (expected, samples):
+        quiet[max(edge, 0) : max(edge + round(2 * RUN_IN_SECONDS * SAMPLE_RATE), 0)] = 0
     found = []
     for second in range(T):
-        # a codec's run-in may sound at the edges of what is there
         part = slice(second * SAMPLE_RATE, (second + 1) * SAMPLE_RATE)
         power, error = expected[part].std(), (expected[part] - samples[part]).std()
         if error > SAME_SOUND * power + SILENCE:
