@@ -84,7 +84,8 @@ class Plan:
 
     def sound(self, seed: int, seconds: float | None = None) -> str:
         """Return a source of sound for ffmpeg."""
-        return f"anoisesrc=color=pink:a=0.7:r={self.rate}:seed={seed}:d={seconds or self.seconds},lowpass=f=1500"
+        noise = f"anoisesrc=color=pink:a=0.7:r={self.rate}:seed={seed}:d={seconds or self.seconds}"
+        return f"{noise},lowpass=f=1500"
 
     @property
     def rate(self) -> int:

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import soxr
-from numpy.typing import NDArray
-
 from containers import Plan, write
+from numpy.typing import NDArray
 
 from pipeline.core.errors import ItemError, Status
 from pipeline.core.ffmpeg import ffmpeg_path
@@ -38,24 +37,27 @@ CHANNELS = {"mono": 1, "stereo": 2, "5.1": 6, "5.1(side)": 6}
 class Truth:
     """All pictures and the sound of a file on the shared clock, as the ffmpeg program has them."""
 
-    pictures: NDArray[np.uint8] | None
+    pictures: NDArray[np.uint8]
     shown: NDArray[np.float64]
-    ends: NDArray[np.float64]
-    sound: NDArray[np.float32] | None
+    sound: NDArray[np.float32]
     sound_begin: float
 
     @property
     def picture_span(self) -> tuple[float, float]:
-        if self.pictures is None:
+        """When pictures begin and end, in seconds; a single one is shown until the file ends."""
+        if not len(self.pictures):
             return 0.0, 0.0
-        is_still = len(self.pictures) == 1  # which players show as long as the file lasts
-        return self.shown[0], max(self.ends.max(), self.sound_span[1] if is_still else 0.0)
+        is_still = len(self.pictures) == 1
+        return self.shown[0, 0], max(self.shown[:, 1].max(), self.sound_span[1] * is_still)
 
     @property
     def sound_span(self) -> tuple[float, float]:
-        if self.sound is None:
-            return 0.0, 0.0
         return self.sound_begin, len(self.sound) / SAMPLE_RATE
+
+    def missing(self, start: float) -> float:
+        """Return how much a window lacks of the stream that covers less of it, in seconds."""
+        spans = (self.picture_span, self.sound_span)
+        return T - min(min(end, start + T) - max(begin, start) for begin, end in spans)
 
     @property
     def seconds(self) -> float:
@@ -88,87 +90,78 @@ def _sound(form: str, name: str) -> list[str]:
 
 
 def _read(folder: Path) -> Truth:
-    pictures, sound = None, None
-    shown = ends = np.zeros(0)
-    blocks = np.zeros((0, 4))
-    if (folder / "v.txt").exists():
-        (_, rows), sizes = _rows(folder / "v.txt"), _header(folder / "v.txt", "dimensions")
-        width, height = map(int, sizes.split("x"))
-        raw = np.fromfile(folder / "v.raw", np.uint8).reshape(-1, height, width, 3)
-        pictures = np.stack([valor(picture, SIZE) for picture in raw]) if len(raw) else None
-        shown, ends = rows[:, 0], rows[:, 0] + rows[:, 1]
-    rate = channels = 0
-    if (folder / "a.txt").exists():
-        rate = int(_header(folder / "a.txt", "sample_rate"))
-        _, blocks = _rows(folder / "a.txt")
-        sound = np.fromfile(folder / "a.raw", "<f4")
-        channels = CHANNELS[_header(folder / "a.txt", "channel_layout_name")]
-        sound = sound.reshape(-1, channels).mean(axis=1, dtype=np.float32)
-    shown, ends, blocks = _risen(shown, ends, blocks)
-    firsts = [times.min() for times in (shown, blocks[:, 0]) if len(times)]
-    # ffmpeg's zero is the first packet's time, of which a decoder may make nothing; or the first one
-    # of a stream that is not used.
-    first = min(firsts, default=0.0)
-    zero = first if first > RUN_IN_SECONDS else 0.0
-    if pictures is not None:
-        shown, ends = shown - zero, ends - zero
-        ends = np.maximum(ends, np.append(shown[1:], 0))
-    begin = 0.0
-    if sound is not None and len(blocks):
-        begin = blocks[0, 0] - zero
-        sound = soxr.resample(
-            _laid_out(sound, blocks, rate, channels, zero), rate, SAMPLE_RATE, "HQ"
-        )
-    return Truth(pictures, shown, ends, sound if len(blocks) else None, begin)
+    pictures, shown = _pictures(folder)
+    samples, rate, heard = _samples(folder)
+    _join(shown, heard)
+    # The first packet's time is 0 already, and a decoder may make nothing of that packet. If more
+    # is missing, it was of a stream that is not used.
+    first = min([*shown[:1, 0], *heard[:1, 0], np.inf])
+    if first > RUN_IN_SECONDS:
+        shown -= first
+        heard -= first
+    sound = soxr.resample(_laid_out(samples, heard, rate), rate, SAMPLE_RATE, "HQ")
+    return Truth(pictures, shown, sound, heard[0, 0] if len(heard) else 0.0)
 
 
-def _risen(
-    shown: NDArray[np.float64], ends: NDArray[np.float64], blocks: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Put a second part, at which both streams' times go back, behind the first."""
-    parts = [np.flatnonzero(np.diff(times) < -1.0) + 1 for times in (shown, blocks[:, 0])]
-    if not any(len(part) for part in parts):
-        return shown, ends, blocks
-    picture, block = (part[0] if len(part) else None for part in parts)
-    lasts = [*ends[:picture], *(blocks[:block, 0] + blocks[:block, 1])]
-    later = max(lasts) - min(
-        [
-            *shown[slice(picture, None if picture else 0)],
-            *blocks[slice(block, None if block else 0), 0],
-        ]
-    )
-    shown, ends, blocks = shown.copy(), ends.copy(), blocks.copy()
-    if picture is not None:
-        shown[picture:] += later
-        ends[picture:] += later
-    if block is not None:
-        blocks[block:, 0] += later
-    return shown, ends, blocks
+def _pictures(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Return all pictures ``[N, S, S, 3]``, and when each begins and ends in seconds ``[N, 2]``."""
+    if not (table := folder / "v.txt").exists():
+        return np.zeros((0, SIZE, SIZE, 3), np.uint8), np.zeros((0, 2))
+    width, height = map(int, _header(table, "dimensions").split("x"))
+    raw = np.fromfile(folder / "v.raw", np.uint8).reshape(-1, height, width, 3)
+    shown = _spans(table)
+    shown[:-1, 1] = np.maximum(shown[:-1, 1], shown[1:, 0])
+    return np.stack([valor(picture, SIZE) for picture in raw]), shown
 
 
-def _header(path: Path, key: str) -> str:
-    lines = path.read_text().splitlines()
+def _samples(folder: Path) -> tuple[NDArray[np.float32], int, NDArray[np.float64]]:
+    """Return all samples, mixed to mono, their rate, and when each block begins and ends."""
+    if not (table := folder / "a.txt").exists():
+        return np.zeros(0, np.float32), SAMPLE_RATE, np.zeros((0, 2))
+    channels = CHANNELS[_header(table, "channel_layout_name")]
+    samples = np.fromfile(folder / "a.raw", "<f4").reshape(-1, channels)
+    mono = samples.mean(axis=1, dtype=np.float32)
+    return mono, int(_header(table, "sample_rate")), _spans(table)
+
+
+def _header(table: Path, key: str) -> str:
+    lines = table.read_text().splitlines()
     return next(line.split(":")[1].strip() for line in lines if line.startswith(f"#{key}"))
 
 
-def _rows(path: Path) -> tuple[float, NDArray[np.float64]]:
-    """Return each packet's time and duration in seconds, and its bytes."""
-    up, down = map(int, _header(path, "tb 0").split("/"))
-    lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
-    fields = [[int(word) for word in line.split(",")[1:5]] for line in lines]
-    rows = np.array([(pts * up / down, last * up / down, size) for _, pts, last, size in fields])
-    return up / down, rows.reshape(-1, 3)
+def _spans(table: Path) -> NDArray[np.float64]:
+    """Return when each packet of ffmpeg's table begins and ends, in seconds."""
+    up, down = map(int, _header(table, "tb 0").split("/"))
+    lines = [line for line in table.read_text().splitlines() if not line.startswith("#")]
+    begins, durations = np.array([line.split(",")[2:4] for line in lines], dtype=np.float64).T
+    return np.stack([begins, begins + durations], axis=1) * up / down
+
+
+def _join(*streams: NDArray[np.float64]) -> None:
+    """Put a second part of the file, where times begin again, behind the first; in place."""
+    breaks = [np.flatnonzero(np.diff(times[:, 0]) < -1.0) + 1 for times in streams]
+    places = [
+        found[0] if len(found) else len(times) for found, times in zip(breaks, streams, strict=True)
+    ]
+    befores = [times[:place, 1] for times, place in zip(streams, places, strict=True)]
+    afters = [times[place:] for times, place in zip(streams, places, strict=True)]
+    if any(map(len, afters)):
+        starts_again = min(times.min() for times in afters if len(times))
+        for times in afters:
+            times += max(ends.max() for ends in befores if len(ends)) - starts_again
 
 
 def _laid_out(
-    samples: NDArray[np.float32], blocks: NDArray[np.float64], rate: int, channels: int, zero: float
+    samples: NDArray[np.float32], heard: NDArray[np.float64], rate: int
 ) -> NDArray[np.float32]:
     """Put blocks where their times say, with silence between."""
-    counts = np.round(blocks[:, 2] / 4 / channels).astype(int)
-    begins = np.round((blocks[:, 0] - zero) * rate).astype(int)
-    laid = np.zeros(max(int((begins + counts).max()), 1), dtype=np.float32)
-    for begin, count, first in zip(begins, counts, np.cumsum(counts) - counts, strict=True):
-        laid[begin : begin + count] = samples[first : first + count]
+    begins, ends = np.round(heard * rate).astype(int).T
+    laid = np.zeros(ends.max(initial=0), dtype=np.float32)
+    first = 0
+    for begin, end in zip(begins, ends, strict=True):
+        block = samples[first : first + end - begin]
+        laid[begin : begin + len(block)] = block
+        first += end - begin
     return laid
 
 
@@ -181,61 +174,46 @@ def differences(path: Path, truth: Truth, start: float, decoder: str = "pyav") -
         decoded = decode_video(VideoWindow("a", str(path), start, start + T), decoding)
     except ItemError as error:
         return _loss(truth, start, error.status, error.detail)
+    except Exception as error:
+        return [f"{type(error).__name__}: {error}"]
     found = _picture_differences(decoded.frames[:, 0], truth, start)
     found += _sound_differences(decoded.audio / np.float32(32767), truth, start)
-    status = decoded.row.status
+    status, missing = decoded.row.status, truth.missing(start)
     if status == Status.OK:
-        covered = [
-            min(end, start + T) - max(begin, start)
-            for begin, end in (truth.picture_span, truth.sound_span)
-        ]
-        if min(covered) < T - SHORT_SECONDS - 2 * NEAR_SECONDS:
-            found.append(f"ok, though streams cover {covered} s")
-        return found
+        late = missing > SHORT_SECONDS + 2 * NEAR_SECONDS
+        return [*found, f"ok, though {missing:.1f} s are missing"] if late else found
     # What is padded is what is missing, and nothing else may differ.
     return [f"{status}: {line}" for line in found] + _loss(truth, start, status, decoded.row.detail)
 
 
 def _loss(truth: Truth, start: float, status: Status, detail: str) -> list[str]:
     """Return a line if a status says that something is missing that is there."""
-    spans = (truth.picture_span, truth.sound_span)
-    covered = [min(end, start + T) - max(begin, start) for begin, end in spans]
-    if min(covered) > T - SHORT_SECONDS + 2 * NEAR_SECONDS:
-        return [f"lost: {status} ({detail})"]
-    return []
+    is_whole = truth.missing(start) < SHORT_SECONDS - 2 * NEAR_SECONDS
+    return [f"lost: {status} ({detail})"] if is_whole else []
 
 
 def _picture_differences(frames: NDArray[np.uint8], truth: Truth, start: float) -> list[str]:
-    if truth.pictures is None:
-        return ["pictures from nowhere"] if frames.any() else []
     begin, end = truth.picture_span
-    if start >= end or (start + T <= begin and not frames.any()):
+    if not frames.any() and (start >= end or start + T <= begin):
         return []
+    if start >= end:
+        return [] if len(truth.pictures) else ["pictures from nowhere"]
     found = []
     for second, frame in enumerate(frames):
-        middle = start + second + 0.5
-        first, last = (
-            max(int(np.searchsorted(truth.shown, middle + d, side="right")) - 1, 0)
-            for d in (-NEAR_SECONDS, NEAR_SECONDS)
-        )
-        near = np.abs(truth.pictures[first : last + 1].astype(int) - frame).mean(axis=(1, 2, 3))
-        if near.min() > SAME_PICTURE:
-            every = np.abs(truth.pictures.astype(int) - frame).mean(axis=(1, 2, 3))
-            best = int(every.argmin())
-            other = (
-                f"frame {best}" if every[best] < SAME_PICTURE else f"no frame ({every[best]:.0f})"
-            )
-            found.append(f"second {second}: not frame {first} of {len(every)} but {other}")
+        distances = np.abs(truth.pictures.astype(int) - frame).mean(axis=(1, 2, 3))
+        near = start + second + 0.5 + np.array([-NEAR_SECONDS, NEAR_SECONDS])
+        first, last = np.maximum(np.searchsorted(truth.shown[:, 0], near, side="right") - 1, 0)
+        if distances[first : last + 1].min() > SAME_PICTURE:
+            best = int(distances.argmin())
+            what = f"frame {best}" if distances[best] < SAME_PICTURE else "no frame of it"
+            found.append(f"second {second}: {what}, not frame {first} of {len(distances)}")
     return found
 
 
 def _sound_differences(samples: NDArray[np.float32], truth: Truth, start: float) -> list[str]:
-    whole = np.zeros(T * SAMPLE_RATE, np.float32) if truth.sound is None else truth.sound
     begin = round(start * SAMPLE_RATE)
-    expected = np.zeros(T * SAMPLE_RATE + 2 * MAX_LAG, dtype=np.float32)
-    inside = whole[max(begin - MAX_LAG, 0) : begin + T * SAMPLE_RATE + MAX_LAG]
-    if truth.sound is not None:
-        expected[max(MAX_LAG - begin, 0) :][: len(inside)] = inside
+    margins = np.pad(truth.sound, (MAX_LAG, T * SAMPLE_RATE + MAX_LAG))
+    expected = margins[begin : begin + T * SAMPLE_RATE + 2 * MAX_LAG].copy()
     cross = np.fft.irfft(
         np.fft.rfft(expected, 1 << 18) * np.fft.rfft(samples, 1 << 18).conj(), 1 << 18
     )[: 2 * MAX_LAG + 1]
@@ -250,9 +228,8 @@ def _sound_differences(samples: NDArray[np.float32], truth: Truth, start: float)
         part = slice(second * SAMPLE_RATE, (second + 1) * SAMPLE_RATE)
         power, error = expected[part].std(), (expected[part] - samples[part]).std()
         if error > SAME_SOUND * power + SILENCE:
-            found.append(
-                f"second {second}: sound {samples[part].std():.3f}, not {power:.3f}, error {error:.3f}"
-            )
+            heard = samples[part].std()
+            found.append(f"second {second}: sound {heard:.3f}, not {power:.3f}, off by {error:.3f}")
     return found
 
 
@@ -263,7 +240,7 @@ def compare(plan: Plan, folder: Path, number: int) -> list[str]:
         write(plan, path)
     except subprocess.CalledProcessError:
         path.unlink(missing_ok=True)
-        return [f"not written"]
+        return ["not written"]
     truth = truth_of(path)
     found = []
     last = max(truth.seconds - T, 0)
