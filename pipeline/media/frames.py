@@ -58,7 +58,7 @@ class Frames:
         the point where decoding stopped. VP8 and VP9 decoders accept any data, and decord does not
         report damage.
     is_still
-        Whether the stream has a single picture.
+        Whether a single picture is shown, to which no other follows.
     """
 
     pictures: Picture
@@ -151,7 +151,7 @@ def _read(
         pictures=np.stack([pictures[pts] for pts in timeline.pts[chosen].tolist()]),
         pts=timeline.pts[chosen],
         first=float(timeline.seconds[0]),
-        end=max(timeline.end, _end_of_file(window)) if is_still else timeline.end,
+        end=_end_of_still(timeline, window) if is_still else timeline.end,
         backend=backend,
         damaged=reader.damaged,
         is_still=is_still,
@@ -208,7 +208,7 @@ class _Reader:
     def is_only(self, timeline: Timeline) -> bool:
         """Return whether a timeline's only frame is also the stream's."""
         is_first = self._track.from_start or timeline.pts[0] == self._stream.start_time
-        return len(timeline.pts) == 1 and bool(is_first)
+        return len(self._packets) == len(timeline.pts) == 1 and bool(is_first)
 
     def is_turned(self) -> bool:
         """Return whether pictures are stored in another orientation than they are shown in."""
@@ -296,9 +296,10 @@ class _Reader:
         return timeline if is_whole else timeline.until(self._window.seconds)
 
 
-def _end_of_file(window: Window) -> float:
-    """Return when the file ends according to its header, in seconds from the window's start."""
-    return window.media.origin + window.media.seconds - window.zero
+def _end_of_still(timeline: Timeline, window: Window) -> float:
+    """Return when a single picture ends: with the file, by its header, or the window."""
+    end_of_file = window.media.origin + window.media.seconds - window.zero
+    return min(max(timeline.end, end_of_file), window.seconds)
 
 
 def display_matrix(frame: VideoFrame) -> bytes:

@@ -201,7 +201,7 @@ def _decode_frames(window: Window, decoding: Decoding) -> _Stream:
     seconds = max(min(frames.end, segments) - max(frames.first, 0.0), 0.0)
     array = frames.pictures.reshape(shape)
     if frames.is_still:
-        padding = _joined("the video is a single picture", padding)
+        padding = _joined("a single picture is shown", padding)
     damage = _damaged("video", frames.damaged)
     return _Stream("missing_video", array, seconds, status, padding, damage, frames.backend)
 

@@ -160,7 +160,7 @@ def test_a_single_picture_is_shown_as_long_as_the_file_lasts(tmp_path):
     path = write_clip(tmp_path / "still.mp4", times=[0.0], audio=sound(10, 44_100)[None])
     for start in (0.0, 5.0):
         clip = decoded(path, start)
-        assert (clip.row.status, clip.row.detail) == (Status.OK, "the video is a single picture")
+        assert (clip.row.status, clip.row.detail) == (Status.OK, "a single picture is shown")
         assert clip.row.video_seconds == T
         assert clip.frames.std() > 50
         assert (clip.frames == clip.frames[0]).all()
@@ -170,6 +170,14 @@ def test_a_single_picture_is_shown_as_long_as_the_file_lasts(tmp_path):
     facts = inspect(path)
     assert facts.pictures.end == pytest.approx(facts.seconds)
     assert facts.present.all()
+
+
+def test_the_first_picture_of_a_short_window_is_not_the_only_one(tmp_path):
+    path = write_clip(tmp_path / "a.mp4", seconds=T, fps=1)
+    decoding = Decoding(segments=T, frame_size=32)
+    row = decode_video(VideoWindow("a", str(path), 0.0, 0.9), decoding).row
+    assert "single picture" not in row.detail
+    assert row.video_seconds == pytest.approx(0.9)
 
 
 def test_a_picture_without_sound_does_not_last(tmp_path):
