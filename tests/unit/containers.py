@@ -97,13 +97,14 @@ def plan_of(seed: int, number: int) -> Plan:
     random = np.random.default_rng((seed, number))
     container = str(random.choice(list(CONTAINERS)))
     video, audio = (str(random.choice(codecs)) for codecs in CONTAINERS[container])
+    fps = 25 if video in MPEG else float(random.choice(RATES))
     plan = Plan(
         container,
         video,
         audio,
-        fps=25 if video in MPEG else float(random.choice(RATES)),
+        fps,
         size=SIZES[random.integers(len(SIZES))],
-        seconds=float(random.choice(SECONDS)),
+        seconds=float(random.choice(SECONDS if video in MPEG or fps <= 12.5 else SECONDS[:2])),
         channels=int(random.choice((1, 2))),
         group=int(random.choice((1, 12, 60, 1000))),
         b_frames=int(random.choice((0, 2))) if video in WITH_B_FRAMES else 0,
@@ -326,7 +327,7 @@ def odd_size(plan: Plan, random: Random) -> None:
 
 
 def few_key_frames(plan: Plan, random: Random) -> None:
-    plan.group, plan.seconds = 100_000, 33.0
+    plan.group, plan.seconds, plan.fps = 100_000, 33.0, plan.fps if plan.video in MPEG else 5
     plan.pictures, plan.sounds = [plan.picture(plan.seed)], [plan.sound(plan.seed)]
     plan.options += ["-sc_threshold", "1000000000"] if plan.video in MPEG else []
 
