@@ -216,7 +216,7 @@ def _distances(pictures: NDArray[np.uint8], frame: NDArray[np.uint8]) -> NDArray
 
 def _sound_differences(samples: NDArray[np.float32], truth: Truth, start: float) -> list[str]:
     begin = round(start * SAMPLE_RATE)
-    margins = np.pad(truth.sound, (MAX_LAG, T * SAMPLE_RATE + MAX_LAG))
+    margins = np.pad(truth.sound, (MAX_LAG, begin + T * SAMPLE_RATE + MAX_LAG))
     expected = margins[begin : begin + T * SAMPLE_RATE + 2 * MAX_LAG].copy()
     cross = np.fft.irfft(
         np.fft.rfft(expected, 1 << 18) * np.fft.rfft(samples, 1 << 18).conj(), 1 << 18
