@@ -237,7 +237,7 @@ def cut(plan: Plan, random: Random) -> None:
 
 
 def join(plan: Plan, random: Random) -> None:
-    """Join two recordings; of Matroska, the ffmpeg program plays the second at no time of its own."""
+    """Join two recordings; the ffmpeg program does not do so with Matroska."""
     other = Plan(**{**plan.__dict__, "steps": [], "options": list(plan.options)})
     seconds = float(random.choice((5, 9, 20)))
     other.pictures = [other.picture(plan.seed + 3, seconds)] if plan.pictures else []

@@ -154,15 +154,16 @@ def _join(*streams: NDArray[np.float64]) -> None:
 def _laid_out(
     samples: NDArray[np.float32], heard: NDArray[np.float64], rate: int
 ) -> NDArray[np.float32]:
-    """Put blocks where their times say, with silence between."""
+    """Put blocks where their times say, with silence in gaps; clocks of milliseconds round."""
     begins, ends = np.round(heard * rate).astype(int).T
-    laid = np.zeros(ends.max(initial=0), dtype=np.float32)
-    first = 0
-    for begin, end in zip(begins, ends, strict=True):
-        block = samples[first : first + end - begin]
-        laid[begin : begin + len(block)] = block
-        first += end - begin
-    return laid
+    laid = np.zeros(ends.max(initial=0) + rate, dtype=np.float32)
+    first = last = 0
+    for begin, count in zip(begins, ends - begins, strict=True):
+        begin = last if abs(begin - last) < NEAR_SECONDS * rate else begin
+        last = begin + count
+        laid[begin:last] = samples[first : first + count]
+        first += count
+    return laid[:last]
 
 
 def differences(path: Path, truth: Truth, start: float, decoder: str = "pyav") -> list[str]:
