@@ -136,6 +136,7 @@ class _WindowBuffer:
         self.rate = rate
         self._samples = np.zeros(round(seconds * rate), dtype=np.float32)
         self._next: int | None = None
+        self._end = 0
         self.first = 0.0
 
     @property
@@ -144,8 +145,8 @@ class _WindowBuffer:
 
     @property
     def decoded(self) -> Waveform:
-        """The samples up to the end of the last block."""
-        return self._samples[: max(self._next or 0, 0)]
+        """The samples up to the end of the last block that begins in the window."""
+        return self._samples[: self._end]
 
     def add(self, block: Waveform, seconds: float) -> None:
         """Add a block that starts ``seconds`` after the window's start.
@@ -154,8 +155,6 @@ class _WindowBuffer:
         filled with silence and overlaps are dropped.
         """
         index = round(seconds * self.rate)
-        if self._next is None:
-            self.first = max(seconds, 0.0)
         if self._next is None or index - self._next > GAP_SECONDS * self.rate:
             self._next = index
         elif self._next - index > GAP_SECONDS * self.rate:
@@ -164,6 +163,9 @@ class _WindowBuffer:
         first = max(self._next, 0)
         room = self._samples[first : first + len(inside)]
         room[:] = inside[: len(room)]
+        if len(room):
+            self.first = self.first if self._end else first / self.rate
+            self._end = first + len(room)
         self._next += len(block)
 
 

@@ -117,7 +117,7 @@ def decode_video(video: VideoWindow, decoding: Decoding) -> Decoded:
     for stream in (frames, audio):
         _apply_policy(video.name, stream, decoding)
     if not frames.seconds and not audio.seconds:
-        raise _empty_window_error(frames, audio, video.start)
+        raise _empty_window_error(frames, audio, video)
     unusable = _unusable(frames, audio)
     note = _joined(media.choice, _length_note(length, decoding.segments))
     return Decoded(
@@ -144,11 +144,11 @@ def _apply_policy(name: str, stream: _Stream, decoding: Decoding) -> None:
     raise ItemError(stream.status, stream.detail)
 
 
-def _empty_window_error(frames: _Stream, audio: _Stream, start: float) -> ItemError:
+def _empty_window_error(frames: _Stream, audio: _Stream, video: VideoWindow) -> ItemError:
     """Return why nothing was decoded: an unusable stream, or else an empty window."""
     if unusable := _unusable(frames, audio):
         return ItemError(unusable.status, unusable.detail)
-    detail = f"the file has neither video nor audio after {start:g} s"
+    detail = f"the file has neither video nor audio from {video.start:g} to {video.end:g} s"
     return ItemError(Status.TOO_SHORT, detail)
 
 

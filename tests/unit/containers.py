@@ -340,7 +340,7 @@ def open_groups(plan: Plan, random: Random) -> None:
 
 
 def surround(plan: Plan, random: Random) -> None:
-    plan.channels = 2 if plan.audio == "libmp3lame" else 6
+    plan.channels = 2 if plan.audio in {"libmp3lame", "mp2"} else 6
 
 
 ISO, MATROSKA = {"mp4", "mov"}, {"mkv", "webm"}

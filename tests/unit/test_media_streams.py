@@ -11,7 +11,7 @@ from containers import Plan, ffmpeg, plan_of
 from decoded import T, frames_of
 from truth import compare
 
-from pipeline.core.errors import Status
+from pipeline.core.errors import ItemError, Status
 from pipeline.core.ffmpeg import ffmpeg_path
 from pipeline.inference.playback import make_playable, playable_type
 from pipeline.inference.videos import inspect
@@ -197,6 +197,19 @@ def test_sound_that_begins_late_is_said_to(tmp_path, begins, status):
     row = decoded(path).row
     assert (row.status, row.detail) == (status, f"audio starts at {begins:.2f} s")
     assert row.audio_seconds == pytest.approx(T - begins, abs=0.01)
+
+
+def test_sound_that_pauses_beyond_the_window_ends_in_it(tmp_path):
+    """Else the samples after the pause would count for the pause."""
+    path = tmp_path / "a.mkv"
+    pause = "sine=400:d=12:r=48000,aselect='not(between(t,2,9))'"
+    ffmpeg("-f", "lavfi", "-i", pause, "-c:a", "pcm_s16le", path)
+    for start, note in ((0.0, "audio ends at 2.0"), (6.0, "audio starts at 3.0")):
+        row = decoded(path, start).row
+        assert note in row.detail
+        assert row.audio_seconds == pytest.approx(2 if start == 0 else 1, abs=0.05)
+    with pytest.raises(ItemError, match="neither video nor audio from 4 to 8 s"):
+        decoded(path, 4.0)
 
 
 def test_sound_that_begins_after_the_window_is_not_there(tmp_path):

@@ -40,7 +40,7 @@ class Truth:
     pictures: NDArray[np.uint8]
     shown: NDArray[np.float64]
     sound: NDArray[np.float32]
-    sound_begin: float
+    heard: NDArray[np.float64]
 
     @property
     def picture_span(self) -> tuple[float, float]:
@@ -52,12 +52,15 @@ class Truth:
 
     @property
     def sound_span(self) -> tuple[float, float]:
-        return self.sound_begin, len(self.sound) / SAMPLE_RATE
+        return (self.heard[0, 0], self.heard[-1, 1]) if len(self.heard) else (0.0, 0.0)
 
     def missing(self, start: float) -> float:
         """Return how much a window lacks of the stream that covers less of it, in seconds."""
-        spans = (self.picture_span, self.sound_span)
-        return T - min(min(end, start + T) - max(begin, start) for begin, end in spans)
+        covered = []
+        for spans in (np.array([self.picture_span]), self.heard):
+            inside = spans[(spans[:, 1] > start) & (spans[:, 0] < start + T)].clip(start, start + T)
+            covered.append(inside.max(initial=start) - inside.min(initial=start + T))
+        return T - max(min(covered), 0.0)
 
     @property
     def seconds(self) -> float:
@@ -100,7 +103,7 @@ def _read(folder: Path) -> Truth:
         shown -= first
         heard -= first
     sound = soxr.resample(_laid_out(samples, heard, rate), rate, SAMPLE_RATE, "HQ")
-    return Truth(pictures, shown, sound, heard[0, 0] if len(heard) else 0.0)
+    return Truth(pictures, shown, sound, heard)
 
 
 def _pictures(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
@@ -225,7 +228,7 @@ def _sound_differences(samples: NDArray[np.float32], truth: Truth, start: float)
     lag = int(cross.argmax())
     expected = expected[lag : lag + len(samples)]
     # Where a stream begins, a codec's run-in may sound.
-    edge = round((truth.sound_begin - start - RUN_IN_SECONDS) * SAMPLE_RATE)
+    edge = round((truth.sound_span[0] - start - RUN_IN_SECONDS) * SAMPLE_RATE)
     for quiet in (expected, samples):
         quiet[max(edge, 0) : max(edge + round(2 * RUN_IN_SECONDS * SAMPLE_RATE), 0)] = 0
     found = []
