@@ -47,6 +47,8 @@ def diagnose(video: InputVideo, outcomes: WindowOutcomes) -> Iterator[tuple[Stat
     if faulty:
         faulty.sort(key=lambda one: one[1].status == Status.OK)
         yield faulty[0][1].status, _about("Faulty", faulty, len(windows)) + "."
+    if video.facts.choice:
+        yield Status.OK, f"Of several streams, {video.facts.choice}."
     present = parsed_seconds(video, outcomes).any(axis=1).tolist()
     for modality, is_there in zip(MODALITIES, present, strict=True):
         yield from _about_stream(video, modality, is_there)

@@ -35,6 +35,8 @@ SUFFIXES = {
     "audio/wav": ".wav",
     "audio/flac": ".flac",
 }
+# Not all browsers mirror pictures, nor rotate those of other containers.
+ROTATED = "mov,mp4,m4a,3gp,3g2,mj2"
 # Browsers count from the container's zero, the page from the first picture or sound.
 MAX_ORIGIN_SECONDS = 0.05
 # Time limit of transcoding, as a multiple of the video's length; at least a minute.
@@ -63,15 +65,19 @@ class Playback:
 def playable_type(facts: MediaFacts) -> str | None:
     """Return the MIME type of a file that all browsers play as it is.
 
-    Returns None if one of them does not, or if its clock would differ from the page's.
+    Returns None if one of them does not, or may play another of several streams, or if its clock
+    would differ from the page's.
     """
-    if facts.origin > MAX_ORIGIN_SECONDS:
+    if facts.choice or facts.origin > MAX_ORIGIN_SECONDS:
         return None
     with_pictures, sound_alone, codecs = PLAYABLE.get(facts.container, ("", "", set()))
     streams = [stream for stream in (facts.pictures, facts.sound) if stream]
     if not {stream.codec for stream in streams} <= codecs:
         return None
     if facts.pictures and facts.pictures.pixels not in PLAYABLE_PIXELS:
+        return None
+    turn = facts.pictures.turn if facts.pictures else ""
+    if turn == "mirrored" or (turn and facts.container != ROTATED):
         return None
     return (with_pictures if facts.pictures else sound_alone) or None
 
@@ -177,8 +183,10 @@ def _transcode(path: Path, facts: MediaFacts, target: Path) -> None:
 
 
 def _picture_words(facts: MediaFacts) -> list[str]:
-    assert facts.pictures is not None
-    if facts.pictures.codec == "h264" and facts.pictures.pixels in PLAYABLE_PIXELS:
+    pictures = facts.pictures
+    assert pictures is not None
+    is_plain = pictures.turn != "mirrored"
+    if is_plain and pictures.codec == "h264" and pictures.pixels in PLAYABLE_PIXELS:
         return ["-c:v", "copy"]
     words = ["-vf", f"scale=-2:'min({PROXY_LINES},trunc(ih/2)*2)'", "-pix_fmt", "yuv420p"]
     return [*words, "-c:v", "libx264", "-preset", "veryfast", "-crf", str(PROXY_QUALITY)]

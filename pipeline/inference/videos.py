@@ -15,9 +15,11 @@ from pipeline.core.errors import ItemError, Status
 from pipeline.core.progress import track
 from pipeline.core.vocabulary import MODALITIES
 from pipeline.inference.windows import window_starts
+from pipeline.media.frames import first_display_matrix
 from pipeline.media.options import Decoding
 from pipeline.media.probe import Media, open_media, probe
 from pipeline.media.segments import SHORT_SECONDS, Decoded, decode_video
+from pipeline.media.transforms import turn_of
 from pipeline.media.video_window import VideoWindow
 from pipeline.media.worker import run_isolated
 
@@ -41,7 +43,9 @@ class StreamFacts:
         Pixel format; empty for audio.
     begin, end
         Start of the first packet and end of the last one, in seconds on the file's clock; 0 and
-        infinity if packets have no times.
+        infinity if packets have no times. A single picture is shown until the file ends.
+    turn
+        How pictures are shown otherwise than stored, see ``transforms.turn_of``.
     """
 
     index: int
@@ -49,6 +53,7 @@ class StreamFacts:
     pixels: str = ""
     begin: float = 0.0
     end: float = math.inf
+    turn: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,8 @@ class MediaFacts:
         The clock's zero on the container's timeline, in seconds.
     unknown
         Modalities whose streams all have an unknown codec.
+    choice
+        Which streams were chosen among several, in words; empty if there was no choice.
     """
 
     seconds: float
@@ -75,6 +82,7 @@ class MediaFacts:
     sound: StreamFacts | None
     origin: float = 0.0
     unknown: frozenset[str] = frozenset()
+    choice: str = ""
 
     @property
     def length(self) -> int:
@@ -137,7 +145,7 @@ def inspect(path: Path) -> MediaFacts:
     sound = media.audio.index if media.audio else None
     with open_media(path) as container:
         spans = _spans(container, [index for index in (media.video, sound) if index is not None])
-        seconds = max((end for _, end in spans.values()), default=0.0) - media.origin
+        seconds = max((end for _, end, _ in spans.values()), default=0.0) - media.origin
         if seconds <= 0:
             seconds = media.seconds
         if seconds > MAX_HOURS * 3600:
@@ -146,6 +154,8 @@ def inspect(path: Path) -> MediaFacts:
                 f"it lasts {seconds / 3600:.1f} hours; at most {MAX_HOURS} can be parsed, so cut it"
                 " into parts",
             )
+        if media.video in spans and spans[media.video][2] == 1:
+            spans[media.video] = spans[media.video][0], media.origin + seconds, 1
         return MediaFacts(
             seconds=seconds,
             container=container.format.name,
@@ -153,12 +163,18 @@ def inspect(path: Path) -> MediaFacts:
             sound=_stream(container, media, sound, spans),
             origin=media.origin,
             unknown=_unknown(container),
+            choice=media.choice,
         )
 
 
-def _spans(container: InputContainer, indices: Sequence[int]) -> dict[int, tuple[float, float]]:
-    """Return start and end of streams on the container's timeline; headers can be wrong."""
-    spans: dict[int, tuple[float, float]] = {}
+def _spans(
+    container: InputContainer, indices: Sequence[int]
+) -> dict[int, tuple[float, float, int]]:
+    """Return start and end of streams on the container's timeline, and their numbers of packets.
+
+    Headers can be wrong.
+    """
+    spans: dict[int, tuple[float, float, int]] = {}
     try:
         for packet in container.demux([container.streams[index] for index in indices]):
             time = packet.pts if packet.pts is not None else packet.dts
@@ -166,8 +182,8 @@ def _spans(container: InputContainer, indices: Sequence[int]) -> dict[int, tuple
                 continue
             begin = float(time * packet.time_base)
             end = begin + float((packet.duration or 0) * packet.time_base)
-            first, last = spans.get(packet.stream_index, (begin, end))
-            spans[packet.stream_index] = min(first, begin), max(last, end)
+            first, last, count = spans.get(packet.stream_index, (begin, end, 0))
+            spans[packet.stream_index] = min(first, begin), max(last, end), count + 1
     except av.FFmpegError:
         pass  # a truncated file has the packets before its end
     return spans
@@ -177,18 +193,19 @@ def _stream(
     container: InputContainer,
     media: Media,
     index: int | None,
-    spans: Mapping[int, tuple[float, float]],
+    spans: Mapping[int, tuple[float, float, int]],
 ) -> StreamFacts | None:
     if index is None:
         return None
     context = container.streams[index].codec_context
-    begin, end = spans.get(index, (media.origin, math.inf))
+    begin, end, _ = spans.get(index, (media.origin, math.inf, 0))
     return StreamFacts(
         index,
         context.codec.canonical_name,
         getattr(context, "pix_fmt", None) or "",
         begin - media.origin,
         end - media.origin,
+        turn_of(first_display_matrix(media.path, index)) if index == media.video else "",
     )
 
 

@@ -36,17 +36,21 @@ class Sound:
     samples
         ``[T * 48000]`` int16, truncated ``clip(x, -1, 1) * 32767``; silence before the stream
         starts, in its gaps and after its end.
-    end
-        When the audio ends, in seconds from the window's start; at most T, 0 without any audio in
-        the window.
+    first, end
+        When the audio starts and ends, in seconds from the window's start; the end is at most T, 0
+        without any audio in the window.
     damaged
         Number of packets that could not be decoded and of blocks that the decoder concealed, up to
         the point where decoding stopped.
+    clipped
+        Share of the file's samples that were beyond full scale; only floats can be.
     """
 
     samples: NDArray[np.int16]
+    first: float
     end: float
     damaged: int
+    clipped: float = 0.0
 
 
 def read_audio(window: Window, slicing: str = "exact") -> Sound:
@@ -78,9 +82,11 @@ def read_audio(window: Window, slicing: str = "exact") -> Sound:
         raise ItemError(Status.NOT_FINITE, "the audio has values that are not finite")
     is_native = audio.rate == SAMPLE_RATE
     waveform = decoded if is_native else soxr.resample(decoded, audio.rate, SAMPLE_RATE, "HQ")
+    clipped = float(np.mean(np.abs(decoded) > 1.0)) if len(decoded) else 0.0
     quantised = (np.clip(waveform, -1.0, 1.0) * FULL_SCALE).astype(np.int16)
     samples = SLICINGS[slicing](quantised, window.segments)
-    return Sound(samples, len(decoded) / audio.rate, damaged or 0)
+    end = len(decoded) / audio.rate
+    return Sound(samples, buffer.first, end, damaged or 0, clipped)
 
 
 def exact_slices(samples: NDArray[np.int16], segments: int) -> NDArray[np.int16]:
@@ -130,6 +136,8 @@ class _WindowBuffer:
         self.rate = rate
         self._samples = np.zeros(round(seconds * rate), dtype=np.float32)
         self._next: int | None = None
+        self._end = 0
+        self.first = 0.0
 
     @property
     def is_full(self) -> bool:
@@ -137,8 +145,8 @@ class _WindowBuffer:
 
     @property
     def decoded(self) -> Waveform:
-        """The samples up to the end of the last block."""
-        return self._samples[: max(self._next or 0, 0)]
+        """The samples up to the end of the last block that begins in the window."""
+        return self._samples[: self._end]
 
     def add(self, block: Waveform, seconds: float) -> None:
         """Add a block that starts ``seconds`` after the window's start.
@@ -155,6 +163,9 @@ class _WindowBuffer:
         first = max(self._next, 0)
         room = self._samples[first : first + len(inside)]
         room[:] = inside[: len(room)]
+        if len(room):
+            self.first = self.first if self._end else first / self.rate
+            self._end = first + len(room)
         self._next += len(block)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import av
 import numpy as np
 from av.packet import Packet
+from av.sidedata.sidedata import Type
 from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
@@ -23,6 +24,7 @@ from pipeline.core.errors import ItemError, Status
 from pipeline.media.probe import open_media
 from pipeline.media.random_access import is_entry
 from pipeline.media.sampling import Sampler, Timeline
+from pipeline.media.transforms import upright
 from pipeline.media.window import Track, Window
 
 # Clocks that round: Matroska and FLV have this tick. AVI's coarser one counts frames exactly.
@@ -47,13 +49,16 @@ class Frames:
         Presentation time of each, in the stream's ticks.
     first, end
         When the first frame appears and the last one ends, in seconds from the window's start;
-        the stream is not read beyond the window.
+        the stream is not read beyond the window. The only picture of a stream is shown until the
+        file ends.
     backend
         ``decord`` or ``pyav``.
     damaged
         Number of packets that could not be decoded and of frames that the decoder concealed, up to
         the point where decoding stopped. VP8 and VP9 decoders accept any data, and decord does not
         report damage.
+    is_still
+        Whether a single picture is shown, to which no other follows.
     """
 
     pictures: Picture
@@ -62,6 +67,7 @@ class Frames:
     end: float
     backend: str
     damaged: int
+    is_still: bool = False
 
 
 def read_frames(
@@ -81,8 +87,8 @@ def read_frames(
         Transforms an upright frame ``[H, W, 3]``.
     decoder
         ``pyav`` decodes only what the chosen frames depend on, which measured faster. ``decord``
-        is used only where it is exact: windows at the start of the file, no edit list, and times
-        that agree with the packets'. PyAV decodes all others.
+        is used only where it is exact: windows at the start of the file, no edit list, no display
+        matrix, and times that agree with the packets'. PyAV decodes all others.
 
     Raises
     ------
@@ -129,7 +135,8 @@ def _read(
     pictures: dict[int, Picture] = {}
     if timeline is not None:
         chosen = sampler(timeline, window.segments, per_segment)
-        if decoder == "decord" and window.media.only_video and reader.is_plain:
+        can_be_exact = window.media.only_video and reader.is_plain
+        if decoder == "decord" and can_be_exact and not reader.is_turned():
             pictures = _decord_pictures(window, timeline, chosen, shape)
             backend = "decord" if pictures else "pyav"
         if not pictures:
@@ -139,13 +146,15 @@ def _read(
         timeline = reader.decoded_timeline()
         chosen = sampler(timeline, window.segments, per_segment)
         pictures = reader.decode(set(timeline.pts[chosen].tolist()), shape, skip=False)
+    is_still = reader.is_only(timeline)
     return Frames(
         pictures=np.stack([pictures[pts] for pts in timeline.pts[chosen].tolist()]),
         pts=timeline.pts[chosen],
         first=float(timeline.seconds[0]),
-        end=timeline.end,
+        end=_end_of_still(timeline, window) if is_still else timeline.end,
         backend=backend,
         damaged=reader.damaged,
+        is_still=is_still,
     )
 
 
@@ -196,6 +205,15 @@ class _Reader:
             raise ItemError(Status.DECODE_ERROR, "no frame of the window can be decoded")
         return self._timeline_of(ticks)
 
+    def is_only(self, timeline: Timeline) -> bool:
+        """Return whether a timeline's only frame is also the stream's."""
+        is_first = self._track.from_start or timeline.pts[0] == self._stream.start_time
+        return len(self._packets) == len(timeline.pts) == 1 and bool(is_first)
+
+    def is_turned(self) -> bool:
+        """Return whether pictures are stored in another orientation than they are shown in."""
+        return any(map(display_matrix, itertools.islice(self._frames([self._packets], None), 1)))
+
     def decode(self, wanted: set[int], shape: Shape, skip: bool = True) -> dict[int, Picture]:
         """Return the transformed frames at the ``wanted`` times, as far as they can be decoded.
 
@@ -208,9 +226,9 @@ class _Reader:
         pictures: dict[int, Picture] = {}
         for frame in self._frames(groups, wanted if skip else None):
             if frame.pts in wanted:
-                colours = reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
-                upright = np.rot90(colours, frame.rotation // 90)
-                pictures[frame.pts] = shape(np.ascontiguousarray(upright))
+                rgb = reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
+                picture = rgb.astype(np.uint8, copy=False)
+                pictures[frame.pts] = shape(upright(picture, display_matrix(frame)))
                 if len(pictures) == len(wanted):
                     break
         return pictures
@@ -276,6 +294,26 @@ class _Reader:
         timeline = Timeline(pts, pts * self._tick - self._window.zero, durations, rounding)
         is_whole = self._window.seconds == self._window.segments
         return timeline if is_whole else timeline.until(self._window.seconds)
+
+
+def _end_of_still(timeline: Timeline, window: Window) -> float:
+    """Return when a single picture ends: with the file, by its header, or the window."""
+    end_of_file = window.media.origin + window.media.seconds - window.zero
+    return min(max(timeline.end, end_of_file), window.seconds)
+
+
+def display_matrix(frame: VideoFrame) -> bytes:
+    """Return a frame's display matrix (see ``transforms.upright``), empty if it has none."""
+    side_data: Any = frame.side_data  # its type in PyAV is not what it is
+    return bytes(side_data[Type.DISPLAYMATRIX]) if Type.DISPLAYMATRIX in side_data else b""
+
+
+def first_display_matrix(path: Path, index: int) -> bytes:
+    """Return the display matrix of a video stream's first frame, empty if it has none."""
+    with open_media(path) as container, suppress(av.FFmpegError):
+        for frame in container.decode(container.streams[index]):
+            return display_matrix(frame) if isinstance(frame, VideoFrame) else b""
+    return b""
 
 
 def _decord_pictures(

@@ -9,7 +9,7 @@ from pipeline.core.options import RUNTIME, Count, Options, Seconds
 from pipeline.media import SAMPLE_RATE
 
 # Raise it whenever the numbers of a shard may change.
-SEGMENTS_VERSION = 4
+SEGMENTS_VERSION = 5
 
 Policy = Literal["pad", "drop", "fail"]
 

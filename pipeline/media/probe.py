@@ -8,9 +8,10 @@ from pathlib import Path
 
 import av
 from av.container import InputContainer
-from av.stream import Disposition
+from av.stream import Stream
 
 from pipeline.core.errors import ItemError, Status
+from pipeline.media.streams import STANDS_FOR_THE_FILE, choice_note, choose
 
 # Self-contained containers only: playlists and concat lists could refer to other files and URLs.
 # PyAV and the ffmpeg program get the same two lists.
@@ -45,6 +46,8 @@ class Media:
         Whether it is the only video stream (cover art counts as one).
     audio
         The audio stream, or None.
+    choice
+        Which streams were chosen among several, in words; empty if there was no choice.
     """
 
     path: Path
@@ -53,6 +56,7 @@ class Media:
     video: int | None
     only_video: bool
     audio: AudioStream | None
+    choice: str = ""
 
 
 @contextmanager
@@ -102,7 +106,7 @@ def describe(container: InputContainer, path: Path) -> Media:
     videos = [
         stream
         for stream in container.streams.video
-        if not stream.disposition & Disposition.attached_pic and stream.codec_context
+        if not stream.disposition & STANDS_FOR_THE_FILE and stream.codec_context
     ]
     audios = [
         stream
@@ -111,19 +115,20 @@ def describe(container: InputContainer, path: Path) -> Media:
     ]
     if not videos and not audios:
         raise ItemError(Status.NOT_MEDIA, "the file has neither a video nor an audio stream")
-    used = [*videos[:1], *audios[:1]]
+    video, audio = choose(videos), choose(audios)
+    used: list[Stream] = [stream for stream in (video, audio) if stream]
     starts = [
         float(stream.start_time * stream.time_base)
         for stream in used
         if stream.start_time is not None and stream.time_base
     ]
-    audio = audios[0] if audios else None
     return Media(
         path=Path(os.path.abspath(path)),
         # Times below 0 are codec priming, which is never played.
         origin=max(0.0, min(starts, default=0.0)),
         seconds=(container.duration or 0) / av.time_base,
-        video=videos[0].index if videos else None,
+        video=video.index if video else None,
         only_video=len(container.streams.video) == 1,
         audio=AudioStream(audio.index, audio.rate, audio.channels) if audio else None,
+        choice="; ".join(filter(None, (choice_note(video, videos), choice_note(audio, audios)))),
     )

@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 # Shortest gap that makes a window too short: cutting tools end clips on frame boundaries.
 SHORT_SECONDS = 0.5
+# Smallest share of samples beyond full scale to report; fewer are single peaks.
+CLIPPED_SHARE = 0.002
 # Shortest padding to report; less is below a frame's duration.
 NOTED_SECONDS = 0.1
 # Shortest surplus after the window to report; less is imprecise cutting.
@@ -115,12 +117,13 @@ def decode_video(video: VideoWindow, decoding: Decoding) -> Decoded:
     for stream in (frames, audio):
         _apply_policy(video.name, stream, decoding)
     if not frames.seconds and not audio.seconds:
-        raise _empty_window_error(frames, audio, video.start)
+        raise _empty_window_error(frames, audio, video)
     unusable = _unusable(frames, audio)
+    note = _joined(media.choice, _length_note(length, decoding.segments))
     return Decoded(
         frames.array,
         audio.array,
-        _status_row(video.name, frames, audio, _length_note(length, decoding.segments)),
+        _status_row(video.name, frames, audio, note),
         time.perf_counter() - began,
         surplus=max(media.seconds - video.start - window.seconds, 0.0),
         status=unusable.status if unusable else Status.OK,
@@ -141,11 +144,11 @@ def _apply_policy(name: str, stream: _Stream, decoding: Decoding) -> None:
     raise ItemError(stream.status, stream.detail)
 
 
-def _empty_window_error(frames: _Stream, audio: _Stream, start: float) -> ItemError:
+def _empty_window_error(frames: _Stream, audio: _Stream, video: VideoWindow) -> ItemError:
     """Return why nothing was decoded: an unusable stream, or else an empty window."""
     if unusable := _unusable(frames, audio):
         return ItemError(unusable.status, unusable.detail)
-    detail = f"the file has neither video nor audio after {start:g} s"
+    detail = f"the file has neither video nor audio from {video.start:g} to {video.end:g} s"
     return ItemError(Status.TOO_SHORT, detail)
 
 
@@ -197,6 +200,8 @@ def _decode_frames(window: Window, decoding: Decoding) -> _Stream:
     status, padding = _missing_part("video", frames.first, frames.end, segments)
     seconds = max(min(frames.end, segments) - max(frames.first, 0.0), 0.0)
     array = frames.pictures.reshape(shape)
+    if frames.is_still:
+        padding = _joined("a single picture is shown", padding)
     damage = _damaged("video", frames.damaged)
     return _Stream("missing_video", array, seconds, status, padding, damage, frames.backend)
 
@@ -210,11 +215,12 @@ def _decode_audio(window: Window, decoding: Decoding) -> _Stream:
         audio = read_audio(window, decoding.audio_slicing)
     except ItemError as error:
         return missing(error.status, **_error_note(error))
-    if not audio.end:
+    seconds = audio.end - audio.first
+    if seconds <= 0:
         return missing(Status.NO_AUDIO_STREAM, "the audio has no samples in the window")
-    status, padding = _missing_part("audio", 0.0, audio.end, decoding.segments)
-    damage = _damaged("audio", audio.damaged)
-    return _Stream("missing_audio", audio.samples, audio.end, status, padding, damage)
+    status, padding = _missing_part("audio", audio.first, audio.end, decoding.segments)
+    damage = _joined(_damaged("audio", audio.damaged), _clipped(audio.clipped))
+    return _Stream("missing_audio", audio.samples, seconds, status, padding, damage)
 
 
 def _error_note(error: ItemError) -> dict[str, str]:
@@ -226,13 +232,21 @@ def _damaged(what: str, packets: int) -> str:
     return f"damaged {what} packets: {packets}" if packets else ""
 
 
+def _clipped(share: float) -> str:
+    """Return what CLAP does not hear: like laion_clap, it is given samples within full scale."""
+    is_much = share >= CLIPPED_SHARE
+    return f"{share:.1%} of the audio is beyond full scale and clipped" if is_much else ""
+
+
 def _missing_part(what: str, first: float, end: float, segments: int) -> tuple[Status, str]:
     """Return whether a stream covers too little of the window, and what is missing in words."""
     missing = max(first, 0.0) + max(segments - end, 0.0)
     notes = []
     if first > NOTED_SECONDS:
         notes.append(f"{what} starts at {first:.2f} s")
-    if segments - end > NOTED_SECONDS:
+    if end <= 0:
+        notes.append(f"{what} ended {-end:.2f} s before the window")
+    elif segments - end > NOTED_SECONDS:
         notes.append(f"{what} ends at {end:.2f} of {segments} s")
     return Status.TOO_SHORT if missing >= SHORT_SECONDS else Status.OK, _joined(*notes)
 

@@ -1,5 +1,6 @@
-"""Transforms of a frame to the encoder's square input, as uint8."""
+"""Transforms of a frame: upright as it is shown, then the encoder's square input, as uint8."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -7,6 +8,40 @@ from numpy.typing import NDArray
 from PIL import Image
 
 RgbImage = NDArray[np.uint8]
+
+# A display matrix that is further from a multiple of 90 degrees turns the picture in its frame.
+STRAIGHT_DEGREES = 1.0
+
+
+def upright(picture: RgbImage, display_matrix: bytes) -> RgbImage:
+    """Return a picture as it is shown: turned and mirrored, as by the ffmpeg program.
+
+    Parameters
+    ----------
+    picture
+        ``[H, W, 3]``, as it is stored.
+    display_matrix
+        Nine int32, row by row: a stored point (x, y) is shown at (a x + c y, b x + d y), where the
+        first row begins with a and b, the second one with c and d. Empty for none.
+    """
+    if not display_matrix:
+        return picture
+    a, b, _, c, d = np.frombuffer(display_matrix, np.int32)[:5].tolist()
+    degrees = math.degrees(math.atan2(b, a))
+    if abs(degrees - 90 * round(degrees / 90)) > STRAIGHT_DEGREES:
+        turned = Image.fromarray(picture).rotate(-degrees, Image.Resampling.BILINEAR)
+        return np.asarray(turned, dtype=np.uint8)
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        picture, a, d = picture.transpose(1, 0, 2), c, b
+    return np.ascontiguousarray(picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
+
+
+def turn_of(display_matrix: bytes) -> str:
+    """Return what a display matrix does to a picture: ``rotated``, ``mirrored`` or nothing."""
+    if not display_matrix:
+        return ""
+    a, b, _, c, d = np.frombuffer(display_matrix, np.int32)[:5].tolist()
+    return "mirrored" if a * d < b * c else "rotated"
 
 
 def clip(picture: RgbImage, size: int) -> RgbImage:
@@ -16,7 +51,7 @@ def clip(picture: RgbImage, size: int) -> RgbImage:
     ----------
     picture
         ``[H, W, 3]`` RGB.
-        Side length of the result ``[size, size, 3]``.
+    size
         Side of the result ``[size, size, 3]``.
     """
     height, width = picture.shape[:2]

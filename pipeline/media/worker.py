@@ -1,24 +1,25 @@
 """Process isolation for untrusted files: a crash or a hang costs one item.
 
-Decoders are C code that runs on files from anywhere. A worker is a spawned process (forked ones
-inherit locks and threads on which decoders can deadlock). It leads a process group, so that its
-children end with it, and it is replaced after some items, which bounds memory leaks.
+Decoders are C code that runs on files from anywhere. A worker is a new Python process (forked ones
+inherit locks and threads on which decoders can deadlock). Unlike those of ``multiprocessing``, it
+does not run the caller's main module again, so that a plain script, a notebook and a process of a
+pool can decode. It leads a process group, so that its children end with it, and it is replaced
+after some items, which bounds memory leaks.
 
 If a worker dies, its item is retried once: a file that crashes its decoder does so again, whereas
 a worker may also be killed for lack of memory or by a user.
 """
 
-import multiprocessing
 import os
 import resource
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
-from types import ModuleType
+from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any, Generic, TypeVar
 
 from pipeline.core.errors import ItemError, PipelineError, Status
@@ -38,7 +39,8 @@ FAILED_STARTS = 3
 # A worker whose parent was killed exits this long after its item's time limit.
 ORPHAN_SECONDS = 10
 
-_CONTEXT = multiprocessing.get_context("spawn")
+# What a worker runs; it finds modules where its parent does.
+PROGRAM = "import sys; sys.path[:] = {path!r}; from pipeline.media.worker import serve; serve({fd})"
 
 
 def run_isolated(
@@ -54,7 +56,8 @@ def run_isolated(
     Parameters
     ----------
     function
-        Called as ``function(item)`` in a worker; must be importable by name.
+        Called as ``function(item)`` in a worker; must be importable by name, from another module
+        than the program's main one.
     items
         Items to process.
     workers
@@ -109,23 +112,6 @@ def run_isolated(
             worker.stop()
 
 
-@contextmanager
-def _without_main(function: Callable[..., Any]) -> Iterator[None]:
-    """Keep a spawned process from running the user's script again, guarded or not.
-
-    It would first import the parent's ``__main__``, which workers only need for its own functions.
-    """
-    if getattr(function, "__module__", None) == "__main__":
-        yield
-        return
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
-
-
 def _is_crash(result: object) -> bool:
     return isinstance(result, ItemError) and result.status == Status.CRASHED
 
@@ -153,21 +139,27 @@ class _Worker(Generic[WorkItem, WorkResult]):
     connection: Connection = field(init=False)
 
     def __post_init__(self) -> None:
-        self.connection, theirs = _CONTEXT.Pipe()
-        self._process = _CONTEXT.Process(
-            target=_serve, args=(theirs, self.function, self.memory_bytes), daemon=True
+        self.connection, theirs = Pipe()
+        program = PROGRAM.format(path=sys.path, fd=theirs.fileno())
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", program],
+            stdin=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            process_group=0,
         )
-        with _without_main(self.function):
-            self._process.start()
         theirs.close()
+        self._send((self.function, self.memory_bytes))
         self.deadline = time.monotonic() + STARTUP_SECONDS
 
     def give(self, index: int, item: WorkItem, timeout_seconds: float) -> None:
         """Send the worker an item."""
         self.index, self.timeout_seconds = index, timeout_seconds
         self.deadline = time.monotonic() + timeout_seconds
+        self._send((item, timeout_seconds))
+
+    def _send(self, message: object) -> None:
         try:
-            self.connection.send((item, timeout_seconds))
+            self.connection.send(message)
         except OSError:
             self.is_gone = True
 
@@ -206,41 +198,34 @@ class _Worker(Generic[WorkItem, WorkResult]):
         return index, result
 
     def _ending(self) -> str:
-        self._process.join(timeout=10.0)  # it is exiting, which can be slow on a busy machine
-        code = self._process.exitcode
-        if code is not None and code < 0:
-            return signal.Signals(-code).name
-        return f"exit code {code}"
+        try:
+            code = self._process.wait(timeout=10.0)  # exiting can be slow on a busy machine
+        except subprocess.TimeoutExpired:
+            return "an error"
+        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
     def stop(self) -> None:
         """Kill the process and everything it started."""
         self.connection.close()
-        if self._process.pid is not None:
-            try:
-                os.killpg(self._process.pid, signal.SIGKILL)
-            except (ProcessLookupError, PermissionError):
-                self._process.kill()  # it does not lead its group yet, or has exited
-        self._process.join()
-        self._process.close()
+        with suppress(ProcessLookupError, PermissionError):  # all have exited
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
 
 
-def _serve(
-    connection: Connection, function: Callable[[WorkItem], WorkResult], memory_bytes: int
-) -> None:
-    """Process items from the connection until it closes; runs in the worker."""
-    os.setpgid(0, 0)
+def serve(fd: int) -> None:
+    """Process items from a connection until it closes; runs in the worker."""
+    connection = Connection(fd)
+    function, memory_bytes = connection.recv()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent kills the workers
     resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    connection.send(None)
-    while True:
-        try:
+    with suppress(EOFError, ConnectionError):  # the parent has ended
+        connection.send(None)
+        while True:
             item, timeout_seconds = connection.recv()
-        except EOFError:
-            return
-        signal.alarm(int(timeout_seconds) + ORPHAN_SECONDS)
-        connection.send(_outcome(function, item, memory_bytes))
-        signal.alarm(0)
+            signal.alarm(int(timeout_seconds) + ORPHAN_SECONDS)
+            connection.send(_outcome(function, item, memory_bytes))
+            signal.alarm(0)
 
 
 def _outcome(

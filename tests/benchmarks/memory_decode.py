@@ -54,4 +54,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    import memory_decode  # workers import functions by name, and not from the main module
+
+    memory_decode.main()

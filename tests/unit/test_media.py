@@ -1,6 +1,8 @@
+import multiprocessing
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -200,20 +202,6 @@ def test_a_clock_that_does_not_begin_at_zero(tmp_path):
     path = write_clip(tmp_path / "both.mkv", seconds=T, video_start=5, audio_start=5)
     assert numbers(frames_of(path)) == MIDDLES
     assert tones(path) == TONES
-
-
-@pytest.mark.parametrize("degrees", [90, 180, 270])
-def test_rotation_is_honoured_alike(tmp_path, degrees):
-    plain = write_clip(tmp_path / "plain.mp4", seconds=1)
-    turned = tmp_path / "turned.mp4"
-    still = tmp_path / "still.rgb"
-    ffmpeg("-display_rotation", str(degrees), "-i", plain, "-c", "copy", turned)
-    ffmpeg("-i", turned, "-frames:v", "1", "-pix_fmt", "rgb24", "-f", "rawvideo", still)
-    first = lambda *_: np.array([0])  # noqa: E731
-    served = [frames_of(turned, sampler=first, segments=1, decoder=d) for d in ("decord", "pyav")]
-    for result in served:
-        shown = np.frombuffer(still.read_bytes(), np.uint8).reshape(result.pictures[0].shape)
-        np.testing.assert_array_equal(result.pictures[0], shown)
 
 
 @pytest.mark.parametrize(
@@ -484,6 +472,41 @@ def test_a_worker_that_is_killed_while_it_starts_is_started_again(tmp_path):
     outcomes = worker.run_isolated(_DiesOnLoading(tmp_path, deaths), ["a", "b"], 1, 5.0)
     assert sorted(outcomes) == [(0, "a"), (1, "b")]
     assert len(list(tmp_path.iterdir())) == deaths
+
+
+SCRIPT = """
+import os.path, sys
+sys.path[:0] = {path!r}
+from pipeline.media.worker import run_isolated
+print(list(run_isolated(os.path.basename, ["/a/b"], 1, 60.0)))
+"""
+
+
+@pytest.mark.parametrize("kind", ["script", "standard input", "notebook"])
+def test_a_program_without_a_guarded_main_module_can_decode(tmp_path, kind):
+    """As multiprocessing starts them, each worker would first run the program again."""
+    program = tmp_path / "script.py"
+    program.write_text(SCRIPT.format(path=sys.path))
+    if kind == "notebook":
+        program.write_text(
+            f"import IPython; IPython.start_ipython(['-c', {program.read_text()!r}])"
+        )
+    words = ["-"] if kind == "standard input" else [program.name]
+    with program.open() as source:
+        done = subprocess.run(
+            [sys.executable, *words], stdin=source, cwd=tmp_path, capture_output=True, text=True
+        )
+    assert done.stdout.strip() == "[(0, 'b')]", done.stderr
+
+
+def _act_in_a_pool(item: str) -> str:
+    return outcomes_of([item], workers=1)[0].split()[0]
+
+
+def test_a_process_of_a_pool_can_decode():
+    """It is a daemon, which multiprocessing lets start no process."""
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        assert pool.apply(_act_in_a_pool, ["a"]) == "a"
 
 
 # The real clip

@@ -100,7 +100,7 @@ def test_a_file_with_streams_and_no_samples_is_one_row(tmp_path):
     outcome = decode(copied(whole, "nothing.mp4", "-t", "0"))
     assert isinstance(outcome, ItemError)
     assert outcome.status == Status.TOO_SHORT
-    assert "neither video nor audio after 0 s" in outcome.detail
+    assert "neither video nor audio from 0 to" in outcome.detail
 
 
 def test_damage_in_the_middle_is_told(tmp_path):
