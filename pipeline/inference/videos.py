@@ -15,6 +15,7 @@ from pipeline.core.errors import ItemError, Status
 from pipeline.core.progress import track
 from pipeline.core.vocabulary import MODALITIES
 from pipeline.inference.windows import window_starts
+from pipeline.media.clock import Clock
 from pipeline.media.options import Decoding
 from pipeline.media.probe import Media, open_media, probe
 from pipeline.media.segments import SHORT_SECONDS, Decoded, decode_video
@@ -160,7 +161,8 @@ def _spans(container: InputContainer, indices: Sequence[int]) -> dict[int, tuple
     """Return start and end of streams on the container's timeline; headers can be wrong."""
     spans: dict[int, tuple[float, float]] = {}
     try:
-        for packet in container.demux([container.streams[index] for index in indices]):
+        streams = [container.streams[index] for index in indices]
+        for packet in Clock(container, streams).rising(container.demux(streams)):
             time = packet.pts if packet.pts is not None else packet.dts
             if time is None or packet.time_base is None or packet.is_discard:
                 continue

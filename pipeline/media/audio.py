@@ -188,7 +188,9 @@ def _decode(track: Track, zero: float, buffer: _WindowBuffer) -> int | None:
             buffer.add(_mono(frame), frame.pts * tick - zero)
         if buffer.is_full:
             break
-    if damaged and not frame_count:
+    last = track.packets[-1].pts if track.packets else None
+    reaches_window = last is None or last * tick >= zero
+    if damaged and not frame_count and reaches_window:
         raise ItemError(Status.DECODE_ERROR, "no audio packet can be decoded")
     return damaged
 

@@ -81,8 +81,9 @@ def read_frames(
         Transforms an upright frame ``[H, W, 3]``.
     decoder
         ``pyav`` decodes only what the chosen frames depend on, which measured faster. ``decord``
-        is used only where it is exact: windows at the start of the file, no edit list, and times
-        that agree with the packets'. PyAV decodes all others.
+        is used only where it is exact: windows at the start of the file, no edit list, times that
+        agree with the packets', and H.264, VP8, VP9 or AV1 whose key frames are all entries (see
+        ``random_access``): decord seeks to others and returns later frames. PyAV decodes all others.
 
     Raises
     ------
@@ -91,6 +92,8 @@ def read_frames(
     """
     if window.video is None:
         raise ItemError(Status.NO_VIDEO_STREAM, "the file has no video stream")
+    if not window.video.packets:
+        raise ItemError(Status.NO_VIDEO_STREAM, "the video has no frames in the window")
     read = functools.partial(_read, window, per_segment, sampler, shape, decoder)
     if window.video.stream.codec_context.codec.canonical_name == "hevc":
         return _read_strictly(window.media.path, window.video, read)
@@ -152,8 +155,8 @@ def _read(
 class _Reader:
     """PyAV decoding of one window's packets; can be repeated.
 
-    ``is_plain``: the packets start with the stream's first one and each is a displayed frame, so
-    timeline indices are decord's frame numbers.
+    ``is_plain``: the packets start with the stream's first one, each is a displayed frame, so
+    timeline indices are decord's frame numbers, and decoding can start at every key frame.
     """
 
     def __init__(self, track: Track, window: Window) -> None:
@@ -171,13 +174,22 @@ class _Reader:
 
     def timeline(self) -> Timeline | None:
         """Return the timeline from the packets alone, or None if they lack times."""
+        if not self._track.is_timed:
+            return None
         shown = [packet for packet in self._packets if not packet.is_discard]
         if not shown or any(packet.pts is None for packet in shown):
             return None
         ticks = {packet.pts: packet.duration or 0 for packet in shown if packet.pts is not None}
         complete = len(ticks) == len(shown) == len(self._packets)
-        self.is_plain = self._track.from_start and complete and min(ticks) == 0
+        self.is_plain = (
+            self._track.from_start and complete and min(ticks) == 0 and self._starts_cleanly()
+        )
         return self._timeline_of(ticks)
+
+    def _starts_cleanly(self) -> bool:
+        """Return whether every key frame is an entry."""
+        keys = (packet for packet in self._packets if packet.is_keyframe)
+        return all(is_entry(self._stream, packet) for packet in keys)
 
     def decoded_timeline(self) -> Timeline:
         """Return the timeline by decoding all frames.
@@ -250,6 +262,7 @@ class _Reader:
         # Wrapped decoders such as libdav1d read the option once and ignore later changes.
         can_skip = not context.codec.name.startswith("lib")
         self.damaged = 0
+        latest = -1
         for group in groups:
             context.flush_buffers()
             for packet in [*group, None]:
@@ -263,6 +276,8 @@ class _Reader:
                     continue
                 for frame in frames:
                     self.damaged += frame.is_corrupt
+                    if not self._track.is_timed:  # shown when it leaves the decoder, as in ffmpeg
+                        frame.pts = latest = latest + 1 if frame.dts is None else frame.dts
                     yield frame
 
     def _timeline_of(self, ticks: dict[int, int]) -> Timeline:
