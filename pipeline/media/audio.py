@@ -73,6 +73,11 @@ def read_audio(window: Window, slicing: str = "exact") -> Sound:
         raise ItemError(Status.NO_AUDIO_STREAM, "the file has no audio stream")
     buffer = _WindowBuffer(audio.rate, window.seconds)
     damaged = _decode(track, window.zero, buffer)
+    if damaged is None and window.joins:
+        raise ItemError(
+            Status.DECODE_ERROR,
+            "the audio changes its sample rate or lacks times where packet times start again",
+        )
     decoded = buffer.decoded if damaged is not None else _decode_with_ffmpeg(window, audio)
     if not np.isfinite(decoded).all():
         raise ItemError(Status.NOT_FINITE, "the audio has values that are not finite")

@@ -77,7 +77,8 @@ class Clock:
             yield from packets
             return
         for packet in packets:
-            self._follow(packet)
+            if packet.dts is not None or packet.pts is not None:
+                self._follow(packet)
             yield packet
 
     def _follow(self, packet: Packet[Stream]) -> None:
@@ -87,7 +88,7 @@ class Clock:
             raw = dts * tick
             shown = raw if pts is None else pts * tick
             self._assign_part(progress, raw, shown)
-            if shown - raw > LEAP_SECONDS:  # libavformat gave it the time of the next part
+            if shown - raw > self._leap:  # libavformat gave it the time of the next part
                 shown = progress.shown_end - self._offsets[progress.part]
                 packet.pts = pts = round(shown / tick)
             self._advance(progress, raw, shown, (packet.duration or 0) * tick)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import av
@@ -13,7 +15,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from pipeline.media.clock import Clock, starts_again
-from pipeline.media.probe import Media
+from pipeline.media.probe import Media, open_media
 from pipeline.media.random_access import is_turning_point
 
 # Margin to read before and after a window: index entries are in decoding order, a frame may be
@@ -73,8 +75,8 @@ class Window:
     video, audio
         The tracks, or None if the file has no such stream.
     joins
-        Where the file's packet times start again (see ``clock``), in seconds from the window's
-        start.
+        Where packet times start again in the file before the window's end (see ``clock``), in
+        seconds from the window's start.
     """
 
     media: Media
@@ -92,6 +94,7 @@ def read_window(
     start: float,
     segments: int,
     seconds: float | None = None,
+    with_video: bool = True,
 ) -> Window:
     """Read a window's packets without decoding them.
 
@@ -110,12 +113,14 @@ def read_window(
         T segments of one second.
     seconds
         Length of the window, if shorter than T.
+    with_video
+        Whether the video's packets are read.
     """
     seconds = min(segments, seconds or segments)
-    indices = (media.video, media.audio.index if media.audio else None)
+    indices = (media.video if with_video else None, media.audio.index if media.audio else None)
     used = [container.streams[index] for index in indices if index is not None]
     reader = _PacketReader(container, used, media.origin, start, seconds)
-    if start <= MARGIN_SECONDS:
+    if start <= MARGIN_SECONDS or not used:
         tracks, joins = reader.read_early()
     elif starts_again(media.path, [stream.index for stream in used]):
         tracks, joins = reader.read_through()
@@ -123,8 +128,19 @@ def read_window(
         tracks, joins = {stream.index: reader.seek(stream) for stream in used}, []
     video, audio = (None if index is None else tracks[index] for index in indices)
     zero = media.origin + start
-    inside = tuple(join - zero for join in joins if 0 <= join - zero < seconds)
-    return Window(media, zero, segments, seconds, video, audio, inside)
+    return Window(media, zero, segments, seconds, video, audio, tuple(j - zero for j in joins))
+
+
+@contextmanager
+def completed(window: Window) -> Iterator[Window]:
+    """Give the window with its video track, read from the file if it was left out."""
+    media = window.media
+    if window.video or media.video is None:
+        yield window
+        return
+    with open_media(media.path) as container:
+        start = window.zero - media.origin
+        yield read_window(container, media, start, window.segments, window.seconds)
 
 
 class _PacketReader:
@@ -224,6 +240,8 @@ class _PacketReader:
         is_open_ended = self._container.format.name in OPEN_ENDED
         patience = math.inf if is_open_ended else INTERLEAVING_SECONDS
         clock = Clock(self._container, self._used)
+        if not wanted:
+            return packets, []
         try:
             for packet in clock.rising(self._container.demux(self._used)):
                 index = packet.stream_index
