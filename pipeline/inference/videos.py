@@ -15,18 +15,21 @@ from pipeline.core.errors import ItemError, Status
 from pipeline.core.progress import track
 from pipeline.core.vocabulary import MODALITIES
 from pipeline.inference.windows import window_starts
+from pipeline.media.clock import Clock
 from pipeline.media.frames import first_display_matrix
 from pipeline.media.options import Decoding
 from pipeline.media.probe import Media, open_media, probe
 from pipeline.media.segments import SHORT_SECONDS, Decoded, decode_video
 from pipeline.media.transforms import turn_of
-from pipeline.media.video_window import VideoWindow
+from pipeline.media.video_window import VideoWindow, following_starts
 from pipeline.media.worker import run_isolated
 
 # Damaged times can claim any length; each hour is 720 windows of 10 s with an overlap of 5 s.
 MAX_HOURS = 12
 # The whole file is read to find its length; a slow disk or network reads 10 MB/s.
 READ_BYTES_PER_SECOND = 10 << 20
+# Seconds of video decoded in a second, at least.
+SLOWEST_DECODING = 10
 
 
 @dataclass(frozen=True)
@@ -176,7 +179,8 @@ def _spans(
     """
     spans: dict[int, tuple[float, float, int]] = {}
     try:
-        for packet in container.demux([container.streams[index] for index in indices]):
+        streams = [container.streams[index] for index in indices]
+        for packet in Clock(container, streams).rising(container.demux(streams)):
             time = packet.pts if packet.pts is not None else packet.dts
             if time is None or packet.time_base is None or packet.is_discard:
                 continue
@@ -247,20 +251,31 @@ def decode_windows(
     ------
     The video, the index of the window in it, and the decoded window or why decoding failed.
     """
+    # The last window of a video with a single key frame needs all its frames.
+    longest = max((video.facts.seconds for video in videos), default=0.0)
+    limit = timeout_seconds + longest / SLOWEST_DECODING
     padded = decoding.model_copy(
-        update={"missing_audio": "pad", "missing_video": "pad", "short": "pad"}
+        update={
+            "missing_audio": "pad",
+            "missing_video": "pad",
+            "short": "pad",
+            "timeout_seconds": limit,
+        }
     )
     windows = [
-        (
-            video,
-            index,
-            VideoWindow(video.name, str(video.path), start, start + decoding.segments),
-        )
+        (video, index, _window(video, index, decoding.segments))
         for video in videos
-        for index, start in enumerate(video.starts)
+        for index in range(len(video.starts))
     ]
     decode = functools.partial(decode_video, decoding=padded)
-    outcomes = run_isolated(decode, [window for _, _, window in windows], workers, timeout_seconds)
+    outcomes = run_isolated(decode, [window for _, _, window in windows], workers, limit)
     for number, outcome in track(outcomes, len(windows), "parse", "windows"):
         video, index, _ = windows[number]
         yield video, index, outcome
+
+
+def _window(video: InputVideo, index: int, segments: int) -> VideoWindow:
+    start = video.starts[index]
+    end = start + segments
+    following = following_starts(video.starts, index, end)
+    return VideoWindow(video.name, str(video.path), start, end, following)

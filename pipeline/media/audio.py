@@ -77,6 +77,11 @@ def read_audio(window: Window, slicing: str = "exact") -> Sound:
         raise ItemError(Status.NO_AUDIO_STREAM, "the file has no audio stream")
     buffer = _WindowBuffer(audio.rate, window.seconds)
     damaged = _decode(track, window.zero, buffer)
+    if damaged is None and window.joins:
+        raise ItemError(
+            Status.DECODE_ERROR,
+            "the audio changes its sample rate or lacks times where packet times start again",
+        )
     decoded = buffer.decoded if damaged is not None else _decode_with_ffmpeg(window, audio)
     if not np.isfinite(decoded).all():
         raise ItemError(Status.NOT_FINITE, "the audio has values that are not finite")
@@ -199,7 +204,9 @@ def _decode(track: Track, zero: float, buffer: _WindowBuffer) -> int | None:
             buffer.add(_mono(frame), frame.pts * tick - zero)
         if buffer.is_full:
             break
-    if damaged and not frame_count:
+    last = track.packets[-1].pts if track.packets else None
+    reaches_window = last is None or last * tick >= zero
+    if damaged and not frame_count and reaches_window:
         raise ItemError(Status.DECODE_ERROR, "no audio packet can be decoded")
     return damaged
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator
+import math
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -71,7 +73,12 @@ class Frames:
 
 
 def read_frames(
-    window: Window, per_segment: int, sampler: Sampler, shape: Shape, decoder: str = "pyav"
+    window: Window,
+    per_segment: int,
+    sampler: Sampler,
+    shape: Shape,
+    decoder: str = "pyav",
+    deadline: float = math.inf,
 ) -> Frames:
     """Decode the frames of a window's segments.
 
@@ -88,35 +95,54 @@ def read_frames(
     decoder
         ``pyav`` decodes only what the chosen frames depend on, which measured faster. ``decord``
         is used only where it is exact: windows at the start of the file, no edit list, no display
-        matrix, and times that agree with the packets'. PyAV decodes all others.
+        matrix, times that agree with the packets', and H.264, VP8, VP9 or AV1 whose key frames are
+        all entries (see ``random_access``); it seeks to other key frames too and returns later
+        frames. PyAV decodes all others.
+    deadline
+        Time (``time.monotonic``) at which to give up.
 
     Raises
     ------
     ItemError
-        ``decode_error``: no frame can be decoded.
+        ``decode_error``: no frame can be decoded; ``timeout``: not all are at the deadline.
     """
     if window.video is None:
         raise ItemError(Status.NO_VIDEO_STREAM, "the file has no video stream")
-    read = functools.partial(_read, window, per_segment, sampler, shape, decoder)
-    if window.video.stream.codec_context.codec.canonical_name == "hevc":
+    if not window.video.packets:
+        raise ItemError(Status.NO_VIDEO_STREAM, "the video has no frames in the window")
+    read = functools.partial(_read, window, per_segment, sampler, shape, decoder, deadline)
+    if make_strict(window.video.stream):
         return _read_strictly(window.media.path, window.video, read)
     return read(window.video)
+
+
+def make_strict(stream: Stream) -> bool:
+    """Let a stream's decoder stop at errors, if it does not report damage otherwise.
+
+    A lenient HEVC decoder does not: of 40 clips with two corrupted bytes it reported none, the
+    strict one 22, at no cost for intact files.
+    """
+    context: Any = stream.codec_context
+    is_silent = context.codec.canonical_name == "hevc"
+    if is_silent:
+        context.options = {"err_detect": "explode"}
+    return bool(is_silent)
 
 
 def _read_strictly(path: Path, track: Track, read: Callable[[Track], Frames]) -> Frames:
     """Read frames with a decoder that stops at errors; if it does, read again with a lenient one.
 
-    A lenient HEVC decoder does not report damage: of 40 clips with two corrupted bytes it reported
-    none, the strict one 22, at no cost for intact files. But a strict decoder loses the frames
-    after an error, and playable files may contain harmless ones.
+    A strict decoder loses the frames after an error, and playable files may contain harmless ones.
     """
-    track.stream.codec_context.options = {"err_detect": "explode"}
     damaged = 1
-    with suppress(ItemError):
+    try:
         frames = read(track)
         if not frames.damaged:
             return frames
         damaged = frames.damaged
+    except ItemError as error:
+        if error.status == Status.TIMEOUT:
+            raise
     with open_media(path) as again:  # decoders read their options only once
         lenient = read(replace(track, stream=again.streams[track.stream.index]))
     return replace(lenient, damaged=max(damaged, lenient.damaged))
@@ -128,9 +154,10 @@ def _read(
     sampler: Sampler,
     shape: Shape,
     decoder: str,
+    deadline: float,
     track: Track,
 ) -> Frames:
-    reader = _Reader(track, window)
+    reader = FrameReader(track, window, deadline)
     timeline, backend = reader.timeline(), "pyav"
     pictures: dict[int, Picture] = {}
     if timeline is not None:
@@ -158,35 +185,47 @@ def _read(
     )
 
 
-class _Reader:
+class FrameReader:
     """PyAV decoding of one window's packets; can be repeated.
 
-    ``is_plain``: the packets start with the stream's first one and each is a displayed frame, so
-    timeline indices are decord's frame numbers.
+    ``is_plain``: the packets start with the stream's first one, each is a displayed frame, so
+    timeline indices are decord's frame numbers, and decoding can start at every key frame.
     """
 
-    def __init__(self, track: Track, window: Window) -> None:
+    def __init__(self, track: Track, window: Window, deadline: float = math.inf) -> None:
         if not isinstance(track.stream, VideoStream):
             raise ItemError(Status.NO_VIDEO_STREAM, "the file has no video stream")
         self._track = track
         self._stream = track.stream
         self._packets = track.packets
         self._window = window
+        self._deadline = deadline
         self._tick = float(track.stream.time_base or 0)
         # Videos are decoded in parallel processes; threads within one only add copies.
         track.stream.codec_context.thread_count = 1
+        # One, single-threaded: creating one costs as much as three conversions.
+        self._reformatter = VideoReformatter()
         self.damaged = 0
         self.is_plain = False
 
     def timeline(self) -> Timeline | None:
         """Return the timeline from the packets alone, or None if they lack times."""
+        if not self._track.is_timed:
+            return None
         shown = [packet for packet in self._packets if not packet.is_discard]
         if not shown or any(packet.pts is None for packet in shown):
             return None
         ticks = {packet.pts: packet.duration or 0 for packet in shown if packet.pts is not None}
         complete = len(ticks) == len(shown) == len(self._packets)
-        self.is_plain = self._track.from_start and complete and min(ticks) == 0
-        return self._timeline_of(ticks)
+        self.is_plain = (
+            self._track.from_start and complete and min(ticks) == 0 and self._starts_cleanly()
+        )
+        return timeline_of(ticks, self._tick, self._window)
+
+    def _starts_cleanly(self) -> bool:
+        """Return whether every key frame is an entry."""
+        keys = (packet for packet in self._packets if packet.is_keyframe)
+        return all(is_entry(self._stream, packet) for packet in keys)
 
     def decoded_timeline(self) -> Timeline:
         """Return the timeline by decoding all frames.
@@ -198,12 +237,12 @@ class _Reader:
         """
         ticks = {
             frame.pts: frame.duration or 0
-            for frame in self._frames([self._packets], None)
+            for frame in self._in_time(self.frames([self._packets], None))
             if frame.pts is not None
         }
         if not ticks:
             raise ItemError(Status.DECODE_ERROR, "no frame of the window can be decoded")
-        return self._timeline_of(ticks)
+        return timeline_of(ticks, self._tick, self._window)
 
     def is_only(self, timeline: Timeline) -> bool:
         """Return whether a timeline's only frame is also the stream's."""
@@ -212,7 +251,7 @@ class _Reader:
 
     def is_turned(self) -> bool:
         """Return whether pictures are stored in another orientation than they are shown in."""
-        return any(map(display_matrix, itertools.islice(self._frames([self._packets], None), 1)))
+        return any(map(display_matrix, itertools.islice(self.frames([self._packets], None), 1)))
 
     def decode(self, wanted: set[int], shape: Shape, skip: bool = True) -> dict[int, Picture]:
         """Return the transformed frames at the ``wanted`` times, as far as they can be decoded.
@@ -221,17 +260,24 @@ class _Reader:
         of a group after its last wanted frame.
         """
         groups = self._groups(wanted) if skip else [self._packets]
-        # One reformatter, single-threaded: creating one costs as much as three conversions.
-        reformatter = VideoReformatter()
         pictures: dict[int, Picture] = {}
-        for frame in self._frames(groups, wanted if skip else None):
+        for frame in self._in_time(self.frames(groups, wanted if skip else None)):
             if frame.pts in wanted:
-                rgb = reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
-                picture = rgb.astype(np.uint8, copy=False)
-                pictures[frame.pts] = shape(upright(picture, display_matrix(frame)))
+                pictures[frame.pts] = self.picture(frame, shape)
                 if len(pictures) == len(wanted):
                     break
         return pictures
+
+    def _in_time(self, frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
+        for frame in frames:
+            if time.monotonic() > self._deadline:
+                raise late_error()
+            yield frame
+
+    def picture(self, frame: VideoFrame, shape: Shape) -> Picture:
+        """Return a frame as an upright RGB picture, transformed."""
+        rgb = self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
+        return shape(upright(rgb.astype(np.uint8, copy=False), display_matrix(frame)))
 
     def _groups(self, wanted: set[int]) -> list[list[Packet[Stream]]]:
         """Return the groups of pictures with wanted frames, each up to its last wanted packet.
@@ -261,16 +307,21 @@ class _Reader:
                 begins.append(index)
         return [0, *reversed(begins)]
 
-    def _frames(
-        self, groups: list[list[Packet[Stream]]], wanted: set[int] | None
-    ) -> Iterator[VideoFrame]:
+    def frames(
+        self, groups: Iterable[Iterable[Packet[Stream]]], wanted: set[int] | None
+    ) -> Generator[VideoFrame]:
+        """Yield the frames of groups of packets, each decoded on its own.
+
+        With ``wanted``, leave out unreferenced frames that are shown at other times.
+        """
         context: Any = self._stream.codec_context
         # Wrapped decoders such as libdav1d read the option once and ignore later changes.
         can_skip = not context.codec.name.startswith("lib")
         self.damaged = 0
+        latest = -1
         for group in groups:
             context.flush_buffers()
-            for packet in [*group, None]:
+            for packet in itertools.chain(group, [None]):
                 if can_skip and packet is not None:
                     is_needed = wanted is None or packet.pts in wanted
                     context.skip_frame = "DEFAULT" if is_needed else "NONREF"
@@ -281,19 +332,28 @@ class _Reader:
                     continue
                 for frame in frames:
                     self.damaged += frame.is_corrupt
+                    if not self._track.is_timed:  # shown when it leaves the decoder, as in ffmpeg
+                        frame.pts = latest = latest + 1 if frame.dts is None else frame.dts
                     yield frame
 
-    def _timeline_of(self, ticks: dict[int, int]) -> Timeline:
-        pts = np.array(sorted(ticks), dtype=np.int64)
-        own = np.array([ticks[tick] for tick in pts.tolist()], dtype=np.float64)
-        gaps = np.diff(pts)
-        # The last frame has no successor: use its own duration, or else the median.
-        last = own[-1] or (np.median(gaps) if len(gaps) else 0)
-        durations = np.append(gaps, last) * self._tick
-        rounding = min(self._tick, COARSEST_CLOCK_SECONDS) / 2
-        timeline = Timeline(pts, pts * self._tick - self._window.zero, durations, rounding)
-        is_whole = self._window.seconds == self._window.segments
-        return timeline if is_whole else timeline.until(self._window.seconds)
+
+def late_error() -> ItemError:
+    """Return the error for frames that are not decoded at the deadline."""
+    return ItemError(Status.TIMEOUT, "decoding the video takes longer than the time limit")
+
+
+def timeline_of(ticks: Mapping[int, int], tick: float, window: Window) -> Timeline:
+    """Return the timeline of frames with given times and durations, in ticks, for a window."""
+    pts = np.array(sorted(ticks), dtype=np.int64)
+    own = np.array([ticks[time] for time in pts.tolist()], dtype=np.float64)
+    gaps = np.diff(pts)
+    # The last frame has no successor: use its own duration, or else the median.
+    last = own[-1] or (np.median(gaps) if len(gaps) else 0)
+    durations = np.append(gaps, last) * tick
+    rounding = min(tick, COARSEST_CLOCK_SECONDS) / 2
+    timeline = Timeline(pts, pts * tick - window.zero, durations, rounding)
+    is_whole = window.seconds == window.segments
+    return timeline if is_whole else timeline.until(window.seconds)
 
 
 def _end_of_still(timeline: Timeline, window: Window) -> float:

@@ -1,10 +1,11 @@
 """Opening and probing of media files; the package opens them only here."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import av
 from av.container import InputContainer
@@ -17,6 +18,16 @@ from pipeline.media.streams import STANDS_FOR_THE_FILE, choice_note, choose
 # PyAV and the ffmpeg program get the same two lists.
 FORMATS = "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf,wav,mp3,flac,aac"
 PROTOCOLS = "file"
+
+# Formats that do not list their streams at the start of the file, or list them without parameters.
+WITHOUT_HEADER = {"mpegts", "mpeg", "flv"}
+# What is read of a file in search of a stream that begins late; libavformat keeps it in memory.
+LATE_STREAM_BYTES = 256 << 20
+# No limit: 10 days, in microseconds.
+LATE_STREAM_DURATION = 10**12
+
+# Formats with a clock of 33 bits, which wraps around every 26.5 hours.
+WRAPPING = {"mpegts", "mpeg"}
 
 
 @dataclass(frozen=True)
@@ -73,14 +84,35 @@ def open_media(path: Path) -> Iterator[InputContainer]:
         raise ItemError(Status.MISSING, "the file does not exist")
     if path.stat().st_size == 0:
         raise ItemError(Status.EMPTY_FILE, "the file is empty")
+    container = _open(path)
+    if _may_have_late_streams(container):
+        container.close()
+        deep = {"probesize": LATE_STREAM_BYTES, "analyzeduration": LATE_STREAM_DURATION}
+        container = _open(path, {option: str(value) for option, value in deep.items()})
+    with container:
+        yield container
+
+
+def _open(path: Path, options: Mapping[str, str] = MappingProxyType({})) -> InputContainer:
     limits = {"format_whitelist": FORMATS, "protocol_whitelist": PROTOCOLS}
     try:
-        container = av.open(str(path), options=limits, metadata_errors="replace")
+        return av.open(str(path), options=limits | dict(options), metadata_errors="replace")
     except (av.FFmpegError, ValueError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise ItemError(Status.NOT_MEDIA, f"not a supported media file ({reason})") from None
-    with container:
-        yield container
+
+
+def _may_have_late_streams(container: InputContainer) -> bool:
+    """Return whether a stream may begin after the part of the file that has been read.
+
+    The ffmpeg program overlooks these streams, or decodes them without knowing their parameters.
+    """
+    videos, audios = container.streams.video, container.streams.audio
+    is_unknown = any(stream.codec_context and not stream.width for stream in videos) or any(
+        stream.codec_context and not (stream.rate and stream.channels) for stream in audios
+    )
+    is_lacking = not videos or not audios
+    return is_unknown or (is_lacking and container.format.name in WITHOUT_HEADER)
 
 
 def probe(path: Path) -> Media:
@@ -124,11 +156,19 @@ def describe(container: InputContainer, path: Path) -> Media:
     ]
     return Media(
         path=Path(os.path.abspath(path)),
-        # Times below 0 are codec priming, which is never played.
-        origin=max(0.0, min(starts, default=0.0)),
+        origin=_origin(container, min(starts, default=0.0)),
         seconds=(container.duration or 0) / av.time_base,
         video=video.index if video else None,
         only_video=len(container.streams.video) == 1,
         audio=AudioStream(audio.index, audio.rate, audio.channels) if audio else None,
         choice="; ".join(filter(None, (choice_note(video, videos), choice_note(audio, audios)))),
     )
+
+
+def _origin(container: InputContainer, start: float) -> float:
+    """Return the clock's zero for streams that start at ``start``.
+
+    Times below 0 are codec priming, which is never played, unless the clock wraps around soon
+    after: then all before that is below 0.
+    """
+    return start if container.format.name in WRAPPING else max(0.0, start)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import time
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -19,9 +20,10 @@ from pipeline.core.progress import track
 from pipeline.core.shards import Shard, StatusRow, write_shard, write_status
 from pipeline.media import SAMPLE_RATE
 from pipeline.media.options import Decoding
-from pipeline.media.video_window import VideoWindow
+from pipeline.media.video_window import VideoWindow, following_starts
 
 if TYPE_CHECKING:  # the workflow imports this module without any decoder installed
+    from pipeline.media.frames import Frames, Shape
     from pipeline.media.window import Window
 
 logger = logging.getLogger(__name__)
@@ -36,7 +38,10 @@ NOTED_SECONDS = 0.1
 SURPLUS_SECONDS = 1.0
 
 # Statuses of a stream that exists but cannot be used.
-UNUSABLE = {Status.DECODE_ERROR, Status.NOT_FINITE}
+UNUSABLE = {Status.DECODE_ERROR, Status.NOT_FINITE, Status.TIMEOUT}
+
+# Share of the time limit after which frames are given up, so that the audio is kept.
+VIDEO_SHARE = 0.8
 
 # The arrays of a shard; shards for the motion encoder have no audio.
 ARRAYS = ("frames", "audio")
@@ -105,21 +110,28 @@ def decode_video(video: VideoWindow, decoding: Decoding) -> Decoded:
     PipelineError
         A policy is ``fail``, which stops the shard.
     """
+    from pipeline.media.one_pass import is_reached
     from pipeline.media.probe import describe, open_media
     from pipeline.media.window import read_window
 
     began = time.perf_counter()
+    deadline = time.monotonic() + VIDEO_SHARE * decoding.timeout_seconds
     path, length = Path(video.path), round(video.end - video.start, 6)
     with open_media(path) as container:
         media = describe(container, path)
-        window = read_window(container, media, video.start, decoding.segments, length)
-        frames, audio = _decode_frames(window, decoding), _decode_audio(window, decoding)
+        in_pass = is_reached(media, video.start, decoding)
+        window = read_window(
+            container, media, video.start, decoding.segments, length, with_video=not in_pass
+        )
+        audio = _decode_audio(window, decoding)
+        frames = _decode_frames(window, video.following, decoding, deadline)
     for stream in (frames, audio):
         _apply_policy(video.name, stream, decoding)
     if not frames.seconds and not audio.seconds:
         raise _empty_window_error(frames, audio, video)
     unusable = _unusable(frames, audio)
-    note = _joined(media.choice, _length_note(length, decoding.segments))
+    joins = _joins_note(window)
+    note = _joined(media.choice, joins, _length_note(length, decoding.segments))
     return Decoded(
         frames.array,
         audio.array,
@@ -127,7 +139,7 @@ def decode_video(video: VideoWindow, decoding: Decoding) -> Decoded:
         time.perf_counter() - began,
         surplus=max(media.seconds - video.start - window.seconds, 0.0),
         status=unusable.status if unusable else Status.OK,
-        damage=_joined(frames.damage, audio.damage),
+        damage=_joined(joins, frames.damage, audio.damage),
     )
 
 
@@ -161,6 +173,11 @@ def _length_note(length: float, segments: int) -> str:
     return f"the window is {length:g} s long, not {segments} s" if is_odd else ""
 
 
+def _joins_note(window: Window) -> str:
+    inside = [join for join in window.joins if 0 <= join < window.seconds]
+    return f"packet times start again at {inside[0]:.2f} s, as in joined files" if inside else ""
+
+
 def _status_row(name: str, frames: _Stream, audio: _Stream, note: str) -> StatusRow:
     problems = [stream.status for stream in (frames, audio) if stream.status != Status.OK]
     return StatusRow(
@@ -174,9 +191,9 @@ def _status_row(name: str, frames: _Stream, audio: _Stream, note: str) -> Status
     )
 
 
-def _decode_frames(window: Window, decoding: Decoding) -> _Stream:
-    from pipeline.media.frames import read_frames
-    from pipeline.media.sampling import SAMPLERS
+def _decode_frames(
+    window: Window, following: Sequence[float], decoding: Decoding, deadline: float
+) -> _Stream:
     from pipeline.media.transforms import TRANSFORMS
 
     segments, per_segment, size = (
@@ -187,12 +204,8 @@ def _decode_frames(window: Window, decoding: Decoding) -> _Stream:
     shape = (segments, per_segment, size, size, 3)
     transform = TRANSFORMS[decoding.frame_transform]
     try:
-        frames = read_frames(
-            window,
-            per_segment,
-            sampler=SAMPLERS[decoding.sampling],
-            shape=lambda picture: transform(picture, size),
-            decoder=decoding.decoder,
+        frames = _read_frames(
+            window, following, decoding, lambda picture: transform(picture, size), deadline
         )
     except ItemError as error:
         black = np.zeros(shape, dtype=np.uint8)
@@ -204,6 +217,28 @@ def _decode_frames(window: Window, decoding: Decoding) -> _Stream:
         padding = _joined("a single picture is shown", padding)
     damage = _damaged("video", frames.damaged)
     return _Stream("missing_video", array, seconds, status, padding, damage, frames.backend)
+
+
+def _read_frames(
+    window: Window, following: Sequence[float], decoding: Decoding, shape: Shape, deadline: float
+) -> Frames:
+    """Read a window's frames, in one pass with others of the file where that saves decoding."""
+    from pipeline.media.frames import read_frames
+    from pipeline.media.one_pass import read_in_pass
+    from pipeline.media.sampling import SAMPLERS
+    from pipeline.media.window import completed
+
+    if frames := read_in_pass(window, following, decoding, shape, deadline):
+        return frames
+    with completed(window) as whole:
+        return read_frames(
+            whole,
+            decoding.frames_per_segment,
+            SAMPLERS[decoding.sampling],
+            shape,
+            decoding.decoder,
+            deadline,
+        )
 
 
 def _decode_audio(window: Window, decoding: Decoding) -> _Stream:
@@ -292,7 +327,11 @@ def run_shard(
     names = [video.name for video in present]
     arrays = _allocate(len(present), decoding, kinds)
     decode = functools.partial(decode_video, decoding=decoding)
-    outcomes = run_isolated(decode, present, workers, decoding.timeout_seconds)
+    items, order = _in_file_order(present)
+    outcomes = (
+        (order[place], outcome)
+        for place, outcome in run_isolated(decode, items, workers, decoding.timeout_seconds)
+    )
     tracked = track(outcomes, len(present), "segments")
     statuses, decode_seconds = _collect(tracked, names, arrays, decoding.untrimmed)
     kept = [index for index, row in enumerate(statuses) if row.kept]
@@ -307,6 +346,21 @@ def run_shard(
     write_status(status, statuses)
     done = time.perf_counter()
     _report(statuses, decode_seconds, done - writing, done - began)
+
+
+def _in_file_order(videos: Sequence[VideoWindow]) -> tuple[list[VideoWindow], list[int]]:
+    """Return the videos in the order of their files and starts, and the index of each."""
+    order = sorted(range(len(videos)), key=lambda index: (videos[index].path, videos[index].start))
+    starts: dict[str, list[float]] = {}
+    for index in order:
+        starts.setdefault(videos[index].path, []).append(videos[index].start)
+    items = []
+    for index in order:
+        video = videos[index]
+        own = starts[video.path]
+        following = following_starts(own, bisect_right(own, video.start) - 1, video.end)
+        items.append(replace(video, following=following))
+    return items, order
 
 
 def _collect(
