@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.core.errors import PipelineError
+from pipeline.core.errors import PipelineError, one_of
 from pipeline.features.encoders.base import normalised
 from pipeline.features.encoders.mel import WINDOW_SECONDS, LogMel
 from pipeline.features.encoders.options import EncoderOptions
@@ -200,8 +200,8 @@ def _laion_model(spec: EncoderOptions) -> ClapModel:
     library = _import_laion_clap()
     if spec.model not in library.list_models():
         raise PipelineError(
-            f"laion_clap has no model '{spec.model}'; it must be one of"
-            f" {', '.join(library.list_models())}."
+            f"laion_clap has no model '{spec.model}'; it"
+            f" {one_of(spec.model, library.list_models())}."
         )
     roberta = _roberta_config()
 
