@@ -118,6 +118,11 @@ def _sentence_and_code(stage: str, error: BaseException) -> tuple[str, int] | No
     """Return what to say of an error, and the exit code; None if it is a fault of the program."""
     if isinstance(error, PipelineError):
         return str(error), 2
+    if isinstance(error, OSError) and error.filename is not None:
+        return (
+            f"'{error.filename}' cannot be used ({error.strerror}); check the path and its"
+            " permissions."
+        ), 2
     if isinstance(error, KeyboardInterrupt):
         return "interrupted.", 130
     if isinstance(error, ModuleNotFoundError):

@@ -14,6 +14,8 @@ from pipeline.core.files import existing_file
 # YAML 1.1 reads 010 as 8, and 1:30 as 90.
 OTHER_BASES = re.compile(r"[-+]?(0[0-7_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)")
 
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+
 
 class _RefusedError(yaml.YAMLError):
     """What YAML allows, but hardly means what was meant."""
@@ -105,26 +107,27 @@ def read_json(path: Path, what: str, remedy: str) -> Any:
     PipelineError
         It is missing, or not JSON.
     """
-    content = existing_file(path, what).read_bytes()
+    check_not_pointer(existing_file(path, what))
     try:
-        return json.loads(content)
+        return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        if is_lfs_pointer(content):
-            raise PipelineError(lfs_sentence(path)) from None
         raise PipelineError(f"{what} '{path}' is not valid JSON ({error}); {remedy}.") from None
 
 
-def is_lfs_pointer(content: bytes) -> bool:
-    """Return whether a file's first bytes are those of a Git LFS pointer."""
-    return content.startswith(b"version https://git-lfs.github.com/spec/")
+def check_not_pointer(path: Path) -> None:
+    """Check that a file is not what Git leaves of a large file without its LFS extension.
 
-
-def lfs_sentence(path: Path) -> str:
-    """Return what to do about a Git LFS pointer."""
-    return (
-        f"'{path}' is a Git LFS pointer, not the file itself; run `git lfs pull` in its repository,"
-        " or download the file."
-    )
+    Raises
+    ------
+    PipelineError
+        It is.
+    """
+    with path.open("rb") as file:
+        if file.read(len(LFS_POINTER)) == LFS_POINTER:
+            raise PipelineError(
+                f"'{path}' is a Git LFS pointer, not the file itself; run `git lfs pull` in its"
+                " repository, or download the file."
+            )
 
 
 def _place(mark: yaml.Mark) -> str:

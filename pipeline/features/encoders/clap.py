@@ -24,7 +24,7 @@ from pipeline.features.encoders.tokenizer import (
     read_tokenizer,
     stand_in_tokenizer,
 )
-from pipeline.features.encoders.weights import build
+from pipeline.features.encoders.weights import build, checked_config
 from pipeline.media import SAMPLE_RATE
 
 logger = logging.getLogger(__name__)
@@ -150,7 +150,9 @@ class ClapEncoder:
 
 def load(spec: EncoderOptions, runner: Runner) -> ClapEncoder:
     """Load CLAP for `pipeline.features.encoders.base.load_encoder`."""
-    return ClapEncoder(spec, runner, CLAP_MODELS[spec.backend](spec))
+    with checked_config(spec):
+        model = CLAP_MODELS[spec.backend](spec)
+    return ClapEncoder(spec, runner, model)
 
 
 def _tokenizer(spec: EncoderOptions, config: Any) -> tuple[CaptionTokenizer, dict[str, str]]:
