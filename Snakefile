@@ -90,7 +90,7 @@ onsuccess:
     for name in ("report", "compare", "ablation", "parse"):
         path = Path(f"logs/{name}.log")
         if path.is_file() and path.stat().st_mtime >= STARTED:
-            print(path.read_text())
+            print(path.read_text(encoding="utf-8", errors="replace"))
 
 
 rule all:

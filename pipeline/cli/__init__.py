@@ -10,10 +10,14 @@ import os
 import select
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from pipeline import __version__
+from pipeline.cli.command_parser import CommandParser
 from pipeline.core.errors import PipelineError
 from pipeline.core.gpus import claimed_gpus
+from pipeline.core.process import accept_any_character, name_user, open_missing_streams
 from pipeline.core.progress import configure_logging
 
 # Command to what it does. Its module is the name with underscores.
@@ -59,9 +63,9 @@ OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_T
 EXTRAS = {"matplotlib": "train", "yt_dlp": "download"}
 
 
-def argument_parser(stage: str | None) -> argparse.ArgumentParser:
+def argument_parser(stage: str | None) -> CommandParser:
     """Return the parser; only ``stage`` gets its arguments, the others their one-line help."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="avvp",
         description="Audio-visual video parsing: detect audible and visible events in videos.",
     )
@@ -80,8 +84,11 @@ def argument_parser(stage: str | None) -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one stage and return the exit code: 0 for success, 2 for a user's mistake.
 
-    A stage may return another: ``doctor`` returns 1 if something is wrong.
+    A stage may return another: ``doctor`` returns 1 if something is wrong. Ctrl-C gives 130.
     """
+    open_missing_streams()
+    accept_any_character()
+    name_user()
     words = list(sys.argv[1:] if argv is None else argv)
     stage = next((word for word in words if word in STAGES), None)
     arguments = argument_parser(stage).parse_args(words)
@@ -91,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     configure_logging(arguments.debug)
     try:
         with claimed_gpus(getattr(arguments, "gpus", None)):
-            code = _module_of(arguments.stage).run(arguments)
+            code = _module_of(arguments.stage).run(_with_home(arguments))
             sys.stdout.flush()
     except BrokenPipeError:
         if not _reader_left():
@@ -99,22 +106,43 @@ def main(argv: Sequence[str] | None = None) -> int:
         # `head` has seen enough. The interpreter flushes again at exit, which must not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except PipelineError as error:
-        if arguments.debug:
+    except (Exception, KeyboardInterrupt) as error:
+        known = _sentence_and_code(arguments.stage, error)
+        if known is None or arguments.debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except ModuleNotFoundError as error:
-        extra = EXTRAS.get((error.name or "").partition(".")[0])
-        if extra is None or arguments.debug:
-            raise
-        print(
-            f"error: {arguments.stage} needs {error.name}, which is not installed; install the"
-            f" package with its extra: avvp-pipeline[{extra}].",
-            file=sys.stderr,
-        )
-        return 2
+        print(f"error: {known[0]}", file=sys.stderr)
+        return known[1]
     return int(code or 0)
+
+
+def _sentence_and_code(stage: str, error: BaseException) -> tuple[str, int] | None:
+    """Return what to say of an error, and the exit code; None if it is a fault of the program."""
+    if isinstance(error, PipelineError):
+        return str(error), 2
+    if isinstance(error, OSError) and error.filename is not None:
+        return (
+            f"'{error.filename}' cannot be used ({error.strerror}); check the path and its"
+            " permissions."
+        ), 2
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted.", 130
+    if isinstance(error, ModuleNotFoundError):
+        extra = EXTRAS.get((error.name or "").partition(".")[0])
+        if extra:
+            needs = f"{stage} needs {error.name}, which is not installed"
+            return f"{needs}; install the package with its extra: avvp-pipeline[{extra}].", 2
+    return None
+
+
+def _with_home(arguments: argparse.Namespace) -> argparse.Namespace:
+    """Replace ``~`` in paths, which shells leave in words such as ``--out=~/parsed``."""
+
+    def written_out(value: Any) -> Any:
+        if isinstance(value, list):
+            return [written_out(each) for each in value]
+        return value.expanduser() if isinstance(value, Path) else value
+
+    return argparse.Namespace(**{key: written_out(value) for key, value in vars(arguments).items()})
 
 
 def _reader_left() -> bool:

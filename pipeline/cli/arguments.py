@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from pipeline.core.files import RESOURCES
+from pipeline.core.options import LARGEST_SEED
 from pipeline.core.vocabulary import DEFAULT_PATH
 
 
@@ -20,15 +21,21 @@ def number(text: str) -> int:
 
 
 def _at_least(least: int, text: str) -> int:
-    value = int(text)
-    if value < least:
+    if not re.fullmatch(r"\d{1,9}", text) or int(text) < least:
         raise argparse.ArgumentTypeError(f"{text} is given; it must be {least} or more")
-    return value
+    return int(text)
+
+
+def seed_number(text: str) -> int:
+    """Read a seed of random numbers."""
+    if not re.fullmatch(r"\d{1,19}", text) or int(text) > LARGEST_SEED:
+        raise argparse.ArgumentTypeError(f"{text} is given; it must be 0 to {LARGEST_SEED}")
+    return int(text)
 
 
 def positive(text: str) -> float:
     """Read a finite number above 0."""
-    value = float(text)
+    value = _float(text)
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is given; it must be finite and above 0")
     return value
@@ -36,10 +43,18 @@ def positive(text: str) -> float:
 
 def seconds(text: str) -> float:
     """Read a finite number of seconds, 0 or more."""
-    value = float(text)
+    value = _float(text)
     if not 0 <= value < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is given; it must be finite and 0 or more")
     return value
+
+
+def _float(text: str) -> float:
+    """Return a number; NaN for what is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def add_annotations(parser: argparse.ArgumentParser) -> None:

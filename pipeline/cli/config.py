@@ -10,6 +10,7 @@ import yaml
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import REPOSITORY, write_json
+from pipeline.core.reading import parse_yaml
 
 logger = logging.getLogger(__name__)
 
@@ -83,9 +84,4 @@ def _value(word: str) -> dict[str, Any]:
         outer, inner = key.split(".", 1)
         nested = f"{outer}={{{inner.replace('.', ': {')}: {value}{'}' * key.count('.')}"
         raise PipelineError(f"--config {word!r} has a dot in its key; write --config '{nested}'.")
-    try:
-        return {key: yaml.safe_load(value)}
-    except yaml.YAMLError as error:
-        raise PipelineError(
-            f"--config {word!r} is not YAML: {' '.join(str(error).split())}."
-        ) from None
+    return {key: parse_yaml(value, f"--config {word!r}")}

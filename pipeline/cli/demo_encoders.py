@@ -3,10 +3,14 @@
 import argparse
 from pathlib import Path
 
+from pipeline.cli.arguments import seed_number
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("--seed", type=int, default=0, help="seed of the training (default 0)")
+    parser.add_argument(
+        "--seed", type=seed_number, default=0, help="seed of the training (default 0)"
+    )
     parser.add_argument(
         "--out", type=Path, required=True, help="folder for clip.json, clip.safetensors and clap/"
     )

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from pipeline.cli.arguments import add_annotations, add_videos
+from pipeline.cli.arguments import add_annotations, add_videos, count
 from pipeline.cli.options import add_options
 from pipeline.media.options import WindowOptions
 
@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_annotations(parser)
     add_videos(parser)
     add_options(parser, WindowOptions, only={"untrimmed"})
-    parser.add_argument("--shards", type=int, required=True, metavar="N", help="number of shards")
+    parser.add_argument("--shards", type=count, required=True, metavar="N", help="number of shards")
     parser.add_argument("--out", type=Path, required=True, metavar="TSV", help="the table to write")
 
 

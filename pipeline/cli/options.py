@@ -4,12 +4,14 @@ import argparse
 from collections.abc import Callable, Collection
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from pipeline.core.options import Options
 from pipeline.core.validation import requirement, validated
 
+# As in the models of the options.
+FINITE = ConfigDict(allow_inf_nan=False)
 OptionGroup = TypeVar("OptionGroup", bound=Options)
 
 
@@ -66,15 +68,16 @@ def _reader(field: FieldInfo) -> Callable[[str], Any]:
     """Return a function from a word of the command line to the field's value."""
     annotation: Any = field.annotation
     adapter: TypeAdapter[Any] = TypeAdapter(
-        Annotated[annotation, *field.metadata] if field.metadata else annotation
+        Annotated[annotation, *field.metadata] if field.metadata else annotation,
+        config=FINITE,
     )
 
     def read(text: str) -> Any:
         try:
             return adapter.validate_python(text)
         except ValidationError as error:
-            message = error.errors(include_url=False)[0]["msg"]
-            raise argparse.ArgumentTypeError(f"{text} is given; {requirement(message)}") from None
+            problem = error.errors(include_url=False)[-1]
+            raise argparse.ArgumentTypeError(f"{text} is given; {requirement(problem)}") from None
 
     return read
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from pipeline.cli.arguments import limit_threads
+from pipeline.cli.arguments import limit_threads, seed_number
 from pipeline.cli.sources import add_source_arguments, source_of
 
 
@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--seeds",
-        type=int,
+        type=seed_number,
         nargs="+",
         metavar="SEED",
         help="parse with each CHECKPOINT/seed{SEED}, into OUT/seed{SEED}",

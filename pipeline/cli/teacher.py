@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from pipeline.cli.arguments import add_gpus, add_machine, limit_threads, seconds
+from pipeline.cli.arguments import add_gpus, add_machine, limit_threads, seconds, seed_number
 from pipeline.cli.options import add_options, options_from
 from pipeline.labels.teacher_options import TeacherOptions
 
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder to write: teacher.safetensors, curve.csv",
     )
     parser.add_argument(
-        "--seed", type=int, default=1000, help="seed (default: 1000, the released code's)"
+        "--seed", type=seed_number, default=1000, help="seed (default: 1000, the released code's)"
     )
     add_options(parser, TeacherOptions)
     parser.add_argument(

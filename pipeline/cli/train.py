@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from pipeline.cli.arguments import add_gpus, limit_threads, seconds
+from pipeline.cli.arguments import add_gpus, count, limit_threads, seconds, seed_number
 from pipeline.cli.sources import add_source_arguments, source_of
 from pipeline.core.errors import PipelineError
 from pipeline.core.shards import CHECKPOINT_FILE
@@ -14,13 +14,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("--method", required=True, help=", ".join(METHODS))
     seeds = parser.add_mutually_exclusive_group()
-    seeds.add_argument("--seed", type=int, default=0, help="train this seed into OUT (default: 0)")
     seeds.add_argument(
-        "--seeds", type=int, nargs="+", metavar="SEED", help="train each seed into OUT/seed{SEED}"
+        "--seed", type=seed_number, default=0, help="train this seed into OUT (default: 0)"
+    )
+    seeds.add_argument(
+        "--seeds",
+        type=seed_number,
+        nargs="+",
+        metavar="SEED",
+        help="train each seed into OUT/seed{SEED}",
     )
     parser.add_argument(
         "--processes",
-        type=int,
+        type=count,
         default=1,
         metavar="N",
         help="seeds trained in parallel, each on its own GPU if there are enough (--device auto or"

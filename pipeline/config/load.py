@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pipeline.config.models import Config
-from pipeline.core.errors import PipelineError
-from pipeline.core.files import REPOSITORY, existing_file
+from pipeline.core import reading
+from pipeline.core.errors import PipelineError, one_of
+from pipeline.core.files import REPOSITORY
 from pipeline.core.validation import validated
 
 DEFAULT_PRESET = "demo"
@@ -52,9 +51,7 @@ def read_preset(name: str) -> Layer:
         There is no such preset.
     """
     if name not in preset_names():
-        raise PipelineError(
-            f"config key 'preset' is {name!r}; it must be one of {', '.join(preset_names())}."
-        )
+        raise PipelineError(f"config key 'preset' is {name!r}; it {one_of(name, preset_names())}.")
     return Layer(f"preset {name}", read_yaml(preset_folder() / f"{name}.yaml"))
 
 
@@ -66,11 +63,7 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
     PipelineError
         The file is missing, or is not YAML with keys and values.
     """
-    content = existing_file(path, "the configuration").read_bytes()
-    try:
-        values = yaml.safe_load(content)  # bytes, so that it reports what is not UTF-8
-    except yaml.YAMLError as error:
-        raise PipelineError(f"'{path}' is not YAML: {' '.join(str(error).split())}.") from None
+    values = reading.read_yaml(path, "the configuration")
     if values is None:
         return {}
     if not isinstance(values, Mapping):

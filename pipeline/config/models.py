@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from pipeline.core.errors import PipelineError
-from pipeline.core.options import RUNTIME, Count, Options, Sha256
+from pipeline.core.errors import PipelineError, one_of
+from pipeline.core.options import RUNTIME, Count, Options, PathText, Seed, Sha256
 from pipeline.core.references import file_of_repository, is_hub_reference, located
-from pipeline.core.validation import as_value_error
+from pipeline.core.validation import as_value_error, pattern
 from pipeline.data.archives import array_path
 from pipeline.data.download.options import DownloadOptions
 from pipeline.demo.options import DemoOptions
@@ -31,7 +31,9 @@ from pipeline.training.options import TrainingOptions
 # Archives of UnAV-100's embeddings that UWAV's authors released.
 UNAV_ARCHIVES = {"clip": "UnAV_CLIP", "clap": "UnAV_CLAP"}
 
-VariantName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+VARIANT_NAME = pattern(r"^[a-z0-9_]+$", "consist of lower-case letters, digits and underscores")
+VariantName = Annotated[str, Field(pattern=VARIANT_NAME)]
+DATASET_NAME = pattern(r"^[a-z0-9-]+$", "consist of lower-case letters, digits and hyphens")
 
 
 class TableOptions(Options):
@@ -44,7 +46,7 @@ class TableOptions(Options):
 class DatasetOptions(WindowOptions):
     """Which videos and annotations, and how they are divided into segments and shards."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] = Field(
+    name: Annotated[str, Field(pattern=DATASET_NAME)] = Field(
         "demo", description="name in the report; llp puts the published LLP results beside the run"
     )
     source: Literal["demo", "local", "features"] = Field(
@@ -52,22 +54,22 @@ class DatasetOptions(WindowOptions):
         description="demo: render a synthetic corpus; local: your own videos; features: features"
         " that others released, without videos",
     )
-    annotations: str | None = Field(
+    annotations: PathText | None = Field(
         None, description="folder with annotation tables in LLP's format; replaces `tables`"
     )
     tables: dict[str, TableOptions] = Field(
         {}, description="annotation tables to download, by file name"
     )
-    corrections: str | None = Field(
+    corrections: PathText | None = Field(
         None,
         description="folder with your corrections of the event tables, which replace the events of"
         " the videos they list; parsers are then also scored with these",
     )
-    videos: str | None = Field(
+    videos: PathText | None = Field(
         None,
         description="folder with {name}.mp4 or {youtube_id}.mp4 (also .mkv, .webm, ...)",
     )
-    vocabulary: str = Field(
+    vocabulary: PathText = Field(
         "package:vocabulary.yaml", description="classes with captions and thresholds"
     )
     shards: Count = Field(
@@ -116,16 +118,16 @@ class TeacherStageOptions(Options):
     demo: DemoOptions | None = Field(
         None, description="densely labelled videos: a second synthetic corpus, of another seed"
     )
-    features: str | None = Field(
+    features: PathText | None = Field(
         None,
         description="densely labelled videos: UnAV-100's features that UWAV's authors released,"
         " UnAV_CLIP.zip and UnAV_CLAP.zip or folders of that name; a folder, or"
         " hf:datasets/OWNER/NAME",
     )
-    annotations: str | None = Field(
+    annotations: PathText | None = Field(
         None, description="UnAV-100's annotations, a JSON file; needed with features"
     )
-    seed: int = Field(1000, ge=0, description="seed of the training; 1000 is the released code's")
+    seed: Seed = Field(1000, description="seed of the training; 1000 is the released code's")
     network: TeacherOptions = Field(TeacherOptions(), description="the network and its training")
 
     @property
@@ -188,7 +190,7 @@ class AblationOptions(Options):
 class ParseTargetOptions(ParseOptions):
     """The target `parse`: your own videos, with a parser of this run."""
 
-    videos: str | None = Field(None, description="folder of videos of any length and format")
+    videos: PathText | None = Field(None, description="folder of videos of any length and format")
     method: str = Field("link", description="one of `methods`")
     seed: int | None = Field(None, description="one of `training.seeds`; default: the first")
 
@@ -292,8 +294,8 @@ class Config(Options):
         methods = info.data.get("methods", {})
         if parse.videos and parse.method not in methods:
             raise ValueError(
-                f"method is '{parse.method}'; it must be one of the trained methods"
-                f" {', '.join(methods)}"
+                f"method is '{parse.method}', which is not trained; it"
+                f" {one_of(parse.method, methods)}"
             )
         if parse.videos and TrainingRun(parse.method, methods[parse.method]).uses_motion:
             raise ValueError(
@@ -318,8 +320,8 @@ class Config(Options):
         methods = info.data.get("methods", {})
         if comparison.reference is not None and methods and comparison.reference not in methods:
             raise ValueError(
-                f"reference is '{comparison.reference}'; it must be one of the trained methods"
-                f" {', '.join(methods)}"
+                f"reference is '{comparison.reference}', which is not trained; it"
+                f" {one_of(comparison.reference, methods)}"
             )
         return comparison
 

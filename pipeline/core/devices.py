@@ -1,12 +1,38 @@
 """Device selection."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
 from pipeline.core.errors import PipelineError
 
 DEVICE = re.compile(r"cpu|cuda(:(?P<index>[0-9]+))?")
+
+
+# How torch's inductor and Triton say that a machine has no compiler.
+NO_COMPILER = re.compile(r"No working C\+\+ compiler|InvalidCxxCompiler|Failed to find C compiler")
+
+
+@contextmanager
+def naming_compiler(is_compiled: bool) -> Iterator[None]:
+    """Say in one sentence that ``torch.compile`` needs a compiler, where there is none.
+
+    Raises
+    ------
+    PipelineError
+        The machine has none.
+    """
+    try:
+        yield
+    except Exception as error:  # torch wraps the compiler's error in several of its own
+        if is_compiled and NO_COMPILER.search(f"{type(error)} {error} {error.__cause__!r}"):
+            raise PipelineError(
+                "compiled is true, but this machine has no C++ compiler; install one, such as g++,"
+                " or set compiled to false."
+            ) from error
+        raise
 
 
 def choose_device(name: str) -> torch.device:

@@ -1,6 +1,11 @@
 """The two kinds of failure: a user error, and a single video that cannot be used."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from enum import StrEnum
+
+# Likeness of two words from which one may be a typing mistake of the other.
+CLOSE = 0.7
 
 
 class PipelineError(Exception):
@@ -8,6 +13,16 @@ class PipelineError(Exception):
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+
+def one_of(given: object, known: Iterable[object]) -> str:
+    """Return what a word must be, and which was probably meant, for a sentence: ``must be ...``."""
+    words = [str(each) for each in known]
+    listed = " or ".join(words) if len(words) < 3 else f"one of {', '.join(words)}"
+    by_lower = {word.lower(): word for word in words}
+    near = get_close_matches(str(given).lower(), by_lower, n=1, cutoff=CLOSE)
+    meant = f" (did you mean '{by_lower[near[0]]}'?)" if near else ""
+    return f"must be {listed}{meant}"
 
 
 class Status(StrEnum):

@@ -2,17 +2,22 @@
 
 import csv
 import errno
+import functools
 import hashlib
 import json
+import logging
 import os
 import re
 import socket
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import PipelineError
+
+logger = logging.getLogger(__name__)
 
 # Permissions of new files; some libraries create theirs readable by the owner only.
 UMASK = os.umask(0)
@@ -42,6 +47,26 @@ UNWRITABLE = {
 }
 
 
+# Errors of what a file system does not offer: chmod on CIFS and gvfs, flock on Lustre and NFS.
+NOT_OFFERED = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL, errno.EPERM}
+
+
+@contextmanager
+def where_offered(call: str) -> Iterator[None]:
+    """Make a system call, or go on without it where the file system has none, and say so once."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NOT_OFFERED:
+            raise
+        _say_not_offered(call, str(error.strerror))
+
+
+@functools.cache
+def _say_not_offered(call: str, reason: str) -> None:
+    logger.warning("the file system has no %s (%s); going on without it", call, reason)
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path that replaces ``path`` if the block succeeds.
@@ -59,9 +84,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        with temporary.open("rb") as written:
+        with temporary.open("rb") as written, where_offered("fsync"):
             os.fsync(written.fileno())
-        temporary.chmod(0o666 & ~UMASK)
+        mode = 0o666 & ~UMASK
+        if stat.S_IMODE(temporary.stat().st_mode) != mode:
+            with where_offered("chmod"):
+                temporary.chmod(mode)
         temporary.replace(path)
     except Exception as error:
         number = _error_number(error)

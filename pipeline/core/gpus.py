@@ -19,6 +19,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from pipeline.core.errors import PipelineError
+from pipeline.core.files import where_offered
 
 logger = logging.getLogger(__name__)
 
@@ -162,7 +163,8 @@ def _lock(path: Path, held: ExitStack, how: int = fcntl.LOCK_EX | fcntl.LOCK_NB)
     """Lock a file until ``held`` closes; return whether it was free."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, LOCK_MODE)
     try:
-        fcntl.flock(descriptor, how)
+        with where_offered("flock"):
+            fcntl.flock(descriptor, how)
     except BlockingIOError:
         os.close(descriptor)
         return False

@@ -5,14 +5,53 @@ arguments from it (``pipeline.cli.options``), the docs list its fields, and fing
 ``deciding`` returns.
 """
 
-from typing import Annotated, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from pipeline.core.validation import pattern
 
 Count = Annotated[int, Field(ge=1)]
+# What torch's generators take.
+LARGEST_SEED = 2**63 - 1
+Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 # At most a day: alarms and sockets take no endless time.
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+def _lowered(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+SHA256 = pattern(r"^[0-9a-f]{64}$", "be the 64 hex digits that `sha256sum FILE` prints")
+Sha256 = Annotated[str, Field(pattern=SHA256), BeforeValidator(_lowered)]
+
+
+def _written_out(path: str) -> str:
+    """Return a path with the user's folder in place of ``~``."""
+    if "${" in path or path.startswith("$"):
+        raise ValueError(f"'{path}' has a variable, which is not replaced; write the path itself")
+    if not path.strip():
+        raise ValueError("the path is empty; remove the key, or name a file or folder")
+    try:
+        return str(Path(path).expanduser()) if path.startswith("~") else path
+    except RuntimeError:
+        raise ValueError(f"'{path}' is in a home folder that is not known; write it out") from None
+
+
+# A path in a configuration, or hf: and package: references.
+PathText = Annotated[str, AfterValidator(_written_out)]
 
 # Marks a field that changes how a job runs, never what it writes:
 # ``Field(..., json_schema_extra=RUNTIME)``.
@@ -20,9 +59,19 @@ RUNTIME: dict[str, Any] = {"runtime": True}
 
 
 class Options(BaseModel):
-    """A group of options: frozen, and without any other keys."""
+    """A group of options: frozen, finite, and without any other keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _check_no_truth_value(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse true and false for numbers; pydantic takes them for 1 and 0."""
+        values = value if isinstance(value, list | tuple) else [value]
+        field = cls.model_fields[str(info.field_name)]
+        if any(isinstance(each, bool) for each in values) and _is_number(field.annotation):
+            raise PydanticCustomError("truth_value", "it must be a number, not true or false")
+        return value
 
     def deciding(self) -> dict[str, Any]:
         """Return the values that decide results, as JSON values: all but those marked RUNTIME."""
@@ -57,3 +106,15 @@ def _deciding(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_deciding(each) for each in value]
     return value
+
+
+def _is_number(annotation: Any) -> bool:
+    """Return whether a field takes numbers, and neither true and false nor anything."""
+    types = list(_types_in(annotation))
+    return any(each in types for each in (int, float)) and bool not in types and Any not in types
+
+
+def _types_in(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    for argument in get_args(annotation):
+        yield from _types_in(argument)

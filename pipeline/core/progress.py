@@ -43,7 +43,7 @@ def track(items: Iterable[Item], total: int, label: str, unit: str = "videos") -
     unit
         Plural noun for the items.
     """
-    if sys.stderr.isatty() and parent_process() is None:
+    if sys.stderr and sys.stderr.isatty() and parent_process() is None:
         yield from tqdm(items, total=total, desc=label, unit=f" {unit}")
         return
     start = last = time.monotonic()

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.core.errors import PipelineError
+from pipeline.core.errors import PipelineError, one_of
 from pipeline.core.files import RESOURCES
 
 PACKAGE_PREFIX = "package:"
@@ -124,9 +124,6 @@ def located(path: str) -> str:
         return path
     found = RESOURCES / path.removeprefix(PACKAGE_PREFIX)
     if not found.resolve().is_relative_to(RESOURCES) or not found.exists():
-        known = sorted(each.name for each in RESOURCES.iterdir())
-        raise PipelineError(
-            f"'{path}' is not in the package; it must be a path, or {PACKAGE_PREFIX} and one of"
-            f" {', '.join(known)}."
-        )
+        known = sorted(f"{PACKAGE_PREFIX}{each.name}" for each in RESOURCES.iterdir())
+        raise PipelineError(f"'{path}' is not in the package; it {one_of(path, known)}, or a path.")
     return str(found)

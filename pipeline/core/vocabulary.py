@@ -1,15 +1,19 @@
 """The event classes: names, captions and thresholds, in index order."""
 
+import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field
 
-from pipeline.core.errors import PipelineError
-from pipeline.core.files import RESOURCES, existing_file, fingerprint
+from pipeline.core.errors import PipelineError, one_of
+from pipeline.core.files import RESOURCES, fingerprint
+from pipeline.core.options import Options
+from pipeline.core.reading import read_yaml
+from pipeline.core.validation import pattern, validated
 
 DEFAULT_PATH = RESOURCES / "vocabulary.yaml"
 
@@ -17,24 +21,31 @@ DEFAULT_PATH = RESOURCES / "vocabulary.yaml"
 MODALITIES = ("audio", "visual")
 
 
-class EventClass(BaseModel):
+CLASS_NAME = pattern(r"^[^\s,]+$", "be one word without commas, such as baby_cry")
+
+
+def _printable(text: str) -> str:
+    if any(
+        unicodedata.category(character) == "Cc" for character in text if character not in "\n\t"
+    ):
+        raise ValueError(f"{text!r} has a control character; remove it")
+    return text
+
+
+class EventClass(Options):
     """One event class.
 
     Thresholds apply to similarity logits: ``exp(logit_scale) * cosine``.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: Annotated[str, Field(pattern=r"^[^\s,]+$")]
-    visual_caption: str
-    audio_caption: str
+    name: Annotated[str, Field(pattern=CLASS_NAME), AfterValidator(_printable)]
+    visual_caption: Annotated[str, AfterValidator(_printable)]
+    audio_caption: Annotated[str, AfterValidator(_printable)]
     visual_threshold: float
     audio_threshold: float
 
 
-class _VocabularyFile(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class _VocabularyFile(Options):
     classes: Annotated[list[EventClass], Field(min_length=1)]
 
 
@@ -49,7 +60,7 @@ class Vocabulary:
         """Return classes that have a name only, for reading and writing tables."""
         empty: dict[str, object] = {"visual_caption": "", "audio_caption": ""}
         empty |= {"visual_threshold": 0, "audio_threshold": 0}
-        return cls(tuple(EventClass.model_validate({"name": name, **empty}) for name in names))
+        return cls(tuple(validated(EventClass, {"name": name, **empty}, "class") for name in names))
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -83,8 +94,7 @@ class Vocabulary:
             return self.names.index(name)
         except ValueError:
             raise PipelineError(
-                f"'{name}' is not a class of this vocabulary; it must be one of"
-                f" {', '.join(self.names)}."
+                f"'{name}' is not a class of this vocabulary; it {one_of(name, self.names)}."
             ) from None
 
 
@@ -101,12 +111,14 @@ def read_vocabulary(path: Path = DEFAULT_PATH) -> Vocabulary:
     PipelineError
         The file is missing or malformed, or a class name is repeated.
     """
-    content = existing_file(path, "the vocabulary").read_bytes()
-    try:
-        classes = tuple(_VocabularyFile.model_validate(yaml.safe_load(content)).classes)
-    except (ValidationError, yaml.YAMLError) as error:
-        raise PipelineError(f"the vocabulary '{path}' is malformed: {error}") from None
-    vocabulary = Vocabulary(classes)
-    if len(set(vocabulary.names)) != len(vocabulary):
-        raise PipelineError(f"the vocabulary '{path}' repeats a class; every name must be unique.")
+    what = "the vocabulary"
+    values = read_yaml(path, what)
+    vocabulary = Vocabulary(
+        tuple(validated(_VocabularyFile, values, "key", f"{what} '{path}': ").classes)
+    )
+    repeated = [name for name, times in Counter(vocabulary.names).items() if times > 1]
+    if repeated:
+        raise PipelineError(
+            f"{what} '{path}' has the class '{repeated[0]}' twice; every name must be unique."
+        )
     return vocabulary

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from pipeline.core.errors import PipelineError
-from pipeline.core.files import UNWRITABLE, sha256_of
+from pipeline.core.files import UNWRITABLE, sha256_of, where_offered
 from pipeline.core.progress import track
 
 logger = logging.getLogger(__name__)
@@ -231,7 +231,8 @@ def append_rest(
             name = label or part.name.removesuffix(".part")
             _copy(response, file, name, int(length) if length else 0)
             file.flush()
-            os.fsync(file.fileno())
+            with where_offered("fsync"):
+                os.fsync(file.fileno())
 
 
 def _origin(url: str) -> tuple[str, str]:

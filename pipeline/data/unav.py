@@ -6,7 +6,6 @@ Its JSON file maps ``database`` to video id to ``duration`` in seconds, ``subset
 Axes: T seconds, C classes.
 """
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import existing_file
+from pipeline.core.validation import sentence
 from pipeline.data.annotations import Labels
 
 # A day: longer durations are mistakes, and take memory.
@@ -89,10 +89,10 @@ def read_unav(path: Path) -> DenseAnnotations:
     content = existing_file(path, "the dense annotations").read_bytes()
     try:
         database = _AnnotationFile.model_validate_json(content).database
-    except (ValidationError, json.JSONDecodeError) as error:
-        first = " ".join(str(error).split()[:40])
+    except ValidationError as error:
+        problem = sentence(error, _AnnotationFile, "key").rstrip(".")
         raise PipelineError(
-            f"'{path}' is not in UnAV-100's format ({first}); check the file."
+            f"'{path}' is not in UnAV-100's format ({problem}); check the file."
         ) from None
     labels: dict[int, str] = {}
     for video in database.values():

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import PipelineError
-from pipeline.core.shards import Array, read_array
+from pipeline.core.shards import Array, ShardReader, read_array, shard_paths
 from pipeline.features.npy_layouts import ID_LENGTH, check_unique_ids, read_npy_folder
 
 PERCENTILES = (0, 1, 5, 25, 50, 75, 100)
@@ -80,6 +80,7 @@ def compare_features(first: Path, second: Path, array: str = "embedding") -> Fea
         A folder cannot be read, they share no video, their shapes differ, or cutting names to the
         id makes them ambiguous.
     """
+    _check_alike(first, second)
     by_id = any(_is_npy(folder) for folder in (first, second))
     ours, theirs = (_read(folder, array, by_id) for folder in (first, second))
     shared = sorted(ours.keys() & theirs.keys())
@@ -100,6 +101,21 @@ def compare_features(first: Path, second: Path, array: str = "embedding") -> Fea
     return FeatureComparison(
         tuple(shared), cosines, len(ours) - len(shared), len(theirs) - len(shared)
     )
+
+
+def _check_alike(first: Path, second: Path) -> None:
+    """Check that shards are of one encoder; ``.npy`` files do not say whose they are."""
+    encoders = [
+        reader.meta.get("encoder")
+        for folder in (first, second)
+        if not _is_npy(folder)
+        for reader in [ShardReader(shard_paths(folder)[0])]
+    ]
+    if len(set(encoders) - {None}) > 1:
+        raise PipelineError(
+            f"'{first}' has features of {encoders[0]}, '{second}' of {encoders[1]}; cosines mean"
+            " something for the same encoder only."
+        )
 
 
 def _is_npy(folder: Path) -> bool:

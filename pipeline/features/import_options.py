@@ -12,7 +12,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from pipeline.core.files import fingerprint
-from pipeline.core.options import Options
+from pipeline.core.options import Options, PathText
 from pipeline.core.references import file_of_repository, is_hub_reference, located
 from pipeline.data.archives import array_digest, array_path
 from pipeline.data.hub import read_record
@@ -65,17 +65,17 @@ class ImportedArray:
 class ReleasedFeatures(Options):
     """Features that others released; each a folder with the archives or what they unpack to."""
 
-    valor: str | None = Field(
+    valor: PathText | None = Field(
         None,
         description="VALOR's: CLIP.zip and CLAP.zip, or the folders CLIP/ and CLAP/ with features/"
         " and segment_pseudo_labels/; a folder, or hf:datasets/OWNER/NAME",
     )
-    uwav: str | None = Field(
+    uwav: PathText | None = Field(
         None,
         description="UWAV's: LLP_CLIP.zip and LLP_CLAP.zip, or folders of that name with"
         " segment_feats/ and event_feats/; a folder, or hf:datasets/OWNER/NAME",
     )
-    han: str | None = Field(
+    han: PathText | None = Field(
         None,
         description="HAN's: the folder of r2plus1d_18/ and, for inputs: classic, vggish/ and"
         " res152/",

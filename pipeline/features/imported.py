@@ -97,10 +97,7 @@ class ArrayReader:
                 Status.BAD_ARRAY,
                 f"'{where}' is a {found} array of {rows.dtype}; it must be {expected} numbers",
             )
-        rows = rows.astype(np.float32)
-        if not np.isfinite(rows).all():
-            raise ItemError(Status.NOT_FINITE, f"'{where}' has values that are not finite")
-        rows = per_second(rows)
+        rows = per_second(_as_float32(rows, where))
         return _unit_rows(rows, where) if self.array.is_unit else rows
 
 
@@ -262,12 +259,30 @@ def _read_checked(reader: ArrayReader, identity: str) -> Array:
     return rows.astype(np.uint8)
 
 
+def _as_float32(rows: Array, where: str) -> Array:
+    """Return numbers as float32; those that are infinite then may have been finite before."""
+    if not np.isfinite(rows).all():
+        raise ItemError(Status.NOT_FINITE, f"'{where}' has values that are not finite")
+    with np.errstate(over="ignore"):
+        converted: Array = rows.astype(np.float32)
+    if not np.isfinite(converted).all():
+        largest = np.abs(rows).max()
+        raise ItemError(
+            Status.BAD_ARRAY, f"'{where}' has values up to {largest:.3g}, too large for float32"
+        )
+    return converted
+
+
 def _unit_rows(rows: Array, where: str) -> Array:
     """Scale rows to length 1."""
-    lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
+    with np.errstate(over="ignore"):
+        lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
+    if not (np.isfinite(lengths).all() and lengths.all()):  # squares may be beyond float32
+        rows = rows.astype(np.float64)
+        lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
     if not lengths.all():
         raise ItemError(Status.BAD_ARRAY, f"'{where}' has a row of zeros")
-    unit: Array = rows / lengths
+    unit: Array = (rows / lengths).astype(np.float32)
     return unit
 
 
@@ -307,13 +322,8 @@ def _write_texts(
                     " it again."
                 )
             largest = 2 * len(vocabulary) * sizes[kind] * WIDEST
-            texts = source.read(name, largest).astype(np.float32)
-        expected = (len(vocabulary), sizes[kind])
-        if texts.shape != expected or not np.isfinite(texts).all():
-            raise PipelineError(
-                f"'{path}: {name}' is a {'x'.join(map(str, texts.shape))} array; it must be"
-                f" {expected[0]}x{expected[1]} finite numbers, one row per class."
-            )
+            texts = source.read(name, largest)
+        unit = _unit_texts(texts, f"{path}: {name}", (len(vocabulary), sizes[kind]))
         meta = {
             "encoder": kind,
             "imported": origin_of(path),
@@ -321,9 +331,25 @@ def _write_texts(
             "logit_scale": repr(scales[kind]),
             "fingerprint": metas[kind]["fingerprint"],
         }
-        unit = texts / np.maximum(np.linalg.norm(texts, axis=-1, keepdims=True), 1e-12)
         folder = out / f"{kind}-{metas[kind]['fingerprint']}"
         write_shard(folder / PROMPTS_FILE, Shard(vocabulary.names, {"text": unit}, meta))
+
+
+def _unit_texts(texts: Array, where: str, expected: tuple[int, int]) -> Array:
+    """Return the class texts with rows of length 1, each of its own."""
+    if texts.shape != expected or texts.dtype.kind not in "fiu":
+        found = "x".join(map(str, texts.shape)) or "single"
+        raise PipelineError(
+            f"'{where}' is a {found} array of {texts.dtype}; it must be {expected[0]}x{expected[1]}"
+            " finite numbers, one row per class."
+        )
+    try:
+        unit = _unit_rows(_as_float32(texts, where), where)
+    except ItemError as error:
+        raise PipelineError(f"{error.detail}; it must have a text for every class.") from None
+    if len(np.unique(unit, axis=0)) < len(unit):
+        raise PipelineError(f"'{where}' has the same text for two classes; they must differ.")
+    return unit
 
 
 def _remove_other_shards(folder: Path, shards: int) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.errors import PipelineError
+from pipeline.core.errors import PipelineError, one_of
 from pipeline.core.shards import join_shards, read_shard, shard_paths
 
 
@@ -38,7 +38,7 @@ class Features:
 
     def __getitem__(self, key: str) -> NDArray[np.float32]:
         if key not in self.arrays:
-            raise PipelineError(f"array is '{key}'; it must be one of {', '.join(self.arrays)}.")
+            raise PipelineError(f"array is '{key}'; it {one_of(key, self.arrays)}.")
         return self.arrays[key]
 
 

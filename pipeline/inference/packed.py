@@ -1,9 +1,10 @@
 """A parser as one folder that can be moved and published: checkpoint, settings, model card."""
 
-import json
+import itertools
+import logging
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pipeline.core.files import (
     write_text,
 )
 from pipeline.core.html import environment
+from pipeline.core.reading import read_json
 from pipeline.core.references import (
     PACKAGE_PREFIX,
     is_hub_reference,
@@ -35,6 +37,8 @@ from pipeline.inference.settings import (
 )
 from pipeline.parsers.checkpoint import FILE, Checkpoint, read_checkpoint
 from pipeline.parsers.registry import method_named
+
+logger = logging.getLogger(__name__)
 
 CARD_FILE = "README.md"
 LICENSE_FILE = "LICENSE"
@@ -65,7 +69,13 @@ def parser_folder(source: str | Path) -> Path:
     """
     folder = Path(source)
     if is_hub_reference(str(source)):
-        folder = fetch_snapshot(parse_hub_reference(str(source)), PARSER_FILES)
+        reference = parse_hub_reference(str(source))
+        if reference.file:
+            raise PipelineError(
+                f"'{source}' is a part of a repository, but a parser is a whole one; write"
+                f" '{replace(reference, file='')}'."
+            )
+        folder = fetch_snapshot(reference, PARSER_FILES)
     existing_file(folder / FILE, "a checkpoint")
     return folder
 
@@ -168,18 +178,31 @@ def pack_parser(
     PipelineError
         The checkpoint and the settings do not fit, or a file is missing or cannot be written.
     """
+    _check_free(out)
     settings = read_parser_settings(source, settings_path)
     check_settings(source, settings)
     original = read_settings(settings_path or find_settings(source))
     packed, copies = _packed_settings(original, settings, with_encoders)
+    needed = list(_encoder_files(packed, settings, set(copies)))
+    card = model_card(read_checkpoint(source), packed, needed, _metrics(source), dataset)
     for target, origin in [*copies.items(), (FILE, source / FILE), (LICENSE_FILE, license_path())]:
         with atomic_path(out / target) as temporary:
             shutil.copyfile(origin, temporary)
     write_text(out / SETTINGS_FILE, packed.model_dump_json(indent=1) + "\n")
-    needed = list(_encoder_files(packed, settings, set(copies)))
-    card = model_card(read_checkpoint(source), packed, needed, _metrics(source), dataset)
     write_text(out / CARD_FILE, card)
     return needed
+
+
+def _check_free(out: Path) -> None:
+    """Check that packing replaces no files but those of a packed parser."""
+    existing = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    if existing and not existing >= {FILE, SETTINGS_FILE, CARD_FILE}:
+        raise PipelineError(
+            f"'{out}' has files, such as '{min(existing)}', and is no packed parser; choose a new"
+            " folder."
+        )
+    if existing:
+        logger.warning("replacing the packed parser in '%s'", out)
 
 
 def model_card(
@@ -219,13 +242,15 @@ def _metrics(source: Path) -> Mapping[str, Any] | None:
     path = source / METRICS_FILE
     if not path.is_file():
         return None
+    remedy = "move it away, or evaluate the parser again"
+    metrics: dict[str, Any] = read_json(path, "the evaluation", remedy)
     try:
-        metrics: dict[str, Any] = json.loads(path.read_bytes())
-        assert metrics["test"]["metrics"]["segment"]["type"] >= 0
-    except (ValueError, KeyError, TypeError, AssertionError):
+        int(metrics["test"]["videos"])
+        for level, metric in itertools.product(LEVELS, METRICS):
+            float(metrics["test"]["metrics"][level][metric])
+    except (ValueError, KeyError, TypeError):
         raise PipelineError(
-            f"'{path}' is not the evaluation of a trained parser; move it away, or evaluate the"
-            " parser again."
+            f"'{path}' is not the evaluation of a trained parser; {remedy}."
         ) from None
     return metrics
 
@@ -258,6 +283,11 @@ def _encoder_files(
         for key, path in _paths(found.specs[name]):
             for target, file in _copies(getattr(encoder, key), path, key).items():
                 sha256 = encoder.sha256 if key == "weights" else None
+                if sha256 and target in copied and sha256_of(file) != sha256:
+                    raise PipelineError(
+                        f"the weights '{file}' do not have the sha256 {sha256} of the run's; put"
+                        " the run's file there, or pack without the encoders."
+                    )
                 yield EncoderFile(name, target, sha256 or sha256_of(file), target in copied)
 
 

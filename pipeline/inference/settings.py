@@ -103,8 +103,7 @@ def write_settings(
     PipelineError
         The thresholds belong to other classes.
     """
-    with existing_file(thresholds, "the thresholds").open(encoding="utf-8", newline="") as file:
-        rows = {row["class"]: row for row in csv.DictReader(file, delimiter="\t")}
+    rows = _read_thresholds(existing_file(thresholds, "the thresholds"))
     if set(rows) != set(vocabulary.names):
         raise PipelineError(
             f"'{thresholds}' has {len(rows)} classes that differ from the {len(vocabulary)} of the"
@@ -113,6 +112,21 @@ def write_settings(
     classes = tuple(_with_thresholds(known, rows[known.name]) for known in vocabulary.classes)
     whole = settings.model_copy(update={"classes": classes})
     write_text(path, whole.model_dump_json(indent=1) + "\n")
+
+
+def _read_thresholds(path: Path) -> dict[str, dict[str, float]]:
+    """Return each class's thresholds, by modality."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return {
+                row["class"]: {modality: float(row[modality]) for modality in MODALITIES}
+                for row in csv.DictReader(file, delimiter="\t")
+            }
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise PipelineError(
+            f"'{path}' is not a table of thresholds ({type(error).__name__}: {error}); run"
+            " pseudo-labels again."
+        ) from None
 
 
 def read_settings(path: Path) -> InferenceSettings:
@@ -164,6 +178,6 @@ def find_settings(checkpoint: Path) -> Path:
     )
 
 
-def _with_thresholds(known: EventClass, row: Mapping[str, str]) -> EventClass:
-    values = {f"{modality}_threshold": float(row[modality]) for modality in MODALITIES}
+def _with_thresholds(known: EventClass, row: Mapping[str, float]) -> EventClass:
+    values = {f"{modality}_threshold": row[modality] for modality in MODALITIES}
     return known.model_copy(update=values)

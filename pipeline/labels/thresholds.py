@@ -10,7 +10,7 @@ from pydantic import Field
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import write_tsv
-from pipeline.core.options import Options
+from pipeline.core.options import Options, PathText
 from pipeline.core.vocabulary import MODALITIES, Vocabulary
 
 ThresholdKind = Literal["fixed", "calibrated"]
@@ -23,7 +23,7 @@ class LabelOptions(Options):
         "calibrated",
         description="fixed: the vocabulary's; calibrated: per class, on validation videos",
     )
-    teacher: str | None = Field(
+    teacher: PathText | None = Field(
         None,
         description="folder of a trained teacher: masked and soft labels come from its network,"
         " with thresholds chosen on the validation videos' events; they replace released masked"

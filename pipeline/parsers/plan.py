@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import TypeVar
 
+from pipeline.core.devices import naming_compiler
 from pipeline.data.annotations import Labels
 from pipeline.parsers.interface import (
     Dimensions,
@@ -188,7 +189,8 @@ class TrainingPlan(nn.Module, ABC, Generic[RecipeType]):
                 self._compiled[id(network)] = torch.compile(forward)
             forward = self._compiled[id(network)]
         halved = self.recipe.precision == "bf16"
-        with torch.autocast(inputs.audio.device.type, torch.bfloat16, halved):
+        autocast = torch.autocast(inputs.audio.device.type, torch.bfloat16, halved)
+        with naming_compiler(self.recipe.compiled), autocast:
             output: _OutputType = forward(inputs, **options)
         return output.float()
 

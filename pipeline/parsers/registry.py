@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.core.errors import PipelineError
+from pipeline.core.errors import PipelineError, one_of
 from pipeline.core.validation import validated
 from pipeline.parsers.recipes import (
     CmpaeRecipe,
@@ -115,7 +115,7 @@ def method_named(name: str) -> Method:
         There is no such method.
     """
     if name not in METHODS:
-        raise PipelineError(f"'{name}' is not a method; it must be one of {', '.join(METHODS)}.")
+        raise PipelineError(f"'{name}' is not a method; it {one_of(name, METHODS)}.")
     return METHODS[name]
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, cast
 
-from pipeline.core.errors import PipelineError
+from pipeline.core.errors import PipelineError, one_of
 from pipeline.core.files import sha256_of
 from pipeline.core.references import (
     HUB_PREFIX,
@@ -107,8 +107,7 @@ def released_model(key: str) -> ReleasedModel:
     """
     if key not in RELEASED:
         raise PipelineError(
-            f"'{key}' is not a method with released weights; it must be one of"
-            f" {', '.join(RELEASED)}."
+            f"'{key}' is not a method with released weights; it {one_of(key, RELEASED)}."
         )
     return RELEASED[key]
 

@@ -25,8 +25,8 @@ from pipeline.report.trained import (
     Evaluation,
     TrainedParser,
     check_trained,
-    read_json,
     read_parsers,
+    read_result,
     require_splits,
 )
 
@@ -186,7 +186,7 @@ def read_artifacts(sources: ReportInputs) -> Artifacts:
         A file is missing or malformed, or there is no trained and evaluated parser.
     """
     quality_file = sources.pseudo_labels / "quality.json"
-    quality = read_json(quality_file)
+    quality = read_result(quality_file)
     require_splits(quality, quality_file)
     return Artifacts(
         sources=sources,
@@ -227,8 +227,11 @@ def are_released(meta: Mapping[str, str]) -> bool:
 
 def read_tsv(path: Path) -> list[dict[str, str]]:
     """Read a tab-separated table with a header and no quoting."""
-    with existing_file(path, "a table of the run").open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    try:
+        with existing_file(path, "a table of the run").open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise PipelineError(f"'{path}' is not a table ({error}); run its stage again.") from None
 
 
 def _read_all_parsers(models: Path) -> dict[str, tuple[TrainedParser, ...]]:

@@ -5,11 +5,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pipeline.core.errors import PipelineError
-from pipeline.core.files import existing_file
+from pipeline.core.reading import read_yaml
+from pipeline.core.validation import validated
 from pipeline.evaluation.metrics import METRICS
 from pipeline.parsers.released import RELEASED
 from pipeline.report.tables import (
@@ -82,13 +81,8 @@ def read_published(path: Path) -> tuple[PublishedRow, ...]:
     PipelineError
         The file is missing or does not match the schema.
     """
-    text = existing_file(path, "the published results").read_text(encoding="utf-8")
-    try:
-        return tuple(_PublishedFile.model_validate(yaml.safe_load(text)).methods)
-    except (ValidationError, yaml.YAMLError) as error:
-        raise PipelineError(
-            f"'{path}' is not a valid table of published results: {error}"
-        ) from None
+    values = read_yaml(path, "the published results")
+    return tuple(validated(_PublishedFile, values, "key", f"'{path}': ").methods)
 
 
 def published_markdown(rows: Sequence[PublishedRow]) -> str:

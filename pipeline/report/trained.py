@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import existing_file
+from pipeline.core.reading import read_json
 from pipeline.core.shards import CHECKPOINT_FILE, CHECKPOINT_HEADER
 from pipeline.core.vocabulary import MODALITIES
 from pipeline.data.annotations import SCORED_SPLITS
@@ -216,7 +217,7 @@ def read_checkpoint_header(
         ) from None
 
 
-def read_json(path: Path) -> Any:
+def read_result(path: Path) -> Any:
     """Read a JSON file of a run.
 
     Raises
@@ -224,10 +225,7 @@ def read_json(path: Path) -> Any:
     PipelineError
         The file is missing or not JSON.
     """
-    try:
-        return json.loads(existing_file(path, "a result of the run").read_text("utf-8"))
-    except ValueError as error:
-        raise PipelineError(f"'{path}' is not valid JSON ({error}); rerun its stage.") from None
+    return read_json(path, "a result of the run", "rerun its stage")
 
 
 def require_splits(value: Any, path: Path) -> None:
@@ -269,7 +267,7 @@ def _read_parser(folder: Path, is_variant: bool) -> TrainedParser:
     absolute = folder.absolute()
     variant = (absolute.parent if absolute.name == f"seed{seed}" else absolute).name
     released = header["released"].get("model", "")
-    evaluations = read_json(folder / "metrics.json")
+    evaluations = read_result(folder / "metrics.json")
     require_splits(evaluations, folder / "metrics.json")
     title = released_model(released).title if released else METHODS[method].display_name
     return TrainedParser(

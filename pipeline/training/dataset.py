@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.core.errors import PipelineError
+from pipeline.core.errors import PipelineError, one_of
 from pipeline.core.files import fingerprint
 from pipeline.core.vocabulary import MODALITIES, Vocabulary
 from pipeline.data.annotations import (
@@ -155,7 +155,7 @@ def split_names(annotations: Path, split: str) -> list[str]:
         The split is unknown or its table is missing.
     """
     if split not in SPLIT_TABLES:
-        raise PipelineError(f"'{split}' is not a split; must be one of {', '.join(SPLIT_TABLES)}.")
+        raise PipelineError(f"'{split}' is not a split; it {one_of(split, SPLIT_TABLES)}.")
     return read_names(annotations / SPLIT_TABLES[split])
 
 

@@ -4,10 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from pipeline.core.options import Count, Options
-
-# What torch's generators take.
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
+from pipeline.core.options import Count, Options, Seed
 
 
 class TrainingOptions(Options):

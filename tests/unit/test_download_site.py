@@ -200,7 +200,7 @@ def test_a_full_disk_ends_the_run(server: VideoSite, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("url", ["file:///videos/{id}.mp4", "https://host/watch", "{id}"])
 def test_an_address_without_a_place_for_the_id_is_refused(url: str) -> None:
-    with pytest.raises(PipelineError, match=r"'url' is .* it must match pattern"):
+    with pytest.raises(PipelineError, match=r"'url' is .* it must be an http or https address"):
         validated(DownloadOptions, {"url": url})
 
 

@@ -101,10 +101,13 @@ def test_fingerprint_needs_no_heavy_library():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"encoder": "clop"}, "'clop'; it must be clip, clap, motion"),
-        ({"backend": "laion_clap"}, "it must be 'open_clip' or 'transformers'"),
-        ({"precision": "int8"}, "it must be 'fp32', 'tf32', 'bf16' or 'fp16'"),
-        ({"sha256": "abc"}, r"'sha256' is 'abc'; it must match pattern .*\{64\}"),
+        (
+            {"encoder": "clop"},
+            "'clop'; it must be one of clip, clap, motion \\(did you mean 'clip'\\?\\)",
+        ),
+        ({"backend": "laion_clap"}, "it must be open_clip or transformers"),
+        ({"precision": "int8"}, "it must be one of fp32, tf32, bf16, fp16"),
+        ({"sha256": "abc"}, r"'sha256' is 'abc'; it must be the 64 hex digits"),
         ({"weights": "random"}, "random weights have no checksum"),
     ],
 )

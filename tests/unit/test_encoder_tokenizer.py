@@ -80,3 +80,18 @@ def test_the_stand_in_has_the_size_and_tells_captions_apart():
     ids, _ = tokenizer(CAPTIONS)
     assert distinct(ids) == 25
     assert int(ids.max()) < ROBERTA_SIZE
+
+
+@pytest.mark.parametrize(
+    ("files", "sentence"),
+    [
+        ({"tokenizer.json": '{"version": "1'}, r"tokenizer\.json' is not a tokenizer's file, or"),
+        ({"tokenizer.json": "version https://git-lfs.github.com/spec/v1\n"}, "Git LFS pointer"),
+        ({"vocab.json": '{"a": 0}', "merges.txt": "a b c d"}, r"or '.*merges\.txt' is not a tok"),
+    ],
+)
+def test_a_file_that_was_cut_is_named(files, sentence, tmp_path):
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    with pytest.raises(PipelineError, match=sentence):
+        read_tokenizer(tmp_path, 265, 514)

@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import sha256_of
+from pipeline.features.encoders.base import load_encoder
 from pipeline.features.encoders.options import EncoderOptions, encoder_options
 from pipeline.features.encoders.weights import build, load_into, read_weights
 
@@ -110,3 +111,57 @@ def test_position_ids_of_older_libraries_are_dropped(state):
     model = make()
     load_into(model, state | {"text.position_ids": torch.arange(4)}, Path("w.pt"))
     assert torch.equal(model.bias, state["bias"])
+
+
+LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("w.pt", LFS, "is a Git LFS pointer, not the file itself; run `git lfs pull`"),
+        ("w.safetensors", LFS, "is a Git LFS pointer, not the file itself"),
+        ("w.pt", "<html>not found</html>", "is not a file of weights; it must be .safetensors"),
+        ("w.pt", "", "is not a file of weights"),
+        ("w.safetensors", "", r"corrupt or truncated \(.*\); download the file again\."),
+    ],
+)
+def test_a_file_that_is_no_weights_is_one_sentence(
+    name: str, content: str, sentence: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(PipelineError, match=f"^[^\n]*{name}' [^\n]*{sentence}[^\n]*$"):
+        read_weights(tmp_path / name, None)
+
+
+def test_a_torchscript_program_is_named_as_such(tmp_path: Path) -> None:
+    path = tmp_path / "ViT-B-32.pt"
+    torch.jit.script(torch.nn.Linear(2, 2)).save(str(path))  # type: ignore[no-untyped-call]
+    with pytest.raises(PipelineError, match=r"is a TorchScript program, .* is not run; download"):
+        read_weights(path, None)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ('{"embed_dim": 64', r"m\.json' is not valid JSON \(.*\); download it again\."),
+        (LFS, r"m\.json' is a Git LFS pointer"),
+        (
+            '{"embed_dim": "a", "vision_cfg": {}, "text_cfg": {}}',
+            r"cannot build a model from '.*m\.",
+        ),
+    ],
+)
+def test_a_model_configuration_that_cannot_be_built_is_named(
+    content: str, sentence: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.json"
+    path.write_text(content)
+    spec = encoder_options("clip", backend="open_clip", model=str(path), weights="random:1")
+    with pytest.raises(PipelineError, match=sentence):
+        load_encoder(spec, "cpu")
+
+
+def test_a_checksum_may_be_written_in_capitals() -> None:
+    spec = encoder_options("clip", model="ViT-B-32", weights="w.pt", sha256="AB" * 32)
+    assert spec.sha256 == "ab" * 32

@@ -102,3 +102,14 @@ def test_what_cannot_be_compared_is_refused(tmp_path, features):
         compare_features(first, others)
     with pytest.raises(PipelineError, match="no array 'map'; it has embedding"):
         compare_features(first, first, "map")
+
+
+def test_features_of_two_encoders_are_not_compared(tmp_path, features):
+    first = write(tmp_path / "first", features)
+    second = tmp_path / "second"
+    write_shard(
+        second / "1-of-1.safetensors",
+        Shard(tuple(NAMES), {"embedding": features}, {"encoder": "clap"}),
+    )
+    with pytest.raises(PipelineError, match=r"features of clip, '.*second' of clap; cosines mean"):
+        compare_features(first, second)

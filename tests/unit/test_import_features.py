@@ -1,5 +1,6 @@
 """Released features as shards: every array checked, every video with a status."""
 
+import io
 import logging
 import re
 from collections.abc import Callable
@@ -22,9 +23,10 @@ from pipeline.config.settings import inference_settings
 from pipeline.core.errors import PipelineError
 from pipeline.core.shards import read_array, read_shard, read_status
 from pipeline.core.vocabulary import read_vocabulary
-from pipeline.features.import_options import ReleasedFeatures
+from pipeline.features.import_options import LABEL_ARRAY, ReleasedFeatures
 from pipeline.features.imported import import_features, members_by_id
 from pipeline.features.npy_layouts import pool_map
+from pipeline.features.read import read_features
 from pipeline.features.verify import verify_features
 from pipeline.labels.pseudo_labels import make_pseudo_labels
 from pipeline.parsers.registry import recipe_for
@@ -211,6 +213,10 @@ def test_another_number_of_shards_replaces_the_earlier_ones(
             r"bad_array .* is a 10x512 array of float32; it must be 10x768 numbers",
         ),
         (np.full((10, 768), np.nan, np.float32), r"not_finite .* not finite"),
+        (
+            np.full((10, 768), 1e300),
+            r"bad_array .* values up to 1e\+300, too large",
+        ),
         (np.zeros((10, 768), np.complex64), r"bad_array .* array of complex64"),
         (np.float32(1), r"bad_array .* is a single array"),
     ],
@@ -277,11 +283,42 @@ def test_class_texts_of_other_classes(imported, release: Release) -> None:
     uwav = release.uwav()
     name = "clip_feats/event_feats/all_event_feats.npy"
     uwav["LLP_CLAP"][name] = npy(np.zeros((24, 512), np.float32))
-    with pytest.raises(PipelineError, match=r"is a 24x512 array; it must be 25x512"):
+    with pytest.raises(PipelineError, match=r"is a 24x512 array of float32; it must be 25x512"):
         imported(release.valor(), uwav)
     del uwav["LLP_CLAP"][name]
     with pytest.raises(PipelineError, match=r"no folder event_feats/"):
         imported(release.valor(), uwav)
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        (np.zeros(512), "has a row of zeros; it must have a text for every class"),
+        (np.full(512, np.nan), "has values that are not finite"),
+        (None, "has the same text for two classes"),
+    ],
+)
+def test_class_texts_that_are_none(
+    imported, release: Release, row: np.ndarray | None, sentence: str
+) -> None:
+    uwav, texts = release.uwav(), release.texts["clap"].copy()
+    texts[3] = texts[4] if row is None else row
+    uwav["LLP_CLAP"]["clip_feats/event_feats/all_event_feats.npy"] = npy(texts)
+    with pytest.raises(PipelineError, match=sentence):
+        imported(release.valor(), uwav)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_rows_whose_squares_are_no_float32(imported, release: Release, scale: float) -> None:
+    uwav = release.uwav()
+    found = next(each for each in uwav["LLP_CLAP"] if each.endswith(f"segment_feats/{FIRST}"))
+    rows = np.load(io.BytesIO(uwav["LLP_CLAP"][found]))
+    uwav["LLP_CLAP"][found] = npy(rows * np.float32(scale))
+    folders, statuses = imported(release.valor(), uwav)
+    assert statuses[NAMES[0]] == "ok"
+    stored = read_features(folders["clap"])
+    kept = stored.arrays[LABEL_ARRAY][stored.names.index(NAMES[0])]
+    np.testing.assert_allclose(kept, rows, rtol=1e-5)
 
 
 def test_a_folder_that_is_there_twice() -> None:

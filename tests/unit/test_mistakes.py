@@ -54,7 +54,7 @@ def test_a_configuration_in_another_encoding(
 
 @pytest.mark.parametrize(
     ("settings", "place"),
-    [("{}", "(key 'segments' is missing)"), ("nothing", "(the keys is 'nothing'")],
+    [("{}", "(key 'segments' is missing)"), ("nothing", "(it is not valid JSON")],
 )
 def test_settings_that_are_no_run(
     settings: str, place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -69,7 +69,7 @@ def test_settings_that_are_no_run(
         ("--embed-mb", "inf", "it must be a finite number"),
         ("--embed-mb", "nan", "it must be"),
         ("--embed-mb", "-1", "it must be greater than or equal to 0"),
-        ("--timeout-seconds", "inf", "it must be less than or equal to 86400"),
+        ("--timeout-seconds", "inf", "it must be a finite number"),
         ("--timeout-seconds", "nan", "it must be"),
         ("--timeout-seconds", "0", "it must be greater than 0"),
         ("--timeout-seconds", "soon", "it must be a valid number"),
@@ -88,7 +88,7 @@ def test_numbers_of_parse(
 
 @pytest.mark.parametrize("stage", ["segments", "videos", "parse"])
 def test_a_time_that_never_ends(stage: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "it must be less than" in said([stage, "--timeout-seconds", "inf"], capsys)
+    assert "it must be less than" in said([stage, "--timeout-seconds", "1e9"], capsys)
 
 
 @pytest.mark.parametrize("section", ["decode", "download"])

@@ -15,8 +15,10 @@ from parse_runs import T, write_run
 
 import pipeline
 from pipeline.cli import main
+from pipeline.core.errors import PipelineError
 from pipeline.core.files import sha256_of
-from pipeline.inference.packed import read_parser_settings
+from pipeline.inference.packed import _encoder_files, read_parser_settings
+from pipeline.inference.settings import InferenceSettings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CHECKPOINT = Path("results/models/link/seed0")
@@ -161,6 +163,35 @@ def test_what_cannot_be_packed_is_one_sentence(run_folder, tmp_path, capsys):
     assert main(words) == 2
     assert "trained on clap" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_packing_replaces_nothing_but_a_packed_parser(run_folder, packed, tmp_path, capsys):
+    (tmp_path / "README.md").write_text("mine")
+    words = ["pack", str(run_folder / CHECKPOINT), "--out"]
+    assert main([*words, str(tmp_path)]) == 2
+    assert "has files, such as 'README.md', and is no packed parser" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+    again = tmp_path / "again"
+    shutil.copytree(packed, again)
+    assert main([*words, str(again)]) == 0
+
+
+def test_weights_that_are_not_the_runs_are_not_packed(run_folder, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(run_folder, run)
+    path = run / "results/parsing.json"
+    values = json.loads(path.read_text())
+    weights = tmp_path / "w.safetensors"
+    weights.write_bytes(b"others")
+    values["encoders"]["clip"] |= {"weights": str(weights), "sha256": "0" * 64}
+    settings = InferenceSettings.model_validate(values)
+    with pytest.raises(PipelineError, match="do not have the sha256 0000"):
+        list(_encoder_files(settings, settings, {str(weights)}))
+
+
+def test_a_part_of_a_repository_is_no_parser():
+    with pytest.raises(PipelineError, match=r"a parser is a whole one; write 'hf:a/b@v1'"):
+        pipeline.load_parser("hf:a/b/sub@v1")
 
 
 def test_the_command_takes_a_parser_from_the_hub(packed, clip, tmp_path):

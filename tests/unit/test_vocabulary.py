@@ -55,9 +55,67 @@ def test_every_class_has_its_published_place_captions_and_thresholds() -> None:
     assert ours == published
 
 
-@pytest.mark.parametrize("content", [b"classes: \xff\xfe", b"classes: [", b"[]", b""])
-def test_a_file_that_is_no_vocabulary_is_named(tmp_path: Path, content: bytes) -> None:
+ONE_CLASS = (
+    "{name: Dog, visual_caption: a dog, audio_caption: bark, visual_threshold: 1,"
+    " audio_threshold: 2}"
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"classes: \xff\xfe", "is not YAML: it is not UTF-8"),
+        (b"classes: [", "is not YAML: expected the node content"),
+        (b"classes: 'a\x07'", "it has the control character U\\+0007; remove it"),
+        (b"classes: []\nclasses: []", "key 'classes' is there twice, in line 1 and in line 2"),
+        (b"[]", "it must map names to options, .* not \\[\\]"),
+        (b"", "it must map names to options, .* not empty"),
+        (b"classes: []", "'classes' is \\[\\]; it must not be empty"),
+        (b"clases: []", "'classes' is missing"),
+    ],
+)
+def test_a_file_that_is_no_vocabulary_is_named(
+    tmp_path: Path, content: bytes, sentence: str
+) -> None:
     path = tmp_path / "classes.yaml"
     path.write_bytes(content)
-    with pytest.raises(PipelineError, match=r"classes\.yaml' is malformed"):
+    with pytest.raises(PipelineError, match=rf"^the vocabulary '{path}'.*{sentence}.*\.$"):
         read_vocabulary(path)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "sentence"),
+    [
+        ("Dog", "No", r"'classes\.0\.name' is false; it must be text: put it in quotes"),
+        ("Dog", "2024-01-01", r"it must be text: put it in quotes"),
+        ("Dog", "7", r"'classes\.0\.name' is 7; it must be text: put it in quotes"),
+        ("Dog", "a dog", r"name' is 'a dog'; it must be one word without commas"),
+        ("a dog", '"a\\x1bdog"', r"visual_caption': 'a\\x1bdog' has a control character"),
+        ("visual_threshold: 1", "visual_threshold: .nan", "is nan; it must be a finite number"),
+        ("audio_threshold: 2", "audio_threshold: .inf", "is inf; it must be a finite number"),
+        ("audio_threshold: 2", "audio_threshold: yes", "is true; it must be a number, not true"),
+        ("audio_threshold: 2", "audio_threshold: 010", "YAML reads 010 as 8"),
+        ("audio_threshold: 2", "audio_treshold: 2", r"unknown; .*\(did you mean 'audio_threshold'"),
+        ("name: Dog", "name: Dog, name: Cat", "key 'name' is there twice"),
+    ],
+)
+def test_a_value_that_yaml_reads_otherwise_is_one_sentence(
+    before: str, after: str, sentence: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "classes.yaml"
+    path.write_text(f"classes: [{ONE_CLASS.replace(before, after)}]")
+    with pytest.raises(PipelineError, match=f"^[^\n]*{sentence}[^\n]*\\.$"):
+        read_vocabulary(path)
+
+
+def test_a_class_that_is_there_twice_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "classes.yaml"
+    path.write_text(f"classes: [{ONE_CLASS}, {ONE_CLASS}]")
+    with pytest.raises(PipelineError, match="has the class 'Dog' twice"):
+        read_vocabulary(path)
+
+
+def test_numbers_with_an_exponent_are_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "classes.yaml"
+    path.write_text(f"classes: [{ONE_CLASS.replace(': 1,', ': 1e-3,')}]")
+    assert read_vocabulary(path).thresholds("visual") == (1e-3,)

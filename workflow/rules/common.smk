@@ -13,6 +13,7 @@ sys.path.insert(0, str(BASE))
 
 from pipeline.config.load import config_warnings, effective_config
 from pipeline.core.errors import PipelineError
+from pipeline.core.process import accept_any_character, name_user
 from pipeline.core.references import HUB_FOLDER, HUB_VARIABLE, located
 from pipeline.data.annotations import EVENT_TABLES, SCORED_SPLITS, SPLIT_TABLES
 from pipeline.data.corrections import correction_tables
@@ -27,8 +28,13 @@ os.environ.update(
 )
 # The working directory is a run folder, even before anything shows it.
 os.environ[HUB_VARIABLE] = str(HUB_FOLDER)
+# Snakemake and its logger ask for the user's name, which users of containers may lack.
+name_user()
+accept_any_character()
+# Logs are UTF-8, whatever the locale.
 shell.prefix(
-    f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(BASE))} {HUB_VARIABLE}={HUB_FOLDER}; "
+    f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(BASE))} {HUB_VARIABLE}={HUB_FOLDER}"
+    " PYTHONIOENCODING=utf-8; "
 )
 
 

@@ -70,9 +70,9 @@ class DownloadHistory:
 
 
 def _read(path: Path) -> dict[str, HistoryRow]:
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
     try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
         return {
             row["filename"]: HistoryRow(
                 row["filename"],
@@ -83,7 +83,7 @@ def _read(path: Path) -> dict[str, HistoryRow]:
             )
             for row in rows
         }
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise PipelineError(
             f"'{path}' is not a valid download history ({error}); repair or delete it."
         ) from None

@@ -4,9 +4,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from pipeline.core.options import Count, Options, Seconds
+from pipeline.core.options import Count, Options, PathText, Seconds, Seed
+from pipeline.core.validation import pattern
 
 YOUTUBE_HOME = "https://www.youtube.com/"
+ADDRESS = pattern(r"^https?://.*\{id\}", "be an http or https address with {id} in it")
 YOUTUBE = YOUTUBE_HOME + "watch?v={id}"
 
 Retry = Literal["transient", "all", "none"]
@@ -17,13 +19,13 @@ class DownloadOptions(Options):
 
     url: str = Field(
         YOUTUBE,
-        pattern=r"^https?://.*\{id\}",
+        pattern=ADDRESS,
         description="address of a video; {id} stands for its YouTube id",
     )
     height: Count = Field(
         360, description="height of the frames in pixels: the largest up to it, else the next"
     )
-    cookies: str | None = Field(
+    cookies: PathText | None = Field(
         None, description="cookie file in Netscape's format, read once and never written"
     )
     sleep_seconds: float = Field(
@@ -39,4 +41,4 @@ class DownloadOptions(Options):
     stop_after: Count = Field(1, description="signs of blocking after which the run stops")
     timeout_seconds: Seconds = Field(30.0, description="longest silence of a connection")
     retry: Retry = Field("transient", description="which earlier failures are requested again")
-    seed: int = Field(0, description="seed of the random pauses (0.5 to 1.5 times their mean)")
+    seed: Seed = Field(0, description="seed of the random pauses (0.5 to 1.5 times their mean)")

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.core.errors import PipelineError
+from pipeline.core.files import where_offered
 from pipeline.core.progress import track
 from pipeline.data.download.history import HISTORY_FILE, DownloadHistory, HistoryRow
 from pipeline.data.download.options import DownloadOptions, Retry
@@ -90,7 +91,8 @@ def _alone_in(videos: Path) -> Iterator[None]:
         ) from None
     with lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with where_offered("flock"):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise PipelineError(
                 f"another run is downloading into '{videos}'; wait for it, or stop it first."

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.core.errors import PipelineError
+from pipeline.core.errors import PipelineError, one_of
 from pipeline.features.encoders.base import normalised
 from pipeline.features.encoders.mel import WINDOW_SECONDS, LogMel
 from pipeline.features.encoders.options import EncoderOptions
@@ -24,7 +24,7 @@ from pipeline.features.encoders.tokenizer import (
     read_tokenizer,
     stand_in_tokenizer,
 )
-from pipeline.features.encoders.weights import build
+from pipeline.features.encoders.weights import build, checked_config
 from pipeline.media import SAMPLE_RATE
 
 logger = logging.getLogger(__name__)
@@ -150,7 +150,9 @@ class ClapEncoder:
 
 def load(spec: EncoderOptions, runner: Runner) -> ClapEncoder:
     """Load CLAP for `pipeline.features.encoders.base.load_encoder`."""
-    return ClapEncoder(spec, runner, CLAP_MODELS[spec.backend](spec))
+    with checked_config(spec):
+        model = CLAP_MODELS[spec.backend](spec)
+    return ClapEncoder(spec, runner, model)
 
 
 def _tokenizer(spec: EncoderOptions, config: Any) -> tuple[CaptionTokenizer, dict[str, str]]:
@@ -200,8 +202,8 @@ def _laion_model(spec: EncoderOptions) -> ClapModel:
     library = _import_laion_clap()
     if spec.model not in library.list_models():
         raise PipelineError(
-            f"laion_clap has no model '{spec.model}'; it must be one of"
-            f" {', '.join(library.list_models())}."
+            f"laion_clap has no model '{spec.model}'; it"
+            f" {one_of(spec.model, library.list_models())}."
         )
     roberta = _roberta_config()
 

@@ -1,7 +1,6 @@
 """CLIP: joint embeddings of frames and captions, from open_clip or transformers."""
 
 import difflib
-import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,12 +14,13 @@ from numpy.typing import NDArray
 from open_clip.transformer import VisionTransformer
 
 from pipeline.core.errors import PipelineError
+from pipeline.core.reading import read_json
 from pipeline.features.encoders.base import normalised
 from pipeline.features.encoders.half import cast_weights
 from pipeline.features.encoders.options import EncoderOptions
 from pipeline.features.encoders.pixels import PixelNorm
 from pipeline.features.encoders.runner import AUTOCAST, Runner
-from pipeline.features.encoders.weights import build
+from pipeline.features.encoders.weights import build, checked_config
 
 logger = logging.getLogger(__name__)
 
@@ -148,7 +148,9 @@ class ClipEncoder:
 
 def load(spec: EncoderOptions, runner: Runner) -> ClipEncoder:
     """Load CLIP for `pipeline.features.encoders.base.load_encoder`."""
-    return ClipEncoder(spec, runner, CLIP_MODELS[spec.backend](spec))
+    with checked_config(spec):
+        model = CLIP_MODELS[spec.backend](spec)
+    return ClipEncoder(spec, runner, model)
 
 
 def _open_clip_model(spec: EncoderOptions) -> ClipModel:
@@ -247,7 +249,7 @@ def _transformers_model(spec: EncoderOptions) -> ClipModel:
 
 
 def _pixel_statistics(path: Path | None) -> dict[str, Any]:
-    saved = json.loads(path.read_text(encoding="utf-8")) if path else {}
+    saved = read_json(path, "the pixel statistics", "download it again") if path else {}
     return {
         "mean": saved.get("image_mean", PIXELS["mean"]),
         "std": saved.get("image_std", PIXELS["std"]),

@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.core.errors import PipelineError
+from pipeline.core.errors import PipelineError, one_of
 from pipeline.core.files import existing_file, fingerprint, sha256_of
-from pipeline.core.options import RUNTIME, Count, Options, Sha256
+from pipeline.core.options import RUNTIME, Count, Options, PathText, Sha256
 from pipeline.core.references import (
     PACKAGE_PREFIX,
     is_hub_reference,
@@ -37,11 +37,11 @@ class EncoderOptions(Options):
     decoding: ClassVar[Mapping[str, Any]] = {}
 
     backend: str = Field(description="library that runs the model")
-    model: str = Field(
+    model: PathText = Field(
         description="architecture: a name that the backend knows, an open_clip config (.json), or a"
         " transformers folder"
     )
-    weights: str = Field(
+    weights: PathText = Field(
         description="a .safetensors or .pt file, hf:OWNER/NAME/FILE, or random[:SEED] for weights"
         " drawn from a seed (same cost, meaningless numbers)"
     )
@@ -55,7 +55,7 @@ class EncoderOptions(Options):
         description="where weights under resources/weights/ are downloaded from",
         json_schema_extra=RUNTIME,
     )
-    tokenizer: str | None = Field(
+    tokenizer: PathText | None = Field(
         None,
         description="folder (or hf:OWNER/NAME) of CLAP's tokenizer.json, or vocab.json and"
         " merges.txt; default: the model's folder",
@@ -346,7 +346,7 @@ def encoder_options(encoder: str, **values: Any) -> EncoderOptions:
         There is no such encoder, or a value is not allowed.
     """
     if encoder not in ENCODER_OPTIONS:
-        raise PipelineError(f"encoder is '{encoder}'; it must be {', '.join(ENCODER_OPTIONS)}.")
+        raise PipelineError(f"encoder is '{encoder}'; it {one_of(encoder, ENCODER_OPTIONS)}.")
     return validated(ENCODER_OPTIONS[encoder], values, f"option of {encoder}")
 
 

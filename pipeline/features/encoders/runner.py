@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.core.devices import naming_compiler
 from pipeline.core.errors import PipelineError
 
 logger = logging.getLogger(__name__)
@@ -118,7 +119,7 @@ class Runner:
             with self._starting, torch.no_grad():
                 inputs = transform(batch.to(self.device, non_blocking=True))
                 inputs = _channels_last(inputs) if self.channels_last else inputs
-                with self.arithmetic():
+                with naming_compiler(self.compiled), self.arithmetic():
                     return encode(inputs).float()
         except torch.cuda.OutOfMemoryError:
             return None

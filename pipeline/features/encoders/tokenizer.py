@@ -12,6 +12,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
 from pipeline.core.errors import PipelineError
+from pipeline.core.reading import check_not_pointer
 from pipeline.features.encoders.options import tokenizer_files
 
 PAD, START, END, UNKNOWN = "<pad>", "<s>", "</s>", "<unk>"
@@ -60,12 +61,7 @@ def read_tokenizer(folder: Path, size: int, positions: int) -> CaptionTokenizer:
     PipelineError
         Files are missing, or the vocabulary is not the model's.
     """
-    files = [str(path) for path in tokenizer_files(folder)]
-    if len(files) == 1:
-        tokenizer = Tokenizer.from_file(*files)
-    else:
-        tokenizer = _byte_level(models.BPE.from_file(*files, unk_token=UNKNOWN))
-    checked = _prepared(tokenizer, positions)
+    checked = _prepared(_read_files(tokenizer_files(folder)), positions)
     if checked.size != size:
         raise PipelineError(
             f"the tokenizer in '{folder}' has {checked.size} entries, but the model has {size};"
@@ -78,6 +74,22 @@ def read_tokenizer(folder: Path, size: int, positions: int) -> CaptionTokenizer:
             f" {GOLDEN_IDS}; point `tokenizer` to the files of roberta-base."
         )
     return checked
+
+
+def _read_files(paths: Sequence[Path]) -> Tokenizer:
+    """Return the tokenizer in ``tokenizer.json``, or in ``vocab.json`` and ``merges.txt``."""
+    for path in paths:
+        check_not_pointer(path)
+    files = [str(path) for path in paths]
+    try:
+        if len(files) == 1:
+            return Tokenizer.from_file(*files)
+        return _byte_level(models.BPE.from_file(*files, unk_token=UNKNOWN))
+    except Exception as error:  # the library raises nothing more specific
+        named = " or ".join(f"'{path}'" for path in paths)
+        raise PipelineError(
+            f"{named} is not a tokenizer's file, or was cut ({error}); download it again."
+        ) from None
 
 
 def stand_in_tokenizer(size: int, positions: int) -> CaptionTokenizer:

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import existing_file, sha256_of
+from pipeline.core.reading import check_not_pointer, read_json
 from pipeline.features.encoders.options import EncoderOptions
 
 Module = TypeVar("Module", bound=torch.nn.Module)
@@ -32,6 +34,9 @@ SAFE_GLOBALS = [
 
 # Keys under which training checkpoints keep the weights.
 WEIGHT_KEYS = ("state_dict", "model", "model_state_dict")
+
+# First bytes of what torch.save writes, before and since PyTorch 1.6.
+PICKLE, ZIP = b"\x80", b"P"
 
 # Constant buffers of text towers.
 CONSTANTS = ("position_ids", "token_type_ids")
@@ -71,12 +76,14 @@ def read_weights(path: Path, sha256: str | None) -> dict[str, torch.Tensor]:
     PipelineError
         The file is missing, its checksum differs, or it is not a weights file.
     """
-    existing_file(path, "weights")
+    check_not_pointer(existing_file(path, "weights"))
     if sha256 is not None and (seen := sha256_of(path)) != sha256:
         raise PipelineError(
             f"the weights '{path}' have sha256 {seen}, but {sha256} was expected;"
             " download the file again or correct the checksum."
         )
+    if path.suffix != ".safetensors":
+        _check_form(path)
     try:
         if path.suffix == ".safetensors":
             tensors: dict[str, torch.Tensor] = load_file(path)
@@ -84,7 +91,10 @@ def read_weights(path: Path, sha256: str | None) -> dict[str, torch.Tensor]:
         with torch.serialization.safe_globals(SAFE_GLOBALS):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, ValueError, EOFError, OSError) as error:
-        raise PipelineError(f"the weights '{path}' are corrupt or truncated: {error}") from None
+        reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+        raise PipelineError(
+            f"the weights '{path}' are corrupt or truncated ({reason}); download the file again."
+        ) from None
     except Exception as error:  # pickle.UnpicklingError, and any other error of a hostile pickle
         raise PipelineError(
             f"'{path}' contains more than weights and is not loaded ({type(error).__name__});"
@@ -95,6 +105,49 @@ def read_weights(path: Path, sha256: str | None) -> dict[str, torch.Tensor]:
     if not state or not are_named or not all(map(torch.is_tensor, state.values())):
         raise PipelineError(f"'{path}' is not a weights file: it has no tensors by name.")
     return {name.removeprefix("module."): tensor for name, tensor in state.items()}
+
+
+def _check_form(path: Path) -> None:
+    """Check that a file is a pickle, alone or in a zip archive without a program."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+                raise PipelineError(
+                    f"'{path}' is a TorchScript program, as OpenAI released CLIP, and is not run;"
+                    " download the same weights as .safetensors, such as from the Hugging Face Hub."
+                )
+        return
+    with path.open("rb") as file:
+        if file.read(1) not in (PICKLE, ZIP):
+            raise PipelineError(
+                f"'{path}' is not a file of weights; it must be .safetensors, or what torch.save"
+                " writes."
+            )
+
+
+@contextmanager
+def checked_config(spec: EncoderOptions) -> Iterator[None]:
+    """Name the model's configuration file if a library cannot read it or build its model.
+
+    Raises
+    ------
+    PipelineError
+        The file is not JSON, or not a configuration of the model.
+    """
+    path = spec.config_path
+    if path is not None:
+        read_json(path, "the model configuration", "download it again")
+    try:
+        yield
+    except (PipelineError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # libraries raise anything
+        if path is None:
+            raise
+        reason = (str(error).strip() or type(error).__name__).partition("\n")[0].rstrip(".:")
+        raise PipelineError(
+            f"{spec.backend} cannot build a model from '{path}' ({reason}); check that file."
+        ) from error
 
 
 def _unpacked(checkpoint: object) -> Mapping[str, torch.Tensor]:
