@@ -79,6 +79,7 @@ include: "workflow/rules/parse.smk"
 
 
 STARTED = time.time()
+is_read = True
 
 
 # What a run was started for: the tables and pages that it has just written.

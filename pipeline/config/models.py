@@ -25,7 +25,7 @@ from pipeline.labels.thresholds import LabelOptions
 from pipeline.media.options import DecodeOptions, Decoding, WindowOptions
 from pipeline.parsers.components import link_variants
 from pipeline.parsers.recipes import Recipe
-from pipeline.parsers.registry import recipe_for
+from pipeline.parsers.registry import DECISIONS, recipe_for
 from pipeline.training.options import TrainingOptions
 
 # Archives of UnAV-100's embeddings that UWAV's authors released.
@@ -196,6 +196,22 @@ class TrainingRun:
 
     method: str
     options: Mapping[str, Any]
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """What differs from the method's own recipe and decides its training."""
+        return {key: value for key, value in self._changed.items() if key not in DECISIONS}
+
+    @property
+    def decisions(self) -> dict[str, Any]:
+        """What differs from the method's own recipe and decides its predictions alone."""
+        return {key: value for key, value in self._changed.items() if key in DECISIONS}
+
+    @property
+    def _changed(self) -> dict[str, Any]:
+        own = recipe_for(self.method, {}).model_dump()
+        changed = recipe_for(self.method, self.options).model_dump()
+        return {key: value for key, value in changed.items() if value != own[key]}
 
     @property
     def uses_motion(self) -> bool:

@@ -23,7 +23,8 @@ rule ablation:
         runtime=growing(10),
     params:
         models=folders_of("models"),
-        annotations=folder_of("tables"),
+        annotations=not_recorded(ANNOTATIONS),
+        tables=table_contents(*SPLIT_TABLES),
         out=own_folder(),
     shell:
         "python -m pipeline ablation --models {params.models:q}"
