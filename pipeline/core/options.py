@@ -41,7 +41,7 @@ Sha256 = Annotated[str, Field(pattern=SHA256), BeforeValidator(_lowered)]
 
 
 def _written_out(path: str) -> str:
-    """Return a path spelled one way: with the user's folder for ``~``, without ``./`` and ``//``."""
+    """Return a path spelled one way: without ``./`` and ``//``, the user's folder for ``~``."""
     if "${" in path or path.startswith("$"):
         raise ValueError(f"'{path}' has a variable, which is not replaced; write the path itself")
     if not path.strip():

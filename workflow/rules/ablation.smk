@@ -8,6 +8,7 @@ rule ablation:
     input:
         models=trained(COMPARED, "ablation"),
         tables=TABLES,
+        checked=usable_dataset,
     output:
         page="results/ablation/ablation.md",
         table="results/ablation/ablation.csv",

@@ -21,7 +21,7 @@ from pipeline.config.inputs import (
     is_fetched,
     vocabulary_of,
 )
-from pipeline.config.load import config_warnings, effective_config
+from pipeline.config.load import config_warnings, effective_config, read_yaml
 from pipeline.core.errors import PipelineError
 from pipeline.core.references import HUB_FOLDER, HUB_VARIABLE, located
 from pipeline.data.annotations import EVENT_TABLES, SCORED_SPLITS, SPLIT_TABLES
@@ -56,6 +56,12 @@ def checked(function, *arguments, **keywords):
         # Snakemake would put the place in this file before the sentence, and a traceback after it.
         logger.error(f"Error: {error}")
         sys.exit(1)
+
+
+# Snakemake refuses a file without keys.
+if Path("config.yaml").is_file() and checked(read_yaml, Path("config.yaml")):
+
+    configfile: "config.yaml"
 
 
 def config_files():

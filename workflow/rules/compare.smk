@@ -19,6 +19,7 @@ rule compare:
         models=trained(COMPARED),
         labels="results/pseudo_labels/labels.safetensors",
         tables=TABLES,
+        checked=usable_dataset,
     output:
         page=report(
             "results/compare/compare.html",

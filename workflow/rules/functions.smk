@@ -202,18 +202,41 @@ def motion_shards(wildcards):
     return feature_shards("motion") if CONFIG.runs[wildcards.run].uses_motion else []
 
 
-def run_labels(wildcards):
-    """Return the labels that a run reads: a teacher's if its recipe demands them."""
+def job_seeds(wildcards, threads):
+    """Return the seeds of a job; not recorded, as no seed depends on the others."""
+    return [seed.format(**wildcards) for seed in map(str, JOB_SEEDS)]
+
+
+def run_prompts(wildcards):
+    """Return the class texts that a run reads, or none."""
+    recipe = CONFIG.runs[wildcards.run].recipe
+    return PROMPTS if recipe.uses_texts and not recipe.uses_word_vectors else []
+
+
+def labels_folder(wildcards):
+    """Return the folder of the labels that a run reads: a teacher's if its recipe demands them."""
     is_taught = CONFIG.runs[wildcards.run].uses_teacher_labels
-    folder = "teacher_labels" if is_taught else "pseudo_labels"
-    return f"results/{folder}/labels.safetensors"
+    return f"results/{'teacher' if is_taught else 'pseudo'}_labels"
+
+
+def training_labels(wildcards):
+    """Return the labels that a run trains on, or none."""
+    recipe = CONFIG.runs[wildcards.run].recipe
+    is_read = recipe.uses_pseudo_labels or recipe.uses_prior
+    return f"{labels_folder(wildcards)}/labels.safetensors" if is_read else []
+
+
+def prior_labels(wildcards):
+    """Return the labels that a run's network reads of the videos it parses, or none."""
+    is_read = CONFIG.runs[wildcards.run].recipe.uses_prior
+    return f"{labels_folder(wildcards)}/labels.safetensors" if is_read else []
 
 
 def feature_arguments(wildcards, input):
     """Return the part of the command line for cached features, and labels not beside them."""
     names = {name: f"{name}-{made}" for name, made in FINGERPRINTS.items()}
     if CONFIG.runs[wildcards.run].uses_teacher_labels:
-        names["pseudo_labels"] = os.path.dirname(input.labels)
+        names["pseudo_labels"] = labels_folder(wildcards)
     return command_words({"features": folder_of("clip", 2)(wildcards, input)} | names)
 
 

@@ -16,8 +16,8 @@ rule predict_parser:
         clip=feature_shards("clip"),
         clap=feature_shards("clap"),
         motion=motion_shards,
-        prompts=PROMPTS,
-        labels=run_labels,
+        prompts=run_prompts,
+        labels=prior_labels,
         tables=TABLES,
     output:
         events=of_job(PREDICTIONS),
@@ -40,7 +40,7 @@ rule predict_parser:
         vocabulary=not_recorded(VOCABULARY),
         tables=table_contents(*SCORED_SPLITS, events=False),
         classes=class_contents("name"),
-        seeds=JOB_SEEDS,
+        seeds=job_seeds,
         folder=own_folder(levels=2),
     shell:
         "python -m pipeline predict --checkpoint {params.folder:q} {params.thresholds}"

@@ -17,6 +17,7 @@ rule pseudo_labels:
         prompts=PROMPTS,
         masked=MASKED_LABELS,
         tables=TABLES,
+        checked=usable_dataset,
     output:
         labels="results/pseudo_labels/labels.safetensors",
         thresholds="results/pseudo_labels/thresholds.tsv",

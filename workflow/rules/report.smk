@@ -20,6 +20,7 @@ rule report:
         statuses=[feature_statuses(encoder) for encoder in FINGERPRINTS],
         check="results/annotations/check.tsv",
         tables=TABLES,
+        checked=usable_dataset,
     output:
         page=report(
             "results/report/index.html",

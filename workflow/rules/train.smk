@@ -16,8 +16,8 @@ rule train_parser:
         clip=feature_shards("clip"),
         clap=feature_shards("clap"),
         motion=motion_shards,
-        prompts=PROMPTS,
-        labels=run_labels,
+        prompts=run_prompts,
+        labels=training_labels,
         tables=TABLES,
     output:
         checkpoints=of_job("checkpoint.safetensors"),
@@ -41,7 +41,7 @@ rule train_parser:
         vocabulary=not_recorded(VOCABULARY),
         tables=table_contents("train", "val"),
         classes=class_contents("name"),
-        seeds=JOB_SEEDS,
+        seeds=job_seeds,
         out=own_folder(levels=2),
     shell:
         "python -m pipeline train {params.method} {params.features}"
