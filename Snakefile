@@ -8,11 +8,6 @@ from snakemake.utils import min_version
 min_version("9.19")
 
 
-if Path("config.yaml").is_file():
-
-    configfile: "config.yaml"
-
-
 report: "workflow/report/workflow.rst"
 
 
@@ -83,6 +78,7 @@ include: "workflow/rules/parse.smk"
 
 
 STARTED = time.time()
+is_read = True
 
 
 # What a run was started for: the tables and pages that it has just written.
@@ -97,6 +93,7 @@ rule all:
     """Everything, up to the report."""
     default_target: True
     input:
+        usable_dataset,
         [] if IMPORTED else "results/manifest.tsv",
         "results/report/index.html",
         "results/parsing.json",
@@ -107,6 +104,7 @@ rule all:
 rule features:
     """The cached features of every encoder."""
     input:
+        videos_folder,
         [feature_shards(encoder) for encoder in FINGERPRINTS],
 
 
@@ -119,16 +117,19 @@ rule prompts:
 rule train:
     """Every configured method, with every configured seed."""
     input:
+        usable_dataset,
         trained("checkpoint.safetensors"),
 
 
 rule predict:
     """Event tables of validation and test."""
     input:
+        usable_dataset,
         trained(PREDICTIONS),
 
 
 rule evaluate:
     """The published metrics of every trained parser."""
     input:
+        usable_dataset,
         trained("metrics.json"),

@@ -5,6 +5,7 @@ import math
 import re
 from pathlib import Path
 
+from pipeline.core.errors import PipelineError
 from pipeline.core.files import RESOURCES
 from pipeline.core.options import LARGEST_SEED
 from pipeline.core.vocabulary import DEFAULT_PATH
@@ -127,6 +128,28 @@ def add_published(parser: argparse.ArgumentParser) -> None:
         default="other",
         help="llp: show the published results in the same table (default: other)",
     )
+
+
+def add_recipe_options(parser: argparse.ArgumentParser, text: str) -> None:
+    """Declare options of a recipe that are changed."""
+    parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help=text)
+
+
+def recipe_options(arguments: argparse.Namespace) -> dict[str, str]:
+    """Return the options of a recipe that are changed.
+
+    Raises
+    ------
+    PipelineError
+        One is not KEY=VALUE.
+    """
+    options = {}
+    for word in arguments.option:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise PipelineError(f"--option {word!r} must have the form KEY=VALUE.")
+        options[key.strip()] = value.strip()
+    return options
 
 
 def add_machine(parser: argparse.ArgumentParser, device: str = "auto") -> None:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from pipeline.cli.arguments import limit_threads, seed_number
+from pipeline.cli.arguments import add_recipe_options, limit_threads, recipe_options, seed_number
 from pipeline.cli.sources import add_source_arguments, source_of
 
 
@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SEED",
         help="parse with each CHECKPOINT/seed{SEED}, into OUT/seed{SEED}",
     )
+    add_recipe_options(parser, "change a threshold of the method's recipe; repeatable")
     parser.add_argument("--split", nargs="+", required=True, help="val, test or both")
     add_source_arguments(parser)
 
@@ -30,6 +31,7 @@ def run(arguments: argparse.Namespace) -> None:
     from pipeline.training.predict import predict
 
     limit_threads(arguments)
+    options = recipe_options(arguments)
     for folder in [f"seed{seed}" for seed in arguments.seeds or ()] or ["."]:
         predict(
             arguments.checkpoint / folder,
@@ -39,4 +41,5 @@ def run(arguments: argparse.Namespace) -> None:
             read_vocabulary(arguments.vocabulary),
             arguments.out / folder,
             choose_device(arguments.device),
+            options,
         )

@@ -10,13 +10,25 @@ from pipeline.cli.arguments import add_annotations, add_published, add_vocabular
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add = parser.add_argument
-    add("--models", type=Path, required=True, help="folder of METHOD/seed{SEED}/")
+    add(
+        "--models",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="folders METHOD/seed{SEED} of trained parsers, or a folder of all",
+    )
     add("--pseudo-labels", type=Path, required=True, help="folder of the pseudo-labels")
     add_annotations(parser)
     add("--statuses", type=Path, nargs="+", required=True, help="status tables of all shards")
     add("--check", type=Path, help="table of annotation checks")
     add("--videos", type=Path, help="folder of the video files, to report why some are missing")
-    add("--benchmarks", type=Path, help="folder of Snakemake's benchmark files")
+    add(
+        "--benchmarks",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="Snakemake's benchmark files, or their folder",
+    )
     add(
         "--settings",
         type=json.loads,
@@ -35,7 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
     from pipeline.report.page import write_report
 
     sources = ReportInputs(
-        models=arguments.models,
+        models=tuple(arguments.models),
         pseudo_labels=arguments.pseudo_labels,
         annotations=arguments.annotations,
         statuses=tuple(arguments.statuses),
@@ -43,7 +55,7 @@ def run(arguments: argparse.Namespace) -> None:
         published=arguments.published,
         check=arguments.check,
         videos=arguments.videos,
-        benchmarks=arguments.benchmarks,
+        benchmarks=tuple(arguments.benchmarks),
         settings=arguments.settings,
         is_llp=arguments.dataset == "llp",
     )

@@ -3,7 +3,15 @@
 import argparse
 from pathlib import Path
 
-from pipeline.cli.arguments import add_gpus, count, limit_threads, seconds, seed_number
+from pipeline.cli.arguments import (
+    add_gpus,
+    add_recipe_options,
+    count,
+    limit_threads,
+    recipe_options,
+    seconds,
+    seed_number,
+)
 from pipeline.cli.sources import add_source_arguments, source_of
 from pipeline.core.errors import PipelineError
 from pipeline.core.shards import CHECKPOINT_FILE
@@ -32,13 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="seeds trained in parallel, each on its own GPU if there are enough (--device auto or"
         " cuda), else with a share of the CPU threads (default: 1)",
     )
-    parser.add_argument(
-        "--option",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change an option of the method's recipe; repeatable",
-    )
+    add_recipe_options(parser, "change an option of the method's recipe; repeatable")
     parser.add_argument(
         "--fit-only", action="store_true", help="write only the checkpoint and the training curve"
     )
@@ -61,8 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Train every seed and print what each came to."""
-    options = dict(_split(option) for option in arguments.option)
-    recipe = recipe_for(arguments.method, options)
+    recipe = recipe_for(arguments.method, recipe_options(arguments))
 
     folders = _folders(arguments)
 
@@ -104,10 +105,3 @@ def _folders(arguments: argparse.Namespace) -> dict[int, Path]:
     if len(set(arguments.seeds)) < len(arguments.seeds):
         raise PipelineError(f"--seeds must differ; {arguments.seeds} repeats one.")
     return {seed: arguments.out / f"seed{seed}" for seed in arguments.seeds}
-
-
-def _split(option: str) -> tuple[str, str]:
-    key, equals, value = option.partition("=")
-    if not equals:
-        raise PipelineError(f"--option {option!r} must have the form KEY=VALUE.")
-    return key.strip(), value.strip()

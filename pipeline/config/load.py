@@ -104,7 +104,7 @@ def effective_config(changes: Mapping[str, Any], files: Sequence[Path] = ()) -> 
         key, the value and what is allowed.
     """
     layers = [Layer(str(path), read_yaml(path)) for path in files]
-    layers.append(Layer("the command line", changes))
+    layers.append(Layer("the command line", _with_nulls(changes)))
     return validated(Config, merged(layers_of(layers)), "config key")
 
 
@@ -167,6 +167,13 @@ def _leaves(values: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
             yield from _leaves(value, (*path, str(key)))
     else:
         yield path, values
+
+
+def _with_nulls(value: Any) -> Any:
+    """Return values of Snakemake's ``--config``, which reads a nested null as text."""
+    if isinstance(value, Mapping):
+        return {key: _with_nulls(each) for key, each in value.items()}
+    return None if value in ("null", "~") else value
 
 
 def _merge(below: Any, above: Any, path: tuple[str, ...]) -> Any:

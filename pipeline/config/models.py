@@ -25,7 +25,7 @@ from pipeline.labels.thresholds import LabelOptions
 from pipeline.media.options import DecodeOptions, Decoding, WindowOptions
 from pipeline.parsers.components import link_variants
 from pipeline.parsers.recipes import Recipe
-from pipeline.parsers.registry import recipe_for
+from pipeline.parsers.registry import DECISIONS, recipe_for
 from pipeline.training.options import TrainingOptions
 
 # Archives of UnAV-100's embeddings that UWAV's authors released.
@@ -203,14 +203,34 @@ class TrainingRun:
     options: Mapping[str, Any]
 
     @property
+    def recipe(self) -> Recipe:
+        """All options of the method."""
+        return recipe_for(self.method, self.options)
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """What differs from the method's own recipe and decides its training."""
+        return {key: value for key, value in self._changed.items() if key not in DECISIONS}
+
+    @property
+    def decisions(self) -> dict[str, Any]:
+        """What differs from the method's own recipe and decides its predictions alone."""
+        return {key: value for key, value in self._changed.items() if key in DECISIONS}
+
+    @property
+    def _changed(self) -> dict[str, Any]:
+        own = recipe_for(self.method, {}).model_dump()
+        return {key: value for key, value in self.recipe.model_dump().items() if value != own[key]}
+
+    @property
     def uses_motion(self) -> bool:
         """Whether the recipe reads the motion encoder's features."""
-        return recipe_for(self.method, self.options).motion
+        return self.recipe.motion
 
     @property
     def uses_teacher_labels(self) -> bool:
         """Whether the recipe demands a teacher's pseudo-labels."""
-        return recipe_for(self.method, self.options).uses_teacher_labels
+        return self.recipe.uses_teacher_labels
 
 
 class Config(Options):

@@ -18,8 +18,10 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
+from pipeline.core.references import is_hub_reference
 from pipeline.core.validation import pattern
 
 Count = Annotated[int, Field(ge=1)]
@@ -39,19 +41,20 @@ Sha256 = Annotated[str, Field(pattern=SHA256), BeforeValidator(_lowered)]
 
 
 def _written_out(path: str) -> str:
-    """Return a path with the user's folder in place of ``~``."""
+    """Return a path spelled one way: without ``./`` and ``//``, the user's folder for ``~``."""
     if "${" in path or path.startswith("$"):
         raise ValueError(f"'{path}' has a variable, which is not replaced; write the path itself")
     if not path.strip():
         raise ValueError("the path is empty; remove the key, or name a file or folder")
     try:
-        return str(Path(path).expanduser()) if path.startswith("~") else path
+        return path if is_hub_reference(path) else str(Path(path).expanduser())
     except RuntimeError:
         raise ValueError(f"'{path}' is in a home folder that is not known; write it out") from None
 
 
+_PATH = AfterValidator(_written_out)
 # A path in a configuration, or hf: and package: references.
-PathText = Annotated[str, AfterValidator(_written_out)]
+PathText = Annotated[str, _PATH]
 
 # Marks a field that changes how a job runs, never what it writes:
 # ``Field(..., json_schema_extra=RUNTIME)``.
@@ -73,12 +76,18 @@ class Options(BaseModel):
             raise PydanticCustomError("truth_value", "it must be a number, not true or false")
         return value
 
-    def deciding(self) -> dict[str, Any]:
-        """Return the values that decide results, as JSON values: all but those marked RUNTIME."""
+    def deciding(self, paths: bool = True) -> dict[str, Any]:
+        """Return the values that decide results, as JSON values: all but those marked RUNTIME.
+
+        Parameters
+        ----------
+        paths
+            Whether to include paths, of which the contents decide rather than the spelling.
+        """
         deciding = {}
         for name, field in type(self).model_fields.items():
-            if not is_runtime(field.json_schema_extra):
-                deciding[name] = _deciding(getattr(self, name))
+            if not is_runtime(field.json_schema_extra) and (paths or not _is_path(field)):
+                deciding[name] = _deciding(getattr(self, name), paths)
         return deciding
 
     def runtime(self) -> dict[str, Any]:
@@ -96,15 +105,19 @@ def is_runtime(extra: object) -> bool:
     return isinstance(extra, dict) and bool(extra.get("runtime"))
 
 
-def _deciding(value: Any) -> Any:
+def _is_path(field: FieldInfo) -> bool:
+    return _PATH in (*field.metadata, *_types_in(field.annotation))
+
+
+def _deciding(value: Any, paths: bool) -> Any:
     if isinstance(value, Options):
-        return value.deciding()
+        return value.deciding(paths)
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if isinstance(value, dict):
-        return {key: _deciding(each) for key, each in value.items()}
+        return {key: _deciding(each, paths) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_deciding(each) for each in value]
+        return [_deciding(each, paths) for each in value]
     return value
 
 

@@ -4,9 +4,11 @@ import hashlib
 import logging
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from functools import cache, lru_cache
+from itertools import chain
 from operator import attrgetter
 from pathlib import Path
 
@@ -177,6 +179,18 @@ class ManifestSource:
         for rows in _rows_by_shard(self, stamps).values():
             digest.update(repr([*map(as_columns, rows)]).encode())
         return digest.hexdigest()[:16]
+
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """Return of each split how many videos have a file, and how many its table lists.
+
+        Empty while a table or the folder is missing.
+        """
+        if not (stamps := self._stamps()):
+            return {}
+        rows = [*chain.from_iterable(_rows_by_shard(self, stamps).values())]
+        found = Counter(row.split for row in rows if row.path)
+        listed = Counter(row.split for row in rows)
+        return {split: (found[split], listed[split]) for split in SPLIT_TABLES}
 
     def _stamps(self) -> tuple[int, ...]:
         tables = [self.annotations / table for table in SPLIT_TABLES.values()]

@@ -24,6 +24,7 @@ from pipeline.core.references import (
     is_hub_reference,
     parse_hub_reference,
 )
+from pipeline.core.shards import THRESHOLDS_FILE
 from pipeline.core.vocabulary import display_name
 from pipeline.data.hub import fetch_hub_file, fetch_snapshot
 from pipeline.evaluation.metrics import LEVELS, METRICS
@@ -45,7 +46,7 @@ LICENSE_FILE = "LICENSE"
 METRICS_FILE = "metrics.json"
 ENCODERS_FOLDER = "encoders"
 # What a parser's repository on the Hub is asked for.
-PARSER_FILES = (FILE, SETTINGS_FILE, f"{ENCODERS_FOLDER}/**")
+PARSER_FILES = (FILE, THRESHOLDS_FILE, SETTINGS_FILE, f"{ENCODERS_FOLDER}/**")
 # Keys of an encoder's settings that name files.
 PATH_KEYS = ("model", "weights", "tokenizer")
 CARD_COLUMNS = {
@@ -185,7 +186,11 @@ def pack_parser(
     packed, copies = _packed_settings(original, settings, with_encoders)
     needed = list(_encoder_files(packed, settings, set(copies)))
     card = model_card(read_checkpoint(source), packed, needed, _metrics(source), dataset)
-    for target, origin in [*copies.items(), (FILE, source / FILE), (LICENSE_FILE, license_path())]:
+    files = copies | {FILE: source / FILE, LICENSE_FILE: license_path()}
+    (out / THRESHOLDS_FILE).unlink(missing_ok=True)
+    if (source / THRESHOLDS_FILE).is_file():
+        files[THRESHOLDS_FILE] = source / THRESHOLDS_FILE
+    for target, origin in files.items():
         with atomic_path(out / target) as temporary:
             shutil.copyfile(origin, temporary)
     write_text(out / SETTINGS_FILE, packed.model_dump_json(indent=1) + "\n")

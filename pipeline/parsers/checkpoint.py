@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import atomic_path, existing_file
-from pipeline.core.shards import CHECKPOINT_FILE, CHECKPOINT_HEADER
+from pipeline.core.shards import CHECKPOINT_FILE, CHECKPOINT_HEADER, THRESHOLDS_FILE
 from pipeline.core.validation import as_value_error, validated
 from pipeline.parsers.interface import Dimensions, ParserNetwork, different_sizes
 from pipeline.parsers.recipes import Recipe
@@ -118,7 +118,10 @@ class Checkpoint:
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write ``checkpoint.safetensors`` into a folder, atomically."""
+    """Write ``checkpoint.safetensors`` into a folder, atomically.
+
+    Thresholds that an earlier checkpoint of the folder predicted with are removed.
+    """
     header: dict[str, Any] = {
         "method": checkpoint.method,
         "recipe": checkpoint.recipe.model_dump(),
@@ -133,6 +136,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         header["released"] = dict(checkpoint.released)
     weights = {name: weight.contiguous() for name, weight in checkpoint.weights.items()}
     metadata = {CHECKPOINT_HEADER: json.dumps(header, sort_keys=True)}
+    (folder / THRESHOLDS_FILE).unlink(missing_ok=True)
     with atomic_path(folder / FILE) as temporary:
         save_file(weights, temporary, metadata=metadata)
 

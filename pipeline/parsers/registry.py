@@ -1,12 +1,14 @@
 """The methods by name: display name, recipe and network."""
 
 import importlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core.errors import PipelineError, one_of
+from pipeline.core.shards import THRESHOLDS_FILE
 from pipeline.core.validation import validated
 from pipeline.parsers.recipes import (
     CmpaeRecipe,
@@ -106,6 +108,10 @@ METHODS: dict[str, Method] = {
 }
 
 
+# Options that decide what a trained parser predicts, and nothing of its training.
+DECISIONS = ("segment_threshold", "video_threshold")
+
+
 def method_named(name: str) -> Method:
     """Return a method.
 
@@ -132,8 +138,30 @@ def recipe_for(name: str, options: Mapping[str, object]) -> Recipe:
     return validated(method_named(name).recipe, options, f"option of {name}")
 
 
+def decided_recipe(name: str, recipe: Recipe, options: Mapping[str, object]) -> Recipe:
+    """Return a trained parser's recipe with other thresholds.
+
+    Raises
+    ------
+    PipelineError
+        An option decides more than what a prediction counts, or a value is not allowed.
+    """
+    for key in options:
+        if key not in DECISIONS:
+            raise PipelineError(
+                f"option of {name} '{key}' must be one of {', '.join(DECISIONS)} to predict with;"
+                " train again to change others."
+            )
+    return recipe_for(name, {**recipe.model_dump(), **options})
+
+
+def decisions(recipe: Recipe) -> dict[str, float]:
+    """Return the thresholds that a parser predicts with, by option."""
+    return {key: getattr(recipe, key) for key in DECISIONS}
+
+
 def saved_recipe(path: Path, name: str, options: Mapping[str, object]) -> Recipe:
-    """Return the recipe in a checkpoint's header.
+    """Return the recipe in a checkpoint's header, with the thresholds of the last prediction.
 
     Raises
     ------
@@ -141,11 +169,20 @@ def saved_recipe(path: Path, name: str, options: Mapping[str, object]) -> Recipe
         Its method or an option no longer exists, or a value is no longer allowed.
     """
     try:
-        return recipe_for(name, options)
+        recipe = recipe_for(name, options)
     except PipelineError as error:
         reason = str(error).partition(";")[0]
         raise PipelineError(
             f"'{path}' was written by another version of the pipeline ({reason}); train again."
+        ) from None
+    thresholds = path.parent / THRESHOLDS_FILE
+    if not thresholds.is_file():
+        return recipe
+    try:
+        return decided_recipe(name, recipe, json.loads(thresholds.read_bytes()))
+    except (PipelineError, TypeError, ValueError) as error:
+        raise PipelineError(
+            f"'{thresholds}' is not made of thresholds ({str(error).rstrip('.')}); predict again."
         ) from None
 
 

@@ -1,7 +1,7 @@
 """Read the results of a run for the report."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import existing_file
-from pipeline.core.shards import LABELS_FILE, Shard, read_shard
+from pipeline.core.shards import CHECKPOINT_FILE, LABELS_FILE, Shard, read_shard
 from pipeline.core.vocabulary import MODALITIES, Vocabulary, read_vocabulary
 from pipeline.data.annotations import EVENT_TABLES, SPLIT_TABLES, Labels, read_names
 from pipeline.evaluation.evaluate import SplitPredictions, read_labels, read_predictions
@@ -43,7 +43,8 @@ class ReportInputs:
     Attributes
     ----------
     models
-        Folder of the trained parsers, ``{method}/seed{S}/``.
+        Folders ``{method}/seed{S}/`` of the trained parsers, or a folder of all. Others are not
+        read.
     pseudo_labels
         Folder of labels.safetensors, quality.json and thresholds.tsv.
     annotations
@@ -56,7 +57,7 @@ class ReportInputs:
         Folder of the video files and their download history, which explains missing videos; or
         None.
     benchmarks
-        Folder of Snakemake's benchmark files, or None.
+        Snakemake's benchmark files, or their folder.
     vocabulary, published
         Files of the classes and of the published results.
     settings
@@ -66,7 +67,7 @@ class ReportInputs:
         Whether the videos are LLP's, so that published results are comparable.
     """
 
-    models: Path
+    models: tuple[Path, ...]
     pseudo_labels: Path
     annotations: Path
     statuses: tuple[Path, ...]
@@ -74,7 +75,7 @@ class ReportInputs:
     published: Path
     check: Path | None = None
     videos: Path | None = None
-    benchmarks: Path | None = None
+    benchmarks: tuple[Path, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     is_llp: bool = False
 
@@ -234,15 +235,23 @@ def read_tsv(path: Path) -> list[dict[str, str]]:
         raise PipelineError(f"'{path}' is not a table ({error}); run its stage again.") from None
 
 
-def _read_all_parsers(models: Path) -> dict[str, tuple[TrainedParser, ...]]:
-    """Read all model folders of a run, with methods in the registry's order."""
-    found = read_parsers(sorted(path.parent for path in models.glob("*/seed*/metrics.json")))
-    if not found:
-        raise PipelineError(
-            f"'{models}' has no METHOD/seedS/metrics.json; train a parser, then run the report."
-        )
+def _read_all_parsers(models: Sequence[Path]) -> dict[str, tuple[TrainedParser, ...]]:
+    """Read the model folders of a run, with methods in the registry's order."""
+    found = read_parsers([folder for given in models for folder in _model_folders(given)])
     order = [*METHODS, *(key + RELEASED_SUFFIX for key in RELEASED)]
     return {method: found[method] for method in order if method in found}
+
+
+def _model_folders(given: Path) -> list[Path]:
+    """Return a model folder itself, or those in a folder of ``{method}/seed{S}/``."""
+    if (given / CHECKPOINT_FILE).is_file():
+        return [given]
+    found = sorted(path.parent for path in given.glob("*/seed*/metrics.json"))
+    if not found:
+        raise PipelineError(
+            f"'{given}' has no METHOD/seedS/metrics.json; train a parser, then run the report."
+        )
+    return found
 
 
 def _mean_validation_type(parsers: tuple[TrainedParser, ...]) -> float:

@@ -15,6 +15,8 @@ from pipeline.data.annotations import EVENT_TABLES, SPLIT_TABLES
 from pipeline.parsers.registry import recipe_for
 from pipeline.report.artifacts import Artifacts, read_tsv
 
+# The folder of the benchmark files, which are named by stage in it.
+BENCHMARKS = "benchmarks"
 PROVENANCE_FILE = "provenance.json"
 # Packages whose versions are shown on the page.
 LIBRARIES = (
@@ -55,18 +57,34 @@ class StageCost:
     memory_mb: float | None
 
 
-def read_costs(folder: Path | None) -> list[StageCost]:
-    """Read benchmark files; return the stages by wall time, longest first."""
+def read_costs(benchmarks: Sequence[Path]) -> list[StageCost]:
+    """Read ``benchmarks/{stage}.tsv`` and ``benchmarks/{stage}/**.tsv``.
+
+    Parameters
+    ----------
+    benchmarks
+        These files, or their folder.
+
+    Returns
+    -------
+    list of StageCost
+        The stages by wall time, longest first.
+    """
     jobs: dict[str, list[dict[str, str]]] = {}
-    if folder is None:
-        return []
-    for path in sorted(folder.rglob("*.tsv")):
-        stage = path.relative_to(folder).parts[0].removesuffix(".tsv")
-        jobs.setdefault(stage, []).extend(read_tsv(path))
+    for given in benchmarks:
+        root = given if given.is_dir() else _benchmark_folder(given)
+        for path in sorted(root.rglob("*.tsv")) if root == given else [given]:
+            stage = path.relative_to(root).parts[0].removesuffix(".tsv")
+            jobs.setdefault(stage, []).extend(read_tsv(path))
     return sorted(
         (_stage_cost(stage, rows) for stage, rows in jobs.items()),
         key=lambda cost: (-cost.wall_seconds, cost.stage),
     )
+
+
+def _benchmark_folder(path: Path) -> Path:
+    """Return the folder ``benchmarks`` that a file is in, however deep, or else its own folder."""
+    return next((folder for folder in path.parents if folder.name == BENCHMARKS), path.parent)
 
 
 def _stage_cost(stage: str, rows: Sequence[dict[str, str]]) -> StageCost:

@@ -1,17 +1,21 @@
 """Parse the splits of a dataset with a trained parser."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from pipeline.core.errors import PipelineError
+from pipeline.core.files import write_json
+from pipeline.core.shards import THRESHOLDS_FILE
 from pipeline.core.vocabulary import Vocabulary
 from pipeline.data.annotations import Labels
 from pipeline.parsers.checkpoint import Checkpoint, read_checkpoint
 from pipeline.parsers.interface import ParserInputs
 from pipeline.parsers.prediction import parse_videos, write_predictions
+from pipeline.parsers.registry import decided_recipe, decisions
 from pipeline.training.dataset import parser_inputs, split_names
 from pipeline.training.sources import FeatureSource
 
@@ -24,8 +28,24 @@ def predict(
     vocabulary: Vocabulary,
     out: Path,
     device: torch.device,
+    options: Mapping[str, object] | None = None,
 ) -> None:
-    """Parse splits with a trained parser and write the predictions.
+    """Parse splits with a trained parser; write the predictions, and the thresholds they rest on.
+
+    Parameters
+    ----------
+    checkpoint_folder
+        Folder of the trained parser.
+    source, annotations, vocabulary
+        The features and labels, the folder of the tables, and the classes.
+    splits
+        ``val``, ``test`` or both.
+    out
+        Output folder. If it is the parser's, later readers use these thresholds too.
+    device
+        Device to run the parser on.
+    options
+        Thresholds in place of the parser's, see ``registry.DECISIONS``.
 
     Raises
     ------
@@ -33,6 +53,8 @@ def predict(
         The checkpoint was trained on other classes or features, or something is missing.
     """
     checkpoint = read_checkpoint(checkpoint_folder)
+    recipe = decided_recipe(checkpoint.method, checkpoint.recipe, options or {})
+    checkpoint = replace(checkpoint, recipe=recipe)
     if checkpoint.classes != vocabulary.names:
         raise PipelineError(
             f"'{checkpoint_folder}' was trained on {len(checkpoint.classes)} classes that differ "
@@ -46,6 +68,7 @@ def predict(
     checkpoint.check_dimensions(cache.dimensions(len(vocabulary)))
     videos = {split: parser_inputs(cache, split, names) for split, names in names_of.items()}
     write_split_predictions(checkpoint, videos, vocabulary, out, device)
+    write_json(out / THRESHOLDS_FILE, decisions(recipe))
 
 
 def write_split_predictions(

@@ -56,14 +56,14 @@ def write_run(
             _write_model(folder, np.random.default_rng(seed), names, truth, kept, wrong)
     statuses = _write_statuses(root / "features" / "clap-0123456789", names)
     return ReportInputs(
-        models=root / "models",
+        models=(root / "models",),
         pseudo_labels=root / "pseudo_labels",
         annotations=root / "annotations",
         statuses=tuple(statuses),
         vocabulary=DEFAULT_PATH,
         published=PUBLISHED,
         check=_write_check(root / "annotations" / "check.tsv"),
-        benchmarks=_write_benchmarks(root / "benchmarks"),
+        benchmarks=(_write_benchmarks(root / "benchmarks"),),
     )
 
 

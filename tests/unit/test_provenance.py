@@ -37,9 +37,9 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> ReportInputs:
 @pytest.fixture(scope="module")
 def out(sources: ReportInputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("report")
-    words = ["report", "--models", sources.models, "--pseudo-labels", sources.pseudo_labels]
+    words = ["report", "--models", *sources.models, "--pseudo-labels", sources.pseudo_labels]
     words += ["--annotations", sources.annotations, "--statuses", *sources.statuses]
-    words += ["--benchmarks", sources.benchmarks, "--settings", json.dumps(SETTINGS)]
+    words += ["--benchmarks", *sources.benchmarks, "--settings", json.dumps(SETTINGS)]
     assert main([*map(str, words), "--out", str(out)]) == 0
     return out
 

@@ -267,8 +267,8 @@ def test_llp_stands_beside_published_results(sources: ReportInputs, tmp_path: Pa
 
 def test_released_weights_have_a_row_and_no_curve(tmp_path: Path) -> None:
     sources = write_run(tmp_path / "run", seeds=(0,))
-    folder = sources.models / "valorpp_released" / "seed87"
-    shutil.copytree(sources.models / "valorpp" / "seed0", folder)
+    folder = sources.models[0] / "valorpp_released" / "seed87"
+    shutil.copytree(sources.models[0] / "valorpp" / "seed0", folder)
     (folder / "curve.csv").unlink()
     path = folder / CHECKPOINT_FILE
     with safe_open(path, framework="numpy") as file:
@@ -459,7 +459,7 @@ def test_a_method_without_such_weights_has_no_such_figures(tmp_path: Path) -> No
 
 def test_a_broken_checkpoint_is_one_sentence(tmp_path: Path) -> None:
     run = write_run(tmp_path, methods={"link": 0.2}, seeds=(0,))
-    (run.models / "link/seed0/checkpoint.safetensors").write_bytes(b"not one")
+    (run.models[0] / "link/seed0/checkpoint.safetensors").write_bytes(b"not one")
     with pytest.raises(PipelineError, match="train the parser again"):
         learned_plots(read_artifacts(run))
 
@@ -574,7 +574,7 @@ def test_costs_sum_over_a_stages_jobs(sources: ReportInputs) -> None:
     assert (segments.longest_seconds, segments.cpu_seconds) == (30.0, 52.5)
     assert segments.memory_mb == 310.5
     assert (annotations.stage, annotations.memory_mb) == ("annotations", None)
-    assert read_costs(None) == []
+    assert read_costs([]) == []
 
 
 # What else a run may look like
@@ -589,12 +589,12 @@ def test_without_link_the_best_on_validation_leads(tmp_path: Path) -> None:
 
 def test_a_run_without_parsers_is_one_sentence(sources: ReportInputs, tmp_path: Path) -> None:
     with pytest.raises(PipelineError, match="train a parser"):
-        read_artifacts(replace(sources, models=tmp_path))
+        read_artifacts(replace(sources, models=(tmp_path,)))
 
 
 def test_videos_that_the_headline_did_not_parse_are_not_its(tmp_path: Path) -> None:
     run = write_run(tmp_path, methods={"link": 0.2}, seeds=(0, 1))
-    folders = [run.models / "link" / f"seed{seed}" for seed in (0, 1)]
+    folders = [run.models[0] / "link" / f"seed{seed}" for seed in (0, 1)]
     for number, folder in enumerate(folders, 1):
         path = folder / "probabilities_test.safetensors"
         shard = read_shard(path)
@@ -611,9 +611,9 @@ def test_videos_that_the_headline_did_not_parse_are_not_its(tmp_path: Path) -> N
 
 def test_methods_are_those_of_the_checkpoints(tmp_path: Path) -> None:
     run = write_run(tmp_path, methods={"link": 0.2, "valorpp": 0.1}, seeds=(0, 1))
-    (run.models / "link").rename(run.models / "a_name_of_mine")
+    (run.models[0] / "link").rename(run.models[0] / "a_name_of_mine")
     assert list(read_artifacts(run).parsers) == ["valorpp", "link"], "in the registry's order"
-    (run.models / "valorpp" / "seed0").rename(run.models / "a_name_of_mine" / "seed9")
+    (run.models[0] / "valorpp" / "seed0").rename(run.models[0] / "a_name_of_mine" / "seed9")
     parsers = read_artifacts(run).parsers
     assert [parser.seed for parser in parsers["valorpp"]] == [0, 1]
 
@@ -634,7 +634,7 @@ def test_inputs_and_protocol_are_what_the_checkpoint_says(artifacts: Artifacts) 
 )
 def test_a_malformed_evaluation_is_one_sentence(tmp_path: Path, text: str) -> None:
     run = write_run(tmp_path, methods={"link": 0.2}, seeds=(0,))
-    (run.models / "link" / "seed0" / "metrics.json").write_text(text)
+    (run.models[0] / "link" / "seed0" / "metrics.json").write_text(text)
     with pytest.raises(PipelineError, match=r"metrics\.json"):
         read_artifacts(run)
 
@@ -642,7 +642,7 @@ def test_a_malformed_evaluation_is_one_sentence(tmp_path: Path, text: str) -> No
 def test_the_stage_prints_its_table_and_the_page(
     sources: ReportInputs, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["report", "--models", sources.models, "--pseudo-labels", sources.pseudo_labels]
+    words = ["report", "--models", *sources.models, "--pseudo-labels", sources.pseudo_labels]
     words += ["--annotations", sources.annotations, "--statuses", *sources.statuses]
     assert main([*map(str, words), "--out", str(tmp_path)]) == 0
     printed = capsys.readouterr().out

@@ -8,6 +8,7 @@ rule ablation:
     input:
         models=trained(COMPARED, "ablation"),
         tables=TABLES,
+        checked=usable_dataset,
     output:
         page="results/ablation/ablation.md",
         table="results/ablation/ablation.csv",
@@ -23,7 +24,8 @@ rule ablation:
         runtime=growing(10),
     params:
         models=folders_of("models"),
-        annotations=folder_of("tables"),
+        annotations=not_recorded(ANNOTATIONS),
+        tables=table_contents(*SPLIT_TABLES),
         out=own_folder(),
     shell:
         "python -m pipeline ablation --models {params.models:q}"

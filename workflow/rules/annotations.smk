@@ -1,5 +1,5 @@
 # Checks of the annotation tables: nothing is repaired, every finding is listed once.
-# INPUTS: the annotation tables (local folder, download or demo).
+# INPUTS: the annotation tables (yours, downloaded or the demo's), the vocabulary.
 # OUTPUTS: results/annotations/check.tsv
 
 
@@ -7,7 +7,6 @@ rule annotations:
     """Check the annotation tables."""
     input:
         tables=TABLES,
-        vocabulary=VOCABULARY,
     output:
         "results/annotations/check.tsv",
     log:
@@ -21,9 +20,12 @@ rule annotations:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        annotations=folder_of("tables"),
+        annotations=not_recorded(ANNOTATIONS),
+        vocabulary=not_recorded(VOCABULARY),
+        tables=table_contents(*SPLIT_TABLES),
+        classes=class_contents("name"),
         segments=DATASET.segments,
     shell:
         "python -m pipeline annotations --annotations {params.annotations:q}"
-        " --vocabulary {input.vocabulary:q} --segments {params.segments} --out {output:q}"
+        " --vocabulary {params.vocabulary:q} --segments {params.segments} --out {output:q}"
         " > {log:q} 2>&1"

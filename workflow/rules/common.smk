@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -11,7 +12,16 @@ from snakemake.logging import logger
 BASE = Path(workflow.basedir)
 sys.path.insert(0, str(BASE))
 
-from pipeline.config.load import config_warnings, effective_config
+from pipeline.config.inputs import (
+    check_folder,
+    check_inputs,
+    check_videos,
+    classes_digest,
+    contents_digest,
+    is_fetched,
+    vocabulary_of,
+)
+from pipeline.config.load import config_warnings, effective_config, read_yaml
 from pipeline.core.errors import PipelineError
 from pipeline.core.process import accept_any_character, name_user
 from pipeline.core.references import HUB_FOLDER, HUB_VARIABLE, located
@@ -38,21 +48,26 @@ shell.prefix(
 )
 
 
+# Whether the rules have been read; mistakes that are found later belong to a job.
+is_read = False
+
+
 def checked(function, *arguments, **keywords):
     """Call into the package; a user's mistake stops Snakemake with its one sentence."""
     try:
         return function(*arguments, **keywords)
     except PipelineError as error:
-        raise WorkflowError(str(error)) from None
+        if is_read:
+            raise WorkflowError(str(error)) from None
+        # Snakemake would put the place in this file before the sentence, and a traceback after it.
+        logger.error(f"Error: {error}")
+        sys.exit(1)
 
 
-def from_package(path):
-    """Return a path of the configuration; a file of the package as a relative path.
+# Snakemake refuses a file without keys.
+if Path("config.yaml").is_file() and checked(read_yaml, Path("config.yaml")):
 
-    Each node has the package, so `local` keeps its files out of a default storage.
-    """
-    found = checked(located, path)
-    return local(os.path.relpath(found)) if path.startswith("package:") else found
+    configfile: "config.yaml"
 
 
 def config_files():
@@ -74,60 +89,87 @@ if workflow.is_main_process:
         logger.warning(warning)
 # Released features that are imported, or None where features are made of videos.
 IMPORTED = DATASET.features
-VOCABULARY = from_package(DATASET.vocabulary)
 
-# The user's folders are `ancient`: the digest of each shard's videos decides what is rerun, not time
-# stamps, so a new video touches its own shard alone. What a rule makes is an ordinary input.
+# What is the user's or the package's is no input of a rule: Snakemake would know it by path and time.
+# A rule records a digest of its contents instead, and has its path from a param that is not recorded.
+# So an older table counts, and a moved run, a link or another spelling changes nothing. What a rule
+# makes is an ordinary input.
+MADE = ["resources/demo/annotations", "resources/demo/videos"]
+MADE += ["resources/annotations"] if DATASET.tables else []
 ANNOTATIONS = (
     "resources/demo/annotations"
     if IS_DEMO
     else DATASET.annotations or "resources/annotations"
 )
 VIDEOS = "resources/demo/videos" if IS_DEMO else DATASET.videos
-# Rules make these, also when they are named as one's own.
-MADE = ("resources/demo/annotations", "resources/annotations", "resources/demo/videos")
+if workflow.is_main_process:
+    checked(check_inputs, CONFIG, MADE)
+PUBLISHED = checked(located, "package:published.yaml")
+VOCABULARY = checked(located, DATASET.vocabulary)
+CLASSES = checked(vocabulary_of, CONFIG)
 
 
-def existing_folder(key, folder, advice):
-    """Return a folder of the user's, which must exist unless a rule makes it."""
-    if not os.path.isdir(folder) and os.path.normpath(folder) not in MADE:
-        raise WorkflowError(f"{key} '{folder}' does not exist; {advice}.")
-    return folder
+def made(folder, files):
+    """Return files of a folder that a rule makes; none of a folder of the user's."""
+    return [f"{folder}/{file}" for file in files] if folder in MADE else []
 
 
-def table_inputs(names):
-    """Return an input function: these annotation tables."""
-
-    def paths(wildcards):
-        if DATASET.annotations:
-            advice = "put the annotation tables there, or set dataset.annotations"
-            existing_folder("dataset.annotations", ANNOTATIONS, advice)
-        return [f"{ANNOTATIONS}/{name}" for name in names]
-
-    return paths
-
-
-def dataset_videos(wildcards):
-    """Return the folder of the videos.
-
-    The target `videos` makes a folder that does not exist, so only what reads it may ask for it.
-    """
-    if IS_DEMO:
-        return VIDEOS
-    advice = "put the videos there, set dataset.videos, or download them with the target `videos`"
-    return ancient(existing_folder("dataset.videos", VIDEOS, advice))
-
-
-SPLITS = table_inputs([*SPLIT_TABLES.values()])
-TABLES = table_inputs([*SPLIT_TABLES.values(), *EVENT_TABLES.values()])
+SPLITS = made(ANNOTATIONS, SPLIT_TABLES.values())
+EVENTS = made(ANNOTATIONS, EVENT_TABLES.values())
+TABLES = SPLITS + EVENTS
+MADE_VIDEOS = [VIDEOS] if VIDEOS in MADE else []
 CORRECTIONS = (
-    [str(path) for path in checked(correction_tables, Path(DATASET.corrections))]
-    if DATASET.corrections
-    else []
+    checked(correction_tables, Path(DATASET.corrections)) if DATASET.corrections else []
 )
 SOURCE = ManifestSource(
     Path(ANNOTATIONS), Path(VIDEOS or ""), DATASET.shards, DATASET.untrimmed
 )
+
+
+def contents(paths):
+    """Return a param: a digest of the contents of files."""
+    return lambda wildcards: checked(contents_digest, paths)
+
+
+def table_contents(*splits, events=True):
+    """Return a param: a digest of the user's tables of these splits, and of the event tables."""
+    names = [SPLIT_TABLES[split] for split in splits]
+    names += EVENT_TABLES.values() if events else []
+    return contents([] if SPLITS else [Path(ANNOTATIONS, name) for name in names])
+
+
+def class_contents(*fields):
+    """Return a param: a digest of what the vocabulary says of every class in these fields."""
+    return classes_digest(CLASSES, fields)
+
+
+def videos_folder(wildcards):
+    """Check that the user's videos are there, as an input function without files.
+
+    The target `videos` makes a folder that does not exist, so only what reads it may ask for it.
+    """
+    if DATASET.source == "local" and VIDEOS not in MADE:
+        advice = "put the videos there, set dataset.videos, or download them with the target `videos`"
+        checked(check_folder, "dataset.videos", VIDEOS, advice)
+    return []
+
+
+def usable_dataset(wildcards):
+    """Check that every split has videos, as an input function without files.
+
+    Targets ask for it themselves: Snakemake ignores errors of the inputs of outputs that exist.
+    """
+    videos_folder(wildcards)
+    if DATASET.source == "local" and workflow.is_main_process:
+        _report_missing_videos()
+    return []
+
+
+@cache
+def _report_missing_videos():
+    if missing := checked(check_videos, CONFIG, SOURCE):
+        logger.warning(missing)
+
 
 # Encoders by name: how each one's segments are decoded, and the fingerprints that name the folders.
 # Imported features have folders of the same names.
@@ -167,6 +209,9 @@ HUB_FILES = [
 ]
 
 
+SHARDS = [f"{index}-of-{DATASET.shards}" for index in range(1, DATASET.shards + 1)]
+
+
 def feature_shards(encoder):
     """Return every feature shard of an encoder."""
     folder = f"results/features/{encoder}-{FINGERPRINTS[encoder]}"
@@ -180,9 +225,9 @@ def feature_statuses(encoder):
 
 
 def weights_files(encoder):
-    """Return the files that an encoder's weights are loaded from: one, or none if random."""
+    """Return an encoder's weights if a rule downloads them; others are known by the fingerprint."""
     options = ENCODERS[encoder]
-    return [] if options.random_seed is not None else [from_package(options.weights)]
+    return [str(options.weights_path)] if is_fetched(options) else []
 
 
 def shard_digest(wildcards):

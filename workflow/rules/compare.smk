@@ -5,6 +5,7 @@
 COMPARED = [
     "checkpoint.safetensors",
     "curve.csv",
+    "thresholds.json",
     "metrics.json",
     "predicted_test_audio.csv",
     "predicted_test_visual.csv",
@@ -18,8 +19,7 @@ rule compare:
         models=trained(COMPARED),
         labels="results/pseudo_labels/labels.safetensors",
         tables=TABLES,
-        vocabulary=VOCABULARY,
-        published=from_package("package:published.yaml"),
+        checked=usable_dataset,
     output:
         page=report(
             "results/compare/compare.html",
@@ -42,12 +42,17 @@ rule compare:
     params:
         models=folders_of("models"),
         labels=folder_of("labels"),
-        annotations=folder_of("tables"),
+        annotations=not_recorded(ANNOTATIONS),
+        vocabulary=not_recorded(VOCABULARY),
+        published=not_recorded(PUBLISHED),
+        known=contents([Path(PUBLISHED)]),
+        tables=table_contents(*SPLIT_TABLES),
+        classes=class_contents("name"),
         reference=CONFIG.reference,
         dataset="llp" if DATASET.name == "llp" else "other",
         out=own_folder(),
     shell:
         "python -m pipeline compare --models {params.models:q} --reference {params.reference}"
         " --annotations {params.annotations:q} --pseudo-labels {params.labels:q}"
-        " --vocabulary {input.vocabulary:q} --published {input.published:q}"
+        " --vocabulary {params.vocabulary:q} --published {params.published:q}"
         " --dataset {params.dataset} --out {params.out:q} > {log:q} 2>&1"

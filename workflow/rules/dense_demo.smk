@@ -33,6 +33,9 @@ use rule segments as dense_segments with:
         "logs/dense_segments/{decoding}/{scatteritem}.log",
     benchmark:
         "benchmarks/dense_segments/{decoding}/{scatteritem}.tsv"
+    params:
+        annotations="resources/dense_demo/annotations",
+        videos="resources/dense_demo/videos",
 
 
 use rule encode_segments as encode_dense_segments with:

@@ -9,8 +9,6 @@ rule evaluate_parser:
         events=expand("results/{{run}}/seed{{seed}}/{file}", file=PREDICTIONS),
         videos=expand("results/{{run}}/seed{{seed}}/{file}", file=PROBABILITIES),
         tables=TABLES,
-        corrections=CORRECTIONS,
-        vocabulary=VOCABULARY,
     output:
         "results/{run}/seed{seed}/metrics.json",
     log:
@@ -24,10 +22,14 @@ rule evaluate_parser:
         mem_mb=growing(2000),
         runtime=growing(10),
     params:
-        annotations=folder_of("tables"),
-        corrections=command_words({"corrections": DATASET.corrections}),
+        annotations=not_recorded(ANNOTATIONS),
+        vocabulary=not_recorded(VOCABULARY),
+        tables=table_contents(*SCORED_SPLITS),
+        classes=class_contents("name"),
+        corrected=contents(CORRECTIONS),
+        corrections=not_recorded(command_words({"corrections": DATASET.corrections})),
         folder=own_folder(),
     shell:
         "python -m pipeline evaluate-model --model {params.folder:q}"
-        " --annotations {params.annotations:q} --vocabulary {input.vocabulary:q}"
+        " --annotations {params.annotations:q} --vocabulary {params.vocabulary:q}"
         " {params.corrections} > {log:q} 2>&1"

@@ -8,9 +8,8 @@
 rule import_features:
     """Import the released features of every video."""
     input:
-        archives=[from_package(reference) for reference in IMPORTED.hub_files],
+        archives=[checked(located, reference) for reference in IMPORTED.hub_files],
         tables=TABLES,
-        vocabulary=VOCABULARY,
     output:
         shards=[feature_shards(kind) for kind in FINGERPRINTS],
         statuses=[feature_statuses(kind) for kind in FINGERPRINTS],
@@ -28,11 +27,15 @@ rule import_features:
         runtime=growing(60),
     params:
         digest=checked(IMPORTED.digest),
-        features=command_words(IMPORTED.model_dump()),
-        annotations=folder_of("tables"),
+        options=IMPORTED.deciding(paths=False),
+        tables=table_contents(*SPLIT_TABLES),
+        classes=class_contents("name"),
+        features=not_recorded(command_words(IMPORTED.model_dump())),
+        annotations=not_recorded(ANNOTATIONS),
+        vocabulary=not_recorded(VOCABULARY),
         shards=DATASET.shards,
         out=own_folder(levels=2),
     shell:
         "python -m pipeline import-features {params.features}"
-        " --annotations {params.annotations:q} --vocabulary {input.vocabulary:q}"
+        " --annotations {params.annotations:q} --vocabulary {params.vocabulary:q}"
         " --shards {params.shards} --out {params.out:q} > {log:q} 2>&1"

@@ -6,8 +6,9 @@
 rule manifest:
     """List every video of the tables with its split, file and shard."""
     input:
-        tables=ancient(SPLITS) if DATASET.annotations else SPLITS,
-        videos=dataset_videos,
+        tables=SPLITS,
+        videos=MADE_VIDEOS,
+        checked=videos_folder,
     output:
         "results/manifest.tsv",
     log:
@@ -21,11 +22,12 @@ rule manifest:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        annotations=folder_of("tables"),
+        annotations=not_recorded(ANNOTATIONS),
+        videos=not_recorded(VIDEOS),
         options=command_words(
             {"shards": DATASET.shards, "untrimmed": DATASET.untrimmed}
         ),
         digest=lambda wildcards: "" if IS_DEMO else checked(SOURCE.digest),
     shell:
-        "python -m pipeline manifest --annotations {params.annotations:q} --videos {input.videos:q}"
+        "python -m pipeline manifest --annotations {params.annotations:q} --videos {params.videos:q}"
         " {params.options} --out {output:q} > {log:q} 2>&1"

@@ -8,7 +8,6 @@ rule inference_settings:
     """Save how this run makes features, so that `parse` makes those of a new video alike."""
     input:
         thresholds="results/pseudo_labels/thresholds.tsv",
-        vocabulary=VOCABULARY,
     output:
         "results/parsing.json",
     log:
@@ -22,19 +21,22 @@ rule inference_settings:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
+        vocabulary=not_recorded(VOCABULARY),
+        classes=class_contents(*EventClass.model_fields),
         deciding=SETTINGS.deciding(),
         settings=not_recorded(SETTINGS.model_dump_json()),
     shell:
         "python -m pipeline inference-settings --settings {params.settings:q}"
-        " --vocabulary {input.vocabulary:q} --thresholds {input.thresholds:q} --out {output:q}"
+        " --vocabulary {params.vocabulary:q} --thresholds {input.thresholds:q} --out {output:q}"
         " > {log:q} 2>&1"
 
 
 rule parse:
     """Detect audio and visual events in a folder of videos."""
     input:
-        videos=parse_videos,
+        checked=parse_videos,
         checkpoint=f"results/{CONFIG.parse_model}/checkpoint.safetensors",
+        thresholds=f"results/{CONFIG.parse_model}/thresholds.json",
         settings="results/parsing.json",
         weights=weights_files("clip") + weights_files("clap"),
     output:
@@ -52,6 +54,7 @@ rule parse:
         gpu=1,
     params:
         digest=parse_digest,
+        videos=not_recorded(CONFIG.parse.videos),
         checkpoint=folder_of("checkpoint"),
         options=command_words(CONFIG.parse.model_dump(include={"overlap", "threshold"})),
         runtime=not_recorded(
@@ -63,6 +66,6 @@ rule parse:
             )
         ),
     shell:
-        "python -m pipeline parse {input.videos:q} --checkpoint {params.checkpoint:q}"
+        "python -m pipeline parse {params.videos:q} --checkpoint {params.checkpoint:q}"
         " --settings {input.settings:q} {params.options} {params.runtime}"
         " --workers {threads} --gpus 1 --out results/parsed > {log:q} 2>&1"

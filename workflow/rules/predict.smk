@@ -1,6 +1,7 @@
 # Trained parsers to event tables.
 # INPUTS: checkpoints, features, prompts, pseudo-labels, the annotation tables.
-# OUTPUTS: results/{run}/seed{seed}/predicted_{split}_{modality}.csv, probabilities_{split}.safetensors
+# OUTPUTS: results/{run}/seed{seed}/predicted_{split}_{modality}.csv, probabilities_{split}.safetensors,
+# thresholds.json
 
 PREDICTIONS = expand(
     "predicted_{split}_{modality}.csv", split=SCORED_SPLITS, modality=EVENT_TABLES
@@ -15,12 +16,12 @@ rule predict_parser:
         clip=feature_shards("clip"),
         clap=feature_shards("clap"),
         motion=motion_shards,
-        prompts=PROMPTS,
-        labels=run_labels,
+        prompts=run_prompts,
+        labels=prior_labels,
         tables=TABLES,
-        vocabulary=VOCABULARY,
     output:
         events=of_job(PREDICTIONS),
+        thresholds=of_job(["thresholds.json"]),
         probabilities=of_job(PROBABILITIES),
     log:
         f"logs/predict_parser/{JOB}.log",
@@ -33,12 +34,17 @@ rule predict_parser:
         mem_mb=growing(8000),
         runtime=growing(30 * len(JOB_SEEDS)),
     params:
+        thresholds=decision_arguments,
         features=feature_arguments,
-        annotations=folder_of("tables"),
-        seeds=JOB_SEEDS,
+        annotations=not_recorded(ANNOTATIONS),
+        vocabulary=not_recorded(VOCABULARY),
+        tables=table_contents(*SCORED_SPLITS, events=False),
+        classes=class_contents("name"),
+        seeds=job_seeds,
         folder=own_folder(levels=2),
     shell:
-        "python -m pipeline predict --checkpoint {params.folder:q} {params.features}"
-        " --annotations {params.annotations:q} --vocabulary {input.vocabulary:q}"
+        "python -m pipeline predict --checkpoint {params.folder:q} {params.thresholds}"
+        " {params.features}"
+        " --annotations {params.annotations:q} --vocabulary {params.vocabulary:q}"
         " --seeds {params.seeds} --split val test --device cpu"
         " --out {params.folder:q} > {log:q} 2>&1"

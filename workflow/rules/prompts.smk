@@ -6,7 +6,6 @@
 rule encode_prompts:
     """Embed the captions of an encoder's modality."""
     input:
-        vocabulary=VOCABULARY,
         weights=lambda wildcards: weights_files(wildcards.encoder),
         tokenizer=tokenizer_files,
     output:
@@ -22,9 +21,12 @@ rule encode_prompts:
         mem_mb=growing(8000),
         runtime=growing(30),
     params:
+        vocabulary=not_recorded(VOCABULARY),
+        captions=captions_of,
+        tokenizer=tokenizer_contents,
         encoder=encoder_arguments,
         runtime=encoder_runtime,
     shell:
         "python -m pipeline prompts --encoder {wildcards.encoder} {params.encoder}"
-        " {params.runtime} --vocabulary {input.vocabulary:q}"
+        " {params.runtime} --vocabulary {params.vocabulary:q}"
         " --fingerprint {wildcards.fingerprint} --device cpu --out {output:q} > {log:q} 2>&1"

@@ -2,6 +2,7 @@
 # INPUTS: every feature shard of CLIP and CLAP, the prompts, the annotation tables; masked labels that
 # were released with imported features.
 # OUTPUTS: results/pseudo_labels/labels.safetensors, thresholds.tsv, quality.json
+from pipeline.core.vocabulary import EventClass
 from pipeline.labels.pseudo_labels import LABELS_VERSION
 
 # A teacher's labels are made by rule teacher_labels.
@@ -16,7 +17,7 @@ rule pseudo_labels:
         prompts=PROMPTS,
         masked=MASKED_LABELS,
         tables=TABLES,
-        vocabulary=VOCABULARY,
+        checked=usable_dataset,
     output:
         labels="results/pseudo_labels/labels.safetensors",
         thresholds="results/pseudo_labels/thresholds.tsv",
@@ -35,12 +36,15 @@ rule pseudo_labels:
         version=LABELS_VERSION,
         clip=folder_of("clip"),
         clap=folder_of("clap"),
-        annotations=folder_of("tables"),
+        annotations=not_recorded(ANNOTATIONS),
+        vocabulary=not_recorded(VOCABULARY),
+        tables=table_contents(*SPLIT_TABLES),
+        classes=class_contents(*EventClass.model_fields),
         options=command_words(
             LABEL_OPTIONS | {"masked_labels": next(iter(MASKED_LABELS), None)}
         ),
         out=own_folder(),
     shell:
         "python -m pipeline pseudo-labels --clip {params.clip:q} --clap {params.clap:q}"
-        " --annotations {params.annotations:q} --vocabulary {input.vocabulary:q}"
+        " --annotations {params.annotations:q} --vocabulary {params.vocabulary:q}"
         " {params.options} --out {params.out:q} > {log:q} 2>&1"

@@ -10,6 +10,7 @@ rule report:
             [
                 "checkpoint.safetensors",
                 "curve.csv",
+                "thresholds.json",
                 "metrics.json",
                 *PREDICTIONS,
                 *PROBABILITIES,
@@ -19,8 +20,7 @@ rule report:
         statuses=[feature_statuses(encoder) for encoder in FINGERPRINTS],
         check="results/annotations/check.tsv",
         tables=TABLES,
-        vocabulary=VOCABULARY,
-        published=from_package("package:published.yaml"),
+        checked=usable_dataset,
     output:
         page=report(
             "results/report/index.html",
@@ -46,17 +46,23 @@ rule report:
         mem_mb=growing(2000),
         runtime=growing(10),
     params:
-        models=folder_of("models", levels=3),
+        models=folders_of("models"),
         labels=folder_of("labels"),
-        annotations=folder_of("tables"),
+        annotations=not_recorded(ANNOTATIONS),
+        vocabulary=not_recorded(VOCABULARY),
+        published=not_recorded(PUBLISHED),
+        known=contents([Path(PUBLISHED)]),
+        tables=table_contents(*SPLIT_TABLES),
+        classes=class_contents("name"),
         dataset="llp" if DATASET.name == "llp" else "other",
-        deciding=lambda wildcards: run_settings(CONFIG.deciding()),
+        identity=run_identity,
         videos=not_recorded(command_words({"videos": VIDEOS})),
-        settings=lambda wildcards, threads: run_settings(CONFIG.model_dump(mode="json")),
+        settings=run_settings,
+        benchmarks=run_benchmarks,
         out=own_folder(),
     shell:
         "python -m pipeline report --models {params.models:q} --pseudo-labels {params.labels:q}"
         " --annotations {params.annotations:q} --statuses {input.statuses:q} --check {input.check:q}"
-        " {params.videos} --benchmarks benchmarks --vocabulary {input.vocabulary:q}"
-        " --published {input.published:q} --dataset {params.dataset}"
+        " {params.videos} --benchmarks {params.benchmarks:q} --vocabulary {params.vocabulary:q}"
+        " --published {params.published:q} --dataset {params.dataset}"
         " --settings {params.settings:q} --out {params.out:q} > {log:q} 2>&1"

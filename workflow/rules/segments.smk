@@ -20,8 +20,9 @@ SEGMENT_ARRAYS = {
 rule segments:
     """Decode the videos of one shard."""
     input:
-        tables=ancient(SPLITS) if DATASET.annotations else SPLITS,
-        videos=dataset_videos,
+        tables=SPLITS,
+        videos=MADE_VIDEOS,
+        checked=videos_folder,
     output:
         shard=temp("results/segments/{decoding}/{scatteritem}.safetensors"),
         status="results/segments/{decoding}/{scatteritem}.status.tsv",
@@ -36,7 +37,8 @@ rule segments:
         mem_mb=growing(4000),
         runtime=growing(120),
     params:
-        annotations=folder_of("tables"),
+        annotations=not_recorded(ANNOTATIONS),
+        videos=not_recorded(VIDEOS),
         digest=shard_digest,
         decoding=lambda wildcards: command_words(
             SEGMENT_DECODINGS[wildcards.decoding].deciding()
@@ -46,6 +48,6 @@ rule segments:
         ),
         arrays=lambda wildcards: SEGMENT_ARRAYS[wildcards.decoding],
     shell:
-        "python -m pipeline segments --annotations {params.annotations:q} --videos {input.videos:q}"
+        "python -m pipeline segments --annotations {params.annotations:q} --videos {params.videos:q}"
         " --shard {wildcards.scatteritem} {params.decoding} {params.runtime} --arrays {params.arrays}"
         " --workers {threads} --out {output.shard:q} --status {output.status:q} > {log:q} 2>&1"

@@ -29,12 +29,13 @@ rule train_teacher:
         version=TEACHER_VERSION,
         digest=dense_digest,
         options=teacher_arguments,
+        annotations=dense_file,
         clip=dense_source("clip"),
         clap=dense_source("clap"),
         out=own_folder(),
     shell:
         "python -m pipeline teacher --clip {params.clip:q} --clap {params.clap:q}"
-        " --annotations {input.annotations:q} {params.options} --gpus 1"
+        " --annotations {params.annotations:q} {params.options} --gpus 1"
         " --out {params.out:q} > {log:q} 2>&1"
 
 
@@ -45,7 +46,6 @@ use rule pseudo_labels as teacher_labels with:
         prompts=PROMPTS,
         teacher=trained_teacher,
         tables=TABLES,
-        vocabulary=VOCABULARY,
     output:
         labels="results/teacher_labels/labels.safetensors",
         thresholds="results/teacher_labels/thresholds.tsv",
@@ -55,4 +55,5 @@ use rule pseudo_labels as teacher_labels with:
     benchmark:
         "benchmarks/teacher_labels.tsv"
     params:
+        digest=teacher_digest,
         options=teacher_label_arguments,

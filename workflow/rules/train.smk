@@ -16,10 +16,9 @@ rule train_parser:
         clip=feature_shards("clip"),
         clap=feature_shards("clap"),
         motion=motion_shards,
-        prompts=PROMPTS,
-        labels=run_labels,
+        prompts=run_prompts,
+        labels=training_labels,
         tables=TABLES,
-        vocabulary=VOCABULARY,
     output:
         checkpoints=of_job("checkpoint.safetensors"),
         curves=of_job("curve.csv"),
@@ -38,11 +37,14 @@ rule train_parser:
         version=PARSERS_VERSION,
         method=method_arguments,
         features=feature_arguments,
-        annotations=folder_of("tables"),
-        seeds=JOB_SEEDS,
+        annotations=not_recorded(ANNOTATIONS),
+        vocabulary=not_recorded(VOCABULARY),
+        tables=table_contents("train", "val"),
+        classes=class_contents("name"),
+        seeds=job_seeds,
         out=own_folder(levels=2),
     shell:
         "python -m pipeline train {params.method} {params.features}"
-        " --annotations {params.annotations:q} --vocabulary {input.vocabulary:q}"
+        " --annotations {params.annotations:q} --vocabulary {params.vocabulary:q}"
         " --seeds {params.seeds} --processes {threads} --gpus {threads}"
         " --fit-only --out {params.out:q} > {log:q} 2>&1"

@@ -39,11 +39,11 @@ class EncoderOptions(Options):
     backend: str = Field(description="library that runs the model")
     model: PathText = Field(
         description="architecture: a name that the backend knows, an open_clip config (.json), or a"
-        " transformers folder"
+        " transformers folder",
     )
     weights: PathText = Field(
         description="a .safetensors or .pt file, hf:OWNER/NAME/FILE, or random[:SEED] for weights"
-        " drawn from a seed (same cost, meaningless numbers)"
+        " drawn from a seed (same cost, meaningless numbers)",
     )
     sha256: Sha256 | None = Field(
         None,
@@ -82,6 +82,10 @@ class EncoderOptions(Options):
 
     @model_validator(mode="after")
     def _check_weights(self) -> Self:
+        if self.weights.startswith("random:") and self.random_seed is None:
+            raise ValueError(
+                f"weights is '{self.weights}'; random:SEED needs a seed of 0 to 999999999"
+            )
         if self.random_seed is not None and self.sha256:
             raise ValueError("random weights have no checksum; remove sha256")
         if self.url and not self.weights.startswith("resources/weights/"):
