@@ -54,9 +54,9 @@ else:
     include: "workflow/rules/segments.smk"
     include: "workflow/rules/features.smk"
 
-    if DATASET.one_pass:
+    if DATASET.encode_while_decoding:
 
-        include: "workflow/rules/one_pass.smk"
+        include: "workflow/rules/encode_videos.smk"
     include: "workflow/rules/prompts.smk"
 
 

@@ -75,7 +75,7 @@ class DatasetOptions(WindowOptions):
     shards: Count = Field(
         2, description="jobs per stage; one for every 100 to 500 videos is a good size"
     )
-    one_pass: bool = Field(
+    encode_while_decoding: bool = Field(
         False,
         description="decode and encode a shard in one job, with a GPU and several cores, and keep"
         " no segments on disk; the motion encoder's stay two jobs",

@@ -76,7 +76,7 @@ def main() -> None:
         shares = [len(read_shard(folder / f"{shard}.safetensors").names) for shard in SHARDS]
         turns = [encode(rows, bench, [spec], SHARDS[0], shares[0]) for spec in bench.specs]
         together = encode(rows, bench, list(bench.specs), SHARDS[1], shares[1])
-        one_pass(rows, bench, clips)
+        from_videos(rows, bench, clips)
     # A shard of LLP has about as many videos as these, so that a job starts as often.
     rows.add("all of LLP, computed: decoding alone", minutes=LLP_VIDEOS / decode_rate / 60)
     for name, seconds in (
@@ -112,8 +112,8 @@ def with_file(spec: EncoderOptions, folder: Path) -> EncoderOptions:
     return spec.model_copy(update={"weights": str(path), "sha256": sha256_of(path)})
 
 
-def one_pass(rows: Rows, bench: Bench, clips: Clips) -> None:
-    """Decode and encode all clips in one job, as the rules do with `dataset.one_pass`."""
+def from_videos(rows: Rows, bench: Bench, clips: Clips) -> None:
+    """Decode and encode all clips in one job, as with `dataset.encode_while_decoding`."""
     clip, clap = map(named, bench.specs)
     settings = InferenceSettings(
         segments=T,
@@ -124,7 +124,7 @@ def one_pass(rows: Rows, bench: Bench, clips: Clips) -> None:
     )
     words = ["encode-videos", "--settings", settings.model_dump_json(), *clips.words]
     words += ["--shard", "1-of-1", "--workers", str(CORES), "--device", str(device())]
-    seconds, _ = run_jobs([[*words, "--gpus", "1", "--out", str(bench.folder / "one_pass")]])
+    seconds, _ = run_jobs([[*words, "--gpus", "1", "--out", str(bench.folder / "features")]])
     figures = {"videos": COUNT, "seconds": seconds, "videos/s": COUNT / seconds}
     rows.add("decoding and both encoders in one job", **figures)
 

@@ -52,8 +52,10 @@ def test_what_is_planned_is_what_config_shows(
     assert "3-of-3" in text
 
 
-def test_one_pass_plans_one_job_a_shard(tmp_path: Path) -> None:
-    text = dry_run(tmp_path, "--config", "dataset={one_pass: true, shards: 3}", "--", "features")
+def test_encoding_while_decoding_plans_one_job_a_shard(tmp_path: Path) -> None:
+    text = dry_run(
+        tmp_path, "--config", "dataset={encode_while_decoding: true, shards: 3}", "--", "features"
+    )
     assert re.search(r"^encode_videos +3$", text, re.MULTILINE)
     assert not re.search(r"^(segments|encode_segments) ", text, re.MULTILINE)
 

@@ -22,6 +22,7 @@ from pipeline.config.inputs import (
     vocabulary_of,
 )
 from pipeline.config.load import config_warnings, effective_config, read_yaml
+from pipeline.config.settings import inference_settings
 from pipeline.core.errors import PipelineError
 from pipeline.core.process import accept_any_character, name_user
 from pipeline.core.references import HUB_FOLDER, HUB_VARIABLE, located
@@ -175,6 +176,7 @@ def _report_missing_videos():
 # Imported features have folders of the same names.
 ENCODERS = CONFIG.encoders.by_name
 DECODINGS = {name: CONFIG.decoding_of(name) for name in ENCODERS}
+SETTINGS = inference_settings(CONFIG)
 SEGMENTS = {name: decoding.fingerprint() for name, decoding in DECODINGS.items()}
 FINGERPRINTS = (
     checked(IMPORTED.fingerprints)

@@ -3,7 +3,6 @@
 import json
 
 from pipeline.config.models import UNAV_ARCHIVES
-from pipeline.config.settings import inference_settings
 from pipeline.data.archives import array_digest
 from pipeline.data.hub import hub_records
 from pipeline.inference.input_files import folder_digest

@@ -1,7 +1,6 @@
 # Unannotated videos, parsed with a parser of this run.
 # INPUTS: a checkpoint, the thresholds of the pseudo-labels, the encoders' weights, a folder of videos.
 # OUTPUTS: results/parsing.json; results/parsed/{video}/ (tables and a page), status.tsv, index.html
-SETTINGS = inference_settings(CONFIG)
 
 
 rule inference_settings:

@@ -21,7 +21,7 @@ ShardFiles = tuple[Path, Path]
 
 
 @dataclass(frozen=True)
-class OnePass:
+class FeaturesFromVideos:
     """How a shard's videos become features.
 
     Attributes

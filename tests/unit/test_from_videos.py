@@ -9,7 +9,7 @@ from pipeline.core.background import run_ahead
 from pipeline.core.shards import read_shard, read_status
 from pipeline.data.annotations import SPLIT_TABLES
 from pipeline.data.manifest import list_videos
-from pipeline.features import one_pass
+from pipeline.features import from_videos
 from pipeline.features.encoders.base import load_encoder
 from pipeline.features.encoders.options import EncodersOptions
 from pipeline.features.extract import encode_shard
@@ -51,7 +51,7 @@ def settings(tmp_path):
 
 
 def test_files_are_those_of_two_stages(corpus, settings, monkeypatch):
-    monkeypatch.setattr(one_pass, "CHUNK", 2)
+    monkeypatch.setattr(from_videos, "CHUNK", 2)
     places = ["--annotations", str(corpus), "--videos", str(corpus / "videos")]
     words = ["--settings", settings.model_dump_json(), *places, "--shard", "1-of-1"]
     out = corpus / "features"
@@ -59,13 +59,13 @@ def test_files_are_those_of_two_stages(corpus, settings, monkeypatch):
     assert main(command) == 0
 
     videos = [row.window for row in list_videos(corpus, corpus / "videos", 1)]
-    segments = one_pass.shard_files(corpus, "segments")
+    segments = from_videos.shard_files(corpus, "segments")
     run_shard(videos, settings.decoding, 1, *segments)
     for name, spec in settings.specs.items():
-        files = one_pass.shard_files(corpus, name)
+        files = from_videos.shard_files(corpus, name)
         encode_shard(load_encoder(spec, "cpu"), *segments, *files)
         folder = f"{name}-{settings.feature_fingerprints()[name]}"
-        found = one_pass.shard_files(out / folder, "1-of-1")
+        found = from_videos.shard_files(out / folder, "1-of-1")
         assert found[0].read_bytes() == files[0].read_bytes()
         assert found[1].read_text() == files[1].read_text()
         assert read_shard(found[0]).names == tuple(NAMES[:3])

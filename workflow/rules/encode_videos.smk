@@ -1,5 +1,5 @@
 # Videos to features in one job per shard, in place of `segments` and `encode_segments`: the segments
-# never reach the run's folder (dataset.one_pass).
+# never reach the run's folder (dataset.encode_while_decoding).
 # INPUTS: the split tables, the folder of videos, the encoders' weights.
 # OUTPUTS: results/features/{clip,clap}-{fingerprint}/K-of-N.safetensors, K-of-N.status.tsv
 
@@ -10,8 +10,9 @@ ruleorder: encode_videos > encode_segments
 rule encode_videos:
     """Decode and encode the videos of one shard."""
     input:
-        tables=ancient(SPLITS) if DATASET.annotations else SPLITS,
-        videos=dataset_videos,
+        tables=SPLITS,
+        videos=MADE_VIDEOS,
+        checked=videos_folder,
         weights=weights_files("clip") + weights_files("clap"),
     output:
         expand(
@@ -35,12 +36,13 @@ rule encode_videos:
         runtime=growing(240),
         gpu=1,
     params:
-        annotations=folder_of("tables"),
+        annotations=not_recorded(ANNOTATIONS),
+        videos=not_recorded(VIDEOS),
         digest=shard_digest,
         out=own_folder(2),
-        settings=not_recorded(inference_settings(CONFIG).model_dump_json()),
+        settings=not_recorded(SETTINGS.model_dump_json()),
     shell:
         "python -m pipeline encode-videos --settings {params.settings:q}"
-        " --annotations {params.annotations:q} --videos {input.videos:q}"
+        " --annotations {params.annotations:q} --videos {params.videos:q}"
         " --shard {wildcards.scatteritem} --workers {threads} --gpus 1 --out {params.out:q}"
         " > {log:q} 2>&1"
