@@ -17,6 +17,10 @@ DEFAULT_PATH = RESOURCES / "vocabulary.yaml"
 MODALITIES = ("audio", "visual")
 
 
+# Without white space and commas, which separate names in the annotation tables.
+ClassName = Annotated[str, Field(pattern=r"^[^\s,]+$")]
+
+
 class EventClass(BaseModel):
     """One event class.
 
@@ -25,7 +29,7 @@ class EventClass(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: Annotated[str, Field(pattern=r"^[^\s,]+$")]
+    name: ClassName
     visual_caption: str
     audio_caption: str
     visual_threshold: float

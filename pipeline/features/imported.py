@@ -25,7 +25,7 @@ from pipeline.core.shards import (
     write_status,
 )
 from pipeline.core.vocabulary import MODALITIES, Vocabulary
-from pipeline.data.annotations import SPLIT_TABLES, read_names
+from pipeline.data.annotations import read_splits
 from pipeline.data.archives import ArraySource, open_arrays
 from pipeline.data.manifest import shard_of
 from pipeline.features.import_options import (
@@ -134,9 +134,7 @@ def import_features(
     PipelineError
         An archive is missing, corrupt or hostile, or not a single video can be imported.
     """
-    names = sorted(
-        {name for table in SPLIT_TABLES.values() for name in read_names(annotations / table)}
-    )
+    names = sorted(name for listed in read_splits(annotations).values() for name in listed)
     check_unique_ids(names)
     metas = _metas(features)
     with ExitStack() as stack:

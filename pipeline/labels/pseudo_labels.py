@@ -36,10 +36,11 @@ from pipeline.data.annotations import (
     SPLIT_TABLES,
     Labels,
     read_names,
+    read_splits,
     read_weak_labels,
     weak_matrix,
 )
-from pipeline.evaluation.evaluate import read_labels
+from pipeline.evaluation.tables import read_labels
 from pipeline.features.import_options import similarity_array
 from pipeline.labels.quality import label_quality
 from pipeline.labels.similarity import read_logits
@@ -222,8 +223,9 @@ def make_pseudo_labels(
     Raises
     ------
     PipelineError
-        An input is missing or does not match the others.
+        An input is missing or does not match the others, or a video is in two splits.
     """
+    read_splits(annotations)
     released = read_shard(released_labels) if released_labels and not teacher else None
     if released and not any((folder / PROMPTS_FILE).is_file() for folder in (clip, clap)):
         _write_released_labels(released, {"clip": clip, "clap": clap}, annotations, vocabulary, out)

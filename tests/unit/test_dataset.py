@@ -282,7 +282,7 @@ def test_audio_input_chooses_the_array(corpus: Corpus) -> None:
 def test_motion_features_are_read_where_the_recipe_asks_for_them(corpus: Corpus) -> None:
     labels = read_shard(corpus.labels)
     motion = np.random.default_rng(0).random((len(labels.names), 10, 6)).astype(np.float32)
-    path = corpus.features / "motion-0" / "0-of-1.safetensors"
+    path = corpus.features / "motion-0" / "1-of-1.safetensors"
     write_shard(path, Shard(labels.names, {"embedding": motion}, {"fingerprint": "m"}))
     dataset = read(corpus, "valorpp", motion=True)
     assert dataset.dimensions.motion == 6

@@ -53,7 +53,7 @@ def write_features(folder: Path, logits: dict[str, np.ndarray], scale: float) ->
         Shard(VOCABULARY.names, {"text": text}, {"logit_scale": str(scale), "fingerprint": "7"}),
     )
     names = sorted(logits, reverse=True)
-    for index, part in enumerate((names[:1], [], names[1:])):
+    for index, part in enumerate((names[:1], [], names[1:]), start=1):
         rows = [logits[name] / scale for name in part] or np.zeros((0, 10, C))
         embedding = np.asarray(rows, np.float32).reshape(len(part), 10, C)
         shard = Shard(

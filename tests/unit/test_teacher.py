@@ -18,7 +18,7 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.shards import Shard, read_shard, write_shard
 from pipeline.data.annotations import EVENT_TABLES
 from pipeline.data.unav import DenseVideo, class_name, read_unav
-from pipeline.evaluation.evaluate import read_labels
+from pipeline.evaluation.tables import read_labels
 from pipeline.labels.pseudo_labels import soften
 from pipeline.labels.teacher import read_teacher, teacher_logits
 from pipeline.labels.teacher_options import TeacherOptions
