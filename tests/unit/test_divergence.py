@@ -25,21 +25,16 @@ def dataset() -> TrainingData:
 
 
 def job(method: str, dataset: TrainingData, **changed: object) -> TrainingJob:
-    options = {**SMALL[method], "epochs": 1, "batch_size": 4}
+    options = {**SMALL[method], "epochs": 1, "batch_size": 16}
     if "estimator_epochs" in type(recipe_for(method, {})).model_fields:
         options["estimator_epochs"] = 1
     recipe = recipe_for(method, options | changed)
     return TrainingJob(method, recipe, dataset, 3, torch.device("cpu"))
 
 
-@pytest.mark.parametrize("value", [torch.nan, torch.inf])
 @pytest.mark.parametrize("method", METHODS)
 def test_the_last_step_of_every_phase_is_seen(
-    method: str,
-    value: float,
-    dataset: TrainingData,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    method: str, dataset: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loss is of the weights before the step, so it is finite to the end."""
     phases = Trainer(job(method, dataset)).phases
@@ -50,7 +45,7 @@ def test_the_last_step_of_every_phase_is_seen(
             step(self, name, loss)
             if self.progress.phase == spoilt:
                 weight = next(iter(self.optimised[name].parameters()))
-                weight.data.view(-1)[-1] = value
+                weight.data.view(-1)[-1] = torch.inf if spoilt else torch.nan
 
         monkeypatch.setattr(Trainer, "_step", last)
         folder = tmp_path / phase.name
@@ -92,7 +87,9 @@ def test_a_teacher_that_diverges_in_its_last_step_is_not_written(
 
     monkeypatch.setattr(torch.optim.AdamW, "step", spoil)
     teacher = TeacherJob(options, data, 0, torch.device("cpu"))
-    with pytest.raises(PipelineError, match="diverged: .* not finite after epoch 1 of the teacher"):
+    with pytest.raises(
+        PipelineError, match=r"diverged: .* not finite after epoch 1 of the teacher"
+    ):
         train_teacher(teacher, tmp_path)
     assert TeacherTrainer(teacher).progress.epoch == 0
     assert not list(tmp_path.glob("teacher*"))
