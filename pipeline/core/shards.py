@@ -157,7 +157,14 @@ class ShardReader:
         return tuple(self._file.keys())
 
     def rows(self, key: str, start: int, stop: int) -> NDArray[Any]:
-        """Return rows ``start:stop`` of one array without reading the others."""
+        """Return rows ``start:stop`` of one array without reading the others.
+
+        Raises
+        ------
+        PipelineError
+            The file has no such array.
+        """
+        self._check_key(key)
         if not self.names:  # safetensors cannot slice an array without rows
             empty: NDArray[Any] = self._file.get_tensor(key)
             return empty
@@ -172,10 +179,7 @@ class ShardReader:
         PipelineError
             The file has no such array, or its checksum does not match.
         """
-        if key not in self.keys:
-            raise PipelineError(
-                f"'{self.path}' has no array '{key}'; it has {', '.join(self.keys)}."
-            )
+        self._check_key(key)
         array: NDArray[Any] = self._file.get_tensor(key)
         about = {"names": self.names, "meta": self.meta}
         if self._checksums is not None and self._checksums.get(key) != _checksum(about, key, array):
@@ -184,6 +188,12 @@ class ShardReader:
                 " delete it and run again."
             )
         return array
+
+    def _check_key(self, key: str) -> None:
+        if key not in self.keys:
+            raise PipelineError(
+                f"'{self.path}' has no array '{key}'; it has {', '.join(self.keys)}."
+            )
 
     def read(self) -> Shard:
         """Return the whole shard; see ``shard``."""

@@ -38,6 +38,8 @@ FINDING_KINDS = {
     "missing_table": "tables that do not exist",
     "repeated_video": "videos with several rows in a weak table",
     "repeated_label": "weak labels that a row lists twice",
+    "no_label": "videos without a weak label",
+    "absent_class": "classes that no video of a split has",
     "fractional_time": "videos whose window starts or ends at a fraction of a second",
     "two_splits": "videos that are in two splits",
     "full_table_differs": "videos on which the full table and the split tables disagree",
@@ -129,8 +131,13 @@ def check_annotations(folder: Path, vocabulary: Vocabulary, segments: int = 10) 
         for table in expected
         if table not in present
     ]
-    for split in weak:
-        found += _weak_rows(folder / SPLIT_TABLES[split])
+    for split, labels in weak.items():
+        table = SPLIT_TABLES[split]
+        found += _weak_rows(folder / table)
+        found += [Finding("no_label", table, name, "") for name in labels if not labels[name]]
+        occurring = {vocabulary.names[index] for indices in labels.values() for index in indices}
+        absent = [name for name in vocabulary.names if name not in occurring]
+        found += [Finding("absent_class", table, "", name) for name in absent]
     found += _splits(weak)
     if FULL_TABLE in present:
         found += _full_table(read_weak_labels(folder / FULL_TABLE, vocabulary), weak)

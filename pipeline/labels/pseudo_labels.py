@@ -245,6 +245,8 @@ def make_pseudo_labels(
     truth = {
         split: read_labels(tables, names[split], segments, vocabulary) for split in SCORED_SPLITS
     }
+    if kind == "calibrated" or teacher:
+        _warn_of_missing_classes(truth["val"], vocabulary)
     if kind == "calibrated":
         val = videos.rows["val"]
         thresholds = calibrated_thresholds(
@@ -270,6 +272,18 @@ def make_pseudo_labels(
     write_thresholds(out / "thresholds.tsv", thresholds, vocabulary)
     labels = {"unmasked": unmasked, "masked": masked}
     _write_quality(out, names, truth, labels, videos.rows, vocabulary)
+
+
+def _warn_of_missing_classes(truth: Labels, vocabulary: Vocabulary) -> None:
+    """Log the classes without a validation event, for which no threshold can be chosen."""
+    for modality, labels in zip(MODALITIES, truth, strict=True):
+        present = labels.any(axis=(0, 1))
+        missing = [name for name, found in zip(vocabulary.names, present, strict=True) if not found]
+        if missing:
+            logger.warning(
+                "no %s threshold can be chosen for %d of %d classes without a validation event: %s",
+                *(modality, len(missing), len(vocabulary), ", ".join(missing)),
+            )
 
 
 def _write_released_labels(

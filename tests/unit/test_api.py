@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from simulated import make_vocabulary, make_world, write_corpus
 
 import pipeline
 from pipeline.cli import main
+from pipeline.core.shards import read_shard, write_shard
 from pipeline.core.vocabulary import read_vocabulary
 from pipeline.data.annotations import segments_to_events, write_events
 
@@ -243,6 +245,27 @@ def test_features_are_read_from_all_shards(tmp_path):
         features["text"]
     with pytest.raises(pipeline.PipelineError, match="name one of clap-0123456789, clip-"):
         pipeline.read_features(corpus.features)
+
+
+def test_folders_of_features_that_cannot_be_right_are_one_sentence(tmp_path):
+    corpus = write_corpus(tmp_path, make_world(classes=5))
+    folder = corpus.features / "clap-0123456789"
+    one, two = (folder / f"{index}-of-2.safetensors" for index in (1, 2))
+    whole = two.read_bytes()
+    two.write_bytes(one.read_bytes())
+    with pytest.raises(pipeline.PipelineError, match="24 videos are in two shards, the first"):
+        pipeline.read_features(folder)
+    two.write_bytes(whole)
+    shard = read_shard(two)
+    for changed, message in (
+        ({"meta": {**shard.meta, "fingerprint": "other"}}, "made with 2 different settings"),
+        ({"arrays": {**shard.arrays, "map": shard["map"] * np.nan}}, "not finite .*in 'map'"),
+        ({"arrays": {"embedding": shard["embedding"]}}, "has no array 'map'"),
+        ({"arrays": {**shard.arrays, "map": shard["map"][..., :3]}}, "different shapes in 2"),
+    ):
+        write_shard(two, replace(shard, **changed))
+        with pytest.raises(pipeline.PipelineError, match=message):
+            pipeline.read_features(folder)
 
 
 # ---- evaluation

@@ -141,6 +141,11 @@ def test_annotations_are_read_by_label_id(tmp_path: Path) -> None:
         ({"duration": -1.0}, "not in UnAV-100's format"),
         ({"annotations": [{"segment": [0], "label": "a", "label_id": 0}]}, "not in UnAV-100's"),
         ({"annotations": [{"segment": [0, 1], "label": "b", "label_id": -1}]}, "not in UnAV-100's"),
+        ({"subset": "training"}, "'train', 'validation' or 'test'"),
+        (
+            {"annotations": [{"segment": [2, 1], "label": "b", "label_id": 0}]},
+            "none of the 1 events .* lies within its video, such as 2 to 1 of 'abc' with 3 seconds",
+        ),
     ],
 )
 def test_malformed_annotations(tmp_path: Path, change: dict[str, object], message: str) -> None:
@@ -151,11 +156,24 @@ def test_malformed_annotations(tmp_path: Path, change: dict[str, object], messag
         read_unav(path)
 
 
+def test_events_outside_their_video_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "unav.json"
+    times = [(0, 2), (-2, -1), (3, 9), (2.5, 2.5), (2, 9)]
+    events = [{"segment": each, "label": "dog", "label_id": 0} for each in times]
+    video = {"duration": 3.0, "subset": "train", "annotations": events}
+    path.write_text(json.dumps({"database": {"abc": video}}))
+    assert read_unav(path).videos["abc"].labels(1).sum() == 3
+    assert "2 of the 5 events" in caplog.text
+    assert "such as -2 to -1 of 'abc' with 3 seconds" in caplog.text
+
+
 def test_a_class_with_two_names(tmp_path: Path) -> None:
     path = tmp_path / "unav.json"
     events = [{"segment": [0, 1], "label": name, "label_id": 0} for name in ("dog", "cat")]
     path.write_text(
-        json.dumps({"database": {"abc": {"duration": 3, "subset": "x", "annotations": events}}})
+        json.dumps({"database": {"abc": {"duration": 3, "subset": "train", "annotations": events}}})
     )
     with pytest.raises(PipelineError, match="calls class 0 both 'dog' and 'cat'"):
         read_unav(path)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from dry_runs import planned_jobs
 
 from pipeline.core.shards import read_shard
 
@@ -52,11 +52,7 @@ class TaughtRun:
         return done.stdout + done.stderr
 
     def planned(self) -> dict[str, int]:
-        text = self.snakemake("--dry-run")
-        if "Nothing to be done" in text:
-            return {}
-        table = text.split("job ", 1)[1].split("total", 1)[0]
-        return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.M)}
+        return planned_jobs(self.snakemake("--dry-run"))
 
 
 @pytest.fixture(scope="module")
