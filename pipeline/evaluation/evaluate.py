@@ -335,7 +335,8 @@ def evaluate_model(
     Raises
     ------
     PipelineError
-        A file is missing or malformed, or no corrected video is in either split.
+        A file is missing or malformed, a parsed video is not in its split's table, or no corrected
+        video is in either split.
     """
     if corrections is not None:
         tables = [annotations / SPLIT_TABLES[split] for split in SCORED_SPLITS]
@@ -344,6 +345,14 @@ def evaluate_model(
     predictions = {
         split: read_predictions(folder, split, annotations, vocabulary) for split in SCORED_SPLITS
     }
+    for split, found in predictions.items():
+        listed = set(read_names(annotations / SPLIT_TABLES[split]))
+        if strangers := [name for name in found.names if name not in listed]:
+            raise PipelineError(
+                f"{len(strangers):,} of the {len(found.names):,} {split} videos parsed in"
+                f" '{folder}' are not in '{annotations / SPLIT_TABLES[split]}', the first is"
+                f" '{strangers[0]}'; give the annotations of these videos."
+            )
     return write_metrics(folder, predictions, vocabulary, corrections)
 
 

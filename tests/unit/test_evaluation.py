@@ -505,3 +505,56 @@ def test_mistakes_in_corrections_are_one_sentence(
     (corrections / EVENT_TABLES["audio"]).unlink()
     assert evaluate(tables, f"--corrections={corrections}") == 2
     assert "has no corrections; it must contain AVVP_eval_audio.csv or" in capsys.readouterr().err
+
+
+# ---- a trained parser's predictions
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> tuple[Path, Path]:
+    """A folder of annotations, and a model's folder with the predictions of its videos."""
+    annotations, folder = tmp_path / "annotations", tmp_path / "model"
+    names = {"train": "t_0_10", "val": "v_0_10", "test": "e_0_10"}
+    for split, table in SPLIT_TABLES.items():
+        annotations.mkdir(exist_ok=True)
+        (annotations / table).write_text(f"filename\tevent_labels\n{names[split]}\tDog\n")
+    events = [EventRow("v_0_10", 0, 4, DOG), EventRow("e_0_10", 2, 12, DOG)]
+    for modality, table in EVENT_TABLES.items():
+        write_events(annotations / table, [*events, EventRow("zz", 0, 1, DOG)], VOCABULARY)
+        for split in ("val", "test"):
+            of_split = [event for event in events if event.filename == names[split]]
+            write_events(folder / f"predicted_{split}_{modality}.csv", of_split, VOCABULARY)
+            shard = Shard((names[split],), {"audio": np.zeros((1, 10, 25), np.float32)})
+            write_shard(folder / f"probabilities_{split}.safetensors", shard)
+    return annotations, folder
+
+
+def test_a_models_metrics_count_what_is_in_neither_scored_split(
+    model: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [f"--annotations={model[0]}", f"--model={model[1]}"]
+    assert main(["evaluate-model", *words]) == 0
+    found = json.loads((model[1] / "metrics.json").read_text())
+    unknown, cut = {"events": 1, "video": "zz"}, {"events": 1, "video": "e_0_10"}
+    both = {"audio": {"unknown_video": unknown}, "visual": {"unknown_video": unknown}}
+    assert found["val"]["unscored"] == {"truth": both}, "the other split's events are its own"
+    assert found["test"]["unscored"]["truth"]["audio"] == {
+        "unknown_video": unknown,
+        "cut_event": cut,
+    }
+    assert found["test"]["unscored"]["predicted"]["visual"] == {"cut_event": cut}
+    assert found["test"]["metrics"]["segment"]["type"] == 100
+    assert "cut_event: that are cut" in capsys.readouterr().err
+
+
+def test_predictions_of_videos_that_the_table_lacks_are_refused(
+    model: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [f"--annotations={model[0]}", f"--model={model[1]}"]
+    (model[0] / SPLIT_TABLES["val"]).write_text("filename\tevent_labels\nother_0_10\tDog\n")
+    (model[0] / SPLIT_TABLES["test"]).write_text("filename\ne_0_10\nv_0_10\n")
+    assert main(["evaluate-model", *words]) == 2
+    said = capsys.readouterr().err
+    assert "1 of the 1 val videos parsed" in said
+    assert "the first is 'v_0_10'" in said
+    assert not (model[1] / "metrics.json").exists()
