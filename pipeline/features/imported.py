@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.core.arrays import label_problem, number_problem
 from pipeline.core.errors import ItemError, PipelineError, Status
 from pipeline.core.progress import track
 from pipeline.core.shards import (
@@ -98,8 +99,8 @@ class ArrayReader:
                 f"'{where}' is a {found} array of {rows.dtype}; it must be {expected} numbers",
             )
         rows = rows.astype(np.float32)
-        if not np.isfinite(rows).all():
-            raise ItemError(Status.NOT_FINITE, f"'{where}' has values that are not finite")
+        if problem := number_problem(rows):
+            raise ItemError(Status.NOT_FINITE, f"'{where}' {problem}")
         rows = per_second(rows)
         return _unit_rows(rows, where) if self.array.is_unit else rows
 
@@ -254,9 +255,9 @@ def _read_checked(reader: ArrayReader, identity: str) -> Array:
     rows = reader.read(identity)
     if reader.array.kind != MASKED_FOLDER:
         return rows
-    if not ((rows == 0) | (rows == 1)).all():
+    if problem := label_problem(rows):
         where = f"{reader.source.path.name}: {MASKED_FOLDER}/{identity}.npy"
-        raise ItemError(Status.BAD_ARRAY, f"'{where}' has labels other than 0 and 1")
+        raise ItemError(Status.BAD_ARRAY, f"'{where}' {problem}")
     return rows.astype(np.uint8)
 
 

@@ -281,6 +281,29 @@ def test_classes_without_validation_positives() -> None:
         calibrated_thresholds(logits[:, :0], truth[:, :0], np.zeros((0, 2)), vocabulary)
 
 
+def test_classes_without_a_validation_event_are_named(
+    make_corpus: Callable[[int], Corpus], capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus = make_corpus(0)
+    assert corpus.label("--thresholds=calibrated") == 0
+    said = capsys.readouterr().err
+    assert f"no audio threshold can be chosen for {C - 1} of {C} classes" in said
+    assert "Speech, " in said
+    assert "Dog" not in said.split("event: ")[1].splitlines()[0].split(", ")
+    assert corpus.label("--thresholds=fixed") == 0
+    assert "threshold can be chosen" not in capsys.readouterr().err
+
+
+def test_a_video_in_two_splits_is_refused(
+    make_corpus: Callable[[int], Corpus], capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus = make_corpus(0)
+    with (corpus.annotations / SPLIT_TABLES["test"]).open("a") as table:
+        table.write("t2\tDog\n")
+    assert corpus.label() == 2
+    assert "'t2' is in the splits train and test" in capsys.readouterr().err
+
+
 def named(name: str) -> EventClass:
     return EventClass(
         name=name, visual_caption="", audio_caption="", visual_threshold=7, audio_threshold=3

@@ -4,6 +4,7 @@ import json
 import math
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -300,6 +301,17 @@ def test_validation_counts_real_seconds_only(dense: Path) -> None:
             audio, visual = made.network(batch.embeddings, made.texts, ~batch.valid)
         probability = audio.sigmoid()[0] * visual.sigmoid()[0]
         np.testing.assert_array_equal(predicted[row], (probability >= 0.5).numpy())
+
+
+def test_a_teacher_that_gives_no_numbers_labels_nothing(dense: Path) -> None:
+    made = trainer(read(dense))
+    made.run_epoch(1)
+    teacher = made.teacher()
+    weights = {name: torch.full_like(each, 3e38) for name, each in teacher.weights.items()}
+    embeddings = tuple(np.ones((1, 10, width), np.float32) for width in (32, 40))
+    texts = tuple(each.numpy() for each in made.texts)
+    with pytest.raises(PipelineError, match=r"not finite .* its weights are too large"):
+        teacher_logits(replace(teacher, weights=weights), embeddings, texts, CPU)
 
 
 @pytest.mark.parametrize(("logit", "counts"), [(0.0, True), (-1e-6, False)])

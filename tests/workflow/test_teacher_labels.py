@@ -29,9 +29,9 @@ class TaughtRun:
     def configure(self, epochs: int) -> None:
         values: dict[str, Any] = {
             "preset": "demo_methods",
-            "dataset": {"demo": {"train": 8, "val": 4, "test": 4}},
+            "dataset": {"shards": 1, "demo": {"train": 4, "val": 2, "test": 2}},
             "teacher": {
-                "demo": {"train": 8, "val": 4, "test": 1},
+                "demo": {"train": 4, "val": 2, "test": 1},
                 "network": {"width": 32, "hidden": 32, "epochs": epochs},
             },
             "training": {"seeds": [0]},
@@ -73,7 +73,7 @@ def test_both_kinds_of_labels_are_in_one_leaderboard(run: TaughtRun) -> None:
     assert ("teacher" in similarity.meta, "teacher" in taught.meta) == (False, True)
     assert taught.meta["fingerprint"] == similarity.meta["fingerprint"]
     quality = json.loads((results / "teacher_labels/quality.json").read_text())
-    assert quality["val"]["masked"]["videos"] == 4
+    assert quality["val"]["masked"]["videos"] == 2
     board = (results / "compare/compare.md").read_text()
     rows = {
         line.split("|")[1].strip(): line for line in board.splitlines() if "| this run |" in line
