@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from pipeline.core.arrays import number_problem
 from pipeline.core.errors import PipelineError, Status
 from pipeline.core.files import atomic_path, existing_file
 
@@ -157,7 +159,14 @@ class ShardReader:
         return tuple(self._file.keys())
 
     def rows(self, key: str, start: int, stop: int) -> NDArray[Any]:
-        """Return rows ``start:stop`` of one array without reading the others."""
+        """Return rows ``start:stop`` of one array without reading the others.
+
+        Raises
+        ------
+        PipelineError
+            The file has no such array.
+        """
+        self._check_key(key)
         if not self.names:  # safetensors cannot slice an array without rows
             empty: NDArray[Any] = self._file.get_tensor(key)
             return empty
@@ -172,10 +181,7 @@ class ShardReader:
         PipelineError
             The file has no such array, or its checksum does not match.
         """
-        if key not in self.keys:
-            raise PipelineError(
-                f"'{self.path}' has no array '{key}'; it has {', '.join(self.keys)}."
-            )
+        self._check_key(key)
         array: NDArray[Any] = self._file.get_tensor(key)
         about = {"names": self.names, "meta": self.meta}
         if self._checksums is not None and self._checksums.get(key) != _checksum(about, key, array):
@@ -184,6 +190,12 @@ class ShardReader:
                 " delete it and run again."
             )
         return array
+
+    def _check_key(self, key: str) -> None:
+        if key not in self.keys:
+            raise PipelineError(
+                f"'{self.path}' has no array '{key}'; it has {', '.join(self.keys)}."
+            )
 
     def read(self) -> Shard:
         """Return the whole shard; see ``shard``."""
@@ -216,7 +228,7 @@ def shard_paths(folder: Path) -> list[Path]:
     Raises
     ------
     PipelineError
-        There are none, some are missing, or files of different N are mixed.
+        There are none, some are missing or too many, or files of different N are mixed.
     """
     found = {
         (int(match["count"]), int(match["index"])): path
@@ -231,10 +243,13 @@ def shard_paths(folder: Path) -> list[Path]:
             f"'{folder}' mixes shards of {sorted(counts)} parts; remove those of the earlier run."
         )
     count = counts.pop()
-    if len(found) != count:
+    if missing := sorted({(count, index) for index in range(1, count + 1)} - found.keys()):
         raise PipelineError(
-            f"'{folder}' has {len(found)} of {count} shards; make the missing ones first."
+            f"'{folder}' lacks {len(missing)} of its {count} shards, the first is"
+            f" {missing[0][1]}-of-{count}; make the missing ones first."
         )
+    if stray := sorted(found.keys() - {(count, index) for index in range(1, count + 1)}):
+        raise PipelineError(f"'{found[stray[0]]}' is not one of {count} shards; remove it.")
     return [path for _, path in sorted(found.items())]
 
 
@@ -246,23 +261,36 @@ def read_array(folder: Path, key: str) -> Shard:
     PipelineError
         A shard is missing or has no such array.
     """
-    shards = []
-    for path in shard_paths(folder):
-        with ShardReader(path) as reader:
-            stored = reader.shard([key])
-            rows = stored[key].astype(np.float32, copy=False)
-            shards.append(replace(stored, arrays={key: rows}))
-    return join_shards(shards)
+    return join_shards(read_features_of(path, [key]) for path in shard_paths(folder))
 
 
-def join_shards(shards: Sequence[Shard]) -> Shard:
+def read_features_of(path: Path, keys: Sequence[str] | None = None) -> Shard:
+    """Read some arrays (default: all) of one shard of features, as float32.
+
+    Raises
+    ------
+    PipelineError
+        The file is corrupt, has no such array, or has values that are not finite.
+    """
+    with ShardReader(path) as reader:
+        stored = reader.read() if keys is None else reader.shard(keys)
+    for key, array in stored.arrays.items():
+        if problem := number_problem(array):
+            raise PipelineError(f"'{path}' {problem} in '{key}'; make that shard again.")
+    rows = {key: array.astype(np.float32, copy=False) for key, array in stored.arrays.items()}
+    return replace(stored, arrays=rows)
+
+
+def join_shards(parts: Iterable[Shard]) -> Shard:
     """Join the shards of one folder, videos sorted by name.
 
     Raises
     ------
     PipelineError
-        Their meta differ: they were made with different settings.
+        Their meta or the shapes of their arrays differ: they were made with different settings; or
+        a video is in two of them.
     """
+    shards = list(parts)
     metas = {json.dumps(dict(shard.meta), sort_keys=True) for shard in shards}
     if len(metas) != 1:
         raise PipelineError(
@@ -270,7 +298,18 @@ def join_shards(shards: Sequence[Shard]) -> Shard:
         )
     filled = [shard for shard in shards if shard.names] or shards[:1]
     names = [name for shard in filled for name in shard.names]
+    if repeated := [name for name, count in Counter(names).items() if count > 1]:
+        raise PipelineError(
+            f"{len(repeated)} videos are in two shards, the first is '{repeated[0]}'; remove the"
+            " copied or renamed file, and make its shard again."
+        )
     keys = filled[0].arrays.keys()
+    for key in keys:
+        if len(shapes := {shard[key].shape[1:] for shard in filled}) > 1:
+            raise PipelineError(
+                f"'{key}' has different shapes in {len(filled)} shards, such as"
+                f" {' and '.join(map(str, sorted(shapes)[:2]))}; rerun them."
+            )
     arrays = {key: np.concatenate([shard[key] for shard in filled]) for key in keys}
     return Shard(tuple(names), arrays, shards[0].meta).select(sorted(names))
 

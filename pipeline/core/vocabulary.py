@@ -21,9 +21,6 @@ DEFAULT_PATH = RESOURCES / "vocabulary.yaml"
 MODALITIES = ("audio", "visual")
 
 
-CLASS_NAME = pattern(r"^[^\s,]+$", "be one word without commas, such as baby_cry")
-
-
 def _printable(text: str) -> str:
     if any(
         unicodedata.category(character) == "Cc" for character in text if character not in "\n\t"
@@ -32,13 +29,18 @@ def _printable(text: str) -> str:
     return text
 
 
+# Without white space and commas, which separate names in the annotation tables.
+CLASS_NAME = pattern(r"^[^\s,]+$", "be one word without commas, such as baby_cry")
+ClassName = Annotated[str, Field(pattern=CLASS_NAME), AfterValidator(_printable)]
+
+
 class EventClass(Options):
     """One event class.
 
     Thresholds apply to similarity logits: ``exp(logit_scale) * cosine``.
     """
 
-    name: Annotated[str, Field(pattern=CLASS_NAME), AfterValidator(_printable)]
+    name: ClassName
     visual_caption: Annotated[str, AfterValidator(_printable)]
     audio_caption: Annotated[str, AfterValidator(_printable)]
     visual_threshold: float

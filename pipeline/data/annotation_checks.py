@@ -22,11 +22,13 @@ from pipeline.data.annotations import (
     SCORED_SPLITS,
     SPLIT_TABLES,
     EventRow,
+    describe_event,
     events_to_segments,
     read_events,
     read_rows,
     read_weak_labels,
     weak_matrix,
+    window_problem,
 )
 
 logger = logging.getLogger(__name__)
@@ -36,11 +38,15 @@ FINDING_KINDS = {
     "missing_table": "tables that do not exist",
     "repeated_video": "videos with several rows in a weak table",
     "repeated_label": "weak labels that a row lists twice",
+    "no_label": "videos without a weak label",
+    "absent_class": "classes that no video of a split has",
     "fractional_time": "videos whose window starts or ends at a fraction of a second",
     "two_splits": "videos that are in two splits",
     "full_table_differs": "videos on which the full table and the split tables disagree",
     "unknown_video": "videos with events that are in neither val nor test",
     "sets_nothing": "events that cover no segment",
+    "outside_window": "events before 0 or after the last segment, which are not scored",
+    "cut_event": "events that start before 0 or end after the last segment, which are cut",
     "fractional_event": "events whose onset or offset is truncated to a whole second",
     "repeated_event": "events that are listed more than once",
     "overlapping_events": "overlapping events of one class, which are merged",
@@ -125,15 +131,20 @@ def check_annotations(folder: Path, vocabulary: Vocabulary, segments: int = 10) 
         for table in expected
         if table not in present
     ]
-    for split in weak:
-        found += _weak_rows(folder / SPLIT_TABLES[split])
+    for split, labels in weak.items():
+        table = SPLIT_TABLES[split]
+        found += _weak_rows(folder / table)
+        found += [Finding("no_label", table, name, "") for name in labels if not labels[name]]
+        occurring = {vocabulary.names[index] for indices in labels.values() for index in indices}
+        absent = [name for name in vocabulary.names if name not in occurring]
+        found += [Finding("absent_class", table, "", name) for name in absent]
     found += _splits(weak)
     if FULL_TABLE in present:
         found += _full_table(read_weak_labels(folder / FULL_TABLE, vocabulary), weak)
     for modality, rows in events.items():
         table = EVENT_TABLES[modality]
-        found += _event_rows(table, rows, annotated, vocabulary.names, segments)
-        found += _event_pairs(table, rows, vocabulary.names, segments)
+        found += _event_rows(table, rows, annotated, vocabulary, segments)
+        found += _event_pairs(table, rows, vocabulary, segments)
     for split in [split for split in SCORED_SPLITS if split in weak]:
         found += _labels_of_videos(split, weak[split], events, vocabulary.names, segments)
     kinds = list(FINDING_KINDS)
@@ -202,35 +213,35 @@ def _event_rows(
     table: str,
     events: Sequence[EventRow],
     annotated: Mapping[str, object],
-    class_names: Sequence[str],
+    vocabulary: Vocabulary,
     segments: int,
 ) -> Iterator[Finding]:
     for name in dict.fromkeys(event.filename for event in events):
         if name not in annotated:
             yield Finding("unknown_video", table, name, "its events are ignored")
     for event in events:
-        detail = _describe(event, class_names)
-        if _is_empty(event, segments):
-            yield Finding("sets_nothing", table, event.filename, detail)
+        detail = describe_event(event, vocabulary)
+        if kind := window_problem(event, segments):
+            yield Finding(kind, table, event.filename, detail)
         if event.onset % 1 or event.offset % 1:
             yield Finding("fractional_event", table, event.filename, detail)
     for event, count in Counter(events).items():
         if count > 1:
-            detail = f"{_describe(event, class_names)}, {count} times"
+            detail = f"{describe_event(event, vocabulary)}, {count} times"
             yield Finding("repeated_event", table, event.filename, detail)
 
 
 def _event_pairs(
-    table: str, events: Iterable[EventRow], class_names: Sequence[str], segments: int
+    table: str, events: Iterable[EventRow], vocabulary: Vocabulary, segments: int
 ) -> Iterator[Finding]:
     furthest: dict[tuple[str, int], EventRow] = {}
-    distinct = {event for event in events if not _is_empty(event, segments)}
+    distinct = {event for event in events if _sets_segments(event, segments)}
     for event in sorted(distinct, key=astuple):
         key = event.filename, event.class_index
         before = furthest.get(key)
         if before is not None and before.offset > event.onset:
-            detail = f"{_describe(before, class_names)} and {_describe(event, class_names)}"
-            yield Finding("overlapping_events", table, event.filename, detail)
+            both = describe_event(before, vocabulary), describe_event(event, vocabulary)
+            yield Finding("overlapping_events", table, event.filename, " and ".join(both))
         if before is None or before.offset < event.offset:
             furthest[key] = event
 
@@ -261,9 +272,5 @@ def _labels_of_videos(
         yield from listed("weak_label_without_event", SPLIT_TABLES[split], absent)
 
 
-def _is_empty(event: EventRow, segments: int) -> bool:
-    return not range(segments)[int(event.onset) : int(event.offset)]
-
-
-def _describe(event: EventRow, class_names: Sequence[str]) -> str:
-    return f"{class_names[event.class_index]} {event.onset:g} to {event.offset:g}"
+def _sets_segments(event: EventRow, segments: int) -> bool:
+    return window_problem(event, segments) in ("", "cut_event")

@@ -110,6 +110,26 @@ def read_names(path: Path) -> list[str]:
     return list(dict.fromkeys(name for _, (name,) in read_rows(path, ("filename",))))
 
 
+def read_splits(folder: Path) -> dict[str, list[str]]:
+    """Return the names of the videos of every split.
+
+    Raises
+    ------
+    PipelineError
+        A table is missing, or a video is in two splits.
+    """
+    names = {split: read_names(folder / table) for split, table in SPLIT_TABLES.items()}
+    split_of: dict[str, str] = {}
+    for split, listed in names.items():
+        for name in listed:
+            if (other := split_of.setdefault(name, split)) != split:
+                raise PipelineError(
+                    f"'{name}' is in the splits {other} and {split}; remove it from one table in"
+                    f" '{folder}'."
+                )
+    return names
+
+
 def read_weak_labels(path: Path, vocabulary: Vocabulary) -> dict[str, tuple[int, ...]]:
     """Read a weak table.
 
@@ -183,8 +203,10 @@ def events_to_segments(
     """Convert events to segment labels exactly as LLP's published evaluator does.
 
     An event sets the slice ``[int(onset):int(offset)]`` of its class: zero-length and reversed
-    intervals set nothing, overlapping and adjacent ones merge, and ones that end after the last
-    segment are cut. Events of videos that are not in ``names`` are ignored.
+    intervals set nothing, overlapping and adjacent ones merge, and ones that start before 0 or end
+    after the last segment are cut; see `window_problem`. Events of videos that are not in ``names``
+    are ignored.
+    differs: that evaluator counts negative times from the end; LLP's tables have none.
 
     Returns
     -------
@@ -195,8 +217,27 @@ def events_to_segments(
     for event in events:
         row = row_of.get(event.filename)
         if row is not None:
-            labels[row, int(event.onset) : int(event.offset), event.class_index] = 1
+            onset, offset = max(0, int(event.onset)), max(0, int(event.offset))
+            labels[row, onset:offset, event.class_index] = 1
     return labels
+
+
+def window_problem(event: EventRow, segments: int) -> str:
+    """Return the annotation check that an event's times fail; empty if all of it is scored.
+
+    ``sets_nothing`` and ``outside_window`` set no segment, ``cut_event`` only some.
+    """
+    onset, offset = int(event.onset), int(event.offset)
+    if onset >= offset:
+        return "sets_nothing"
+    if offset <= 0 or onset >= segments:
+        return "outside_window"
+    return "cut_event" if event.onset < 0 or event.offset > segments else ""
+
+
+def describe_event(event: EventRow, vocabulary: Vocabulary) -> str:
+    """Return an event's class and times, such as ``Dog 0 to 4``."""
+    return f"{vocabulary.names[event.class_index]} {event.onset:g} to {event.offset:g}"
 
 
 def find_runs(labels: NDArray[np.generic]) -> EventRuns:

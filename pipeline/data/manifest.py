@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import check_file_name, write_tsv
-from pipeline.data.annotations import SPLIT_TABLES, read_names
+from pipeline.data.annotations import SPLIT_TABLES, read_splits
 from pipeline.media.video_window import VideoWindow
 
 logger = logging.getLogger(__name__)
@@ -82,13 +82,8 @@ def list_videos(
     files = _list_videos(videos)
     rows: dict[str, ManifestRow] = {}
     owners: dict[str, str] = {}
-    for split, table in SPLIT_TABLES.items():
-        for name in read_names(annotations / table):
-            if name in rows:
-                raise PipelineError(
-                    f"'{name}' is in the splits {rows[name].split} and {split}; "
-                    f"remove it from one table in '{annotations}'."
-                )
+    for split, names in read_splits(annotations).items():
+        for name in names:
             path, start, end = _locate(name, files, untrimmed)
             if path and not untrimmed and (owner := owners.setdefault(path, name)) != name:
                 raise PipelineError(

@@ -6,11 +6,13 @@ Its JSON file maps ``database`` to video id to ``duration`` in seconds, ``subset
 Axes: T seconds, C classes.
 """
 
+import logging
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError
@@ -19,6 +21,8 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.files import existing_file
 from pipeline.core.validation import sentence
 from pipeline.data.annotations import Labels
+
+logger = logging.getLogger(__name__)
 
 # A day: longer durations are mistakes, and take memory.
 MOST_SECONDS = 86_400
@@ -32,7 +36,7 @@ class _Annotation(BaseModel):
 
 class _Video(BaseModel):
     duration: FiniteFloat = Field(gt=0, le=MOST_SECONDS)
-    subset: str
+    subset: Literal["train", "validation", "test"]
     annotations: list[_Annotation] = []
 
 
@@ -66,8 +70,16 @@ class DenseVideo:
         """
         labels = np.zeros((self.seconds, classes), np.uint8)
         for start, end, index in self.events:
-            labels[max(0, math.floor(start)) : max(0, math.ceil(end)), index] = 1
+            labels[_seconds(start, end), index] = 1
         return labels
+
+    def sets_nothing(self, event: tuple[float, float, int]) -> bool:
+        """Return whether an event covers no second of the video."""
+        return not range(self.seconds)[_seconds(event[0], event[1])]
+
+
+def _seconds(start: float, end: float) -> slice:
+    return slice(max(0, math.floor(start)), max(0, math.ceil(end)))
 
 
 @dataclass(frozen=True)
@@ -84,7 +96,7 @@ def read_unav(path: Path) -> DenseAnnotations:
     Raises
     ------
     PipelineError
-        The file is missing or malformed, or a class has two labels.
+        The file is missing or malformed, a class has two labels, or no event lies in its video.
     """
     content = existing_file(path, "the dense annotations").read_bytes()
     try:
@@ -110,7 +122,33 @@ def read_unav(path: Path) -> DenseAnnotations:
         )
         for name, video in database.items()
     }
+    _warn_of_lost_events(path, videos)
     return DenseAnnotations(labels, videos)
+
+
+def _warn_of_lost_events(path: Path, videos: Mapping[str, DenseVideo]) -> None:
+    """Log the events that cover no second of their video.
+
+    Raises
+    ------
+    PipelineError
+        None of the events does.
+    """
+    events = [(name, event) for name, video in videos.items() for event in video.events]
+    lost = [(name, event) for name, event in events if videos[name].sets_nothing(event)]
+    if not lost:
+        return
+    name, (start, end, _) = lost[0]
+    example = f"such as {start:g} to {end:g} of '{name}' with {videos[name].seconds} seconds"
+    if len(lost) == len(events):
+        raise PipelineError(
+            f"none of the {len(events):,} events in '{path}' lies within its video, {example}; give"
+            " times in seconds from the video's start."
+        )
+    logger.warning(
+        "%d of the %d events in '%s' cover no second of their video and are ignored, %s",
+        *(len(lost), len(events), path, example),
+    )
 
 
 def class_name(label: str) -> str:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import PipelineError
@@ -18,16 +17,21 @@ from pipeline.data.annotations import (
     EVENT_TABLES,
     SCORED_SPLITS,
     SPLIT_TABLES,
-    EventRow,
     Labels,
-    events_to_segments,
-    read_events,
     read_names,
 )
 from pipeline.data.corrections import Corrections
 from pipeline.evaluation.bootstrap import Floats
 from pipeline.evaluation.coverage import ParsedVideos
 from pipeline.evaluation.metrics import LEVELS, METRICS, score
+from pipeline.evaluation.tables import (
+    ScoredTable,
+    read_scored,
+    score_events,
+    stacked_labels,
+    unscored_counts,
+    warn_of_unscored,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +97,7 @@ def evaluate_labels(
     vocabulary: Vocabulary,
     parsed: ParsedVideos | None = None,
     corrections: Corrections | None = None,
+    unscored: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Score predicted labels of a split, of which some videos may not have been parsed.
 
@@ -106,6 +111,8 @@ def evaluate_labels(
         The parsed videos, and what happens to the others; None: all were parsed.
     corrections
         Corrected annotations, which give a second evaluation.
+    unscored
+        What of the events is not scored, see ``unscored_counts``.
 
     Returns
     -------
@@ -113,7 +120,7 @@ def evaluate_labels(
         See ``evaluate_arrays``. With ``parsed`` also ``coverage``: ``listed`` and ``parsed``,
         numbers of videos, and ``missing``, the policy. With ``corrections`` also ``corrected``: the
         second evaluation, with ``replaced``, the number of corrected videos by modality, and
-        ``tables``, SHA-256 by file name.
+        ``tables``, SHA-256 by file name. ``unscored``, if any event is not scored.
 
     Raises
     ------
@@ -134,6 +141,8 @@ def evaluate_labels(
             "replaced": corrections.replaced(names),
             "tables": dict(corrections.tables),
         }
+    if unscored:
+        evaluation["unscored"] = dict(unscored)
     return evaluation
 
 
@@ -154,8 +163,8 @@ def evaluate_tables(
         Table whose ``filename`` column lists the videos to score, with or without events. The split
         is named after the file, without ``AVVP_`` and the extension.
     truth, predicted : ``(audio, visual)``
-        Event tables. Events of other videos are ignored, as in the published evaluator; for
-        predicted events a warning is logged.
+        Event tables. Events of other videos, before 0 or after the last segment are not scored;
+        they are logged and counted in ``unscored``.
     vocabulary
         The classes.
     segments
@@ -171,28 +180,48 @@ def evaluate_tables(
     Raises
     ------
     PipelineError
-        A table is missing or malformed, no video is listed, T is below 1, none of the predicted or
-        corrected events is of a listed video, or a listed video was not parsed.
+        A table is missing or malformed, no video is listed, T is below 1, none of the predicted,
+        annotated or corrected events is scored, or a listed video was not parsed.
     """
     names = read_names(videos)
     if not names:
         raise PipelineError(f"'{videos}' lists no videos; give the table of a split.")
     if segments < 1:
         raise PipelineError(f"segments must be 1 or more, not {segments}.")
-    events = {path: read_events(path, vocabulary) for path in (*truth, *predicted)}
-    for path in predicted:
-        warn_of_strangers(path, events[path], names, f"'{videos}'")
+    annotated = read_scored("truth", truth, names, segments, vocabulary)
+    found = read_scored("predicted", predicted, names, segments, vocabulary)
+    where, tables = f"'{videos}'", [*annotated, *found]
     if corrections is not None:
-        warn_of_unknown(corrections, names, f"'{videos}'")
-    size = segments, len(vocabulary)
-    truth_labels, predicted_labels = (
-        np.stack([events_to_segments(events[path], names, *size) for path in pair])
-        for pair in (truth, predicted)
-    )
-    split = videos.stem.removeprefix("AVVP_")
+        warn_of_unknown(corrections, names, where)
+        tables += corrected_tables(corrections, names, (segments, len(vocabulary)))
+    warn_of_unscored(tables, vocabulary, where)
     return evaluate_labels(
-        split, names, truth_labels, predicted_labels, vocabulary, parsed, corrections
+        videos.stem.removeprefix("AVVP_"),
+        names,
+        stacked_labels(annotated),
+        stacked_labels(found),
+        vocabulary,
+        parsed,
+        corrections,
+        unscored_counts(tables),
     )
+
+
+def corrected_tables(
+    corrections: Corrections, names: Sequence[str], size: tuple[int, int]
+) -> list[ScoredTable]:
+    """Return the corrected events of N videos, and what of them is not scored; size is T and C."""
+    return [
+        score_events(
+            "corrected",
+            modality,
+            corrections.folder / EVENT_TABLES[modality],
+            [event for name in names for event in videos.get(name, ())],
+            names,
+            size,
+        )
+        for modality, videos in corrections.events.items()
+    ]
 
 
 def warn_of_unknown(corrections: Corrections, names: Sequence[str], where: str) -> None:
@@ -226,11 +255,14 @@ class SplitPredictions:
         The N parsed videos, including those without predicted events.
     truth, predicted : ``[2, N, T, C]``
         Labels, audio before visual.
+    tables
+        What of the events is not scored.
     """
 
     names: tuple[str, ...]
     truth: Labels
     predicted: Labels
+    tables: Sequence[ScoredTable] = ()
 
 
 def read_predictions(
@@ -256,29 +288,22 @@ def read_predictions(
         A file is missing or malformed.
     """
     names, segments = parsed_videos(folder, split)
-    truth = [annotations / table for table in EVENT_TABLES.values()]
     predicted = [folder / f"predicted_{split}_{modality}.csv" for modality in EVENT_TABLES]
+    annotated = read_annotated(annotations, names, segments, vocabulary)
+    found = read_scored("predicted", predicted, names, segments, vocabulary)
     return SplitPredictions(
-        names,
-        read_labels(truth, names, segments, vocabulary),
-        read_labels(predicted, names, segments, vocabulary),
+        names, stacked_labels(annotated), stacked_labels(found), (*annotated, *found)
     )
 
 
-def read_labels(
-    tables: Iterable[Path], names: Sequence[str], segments: int, vocabulary: Vocabulary
-) -> Labels:
-    """Read event tables, one per modality, as labels of N videos.
-
-    Returns
-    -------
-    ndarray ``[2, N, T, C]``
-        In the order of ``tables``.
-    """
-    size = segments, len(vocabulary)
-    return np.stack(
-        [events_to_segments(read_events(path, vocabulary), names, *size) for path in tables]
-    )
+def read_annotated(
+    annotations: Path, names: Sequence[str], segments: int, vocabulary: Vocabulary
+) -> list[ScoredTable]:
+    """Read the annotated events of N videos of a folder's scored splits."""
+    listed = [annotations / SPLIT_TABLES[split] for split in SCORED_SPLITS]
+    known = {name for table in listed if table.is_file() for name in read_names(table)}
+    tables = [annotations / table for table in EVENT_TABLES.values()]
+    return read_scored("truth", tables, names, segments, vocabulary, known)
 
 
 def parsed_videos(folder: Path, split: str) -> tuple[tuple[str, ...], int]:
@@ -310,7 +335,8 @@ def evaluate_model(
     Raises
     ------
     PipelineError
-        A file is missing or malformed, or no corrected video is in either split.
+        A file is missing or malformed, a parsed video is not in its split's table, or no corrected
+        video is in either split.
     """
     if corrections is not None:
         tables = [annotations / SPLIT_TABLES[split] for split in SCORED_SPLITS]
@@ -319,6 +345,14 @@ def evaluate_model(
     predictions = {
         split: read_predictions(folder, split, annotations, vocabulary) for split in SCORED_SPLITS
     }
+    for split, found in predictions.items():
+        listed = set(read_names(annotations / SPLIT_TABLES[split]))
+        if strangers := [name for name in found.names if name not in listed]:
+            raise PipelineError(
+                f"{len(strangers):,} of the {len(found.names):,} {split} videos parsed in"
+                f" '{folder}' are not in '{annotations / SPLIT_TABLES[split]}', the first is"
+                f" '{strangers[0]}'; give the annotations of these videos."
+            )
     return write_metrics(folder, predictions, vocabulary, corrections)
 
 
@@ -335,12 +369,22 @@ def write_metrics(
     dict
         Split to evaluation, see ``evaluate_labels``.
     """
-    evaluations = {
-        split: evaluate_labels(
-            split, found.names, found.truth, found.predicted, vocabulary, corrections=corrections
+    evaluations = {}
+    for split, found in predictions.items():
+        tables = [*found.tables]
+        if corrections is not None:
+            size = found.truth.shape[2], found.truth.shape[3]
+            tables += corrected_tables(corrections, found.names, size)
+        warn_of_unscored(tables, vocabulary, f"the {' and '.join(SCORED_SPLITS)} tables")
+        evaluations[split] = evaluate_labels(
+            split,
+            found.names,
+            found.truth,
+            found.predicted,
+            vocabulary,
+            corrections=corrections,
+            unscored=unscored_counts(tables),
         )
-        for split, found in predictions.items()
-    }
     write_json(folder / "metrics.json", evaluations)
     return evaluations
 
@@ -392,32 +436,3 @@ def _by_name(f1: Floats, vocabulary: Vocabulary) -> dict[str, float | None]:
         name: None if math.isnan(value) else 100 * value
         for name, value in zip(vocabulary.names, f1.tolist(), strict=True)
     }
-
-
-def warn_of_strangers(
-    path: Path, events: Sequence[EventRow], names: Sequence[str], where: str
-) -> None:
-    """Log the events of videos that are not among ``names``, which ``where`` lists.
-
-    Raises
-    ------
-    PipelineError
-        None of the events is of a listed video.
-    """
-    listed = set(names)
-    strangers = [event.filename for event in events if event.filename not in listed]
-    if not strangers:
-        return
-    if len(strangers) == len(events):
-        raise PipelineError(
-            f"none of the {len(events)} events in '{path}' is of a video listed in {where} "
-            f"(the first is of '{strangers[0]}'); both must use the full name ID_START_END."
-        )
-    logger.warning(
-        "ignoring %d of the %d events in '%s': their videos are not listed in %s, for example '%s'",
-        len(strangers),
-        len(events),
-        path,
-        where,
-        strangers[0],
-    )

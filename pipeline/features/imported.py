@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.core.arrays import label_problem, number_problem
 from pipeline.core.errors import ItemError, PipelineError, Status
 from pipeline.core.progress import track
 from pipeline.core.shards import (
@@ -25,7 +26,7 @@ from pipeline.core.shards import (
     write_status,
 )
 from pipeline.core.vocabulary import MODALITIES, Vocabulary
-from pipeline.data.annotations import SPLIT_TABLES, read_names
+from pipeline.data.annotations import read_splits
 from pipeline.data.archives import ArraySource, open_arrays
 from pipeline.data.manifest import shard_of
 from pipeline.features.import_options import (
@@ -131,9 +132,7 @@ def import_features(
     PipelineError
         An archive is missing, corrupt or hostile, or not a single video can be imported.
     """
-    names = sorted(
-        {name for table in SPLIT_TABLES.values() for name in read_names(annotations / table)}
-    )
+    names = sorted(name for listed in read_splits(annotations).values() for name in listed)
     check_unique_ids(names)
     metas = _metas(features)
     with ExitStack() as stack:
@@ -253,16 +252,16 @@ def _read_checked(reader: ArrayReader, identity: str) -> Array:
     rows = reader.read(identity)
     if reader.array.kind != MASKED_FOLDER:
         return rows
-    if not ((rows == 0) | (rows == 1)).all():
+    if problem := label_problem(rows):
         where = f"{reader.source.path.name}: {MASKED_FOLDER}/{identity}.npy"
-        raise ItemError(Status.BAD_ARRAY, f"'{where}' has labels other than 0 and 1")
+        raise ItemError(Status.BAD_ARRAY, f"'{where}' {problem}")
     return rows.astype(np.uint8)
 
 
 def _as_float32(rows: Array, where: str) -> Array:
     """Return numbers as float32; those that are infinite then may have been finite before."""
-    if not np.isfinite(rows).all():
-        raise ItemError(Status.NOT_FINITE, f"'{where}' has values that are not finite")
+    if problem := number_problem(rows):
+        raise ItemError(Status.NOT_FINITE, f"'{where}' {problem}")
     with np.errstate(over="ignore"):
         converted: Array = rows.astype(np.float32)
     if not np.isfinite(converted).all():

@@ -36,10 +36,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 
+from pipeline.core.arrays import number_problem
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import atomic_path, child_path
 from pipeline.core.progress import track
@@ -96,6 +98,8 @@ LAYOUTS = {
 }
 # Rows of a file of HAN's frames: eight per second of a 10-second video.
 FRAME_ROWS = 80
+# What to do about a file whose numbers cannot be used.
+OTHERWISE = "make the file again, or delete it to leave its video out"
 # Cells of CLAP's map: 2 frequency rows x 32 time steps, index f * 32 + t (VALOR's code).
 MAP_SHAPE = (2, 32)
 
@@ -119,13 +123,19 @@ def npy_paths(folder: Path, names: Sequence[str]) -> list[Path]:
     return [child_path(folder, f"{name[:ID_LENGTH]}.npy") for name in names]
 
 
-def read_stacked(paths: Sequence[Path], per_second: PerSecond | None = None) -> Array:
+def read_stacked(
+    paths: Sequence[Path],
+    per_second: PerSecond | None = None,
+    problem: Callable[[Array], str] = number_problem,
+) -> Array:
     """Read files of one two-dimensional shape into ``[N, T, D]``, converting each as it is read.
+
+    ``problem`` says what is wrong with a file's numbers, see ``pipeline.core.arrays``.
 
     With ``group_frames`` it is ``[N, T, F, D]``: for LLP, HAN's frames take 7.8 GB in memory and
     their means 1 GB.
     """
-    arrays = _read_alike(paths)
+    arrays = _read_alike(paths, problem)
     rows = map(per_second, arrays) if per_second else arrays
     first = next(rows)
     stacked = np.empty((len(paths), *first.shape), dtype=np.float32)
@@ -135,11 +145,11 @@ def read_stacked(paths: Sequence[Path], per_second: PerSecond | None = None) -> 
     return stacked
 
 
-def _read_alike(paths: Sequence[Path]) -> Iterator[Array]:
+def _read_alike(paths: Sequence[Path], problem: Callable[[Array], str]) -> Iterator[Array]:
     """Yield each file's array; all must have the same two-dimensional shape."""
     shape: tuple[int, ...] | None = None
     for path in track(paths, len(paths), str(paths[0].parent)):
-        array = load_npy(path)
+        array = load_npy(path, problem)
         shape = shape or array.shape
         if array.shape != shape or array.ndim != 2:
             raise PipelineError(
@@ -149,21 +159,32 @@ def _read_alike(paths: Sequence[Path]) -> Iterator[Array]:
         yield array
 
 
-def load_npy(path: Path) -> Array:
+def load_npy(path: Path, problem: Callable[[Array], str] = number_problem) -> Array:
     """Read a file as float32.
 
     Raises
     ------
     PipelineError
-        It is not a plain ``.npy`` array.
+        It is not a plain ``.npy`` array, or its numbers have a problem.
     """
     try:
         array = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, BadZipFile) as error:
         raise PipelineError(
             f"'{path}' is not a plain .npy array ({error}); write it again."
         ) from None
-    return np.asarray(array, dtype=np.float32)
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise PipelineError(
+            f"'{path}' is an .npz archive, not a plain .npy array; save its array with numpy.save."
+        )
+    if found := number_problem(array):
+        raise PipelineError(f"'{path}' {found}; {OTHERWISE}.")
+    with np.errstate(over="ignore"):
+        rows = np.asarray(array, dtype=np.float32)
+    if found := problem(rows):
+        raise PipelineError(f"'{path}' {found}; {OTHERWISE}.")
+    return rows
 
 
 def read_word_vectors(folder: Path, classes: int) -> Array:

@@ -29,7 +29,7 @@ def write_prompts(
     Raises
     ------
     PipelineError
-        Two captions have the same tokens or embedding.
+        Two captions have the same tokens or embedding. Captions that are cut are only logged.
     """
     captions = vocabulary.captions(encoder.spec.modality)
     tokenizer = {path.name: sha256_of(path) for path in encoder.spec.tokenizer_files}
@@ -43,6 +43,7 @@ def write_prompts(
         "logit_scale": repr(encoder.logit_scale),
         "fingerprint": fingerprint,
     }
-    shard = Shard(vocabulary.names, {"text": prove_captions(encoder, captions)}, meta)
+    text = prove_captions(encoder, captions, vocabulary.names)
+    shard = Shard(vocabulary.names, {"text": text}, meta)
     write_shard(path, shard)
     return shard

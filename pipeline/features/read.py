@@ -1,14 +1,14 @@
 """Reading a folder of features, all shards at once."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import PipelineError, one_of
-from pipeline.core.shards import join_shards, read_shard, shard_paths
+from pipeline.core.shards import join_shards, read_features_of, shard_paths
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -48,7 +48,8 @@ def read_features(folder: str | Path) -> Features:
     Raises
     ------
     PipelineError
-        The folder has no shards, or one of them is missing, corrupt or made differently.
+        The folder has no shards, or one of them is missing, copied, corrupt, made differently, or
+        has values that are not finite.
     """
     folder = Path(folder)
     inside = sorted(path.parent.name for path in folder.glob("*/*-of-*.safetensors"))
@@ -57,10 +58,5 @@ def read_features(folder: str | Path) -> Features:
             f"'{folder}' contains several feature folders; name one of"
             f" {', '.join(dict.fromkeys(inside))}."
         )
-    shards = []
-    for path in shard_paths(folder):
-        shard = read_shard(path)
-        rows = {key: array.astype(np.float32, copy=False) for key, array in shard.arrays.items()}
-        shards.append(replace(shard, arrays=rows))
-    joined = join_shards(shards)
+    joined = join_shards(read_features_of(path) for path in shard_paths(folder))
     return Features(joined.names, joined.arrays, joined.meta)

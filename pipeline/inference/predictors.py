@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pipeline.core.errors import PipelineError, Status
 from pipeline.core.files import sha256_of
 from pipeline.core.vocabulary import MODALITIES, EventClass, Vocabulary
-from pipeline.features.encoders.base import CaptionEncoder, load_encoder
+from pipeline.features.encoders.base import CaptionEncoder, load_encoder, prove_captions
 from pipeline.inference.events import DecisionThresholds
 from pipeline.inference.settings import InferenceSettings
 from pipeline.labels.similarity import similarity_logits
@@ -230,7 +230,8 @@ class ZeroShotPredictor:
         for modality in MODALITIES:
             encoder = encoders[ENCODER_OF[modality]]
             captions = [*named.captions(modality), *others.captions(modality), BACKGROUND[modality]]
-            self._texts[modality] = encoder.embed_captions(captions)
+            names = [*self.class_names, *others.names, "background"]
+            self._texts[modality] = prove_captions(encoder, captions, names)
             self._scales[modality] = encoder.logit_scale
 
     def predict(self, windows: WindowBatch) -> Probabilities:

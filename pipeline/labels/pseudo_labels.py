@@ -36,10 +36,11 @@ from pipeline.data.annotations import (
     SPLIT_TABLES,
     Labels,
     read_names,
+    read_splits,
     read_weak_labels,
     weak_matrix,
 )
-from pipeline.evaluation.evaluate import read_labels
+from pipeline.evaluation.tables import read_labels
 from pipeline.features.import_options import similarity_array
 from pipeline.labels.quality import label_quality
 from pipeline.labels.similarity import read_logits
@@ -222,8 +223,9 @@ def make_pseudo_labels(
     Raises
     ------
     PipelineError
-        An input is missing or does not match the others.
+        An input is missing or does not match the others, or a video is in two splits.
     """
+    read_splits(annotations)
     released = read_shard(released_labels) if released_labels and not teacher else None
     if released and not any((folder / PROMPTS_FILE).is_file() for folder in (clip, clap)):
         _write_released_labels(released, {"clip": clip, "clap": clap}, annotations, vocabulary, out)
@@ -243,6 +245,8 @@ def make_pseudo_labels(
     truth = {
         split: read_labels(tables, names[split], segments, vocabulary) for split in SCORED_SPLITS
     }
+    if kind == "calibrated" or teacher:
+        _warn_of_missing_classes(truth["val"], vocabulary)
     if kind == "calibrated":
         val = videos.rows["val"]
         thresholds = calibrated_thresholds(
@@ -268,6 +272,18 @@ def make_pseudo_labels(
     write_thresholds(out / "thresholds.tsv", thresholds, vocabulary)
     labels = {"unmasked": unmasked, "masked": masked}
     _write_quality(out, names, truth, labels, videos.rows, vocabulary)
+
+
+def _warn_of_missing_classes(truth: Labels, vocabulary: Vocabulary) -> None:
+    """Log the classes without a validation event, for which no threshold can be chosen."""
+    for modality, labels in zip(MODALITIES, truth, strict=True):
+        present = labels.any(axis=(0, 1))
+        missing = [name for name, found in zip(vocabulary.names, present, strict=True) if not found]
+        if missing:
+            logger.warning(
+                "no %s threshold can be chosen for %d of %d classes without a validation event: %s",
+                *(modality, len(missing), len(vocabulary), ", ".join(missing)),
+            )
 
 
 def _write_released_labels(

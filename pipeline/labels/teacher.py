@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from pipeline.core.arrays import number_problem
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import atomic_path, existing_file
 from pipeline.core.shards import TEACHER_FILE
@@ -157,6 +158,11 @@ def teacher_logits(
         L2-normalised class texts of both ``[C, D]``; any classes.
     device
         Where it runs.
+
+    Raises
+    ------
+    PipelineError
+        A logit is not finite.
     """
     network = teacher.build().to(device)
     audio_texts, visual_texts = (torch.from_numpy(each).float().to(device) for each in texts)
@@ -168,4 +174,9 @@ def teacher_logits(
             of_batch = network((audio, visual), (audio_texts, visual_texts))
             logits.append(torch.stack(of_batch).cpu().numpy())
     joined: NDArray[np.float32] = np.concatenate(logits, axis=1)
+    if problem := number_problem(joined):
+        raise PipelineError(
+            f"the teacher {problem} among its logits: its weights are too large for these"
+            " embeddings; train it again with a lower learning_rate."
+        )
     return joined

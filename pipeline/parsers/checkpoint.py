@@ -20,6 +20,7 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.files import atomic_path, existing_file
 from pipeline.core.shards import CHECKPOINT_FILE, CHECKPOINT_HEADER, THRESHOLDS_FILE
 from pipeline.core.validation import as_value_error, validated
+from pipeline.core.vocabulary import ClassName
 from pipeline.parsers.interface import Dimensions, ParserNetwork, different_sizes
 from pipeline.parsers.recipes import Recipe
 from pipeline.parsers.registry import build_network, saved_recipe
@@ -160,7 +161,7 @@ class _Header(BaseModel):
     recipe: dict[str, Any]
     seed: int
     dimensions: _Sizes
-    classes: tuple[str, ...] = Field(min_length=1)
+    classes: tuple[ClassName, ...] = Field(min_length=1)
     epoch: int = Field(ge=0)
     score: float = Field(allow_inf_nan=False)
     fingerprints: dict[str, str]
@@ -193,12 +194,18 @@ def read_checkpoint(folder: Path) -> Checkpoint:
                 header = validated(_Header, content, "header field")
             recipe = saved_recipe(path, header.method, header.recipe)
             dimensions = Dimensions(**header.dimensions.model_dump())
+            expected = _empty_weights(header.method, dimensions, recipe)
             shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
-            _check_shapes(shapes, _expected_shapes(header.method, dimensions, recipe))
+            _check_shapes(shapes, expected)
             weights = {name: file.get_tensor(name) for name in shapes}
         for name, weight in weights.items():
-            if not (weight.is_floating_point() and weight.isfinite().all()):
-                raise ValueError(f"the weight '{name}' is not made of finite floats")
+            if weight.dtype != expected[name].dtype:
+                raise ValueError(
+                    f"the weight '{name}' is {weight.dtype}, but its network needs"
+                    f" {expected[name].dtype}"
+                )
+            if not weight.isfinite().all():
+                raise ValueError(f"the weight '{name}' has values that are not finite")
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise PipelineError(
             f"'{path}' is not a valid checkpoint ({str(error).rstrip('.')}); train the parser"
@@ -218,26 +225,22 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     )
 
 
-def _expected_shapes(
-    method: str, dimensions: Dimensions, recipe: Recipe
-) -> Mapping[str, Sequence[int]]:
-    """Return the shape of each weight of a network, without memory for it."""
+def _empty_weights(method: str, dimensions: Dimensions, recipe: Recipe) -> Mapping[str, Tensor]:
+    """Return the weights of a network, without memory for their numbers."""
     with torch.device("meta"):
-        network = build_network(method, dimensions, recipe)
-    return {name: list(weight.shape) for name, weight in network.state_dict().items()}
+        weights: Mapping[str, Tensor] = build_network(method, dimensions, recipe).state_dict()
+    return weights
 
 
-def _check_shapes(
-    found: Mapping[str, Sequence[int]], expected: Mapping[str, Sequence[int]]
-) -> None:
+def _check_shapes(found: Mapping[str, Sequence[int]], expected: Mapping[str, Tensor]) -> None:
     """Raise ValueError if weights are missing, unknown or of another shape."""
     if missing := expected.keys() - found.keys():
         raise ValueError(f"the weight '{min(missing)}' is missing")
     if unknown := found.keys() - expected.keys():
         raise ValueError(f"the weight '{min(unknown)}' is not one of its network")
     for name, shape in found.items():
-        if list(shape) != list(expected[name]):
+        if list(shape) != list(expected[name].shape):
             raise ValueError(
                 f"the weight '{name}' has shape {list(shape)}, but its network needs"
-                f" {list(expected[name])}"
+                f" {list(expected[name].shape)}"
             )

@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.core.arrays import number_problem
+from pipeline.core.errors import PipelineError
 from pipeline.core.shards import Shard, write_shard
 from pipeline.core.vocabulary import MODALITIES, Vocabulary
 from pipeline.data.annotations import Labels, segments_to_events, write_events
@@ -44,7 +46,13 @@ class Probabilities:
 
 
 def parse_videos(parser: ParserNetwork[Any], inputs: ParserInputs, recipe: Recipe) -> Probabilities:
-    """Return the probabilities of videos on the parser's device; restore its training mode."""
+    """Return the probabilities of videos on the parser's device; restore its training mode.
+
+    Raises
+    ------
+    PipelineError
+        A probability or gate is not finite.
+    """
     was_training = parser.training
     parser.eval()
     segments, gates, weights = [], [], []
@@ -56,11 +64,16 @@ def parse_videos(parser: ParserNetwork[Any], inputs: ParserInputs, recipe: Recip
             if predicted.attention is not None:
                 weights.append(predicted.attention.cpu())
     parser.train(was_training)
-    probabilities = torch.cat(segments).numpy()
+    probabilities, gate = torch.cat(segments).numpy(), torch.cat(gates).numpy()
+    if problem := number_problem(probabilities) or number_problem(gate):
+        raise PipelineError(
+            f"the parser {problem} among its probabilities: its weights are too large for these"
+            " features; train it again with a lower learning_rate."
+        )
     return Probabilities(
         audio=np.ascontiguousarray(probabilities[:, :, 0]),
         visual=np.ascontiguousarray(probabilities[:, :, 1]),
-        gate=torch.cat(gates).numpy(),
+        gate=gate,
         attention=torch.cat(weights).numpy() if weights else None,
     )
 

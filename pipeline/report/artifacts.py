@@ -14,7 +14,8 @@ from pipeline.core.files import existing_file
 from pipeline.core.shards import CHECKPOINT_FILE, LABELS_FILE, Shard, read_shard
 from pipeline.core.vocabulary import MODALITIES, Vocabulary, read_vocabulary
 from pipeline.data.annotations import EVENT_TABLES, SPLIT_TABLES, Labels, read_names
-from pipeline.evaluation.evaluate import SplitPredictions, read_labels, read_predictions
+from pipeline.evaluation.evaluate import SplitPredictions, read_predictions
+from pipeline.evaluation.tables import read_labels
 from pipeline.labels.pseudo_labels import RELEASED_LABELS, TEACHER_LABELS
 from pipeline.labels.thresholds import fixed_thresholds
 from pipeline.parsers.recipes.base import CALIBRATED, TAUGHT

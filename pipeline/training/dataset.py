@@ -21,15 +21,16 @@ from pipeline.core.errors import PipelineError, one_of
 from pipeline.core.files import fingerprint
 from pipeline.core.vocabulary import MODALITIES, Vocabulary
 from pipeline.data.annotations import (
-    EVENT_TABLES,
     SCORED_SPLITS,
     SPLIT_TABLES,
     Labels,
     read_names,
+    read_splits,
     read_weak_labels,
     weak_matrix,
 )
-from pipeline.evaluation.evaluate import read_labels
+from pipeline.evaluation.evaluate import read_annotated
+from pipeline.evaluation.tables import ScoredTable, stacked_labels
 from pipeline.parsers.interface import Dimensions, ParserInputs, ParserTargets, different_sizes
 from pipeline.parsers.llp_numbers import LLP_CLASSES
 from pipeline.parsers.losses import class_frequencies, with_temperature
@@ -50,12 +51,16 @@ class TrainingVideos:
 
 @dataclass(frozen=True)
 class EvaluationVideos:
-    """Videos of a split to parse and score: inputs, and ground truth [N, T, C] per modality."""
+    """Videos of a split to parse and score: inputs, and ground truth [N, T, C] per modality.
+
+    ``annotated`` has what of the annotated events is not scored.
+    """
 
     split: str
     names: tuple[str, ...]
     inputs: ParserInputs
     truth: tuple[Labels, Labels]
+    annotated: Sequence[ScoredTable] = ()
 
 
 @dataclass(frozen=True)
@@ -110,11 +115,13 @@ def read_training_data(
     Raises
     ------
     PipelineError
-        Something is missing, feature sizes differ between splits, a split has no usable video, or
-        the recipe holds numbers for LLP's classes and the vocabulary has others.
+        Something is missing, a video is in two splits, feature sizes differ between splits, a split
+        has no usable video, or the recipe holds numbers for LLP's classes and the vocabulary has
+        others.
     """
     _check_classes(recipe, vocabulary)
-    names = {split: split_names(annotations, split) for split in SPLIT_TABLES}
+    names = read_splits(annotations)
+    source.check_names([name for listed in names.values() for name in listed])
     train = source.read(names["train"], recipe, vocabulary, for_training=True)
     scored_names = [name for split in SCORED_SPLITS for name in names[split]]
     scored = source.read(scored_names, recipe, vocabulary, for_training=False)
@@ -202,9 +209,9 @@ def _evaluation_videos(
     vocabulary: Vocabulary,
 ) -> EvaluationVideos:
     kept, inputs = parser_inputs(cache, split, names)
-    tables = [annotations / EVENT_TABLES[modality] for modality in MODALITIES]
-    audio, visual = read_labels(tables, kept, cache.audio.shape[1], vocabulary)
-    return EvaluationVideos(split, kept, inputs, (audio, visual))
+    annotated = read_annotated(annotations, kept, cache.audio.shape[1], vocabulary)
+    audio, visual = stacked_labels(annotated)
+    return EvaluationVideos(split, kept, inputs, (audio, visual), annotated)
 
 
 def _training_videos(

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from pipeline.core.arrays import number_problem
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import fingerprint
 from pipeline.core.progress import track
@@ -291,6 +292,6 @@ def _checked(array: Array, what: str) -> Array:
             f"'{what}' is a {shape} array of {array.dtype}; it must be TxD numbers."
         )
     rows = array.astype(np.float32)
-    if not np.isfinite(rows).all():
-        raise PipelineError(f"'{what}' has values that are not finite; download it again.")
+    if problem := number_problem(rows):
+        raise PipelineError(f"'{what}' {problem}; download it again.")
     return normalise(rows)

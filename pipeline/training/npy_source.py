@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.core.arrays import label_problem
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import existing_file, fingerprint, sha256_of
 from pipeline.core.shards import Array
@@ -22,6 +23,7 @@ from pipeline.features.npy_layouts import (
     WORDS_FILE,
     PerSecond,
     average_frames,
+    check_unique_ids,
     group_frames,
     load_npy,
     npy_paths,
@@ -32,7 +34,7 @@ from pipeline.features.npy_layouts import (
 from pipeline.labels.pseudo_labels import soften
 from pipeline.labels.similarity import normalise, similarity_logits
 from pipeline.parsers.recipes import Recipe
-from pipeline.training.sources import CachedFeatures, label_keys
+from pipeline.training.sources import CachedFeatures, check_texts, label_keys
 
 # How to train without logits.
 WITHOUT_LOGITS = "--option plsim=false (LINK), and hard labels"
@@ -69,8 +71,10 @@ class NpySource:
         Raises
         ------
         PipelineError
-            Something the recipe needs is missing or has the wrong shape.
+            Something the recipe needs is missing, has the wrong shape or unusable numbers, or two
+            videos share an id.
         """
+        self.check_names(names)
         if for_training and recipe.uses_teacher_labels:
             raise PipelineError(
                 "labels of a teacher are read from shards only; import the features with"
@@ -100,6 +104,10 @@ class NpySource:
             texts=texts,
             fingerprints=fingerprints,
         )
+
+    def check_names(self, names: Sequence[str]) -> None:
+        """Check that no two videos share the id that files are named by."""
+        check_unique_ids(names)
 
     def _feature_folders(self, recipe: Recipe) -> dict[str, Path]:
         layout = LAYOUTS[self.layout]
@@ -174,7 +182,8 @@ class _Labels:
         for modality in MODALITIES:
             masked, soft = f"{modality}_masked", f"{modality}_soft"
             if masked in keys:
-                array = read_stacked(npy_paths(self._masked(modality), names))
+                paths = npy_paths(self._masked(modality), names)
+                array = read_stacked(paths, problem=label_problem)
                 labels[masked] = self._checked(array, -1)
             if modality not in keys and soft not in keys:
                 continue
@@ -211,7 +220,7 @@ class _Labels:
         """Return the class texts [C, D] of a modality."""
         path = self._text_file(modality)
         if path.is_file():
-            return self._checked(load_npy(path), 0)
+            return check_texts(self._checked(load_npy(path), 0), path, self.vocabulary)
         logits = self._logits(modality)
         if logits.is_dir():
             raise PipelineError(

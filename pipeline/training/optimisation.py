@@ -1,10 +1,11 @@
-"""The optimiser and learning-rate schedule of a recipe."""
+"""The optimiser and learning-rate schedule of a recipe, and whether training has diverged."""
 
 import math
 
 import torch
 from torch import Tensor, nn
 
+from pipeline.core.errors import PipelineError
 from pipeline.parsers.recipes import Recipe
 
 # PyTorch's default, used by all released implementations.
@@ -38,6 +39,28 @@ def build_optimiser(
         rate = torch.tensor(rate, device=rate_on)
     is_on_gpu = rate_on is not None
     return kind(groups, lr=rate, betas=betas, eps=ADAM_EPSILON, capturable=is_on_gpu)
+
+
+def check_weights(network: nn.Module, when: str) -> None:
+    """Check that all weights and statistics of a network are finite.
+
+    The loss of a step is that of the weights before it, so the last step's damage shows here only.
+
+    Raises
+    ------
+    PipelineError
+        One is not; ``when`` says at which point of the training.
+    """
+    tensors = {
+        name: value for name, value in network.state_dict().items() if value.is_floating_point()
+    }
+    finite = torch.stack([value.isfinite().all() for value in tensors.values()]).tolist()
+    broken = [name for name, is_finite in zip(tensors, finite, strict=True) if not is_finite]
+    if broken:
+        raise PipelineError(
+            f"the training has diverged: '{broken[0]}' is not finite after {when}; lower"
+            " learning_rate."
+        )
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:

@@ -36,7 +36,7 @@ def write_results(
     videos = {split: (each.names, each.inputs) for split, each in data.evaluated.items()}
     predicted = write_split_predictions(checkpoint, videos, data.vocabulary, out, device)
     predictions = {
-        split: SplitPredictions(each.names, np.stack(each.truth), predicted[split])
+        split: SplitPredictions(each.names, np.stack(each.truth), predicted[split], each.annotated)
         for split, each in data.evaluated.items()
     }
     write_metrics(out, predictions, data.vocabulary)

@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core.arrays import equal_rows, label_problem, share_problem
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import sha256_of
 from pipeline.core.shards import (
@@ -114,6 +115,9 @@ def label_keys(recipe: Recipe, for_training: bool) -> tuple[str, ...]:
 class FeatureSource(Protocol):
     """A source of cached features and labels."""
 
+    def check_names(self, names: Sequence[str]) -> None:
+        """Check that the source can tell all videos of a dataset apart."""
+
     def read(
         self, names: Sequence[str], recipe: Recipe, vocabulary: Vocabulary, for_training: bool
     ) -> CachedFeatures:
@@ -142,6 +146,9 @@ class ShardSource:
     clip: str | None = None
     clap: str | None = None
     motion: str | None = None
+
+    def check_names(self, names: Sequence[str]) -> None:
+        """Accept all names: shards hold them in full."""
 
     def read(
         self, names: Sequence[str], recipe: Recipe, vocabulary: Vocabulary, for_training: bool
@@ -218,6 +225,10 @@ class ShardSource:
                     f"'{path}' has no array '{min(absent)}'; run pseudo-labels again."
                 )
             shard = Shard(reader.names, {key: reader.array(key) for key in keys}, reader.meta)
+        for key in keys:
+            problem = (share_problem if key.endswith("_soft") else label_problem)(shard[key])
+            if problem:
+                raise PipelineError(f"'{path}' {problem} in '{key}'; run pseudo-labels again.")
         classes = shard[keys[0]].shape[2]
         if classes != len(vocabulary):
             raise PipelineError(
@@ -286,4 +297,21 @@ def _texts(folder: Path, vocabulary: Vocabulary, fingerprint: str) -> Array:
             f"'{path}' belongs to features '{expected}', but its folder has features "
             f"'{fingerprint}'; run the prompts again."
         )
-    return shard["text"]
+    return check_texts(shard["text"], path, vocabulary)
+
+
+def check_texts(texts: Array, path: Path, vocabulary: Vocabulary) -> Array:
+    """Return class texts [C, D] if no two classes have the same.
+
+    Raises
+    ------
+    PipelineError
+        Two have, so that no method could tell these classes apart by their texts.
+    """
+    if found := equal_rows(texts):
+        first, second = (vocabulary.names[index] for index in found)
+        raise PipelineError(
+            f"'{path}' has the same text embedding for '{first}' and '{second}'; give every class"
+            " a text of its own."
+        )
+    return texts

@@ -28,7 +28,12 @@ from pipeline.labels.teacher_options import TEACHER_VERSION, TeacherOptions
 from pipeline.labels.temporal import TemporalNetwork, heard_and_seen, temporal_loss
 from pipeline.parsers.recipes import Recipe
 from pipeline.training.dense_videos import DenseData, DenseVideos
-from pipeline.training.optimisation import build_optimiser, learning_rate, set_learning_rate
+from pipeline.training.optimisation import (
+    build_optimiser,
+    check_weights,
+    learning_rate,
+    set_learning_rate,
+)
 from pipeline.training.results import CurveRow, write_curve
 from pipeline.training.states import (
     SAVE_EVERY_SECONDS,
@@ -156,6 +161,7 @@ class TeacherTrainer:
                 f"the teacher's loss is {mean} in epoch {epoch} of seed {self.job.seed}; lower"
                 " learning_rate."
             )
+        check_weights(self.network, f"epoch {epoch} of the teacher, seed {self.job.seed}")
         return mean
 
     def validate(self) -> float:

@@ -24,7 +24,12 @@ from pipeline.parsers.recipes import Recipe
 from pipeline.parsers.registry import PARSERS_VERSION, build_plan
 from pipeline.training.cuda_graphs import CapturedStep
 from pipeline.training.dataset import TrainingData
-from pipeline.training.optimisation import build_optimiser, learning_rate, set_learning_rate
+from pipeline.training.optimisation import (
+    build_optimiser,
+    check_weights,
+    learning_rate,
+    set_learning_rate,
+)
 from pipeline.training.recombination import recombined
 from pipeline.training.results import CurveRow, write_curve, write_results
 from pipeline.training.states import (
@@ -160,7 +165,7 @@ class Trainer:
         Raises
         ------
         PipelineError
-            A loss term is not finite.
+            A loss term, a weight or a probability is not finite.
         """
         self.restore(state_path)
         saved = time.monotonic()
@@ -205,6 +210,7 @@ class Trainer:
         progress, phase = self.progress, self.phase
         self.plan.get_submodule(phase.part).load_state_dict(progress.best_weights)
         self.plan.finish(phase, self.inputs, self.targets, self.validation)
+        check_weights(self.plan, self._when(progress.epoch))
         progress.phase += 1
         if progress.phase < len(self.phases):
             progress.epoch, progress.best_epoch = 0, 0
@@ -249,6 +255,7 @@ class Trainer:
         # Checked once per epoch: checking every step would synchronise the GPU each time.
         history = torch.stack(sums).cpu()
         self._check_finite(history, names, epoch)
+        check_weights(self.plan, self._when(epoch))
         return dict(zip(names, (history.sum(0) / len(self.inputs)).tolist(), strict=True))
 
     def _captured_for(self, rows: Tensor) -> CapturedStep | None:
@@ -283,10 +290,13 @@ class Trainer:
         if len(not_finite):
             step, term = not_finite[0].tolist()
             raise PipelineError(
-                f"the loss term '{names[term]}' is {history[step, term].item()} in epoch {epoch} "
-                f"of seed {self.job.seed}; check the features for values that are not finite, or "
-                "lower learning_rate."
+                f"the loss term '{names[term]}' is {history[step, term].item()} in "
+                f"{self._when(epoch)}; lower learning_rate."
             )
+
+    def _when(self, epoch: int) -> str:
+        phase = f" of {self.phase.name}" if len(self.phases) > 1 else ""
+        return f"epoch {epoch}{phase} of {self.job.name}"
 
     def validate(self) -> CurveRow:
         """Return Type@AV and the phase's selection metric on validation, in percent."""
@@ -400,7 +410,7 @@ def train(
     Raises
     ------
     PipelineError
-        A loss term is not finite.
+        A loss term, a weight or a probability is not finite.
     """
     trainer = Trainer(job)
     trainer.run(out / STATE_FILE, save_every_seconds)

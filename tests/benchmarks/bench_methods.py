@@ -20,8 +20,8 @@ sys.path.insert(0, str(REPOSITORY))
 
 from pipeline.core.vocabulary import read_vocabulary
 from pipeline.data.annotations import EVENT_TABLES, SPLIT_TABLES, read_names
-from pipeline.evaluation.evaluate import read_labels
 from pipeline.evaluation.metrics import score
+from pipeline.evaluation.tables import read_labels
 from pipeline.parsers.registry import METHODS
 
 SCORES = {

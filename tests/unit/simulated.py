@@ -288,7 +288,7 @@ def write_features(
             arrays = {"embedding": features[shard::2]}
             if kind == "clap":
                 arrays["map"] = 2 * features[shard::2]
-            path = corpus.features / f"{kind}-0123456789" / f"{shard}-of-2.safetensors"
+            path = corpus.features / f"{kind}-0123456789" / f"{shard + 1}-of-2.safetensors"
             write_shard(path, Shard(tuple(names[shard::2]), arrays, meta))
         prompts = Shard(
             make_vocabulary(world.classes).names, {"text": texts}, {"logit_scale": "1.0"}

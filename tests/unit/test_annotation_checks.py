@@ -41,7 +41,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_every_oddity_is_listed_once(folder: Path) -> None:
-    found = [oddity for oddity in check_annotations(folder, VOCABULARY) if oddity.kind != "version"]
+    left_out = {"version", "absent_class"}
+    found = [each for each in check_annotations(folder, VOCABULARY) if each.kind not in left_out]
     audio, full, val = "AVVP_eval_audio.csv", "AVVP_dataset_full.csv", "AVVP_val_pd.csv"
     assert found == [
         Finding("missing_table", "AVVP_test_pd.csv", "", "stages that need it will fail"),
@@ -67,14 +68,19 @@ def test_every_oddity_is_listed_once(folder: Path) -> None:
 
 def test_segments_decide_what_an_event_covers(folder: Path) -> None:
     found = check_annotations(folder, VOCABULARY, segments=6)
-    empty = [oddity.detail for oddity in found if oddity.kind == "sets_nothing"]
-    assert empty == ["Speech 6 to 7", "Cheering 9 to 0"]
+    details = {oddity.kind: oddity.detail for oddity in found}
+    assert details["sets_nothing"] == "Cheering 9 to 0"
+    assert details["outside_window"] == "Speech 6 to 7"
 
 
 def test_the_command_writes_the_report_and_warns_once_a_kind(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "report" / "check.tsv"
+    with (folder / "AVVP_eval_audio.csv").open("a") as table:
+        table.write("v_0_10\t10\t12\tCheering\nv_0_10\t8\t25\tCheering\n")
+    with (folder / "AVVP_train.csv").open("a") as table:
+        table.write("bare_0_10\t\n")
     assert main(["annotations", f"--annotations={folder}", f"--out={out}"]) == 0
     with out.open(newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
@@ -120,3 +126,31 @@ def test_the_earlier_release_is_recognised(old_audio_table: Path) -> None:
     assert found[0].detail.startswith("LLP, before the correction of 2024;")
     unknown = {oddity.filename for oddity in found if oddity.kind == "unknown_video"}
     assert {"Baby_cry_infant_cry", "KvIjsmANkxI_10_20`"} <= unknown
+
+
+def test_events_that_leave_the_window_are_listed(folder: Path) -> None:
+    header = "filename\tonset\toffset\tevent_labels\n"
+    rows = ["v_0_10\t8\t25\tSpeech", "v_0_10\t-3\t1\tDog", "v_0_10\t-4\t-2\tDog"]
+    rows += ["v_0_10\t10\t12\tDog", "v_0_10\t0\t10\tCar"]
+    (folder / "AVVP_eval_audio.csv").write_text(header + "\n".join(rows) + "\n")
+    found = [each for each in check_annotations(folder, VOCABULARY) if "window" in each.kind]
+    assert [each.detail for each in found] == ["Dog -4 to -2", "Dog 10 to 12"]
+    cut = [each for each in check_annotations(folder, VOCABULARY) if each.kind == "cut_event"]
+    assert [each.detail for each in cut] == ["Speech 8 to 25", "Dog -3 to 1"]
+    longer = {each.kind for each in check_annotations(folder, VOCABULARY, segments=60)}
+    assert "cut_event" in longer, "an event before 0 is cut whatever T is"
+
+
+def test_classes_and_videos_that_teach_nothing_are_listed(folder: Path) -> None:
+    names = [name for name in VOCABULARY.names if name != "Dog"]
+    (folder / "AVVP_train.csv").write_text(
+        f"filename\tevent_labels\nx_0_10\t{','.join(names)}\nbare_0_10\t\n"
+    )
+    found = check_annotations(folder, VOCABULARY)
+    train = [each for each in found if each.table == "AVVP_train.csv" and each.kind != "version"]
+    assert [(each.kind, each.filename, each.detail) for each in train] == [
+        ("no_label", "bare_0_10", ""),
+        ("absent_class", "", "Dog"),
+    ]
+    absent = {each.detail for each in found if each.kind == "absent_class" and "val" in each.table}
+    assert absent == set(VOCABULARY.names) - {"Speech", "Dog"}

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from simulated import make_vocabulary, make_world, write_corpus
 
 import pipeline
 from pipeline.cli import main
+from pipeline.core.shards import read_shard, write_shard
 from pipeline.core.vocabulary import read_vocabulary
 from pipeline.data.annotations import segments_to_events, write_events
 
@@ -245,6 +247,27 @@ def test_features_are_read_from_all_shards(tmp_path):
         pipeline.read_features(corpus.features)
 
 
+def test_folders_of_features_that_cannot_be_right_are_one_sentence(tmp_path):
+    corpus = write_corpus(tmp_path, make_world(classes=5))
+    folder = corpus.features / "clap-0123456789"
+    one, two = (folder / f"{index}-of-2.safetensors" for index in (1, 2))
+    whole = two.read_bytes()
+    two.write_bytes(one.read_bytes())
+    with pytest.raises(pipeline.PipelineError, match="24 videos are in two shards, the first"):
+        pipeline.read_features(folder)
+    two.write_bytes(whole)
+    shard = read_shard(two)
+    for changed, message in (
+        ({"meta": {**shard.meta, "fingerprint": "other"}}, "made with 2 different settings"),
+        ({"arrays": {**shard.arrays, "map": shard["map"] * np.nan}}, "not finite .*in 'map'"),
+        ({"arrays": {"embedding": shard["embedding"]}}, "has no array 'map'"),
+        ({"arrays": {**shard.arrays, "map": shard["map"][..., :3]}}, "different shapes in 2"),
+    ):
+        write_shard(two, replace(shard, **changed))
+        with pytest.raises(pipeline.PipelineError, match=message):
+            pipeline.read_features(folder)
+
+
 # ---- evaluation
 
 
@@ -304,5 +327,33 @@ def test_arrays_that_do_not_fit_are_one_sentence(tmp_path):
 def test_predictions_of_other_videos_are_not_scored_as_right(tmp_path):
     table = tmp_path / "events.csv"
     write_events(table, segments_to_events(labels_of(0)[0], list("abcdef")), read_vocabulary())
-    with pytest.raises(pipeline.PipelineError, match="is of a video listed in videos"):
+    with pytest.raises(pipeline.PipelineError, match=r"none of the .* is scored"):
         pipeline.evaluate(videos=["x"], truth=(table, table), predicted=(table, table))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"predicted": lambda pair: [each * 0.3 for each in pair]}, "labels other than 0 and 1"),
+        ({"predicted": lambda pair: [each * 255 for each in pair]}, "0 and 1, such as 255"),
+        ({"truth": lambda pair: [each * 2.0 - 1 for each in pair]}, "0 and 1, such as -1.0"),
+        ({"truth": lambda pair: [each / each for each in pair]}, "not finite .*such as nan"),
+        ({"truth": lambda pair: [each.astype(str) for each in pair]}, "values of type <U"),
+        ({"truth": lambda pair: [None, None]}, "values of type object"),
+        ({"truth": lambda pair: [[[[0]], [[0], [1]]], pair[1]]}, "malformed"),
+        ({"truth": lambda pair: pair[0]}, "truth must be two tables or arrays"),
+        ({"truth": lambda pair: "events.csv"}, "truth must be two tables or arrays"),
+        ({"videos": lambda _: list("aabcde")}, "lists 'a' twice"),
+        ({"class_names": lambda _: ["Dog"] * 3}, "must list every class once"),
+        ({"class_names": lambda _: "abc"}, "must list every class once"),
+        ({"segments": lambda _: 0}, "'segments' is 0"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:invalid value encountered")
+def test_arguments_that_are_not_labels_of_videos_are_one_sentence(changed, message):
+    given: dict[str, object] = {"truth": labels_of(0, 3), "predicted": labels_of(1, 3)}
+    given |= {"videos": list("abcdef"), "class_names": make_vocabulary(3).names}
+    given |= {key: change(given.get(key)) for key, change in changed.items()}
+    with pytest.raises(pipeline.PipelineError, match=message) as raised:
+        pipeline.evaluate(**given)
+    assert "\n" not in str(raised.value)

@@ -282,7 +282,7 @@ def test_audio_input_chooses_the_array(corpus: Corpus) -> None:
 def test_motion_features_are_read_where_the_recipe_asks_for_them(corpus: Corpus) -> None:
     labels = read_shard(corpus.labels)
     motion = np.random.default_rng(0).random((len(labels.names), 10, 6)).astype(np.float32)
-    path = corpus.features / "motion-0" / "0-of-1.safetensors"
+    path = corpus.features / "motion-0" / "1-of-1.safetensors"
     write_shard(path, Shard(labels.names, {"embedding": motion}, {"fingerprint": "m"}))
     dataset = read(corpus, "valorpp", motion=True)
     assert dataset.dimensions.motion == 6
@@ -314,6 +314,41 @@ def test_two_feature_folders_need_a_name(corpus: Corpus) -> None:
     assert chosen == corpus.features / "clip-0123456789"
     with pytest.raises(PipelineError, match="has no motion-"):
         encoder_folder(corpus.features, "motion", None)
+
+
+@pytest.mark.parametrize(
+    ("method", "key", "value", "message"),
+    [
+        ("valorpp", "audio_masked", 255, "labels other than 0 and 1, such as 255"),
+        ("link", "visual", 2, "labels other than 0 and 1, such as 2"),
+        ("uwav", "audio_soft", np.nan, "not finite"),
+        ("uwav", "visual_soft", 1.5, "values outside 0 to 1, such as 1.5"),
+    ],
+)
+def test_labels_that_are_none_are_refused(
+    method: str, key: str, value: float, message: str, corpus: Corpus
+) -> None:
+    shard = read_shard(corpus.labels)
+    shard[key][3, 2, 1] = value
+    write_shard(corpus.labels, shard)
+    with pytest.raises(PipelineError, match=f"{message}.* in '{key}'; run pseudo-labels again"):
+        read(corpus, method)
+
+
+def test_texts_that_two_classes_share_are_refused(corpus: Corpus) -> None:
+    path = corpus.features / "clip-0123456789" / "prompts.safetensors"
+    shard = read_shard(path)
+    shard["text"][2] = shard["text"][0]
+    write_shard(path, shard)
+    with pytest.raises(PipelineError, match="same text embedding for 'Class_0' and 'Class_2'"):
+        read(corpus)
+
+
+def test_annotations_of_other_videos_do_not_choose_an_epoch(corpus: Corpus) -> None:
+    for table in corpus.annotations.glob("AVVP_eval_*"):
+        table.write_text(table.read_text().replace("_0_10", ".mp4"))
+    with pytest.raises(PipelineError, match=r"none of the .* events in .*AVVP_eval_audio.* scored"):
+        read(corpus)
 
 
 def test_labels_of_other_features_are_refused(corpus: Corpus) -> None:

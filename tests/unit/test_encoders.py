@@ -387,6 +387,24 @@ def test_captions_with_the_same_tokens_are_refused(clip):
         prove_captions(clip, ["a dog", "a cat", "A DOG"])
 
 
+@pytest.mark.parametrize("name", ["clip", "clap"])
+def test_captions_that_the_text_tower_cuts_are_named_and_refused_if_then_alike(
+    name, request, caplog
+):
+    encoder = request.getfixturevalue(name)
+    short, limit = "a dog", encoder.context_length
+    long = short + " barks at a cat" * limit
+    fits, cut = encoder.token_counts([short, long])
+    assert fits < limit < cut
+    prove_captions(encoder, [short, long], ["Dog", "Long"])
+    assert f"(class Long) has {cut} tokens, but {name} reads only {limit}" in caplog.text
+    assert "class Dog" not in caplog.text
+    with pytest.raises(PipelineError, match=r"class Other.*class Long.*same tokens") as raised:
+        prove_captions(encoder, [short, long, f"{long} and runs"], ["Dog", "Long", "Other"])
+    assert f"of which the first {limit} count" in str(raised.value)
+    assert len(str(raised.value)) < 400
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

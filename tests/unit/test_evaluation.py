@@ -66,7 +66,8 @@ def test_the_command_writes_and_prints_the_scores(
 ) -> None:
     assert evaluate(tables) == 0
     evaluation = json.loads(tables["out"].read_text())
-    assert list(evaluation) == ["split", "videos", "metrics", "intervals", "per_class"]
+    keys = ["split", "videos", "metrics", "intervals", "per_class", "unscored"]
+    assert list(evaluation) == keys
     assert evaluation["split"] == "test_pd"
     assert evaluation["videos"] == 2
     assert list(evaluation["metrics"]) == list(evaluation["intervals"]) == list(LEVELS)
@@ -97,12 +98,83 @@ def test_predicted_events_of_other_videos_are_ignored_with_a_warning(
         for side in ("truth", "predicted")
     )
     alone = evaluate_tables(tables["videos"], truth, predicted, VOCABULARY)
-    assert not caplog.text
+    stranger = {"audio": {"unknown_video": {"events": 1, "video": "c"}}}
+    assert alone["unscored"] == {"truth": stranger}, "other splits' annotations are usual"
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
     events = [*read_events(predicted[0], VOCABULARY), EventRow("zz", 0, 9, DOG)]
     write_events(predicted[0], events, VOCABULARY)
-    assert evaluate_tables(tables["videos"], truth, predicted, VOCABULARY) == alone
+    found = evaluate_tables(tables["videos"], truth, predicted, VOCABULARY)
+    assert found.pop("unscored")["predicted"]["audio"]["unknown_video"]["video"] == "zz"
+    del alone["unscored"]
+    assert found == alone
     assert "1 of the 3 events" in caplog.text
-    assert "'zz'" in caplog.text
+    assert "such as Dog 0 to 9 of 'zz'" in caplog.text
+
+
+NOWHERE = [
+    ("videos of a minute", [EventRow("a", 20, 30, SPEECH), EventRow("-b", 40, 50, DOG)]),
+    ("other names", [EventRow("a.mp4", 2, 3, SPEECH), EventRow("b.mp4", 4, 5, DOG)]),
+    ("before 0", [EventRow("a", -4, -2, DOG)]),
+    ("no whole second", [EventRow("a", 3.2, 3.9, DOG), EventRow("-b", 7, 4, DOG)]),
+]
+
+
+@pytest.mark.parametrize("side", ["truth", "predicted"])
+@pytest.mark.parametrize("events", [case[1] for case in NOWHERE], ids=[case[0] for case in NOWHERE])
+def test_events_of_which_none_is_scored_are_refused(
+    side: str, events: list[EventRow], tables: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_events(tables[f"{side}-audio"], events, VOCABULARY)
+    assert evaluate(tables) == 2
+    said = capsys.readouterr().err
+    count = f"{len(events)} event{'s' if len(events) > 1 else ''}"
+    assert f"none of the {count} in '{tables[f'{side}-audio']}' is scored" in said
+    assert "the first is 'a'" in said
+    assert "a video has 10 segments" in said
+    assert not tables["out"].exists()
+
+
+@pytest.mark.parametrize("side", ["truth", "predicted"])
+def test_every_event_that_is_not_scored_is_counted_and_named(
+    side: str, tables: dict[str, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    pair = [tables[f"{side}-{modality}"] for modality in EVENT_TABLES]
+    scored = [EventRow("a", 0, 4, DOG), EventRow("-b", -3, 1, SPEECH), EventRow("-b", 8, 25, DOG)]
+    lost = [EventRow("a", -4, -2, DOG), EventRow("a", 10, 12, DOG), EventRow("a", 5, 5, DOG)]
+    for path in pair:
+        write_events(path, [*scored, *lost, EventRow("zz", 0, 1, DOG)], VOCABULARY)
+    other = [tables[f"{'truth' if side == 'predicted' else 'predicted'}-{m}"] for m in EVENT_TABLES]
+    inside = [EventRow("a", 0, 4, DOG), EventRow("-b", 0, 1, SPEECH), EventRow("-b", 8, 10, DOG)]
+    for path in other:
+        write_events(path, inside, VOCABULARY)
+    sides = {"truth": pair, "predicted": other} if side == "truth" else {}
+    sides = sides or {"truth": other, "predicted": pair}
+    found = evaluate_tables(
+        tables["videos"], tuple(sides["truth"]), tuple(sides["predicted"]), VOCABULARY
+    )
+    assert {value for level in found["metrics"].values() for value in level.values()} == {100.0}
+    counts = {
+        "unknown_video": {"events": 1, "video": "zz"},
+        "sets_nothing": {"events": 1, "video": "a"},
+        "outside_window": {"events": 2, "video": "a"},
+        "cut_event": {"events": 2, "video": "-b"},
+    }
+    assert found["unscored"] == {side: {"audio": counts, "visual": counts}}
+    assert "2 of the 7 events" in caplog.text
+    assert "scored in part (cut_event: that are cut" in caplog.text
+    assert "such as Dog -4 to -2 of 'a'" in caplog.text
+
+
+def test_corrections_outside_the_segments_are_counted(
+    tables: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "corrections"
+    folder.mkdir()
+    write_events(folder / EVENT_TABLES["audio"], [EventRow("a", 12, 14, DOG)], VOCABULARY)
+    assert evaluate(tables, f"--corrections={folder}") == 0
+    found = json.loads(tables["out"].read_text())["unscored"]["corrected"]
+    assert found == {"audio": {"outside_window": {"events": 1, "video": "a"}}}
+    assert "1 of the 1 event in" in capsys.readouterr().err
 
 
 def test_mistakes_exit_with_2_and_one_sentence(
@@ -433,3 +505,56 @@ def test_mistakes_in_corrections_are_one_sentence(
     (corrections / EVENT_TABLES["audio"]).unlink()
     assert evaluate(tables, f"--corrections={corrections}") == 2
     assert "has no corrections; it must contain AVVP_eval_audio.csv or" in capsys.readouterr().err
+
+
+# ---- a trained parser's predictions
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> tuple[Path, Path]:
+    """A folder of annotations, and a model's folder with the predictions of its videos."""
+    annotations, folder = tmp_path / "annotations", tmp_path / "model"
+    names = {"train": "t_0_10", "val": "v_0_10", "test": "e_0_10"}
+    for split, table in SPLIT_TABLES.items():
+        annotations.mkdir(exist_ok=True)
+        (annotations / table).write_text(f"filename\tevent_labels\n{names[split]}\tDog\n")
+    events = [EventRow("v_0_10", 0, 4, DOG), EventRow("e_0_10", 2, 12, DOG)]
+    for modality, table in EVENT_TABLES.items():
+        write_events(annotations / table, [*events, EventRow("zz", 0, 1, DOG)], VOCABULARY)
+        for split in ("val", "test"):
+            of_split = [event for event in events if event.filename == names[split]]
+            write_events(folder / f"predicted_{split}_{modality}.csv", of_split, VOCABULARY)
+            shard = Shard((names[split],), {"audio": np.zeros((1, 10, 25), np.float32)})
+            write_shard(folder / f"probabilities_{split}.safetensors", shard)
+    return annotations, folder
+
+
+def test_a_models_metrics_count_what_is_in_neither_scored_split(
+    model: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [f"--annotations={model[0]}", f"--model={model[1]}"]
+    assert main(["evaluate-model", *words]) == 0
+    found = json.loads((model[1] / "metrics.json").read_text())
+    unknown, cut = {"events": 1, "video": "zz"}, {"events": 1, "video": "e_0_10"}
+    both = {"audio": {"unknown_video": unknown}, "visual": {"unknown_video": unknown}}
+    assert found["val"]["unscored"] == {"truth": both}, "the other split's events are its own"
+    assert found["test"]["unscored"]["truth"]["audio"] == {
+        "unknown_video": unknown,
+        "cut_event": cut,
+    }
+    assert found["test"]["unscored"]["predicted"]["visual"] == {"cut_event": cut}
+    assert found["test"]["metrics"]["segment"]["type"] == 100
+    assert "cut_event: that are cut" in capsys.readouterr().err
+
+
+def test_predictions_of_videos_that_the_table_lacks_are_refused(
+    model: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [f"--annotations={model[0]}", f"--model={model[1]}"]
+    (model[0] / SPLIT_TABLES["val"]).write_text("filename\tevent_labels\nother_0_10\tDog\n")
+    (model[0] / SPLIT_TABLES["test"]).write_text("filename\ne_0_10\nv_0_10\n")
+    assert main(["evaluate-model", *words]) == 2
+    said = capsys.readouterr().err
+    assert "1 of the 1 val videos parsed" in said
+    assert "the first is 'v_0_10'" in said
+    assert not (model[1] / "metrics.json").exists()

@@ -139,7 +139,7 @@ def cut_table(folder: Path) -> None:
         (unkept, "marks 'video.* as dropped"),
         (other_prompts, "prompts.* different fingerprint; delete that file and run it again"),
         (cut_table, "2-of-2.status.tsv', line "),
-        (lambda folder: shard_path(folder, 2).unlink(), "1 of 2 shards"),
+        (lambda folder: shard_path(folder, 2).unlink(), "lacks 1 of its 2 shards"),
         (lambda folder: status_path(folder, 2).unlink(), "2-of-2.status.tsv': no such file"),
     ],
 )  # fmt: skip

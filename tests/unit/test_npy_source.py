@@ -2,6 +2,7 @@
 
 import shutil
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -286,7 +287,7 @@ def test_the_fingerprint_of_a_prior_is_of_thresholds_and_texts(folder: Path) -> 
     vocabulary = Vocabulary((higher, *VOCABULARY.classes[1:]))
     cache = NpySource(folder, "valor").read(NAMES, recipe_for("link", {}), vocabulary, False)
     found.append(cache.fingerprints["labels"])
-    np.save(folder / "text_clap.npy", np.ones((CLASSES, CLAP)))
+    np.save(folder / "text_clap.npy", np.eye(CLASSES, CLAP))
     found.append(read(folder).fingerprints["labels"])
     shutil.rmtree(folder / "CLAP" / "segment_logits")
     found += [read(folder, scale=scale).fingerprints["labels"] for scale in (20.0, 21.0)]
@@ -300,7 +301,7 @@ def test_class_texts_without_a_prior_need_neither_logits_nor_thresholds(folder: 
     assert set(cache.labels) == {"audio_masked", "visual_masked"}
     np.testing.assert_allclose(cache.texts["visual"], np.load(folder / "text_clip.npy"), rtol=1e-6)
     assert set(cache.fingerprints) == {"layout", "texts"}
-    np.save(folder / "text_clip.npy", np.ones((CLASSES, CLIP)))
+    np.save(folder / "text_clip.npy", np.eye(CLASSES, CLIP))
     assert read(folder, "leap").fingerprints["texts"] != cache.fingerprints["texts"]
     (folder / "text_clap.npy").unlink()
     with pytest.raises(PipelineError, match=r"cannot find the class texts .*text_clap\.npy"):
@@ -403,8 +404,8 @@ def test_hans_features_have_no_space_in_common_with_texts(han_folder: Path) -> N
     for encoder in ("CLIP", "CLAP"):
         for name in NAMES:
             save(han_folder, f"{encoder}/segment_pseudo_labels", name, np.ones((10, CLASSES)))
-    np.save(han_folder / "text_clip.npy", np.ones((CLASSES, CLIP)))
-    np.save(han_folder / "text_clap.npy", np.ones((CLASSES, CLAP)))
+    np.save(han_folder / "text_clip.npy", np.eye(CLASSES, CLIP))
+    np.save(han_folder / "text_clap.npy", np.eye(CLASSES, CLAP))
     assert read(han_folder, "valor", layout="han").labels
     with pytest.raises(PipelineError, match="have 128 dimensions but class texts have 8"):
         read(han_folder, layout="han")
@@ -423,3 +424,85 @@ def test_soft_labels_come_from_logits(folder: Path) -> None:
     shutil.rmtree(folder / "CLAP" / "segment_logits")
     with pytest.raises(PipelineError, match=r"need logits, but .* hard labels"):
         read_soft(folder)
+
+
+def broken(kind: str) -> Callable[[Path], None]:
+    """Return what puts a value that is no number, or no label, into one video's file."""
+
+    def write(path: Path) -> None:
+        array = np.load(path)
+        if kind == "npz":
+            with path.open("wb") as file:
+                np.savez(file, array)
+            return
+        if kind == "text":
+            array = array.astype(str)
+        else:
+            array[3, 2] = {"nan": np.nan, "inf": np.inf, "float64": 1e300}.get(kind) or float(kind)
+        np.save(path, array)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("where", "kind", "message"),
+    [
+        ("CLIP/features", "nan", "not finite .*such as nan"),
+        ("CLAP/features", "inf", "not finite .*such as inf"),
+        ("st", "nan", "not finite .*such as nan"),
+        ("CLIP/features", "float64", "not finite .*such as inf"),
+        ("CLIP/features", "text", "values of type <U"),
+        ("CLIP/features", "npz", r"is an \.npz archive"),
+        ("CLAP/segment_logits", "nan", "not finite .*such as nan"),
+        ("CLAP/segment_pseudo_labels", "255", "labels other than 0 and 1, such as 255"),
+        ("CLIP/segment_pseudo_labels", "-1", "labels other than 0 and 1, such as -1"),
+        ("CLIP/segment_pseudo_labels", "nan", "not finite .*such as nan"),
+    ],
+)
+@pytest.mark.parametrize("for_training", [True, False])
+def test_numbers_that_no_method_can_use_are_refused_in_every_split(
+    folder: Path, where: str, kind: str, message: str, for_training: bool
+) -> None:
+    path = folder / where / f"{NAMES[2][:11]}.npy"
+    broken(kind)(path)
+    recipe = recipe_for("link", {"motion": True})
+    source = NpySource(folder, "valor")
+    if not for_training and "pseudo_labels" in where:
+        source.read(NAMES, recipe, VOCABULARY, for_training)
+        return
+    with pytest.raises(PipelineError, match=message) as raised:
+        source.read(NAMES, recipe, VOCABULARY, for_training)
+    assert str(path) in str(raised.value)
+    assert "delete it to leave its video out" in str(raised.value) or kind == "npz"
+    path.unlink()
+    assert len(source.read(NAMES, recipe, VOCABULARY, for_training).names) == 3
+
+
+def test_class_texts_that_two_classes_share_are_refused(folder: Path) -> None:
+    np.save(folder / "text_clip.npy", np.ones((CLASSES, CLIP)))
+    with pytest.raises(PipelineError, match="the same text embedding for 'C0' and 'C1'"):
+        read(folder)
+
+
+def test_two_windows_of_one_id_cannot_read_one_file(folder: Path) -> None:
+    names = [*NAMES, f"{NAMES[0][:11]}_50_60"]
+    with pytest.raises(PipelineError, match="1 ids belong to several videos, including '-_abc0000"):
+        NpySource(folder, "valor").read(names, recipe_for("han", {}), VOCABULARY, False)
+
+
+def test_splits_that_share_a_video_or_an_id_are_refused(tmp_path: Path, capsys) -> None:
+    corpus = write_corpus(tmp_path / "corpus", make_world(classes=CLASSES))
+    write_files(corpus, tmp_path / "data", VALOR_FILES | LABELS)
+    words = ["train", "--method", "valorpp", *corpus.words(), "--out", str(tmp_path / "out")]
+    test, train = corpus.annotations / "AVVP_test_pd.csv", corpus.annotations / "AVVP_train.csv"
+    whole, name = test.read_text(), train.read_text().splitlines()[1].split("\t")[0]
+    npy = ["--layout", "valor", "--features", str(tmp_path / "data")]
+    for line, more, message in (
+        (name, [], f"'{name}' is in the splits train and test"),
+        (name, npy, f"'{name}' is in the splits train and test"),
+        (f"{name[:11]}_50_60", npy, "1 ids belong to several videos"),
+    ):
+        test.write_text(f"{whole}{line}\tClass_0\n")
+        assert main([*words, *more]) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -53,7 +53,7 @@ def write_features(folder: Path, logits: dict[str, np.ndarray], scale: float) ->
         Shard(VOCABULARY.names, {"text": text}, {"logit_scale": str(scale), "fingerprint": "7"}),
     )
     names = sorted(logits, reverse=True)
-    for index, part in enumerate((names[:1], [], names[1:])):
+    for index, part in enumerate((names[:1], [], names[1:]), start=1):
         rows = [logits[name] / scale for name in part] or np.zeros((0, 10, C))
         embedding = np.asarray(rows, np.float32).reshape(len(part), 10, C)
         shard = Shard(
@@ -279,6 +279,29 @@ def test_classes_without_validation_positives() -> None:
     np.testing.assert_array_equal(thresholds.masked, fixed_thresholds(vocabulary).masked)
     with pytest.raises(PipelineError, match="need validation videos"):
         calibrated_thresholds(logits[:, :0], truth[:, :0], np.zeros((0, 2)), vocabulary)
+
+
+def test_classes_without_a_validation_event_are_named(
+    make_corpus: Callable[[int], Corpus], capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus = make_corpus(0)
+    assert corpus.label("--thresholds=calibrated") == 0
+    said = capsys.readouterr().err
+    assert f"no audio threshold can be chosen for {C - 1} of {C} classes" in said
+    assert "Speech, " in said
+    assert "Dog" not in said.split("event: ")[1].splitlines()[0].split(", ")
+    assert corpus.label("--thresholds=fixed") == 0
+    assert "threshold can be chosen" not in capsys.readouterr().err
+
+
+def test_a_video_in_two_splits_is_refused(
+    make_corpus: Callable[[int], Corpus], capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus = make_corpus(0)
+    with (corpus.annotations / SPLIT_TABLES["test"]).open("a") as table:
+        table.write("t2\tDog\n")
+    assert corpus.label() == 2
+    assert "'t2' is in the splits train and test" in capsys.readouterr().err
 
 
 def named(name: str) -> EventClass:

@@ -60,6 +60,52 @@ def test_shards_made_differently_are_not_joined() -> None:
         join_shards([shard("a", fingerprint="0"), shard("b", fingerprint="1")])
 
 
+def test_a_video_in_two_shards_is_named() -> None:
+    with pytest.raises(PipelineError, match="1 videos are in two shards, the first is 'b'"):
+        join_shards([shard("a", "b"), shard("c", "b")])
+
+
+def test_arrays_of_other_shapes_are_not_joined() -> None:
+    longer = {key: array.repeat(2, axis=1) for key, array in shard("b").arrays.items()}
+    with pytest.raises(PipelineError, match=r"'embedding' has different shapes .*\(3, 2\) and \(6"):
+        join_shards([shard("a"), Shard(("b",), longer)])
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("1-of-3", "3-of-3"), "lacks 1 of its 3 shards, the first is 2-of-3"),
+        (("1-of-2", "3-of-2"), "lacks 1 of its 2 shards, the first is 2-of-2"),
+        (("1-of-1", "2-of-1"), r"2-of-1\.safetensors' is not one of 1 shards"),
+        (("1-of-1", "1-of-2", "2-of-2"), r"mixes shards of \[1, 2\] parts"),
+    ],
+)
+def test_shards_of_other_numbers_are_refused(
+    tmp_path: Path, names: tuple[str, ...], message: str
+) -> None:
+    for name in names:
+        write_shard(tmp_path / f"{name}.safetensors", shard(name))
+    with pytest.raises(PipelineError, match=message):
+        read_array(tmp_path, "map")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_features_that_are_not_finite_are_refused(tmp_path: Path, value: float) -> None:
+    made = shard("a", "b")
+    made["map"][1, 0, 0] = value
+    write_shard(tmp_path / "1-of-1.safetensors", made)
+    assert read_array(tmp_path, "embedding").names == ("a", "b")
+    with pytest.raises(PipelineError, match=f"not finite .1 of 12, such as {value}. in 'map'"):
+        read_array(tmp_path, "map")
+
+
+def test_rows_of_an_array_that_is_not_there_are_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "1-of-1.safetensors"
+    write_shard(path, shard("a"))
+    with ShardReader(path) as reader, pytest.raises(PipelineError, match="has no array 'audio'"):
+        reader.rows("audio", 0, 1)
+
+
 def test_a_cut_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "0-of-1.safetensors"
     write_shard(path, shard("a"))

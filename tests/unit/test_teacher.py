@@ -4,6 +4,7 @@ import json
 import math
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.shards import Shard, read_shard, write_shard
 from pipeline.data.annotations import EVENT_TABLES
 from pipeline.data.unav import DenseVideo, class_name, read_unav
-from pipeline.evaluation.evaluate import read_labels
+from pipeline.evaluation.tables import read_labels
 from pipeline.labels.pseudo_labels import soften
 from pipeline.labels.teacher import read_teacher, teacher_logits
 from pipeline.labels.teacher_options import TeacherOptions
@@ -141,6 +142,11 @@ def test_annotations_are_read_by_label_id(tmp_path: Path) -> None:
         ({"duration": -1.0}, "not in UnAV-100's format"),
         ({"annotations": [{"segment": [0], "label": "a", "label_id": 0}]}, "not in UnAV-100's"),
         ({"annotations": [{"segment": [0, 1], "label": "b", "label_id": -1}]}, "not in UnAV-100's"),
+        ({"subset": "training"}, "'train', 'validation' or 'test'"),
+        (
+            {"annotations": [{"segment": [2, 1], "label": "b", "label_id": 0}]},
+            "none of the 1 events .* lies within its video, such as 2 to 1 of 'abc' with 3 seconds",
+        ),
     ],
 )
 def test_malformed_annotations(tmp_path: Path, change: dict[str, object], message: str) -> None:
@@ -151,11 +157,24 @@ def test_malformed_annotations(tmp_path: Path, change: dict[str, object], messag
         read_unav(path)
 
 
+def test_events_outside_their_video_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "unav.json"
+    times = [(0, 2), (-2, -1), (3, 9), (2.5, 2.5), (2, 9)]
+    events = [{"segment": each, "label": "dog", "label_id": 0} for each in times]
+    video = {"duration": 3.0, "subset": "train", "annotations": events}
+    path.write_text(json.dumps({"database": {"abc": video}}))
+    assert read_unav(path).videos["abc"].labels(1).sum() == 3
+    assert "2 of the 5 events" in caplog.text
+    assert "such as -2 to -1 of 'abc' with 3 seconds" in caplog.text
+
+
 def test_a_class_with_two_names(tmp_path: Path) -> None:
     path = tmp_path / "unav.json"
     events = [{"segment": [0, 1], "label": name, "label_id": 0} for name in ("dog", "cat")]
     path.write_text(
-        json.dumps({"database": {"abc": {"duration": 3, "subset": "x", "annotations": events}}})
+        json.dumps({"database": {"abc": {"duration": 3, "subset": "train", "annotations": events}}})
     )
     with pytest.raises(PipelineError, match="calls class 0 both 'dog' and 'cat'"):
         read_unav(path)
@@ -282,6 +301,17 @@ def test_validation_counts_real_seconds_only(dense: Path) -> None:
             audio, visual = made.network(batch.embeddings, made.texts, ~batch.valid)
         probability = audio.sigmoid()[0] * visual.sigmoid()[0]
         np.testing.assert_array_equal(predicted[row], (probability >= 0.5).numpy())
+
+
+def test_a_teacher_that_gives_no_numbers_labels_nothing(dense: Path) -> None:
+    made = trainer(read(dense))
+    made.run_epoch(1)
+    teacher = made.teacher()
+    weights = {name: torch.full_like(each, 3e38) for name, each in teacher.weights.items()}
+    embeddings = tuple(np.ones((1, 10, width), np.float32) for width in (32, 40))
+    texts = tuple(each.numpy() for each in made.texts)
+    with pytest.raises(PipelineError, match=r"not finite .* its weights are too large"):
+        teacher_logits(replace(teacher, weights=weights), embeddings, texts, CPU)
 
 
 @pytest.mark.parametrize(("logit", "counts"), [(0.0, True), (-1e-6, False)])

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from clips import write_clip
+from dry_runs import planned_jobs
 from video_site import Folder, VideoSite, names_of
 
 from pipeline.data.annotations import SPLIT_TABLES
@@ -132,10 +132,7 @@ def planned(folder: Path) -> dict[str, int]:
     """Return how many jobs of each rule a dry run plans."""
     done = snakemake(folder, "--dry-run", *TARGETS)
     assert done.returncode == 0, done.stdout + done.stderr
-    if "Nothing to be done" in done.stdout + done.stderr:
-        return {}
-    table = (done.stdout + done.stderr).split("job ", 1)[1].split("total", 1)[0]
-    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
+    return planned_jobs(done.stdout + done.stderr)
 
 
 def test_the_demo_downloads_nothing(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dry_runs import planned_jobs
 from hub_server import HubServer
 from released import Release, simulated_names, simulated_truth, write_folders, write_zips
 
@@ -41,11 +42,7 @@ class PresetRun:
         return done.stdout + done.stderr
 
     def planned(self, *words: str) -> dict[str, int]:
-        text = self.snakemake("--dry-run", *words)
-        if "Nothing to be done" in text:
-            return {}
-        table = text.split("job ", 1)[1].split("total", 1)[0]
-        return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.M)}
+        return planned_jobs(self.snakemake("--dry-run", *words))
 
     def configure(self, methods: dict[str, object], **dataset: object) -> None:
         values = {

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from typing import Any
 import av
 import pytest
 import yaml
+from dry_runs import planned_jobs
 
 from pipeline.core.shards import StatusRow, read_shard, read_status, shard_paths
 
@@ -57,11 +57,7 @@ class Run:
 
     def planned(self, *words: str) -> dict[str, int]:
         """Return how many jobs of each rule a dry run plans."""
-        text = self.snakemake("--dry-run", *words)
-        if "Nothing to be done" in text:
-            return {}
-        table = text.split("job ", 1)[1].split("total", 1)[0]
-        return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.M)}
+        return planned_jobs(self.snakemake("--dry-run", *words))
 
     def statuses(self) -> dict[str, StatusRow]:
         folder = next((self.folder / "results/features").glob("clap-*"))

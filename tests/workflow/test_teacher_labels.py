@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from dry_runs import planned_jobs
 
 from pipeline.core.shards import read_shard
 
@@ -29,9 +29,9 @@ class TaughtRun:
     def configure(self, epochs: int) -> None:
         values: dict[str, Any] = {
             "preset": "demo_methods",
-            "dataset": {"demo": {"train": 8, "val": 4, "test": 4}},
+            "dataset": {"shards": 1, "demo": {"train": 4, "val": 2, "test": 2}},
             "teacher": {
-                "demo": {"train": 8, "val": 4, "test": 1},
+                "demo": {"train": 4, "val": 2, "test": 1},
                 "network": {"width": 32, "hidden": 32, "epochs": epochs},
             },
             "training": {"seeds": [0]},
@@ -52,11 +52,7 @@ class TaughtRun:
         return done.stdout + done.stderr
 
     def planned(self) -> dict[str, int]:
-        text = self.snakemake("--dry-run")
-        if "Nothing to be done" in text:
-            return {}
-        table = text.split("job ", 1)[1].split("total", 1)[0]
-        return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.M)}
+        return planned_jobs(self.snakemake("--dry-run"))
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +73,7 @@ def test_both_kinds_of_labels_are_in_one_leaderboard(run: TaughtRun) -> None:
     assert ("teacher" in similarity.meta, "teacher" in taught.meta) == (False, True)
     assert taught.meta["fingerprint"] == similarity.meta["fingerprint"]
     quality = json.loads((results / "teacher_labels/quality.json").read_text())
-    assert quality["val"]["masked"]["videos"] == 4
+    assert quality["val"]["masked"]["videos"] == 2
     board = (results / "compare/compare.md").read_text()
     rows = {
         line.split("|")[1].strip(): line for line in board.splitlines() if "| this run |" in line

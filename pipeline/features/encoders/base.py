@@ -1,5 +1,6 @@
 """The encoder interface, loading, and the caption check."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, Protocol, runtime_checkable
@@ -20,6 +21,10 @@ CPU_BATCH = 32
 # Captions whose unit embeddings are closer than this are treated as identical: a lost vocabulary
 # gives 0, while even randomly initialised text towers give at least 1e-3.
 NEAREST_CAPTIONS = 1e-4
+# Characters of a caption that a message repeats.
+LONGEST_CAPTION = 80
+
+logger = logging.getLogger(__name__)
 
 
 class Encoder(Protocol):
@@ -58,9 +63,16 @@ class CaptionEncoder(Encoder, Protocol):
     ----------
     logit_scale
         Factor on cosines from training, exponentiated.
+    context_length
+        Largest number of tokens that the text tower reads of a caption.
     """
 
     logit_scale: float
+    context_length: int
+
+    def token_counts(self, captions: Sequence[str]) -> list[int]:
+        """Return how many tokens each caption has, before it is cut."""
+        ...
 
     def tokenize(self, captions: Sequence[str]) -> torch.Tensor:
         """Return token ids, int64 ``[C, L]``."""
@@ -120,8 +132,21 @@ def with_captions(encoder: Encoder) -> CaptionEncoder:
     return encoder
 
 
-def prove_captions(encoder: CaptionEncoder, captions: Sequence[str]) -> NDArray[np.float32]:
+def prove_captions(
+    encoder: CaptionEncoder, captions: Sequence[str], classes: Sequence[str] = ()
+) -> NDArray[np.float32]:
     """Encode captions and check that they give distinct tokens and distinct embeddings.
+
+    Captions that the text tower cannot read to their end are logged.
+
+    Parameters
+    ----------
+    encoder
+        CLIP or CLAP.
+    captions
+        The C captions.
+    classes
+        Their classes, for messages.
 
     Returns
     -------
@@ -133,13 +158,27 @@ def prove_captions(encoder: CaptionEncoder, captions: Sequence[str]) -> NDArray[
         Two captions have the same tokens or embedding, or an embedding is not finite or differs in
         size from those of segments.
     """
+    described = [f"'{_shortened(caption)}'" for caption in captions]
+    if classes:
+        pairs = zip(described, classes, strict=True)
+        described = [f"{caption} (class {name})" for caption, name in pairs]
+    limit, counts = encoder.context_length, encoder.token_counts(captions)
+    for caption, count in zip(described, counts, strict=True):
+        if count > limit:
+            logger.warning(
+                "the caption %s has %d tokens, but %s reads only %d; its end is ignored, so shorten"
+                " it",
+                *(caption, count, encoder.spec.encoder, limit),
+            )
     tokens = encoder.tokenize(captions)
-    seen: dict[tuple[int, ...], str] = {}
-    for caption, row in zip(captions, tokens.tolist(), strict=True):
-        if (other := seen.setdefault(tuple(row), caption)) is not caption:
+    seen: dict[tuple[int, ...], int] = {}
+    for index, row in enumerate(tokens.tolist()):
+        if (other := seen.setdefault(tuple(row), index)) != index:
+            cut = f", of which the first {limit} count" if counts[index] > limit else ""
             raise PipelineError(
-                f"the {encoder.spec.encoder} tokenizer gives '{caption}' and '{other}' the same"
-                " tokens; correct the captions or the tokenizer's files."
+                f"the {encoder.spec.encoder} tokenizer gives {described[index]} and"
+                f" {described[other]} the same tokens{cut}; correct the captions or the tokenizer's"
+                " files."
             )
     embeddings = encoder.embed_captions(captions)
     size = encoder.dimensions["embedding"]
@@ -153,10 +192,17 @@ def prove_captions(encoder: CaptionEncoder, captions: Sequence[str]) -> NDArray[
     if len(captions) > 1 and float(apart.min()) < NEAREST_CAPTIONS:
         first, second = divmod(int(apart.argmin()), len(captions))
         raise PipelineError(
-            f"{encoder.spec.encoder} gives '{captions[first]}' and '{captions[second]}' the same"
+            f"{encoder.spec.encoder} gives {described[first]} and {described[second]} the same"
             " embedding; check the weights and the tokenizer's files."
         )
     return embeddings
+
+
+def _shortened(caption: str) -> str:
+    """Return a caption for a message; both ends stay, since long ones often differ there."""
+    if len(caption) <= LONGEST_CAPTION:
+        return caption
+    return f"{caption[: LONGEST_CAPTION - 20]}...{caption[-20:]}"
 
 
 def normalised(embeddings: torch.Tensor) -> torch.Tensor:

@@ -82,6 +82,7 @@ class ClapEncoder:
         self.logit_scale = model.logit_scale
         self._mel = LogMel().to(runner.device)
         self._tokenizer, self.notes = _tokenizer(spec, model.text_config)
+        self.context_length = self._tokenizer.context_length
 
     def embed(self, segments: NDArray[np.int16]) -> dict[str, NDArray[np.float32]]:
         """Encode audio.
@@ -120,6 +121,10 @@ class ClapEncoder:
     def tokenize(self, captions: Sequence[str]) -> torch.Tensor:
         """Return token ids, ``[C, L]``."""
         return self._tokenizer(captions)[0]
+
+    def token_counts(self, captions: Sequence[str]) -> list[int]:
+        """Return how many tokens each caption has, with those of its start and end."""
+        return self._tokenizer.counts(captions)
 
     def embed_captions(self, captions: Sequence[str]) -> NDArray[np.float32]:
         """Return L2-normalised text embeddings ``[C, D]``."""

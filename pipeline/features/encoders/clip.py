@@ -92,6 +92,7 @@ class ClipEncoder:
         runner.place(model.module, model.tower)
         self.logit_scale = model.logit_scale
         self._normalise = PixelNorm(model.mean, model.std, runner.device)
+        self.context_length = model.context_length
         self._tokenizer = open_clip.SimpleTokenizer(context_length=model.context_length)
         _check_vocabulary(self._tokenizer, model.vocabulary_size)
 
@@ -135,6 +136,10 @@ class ClipEncoder:
         """Return token ids, ``[C, L]``."""
         ids: torch.Tensor = self._tokenizer(list(captions))
         return ids
+
+    def token_counts(self, captions: Sequence[str]) -> list[int]:
+        """Return how many tokens each caption has, with those of its start and end."""
+        return [len(self._tokenizer.encode(caption)) + 2 for caption in captions]
 
     def embed_captions(self, captions: Sequence[str]) -> NDArray[np.float32]:
         """Return L2-normalised text embeddings ``[C, D]``."""

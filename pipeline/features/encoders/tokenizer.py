@@ -27,14 +27,22 @@ GOLDEN_TEXT, GOLDEN_IDS = "Hello world", [0, 31414, 232, 2]
 
 @dataclass(frozen=True)
 class CaptionTokenizer:
-    """Convert captions to padded token ids and their mask."""
+    """Convert captions, cut at ``context_length``, to padded token ids and their mask."""
 
     tokenizer: Tokenizer
+    context_length: int
 
     @property
     def size(self) -> int:
         """Vocabulary size."""
         return int(self.tokenizer.get_vocab_size())
+
+    def counts(self, captions: Sequence[str]) -> list[int]:
+        """Return how many tokens each caption has before it is cut."""
+        uncut = Tokenizer.from_str(self.tokenizer.to_str())
+        uncut.no_truncation()
+        uncut.no_padding()
+        return [len(one.ids) for one in uncut.encode_batch(list(captions))]
 
     def __call__(self, captions: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return ids and mask (1 for tokens), int64 ``[C, L]``, where L fits the longest."""
@@ -118,6 +126,7 @@ def _prepared(tokenizer: Tokenizer, positions: int) -> CaptionTokenizer:
         )
     start, pad, end, _ = range(len(SPECIAL_TOKENS))
     tokenizer.post_processor = processors.RobertaProcessing((END, end), (START, start))
-    tokenizer.enable_truncation(min(MAX_LENGTH, positions))
+    context_length = min(MAX_LENGTH, positions)
+    tokenizer.enable_truncation(context_length)
     tokenizer.enable_padding(pad_id=pad, pad_token=PAD)
-    return CaptionTokenizer(tokenizer)
+    return CaptionTokenizer(tokenizer, context_length)
