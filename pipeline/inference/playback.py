@@ -6,8 +6,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.core.errors import ItemError, Status
-from pipeline.core.ffmpeg import ffmpeg_path
+from pipeline.core.errors import ItemError, PipelineError, Status
+from pipeline.core.ffmpeg import encoding_ffmpeg_path
 from pipeline.core.files import atomic_path
 from pipeline.inference.videos import MediaFacts
 from pipeline.media.probe import FORMATS, PROTOCOLS
@@ -149,7 +149,10 @@ def _link_or_copy(source: Path, target: Path) -> None:
 
 
 def _transcode(path: Path, facts: MediaFacts, target: Path) -> None:
-    words = [ffmpeg_path(), "-nostdin", "-v", "error", "-y"]
+    try:
+        words = [encoding_ffmpeg_path(), "-nostdin", "-v", "error", "-y"]
+    except PipelineError as error:  # the page plays nothing, but all else is complete
+        raise ItemError(Status.DECODE_ERROR, str(error).rstrip(".")) from None
     words += ["-protocol_whitelist", PROTOCOLS, "-format_whitelist", FORMATS]
     # Without this, ffmpeg counts from the first stream, even if that is not parsed.
     words += ["-copyts"]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from pipeline.core.errors import ItemError, PipelineError, Status
-from pipeline.core.ffmpeg import ffmpeg_path
+from pipeline.core.ffmpeg import encoding_ffmpeg_path
 from pipeline.core.files import atomic_path, existing_file
 from pipeline.data.download.options import YOUTUBE_HOME, DownloadOptions
 from pipeline.data.download.responses import Response, response_from
@@ -137,7 +137,7 @@ def tools() -> Iterator[None]:
     Raises
     ------
     PipelineError
-        yt-dlp is not installed.
+        yt-dlp is not installed, or no ffmpeg can encode.
     """
     if importlib.util.find_spec("yt_dlp") is None:
         raise PipelineError(
@@ -147,7 +147,7 @@ def tools() -> Iterator[None]:
     before = dict(os.environ)
     with tempfile.TemporaryDirectory() as folder:
         # yt-dlp looks for a program of this name on the PATH before it cuts a stream.
-        (Path(folder) / "ffmpeg").symlink_to(ffmpeg_path())
+        (Path(folder) / "ffmpeg").symlink_to(encoding_ffmpeg_path())
         path = os.pathsep.join([folder, before.get("PATH", os.defpath)])
         os.environ.update(PATH=path, YTDLP_NO_PLUGINS="1")
         try:
