@@ -22,7 +22,7 @@ from pipeline.features.import_options import IMPORTED_SEGMENTS, ReleasedFeatures
 from pipeline.inference.options import ParseOptions
 from pipeline.labels.teacher_options import TeacherOptions
 from pipeline.labels.thresholds import LabelOptions
-from pipeline.media.options import DecodeOptions, Decoding, WindowOptions
+from pipeline.media.options import DecodeOptions, Decoding, FolderOptions, WindowOptions
 from pipeline.parsers.components import link_variants
 from pipeline.parsers.recipes import Recipe
 from pipeline.parsers.registry import recipe_for
@@ -41,7 +41,7 @@ class TableOptions(Options):
     sha256: Sha256 = Field(description="checksum that the table must have")
 
 
-class DatasetOptions(WindowOptions):
+class DatasetOptions(WindowOptions, FolderOptions):
     """Which videos and annotations, and how they are divided into segments and shards."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] = Field(
@@ -65,7 +65,8 @@ class DatasetOptions(WindowOptions):
     )
     videos: str | None = Field(
         None,
-        description="folder with {name}.mp4 or {youtube_id}.mp4 (also .mkv, .webm, ...)",
+        description="folder with {name}.mp4 or {youtube_id}.mp4, or other media files of these"
+        " names",
     )
     vocabulary: str = Field(
         "package:vocabulary.yaml", description="classes with captions and thresholds"

@@ -39,6 +39,8 @@ SUFFIXES = {
 MAX_ORIGIN_SECONDS = 0.05
 # Time limit of transcoding, as a multiple of the video's length; at least a minute.
 MAX_TRANSCODE_FACTOR = 4.0
+# How the note about a page without media begins.
+PLAYS_NOTHING = "The page plays nothing"
 
 
 @dataclass(frozen=True)

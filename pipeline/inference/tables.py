@@ -27,7 +27,7 @@ JSON_FORMAT = 1
 MODALITY_WORDS = {"audible": "heard", "visible": "seen", BOTH: "heard and seen"}
 
 
-def write_parsed_files(folder: Path, parsed: Parsed) -> None:
+def write_parsed_files(folder: Path, parsed: Parsed, embed_bytes: int) -> None:
     """Write a video's tables into its folder.
 
     ``predicted_audio.csv`` and ``predicted_visual.csv`` are event tables in LLP's format
@@ -40,7 +40,7 @@ def write_parsed_files(folder: Path, parsed: Parsed) -> None:
         found = segments_to_events(labels[index, None], [parsed.name])
         write_events(folder / f"predicted_{modality}.csv", found, vocabulary)
     write_text(folder / EVENTS_FILE, events_table(parsed.name, events))
-    write_text(folder / JSON_FILE, json_text(parsed, events))
+    write_text(folder / JSON_FILE, json_text(parsed, embed_bytes))
     write_text(folder / CAPTIONS_FILE, web_captions(events))
     write_text(folder / AUDACITY_FILE, audacity_labels(events))
     write_text(folder / ELAN_FILE, elan_document(parsed, folder))
@@ -71,8 +71,12 @@ def events_text(events: Sequence[Event]) -> str:
     )
 
 
-def json_text(parsed: Parsed, events: Sequence[Event]) -> str:
-    """Return the whole result as JSON; docs/reference/file-formats.md describes the keys."""
+def json_text(parsed: Parsed, embed_bytes: int) -> str:
+    """Return the whole result as JSON; docs/reference/file-formats.md describes the keys.
+
+    A later run compares them, with the largest video that the page embeds, to tell whether it would
+    write the same.
+    """
     value: dict[str, Any] = {
         "format": JSON_FORMAT,
         "name": parsed.name,
@@ -80,7 +84,9 @@ def json_text(parsed: Parsed, events: Sequence[Event]) -> str:
         "seconds": parsed.length,
         "has_sound": parsed.has_sound,
         "has_pictures": parsed.has_pictures,
+        "status": str(parsed.status),
         "notes": list(parsed.notes),
+        "parsed_seconds": dict(parsed.seconds),
         "thresholds": vars(parsed.thresholds),
         "events": [
             {
@@ -90,9 +96,10 @@ def json_text(parsed: Parsed, events: Sequence[Event]) -> str:
                 "offset": event.offset,
                 "confidence": event.confidence,
             }
-            for event in events
+            for event in parsed.events
         ],
         "provenance": dict(parsed.provenance),
+        "embed_bytes": embed_bytes,
         "classes": list(parsed.class_names),
         "probabilities": _rounded(parsed.probabilities),
         "gates": _rounded(parsed.gates),

@@ -107,7 +107,7 @@ def test_a_video_that_is_not_there_is_said_before_anything_is_loaded(
 ) -> None:
     missing = str(tmp_path / "nope.mp4")
     sentence = said(["parse", missing, "--checkpoint", "nowhere", "--out", str(tmp_path)], capsys)
-    assert sentence == f"error: '{missing}' cannot be parsed: no such file; check the path."
+    assert sentence == f"error: '{missing}' does not exist; check the path."
 
 
 def test_a_reader_that_leaves_early() -> None:

@@ -117,7 +117,11 @@ CORRECTIONS = (
     else []
 )
 SOURCE = ManifestSource(
-    Path(ANNOTATIONS), Path(VIDEOS or ""), DATASET.shards, DATASET.untrimmed
+    Path(ANNOTATIONS),
+    Path(VIDEOS or ""),
+    DATASET.shards,
+    DATASET.untrimmed,
+    DATASET.follow_links,
 )
 
 # Encoders by name: how each one's segments are decoded, and the fingerprints that name the folders.

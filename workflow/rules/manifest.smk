@@ -23,7 +23,11 @@ rule manifest:
     params:
         annotations=folder_of("tables"),
         options=command_words(
-            {"shards": DATASET.shards, "untrimmed": DATASET.untrimmed}
+            {
+                "shards": DATASET.shards,
+                "untrimmed": DATASET.untrimmed,
+                "follow_links": DATASET.follow_links,
+            }
         ),
         digest=lambda wildcards: "" if IS_DEMO else checked(SOURCE.digest),
     shell:
