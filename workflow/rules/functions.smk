@@ -255,4 +255,8 @@ def parse_videos(wildcards):
 def parse_digest(wildcards):
     """Return a digest of the files of that folder."""
     folder = Path(CONFIG.parse.videos or "")
-    return checked(folder_digest, folder, CONFIG.parse.follow_links) if folder.is_dir() else ""
+    return (
+        checked(folder_digest, folder, CONFIG.parse.follow_links)
+        if folder.is_dir()
+        else ""
+    )
