@@ -14,7 +14,7 @@ from pipeline.core.files import write_text
 from pipeline.core.vocabulary import MODALITIES, Vocabulary, display_name
 from pipeline.data.annotations import EVENT_COLUMNS, segments_to_events, write_events
 from pipeline.inference.elan import elan_document
-from pipeline.inference.events import BOTH, DECIMALS, Event, Parsed
+from pipeline.inference.events import BOTH, DECIMALS, Event, Parsed, two_decimals
 
 EVENTS_FILE = "events.csv"
 JSON_FILE = "parsed.json"
@@ -24,6 +24,7 @@ ELAN_FILE = "events.eaf"
 # Increased when programs that read the JSON would have to change.
 JSON_FORMAT = 1
 
+EVENT_TABLE_COLUMNS = (*EVENT_COLUMNS, "modality", "confidence")
 MODALITY_WORDS = {"audible": "heard", "visible": "seen", BOTH: "heard and seen"}
 
 
@@ -50,7 +51,7 @@ def events_table(name: str, events: Sequence[Event]) -> str:
     """Return CSV with LLP's columns, ``modality`` and ``confidence``, separated by commas."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*EVENT_COLUMNS, "modality", "confidence"])
+    writer.writerow(EVENT_TABLE_COLUMNS)
     for event in events:
         confidence = f"{event.confidence:.{DECIMALS}f}"
         row = [name, event.onset, event.offset, event.label, event.modality, confidence]
@@ -65,19 +66,15 @@ def events_text(events: Sequence[Event]) -> str:
     rows = [(f"{event.onset}-{event.offset} s", event) for event in events]
     width = max(len(seconds) for seconds, _ in rows)
     return "\n".join(
-        f"{seconds:>{width}}  {event.modality:<7}  {event.confidence:.2f}"
+        f"{seconds:>{width}}  {event.modality:<7}  {two_decimals(event.confidence)}"
         f"  {display_name(event.label)}"
         for seconds, event in rows
     )
 
 
-def json_text(parsed: Parsed, embed_bytes: int) -> str:
-    """Return the whole result as JSON; docs/reference/file-formats.md describes the keys.
-
-    A later run compares them, with the largest video that the page embeds, to tell whether it would
-    write the same.
-    """
-    value: dict[str, Any] = {
+def described_video(parsed: Parsed) -> dict[str, Any]:
+    """Return what the JSON says of a video, and how it was parsed."""
+    return {
         "format": JSON_FORMAT,
         "name": parsed.name,
         "file": parsed.title,
@@ -88,6 +85,17 @@ def json_text(parsed: Parsed, embed_bytes: int) -> str:
         "notes": list(parsed.notes),
         "parsed_seconds": dict(parsed.seconds),
         "thresholds": vars(parsed.thresholds),
+        "provenance": dict(parsed.provenance),
+    }
+
+
+def json_text(parsed: Parsed, embed_bytes: int) -> str:
+    """Return the whole result as JSON; docs/reference/file-formats.md describes the keys.
+
+    A later run compares them, with the largest video that the page embeds, to tell whether it would
+    write the same.
+    """
+    value = described_video(parsed) | {
         "events": [
             {
                 "class": event.label,
@@ -98,7 +106,6 @@ def json_text(parsed: Parsed, embed_bytes: int) -> str:
             }
             for event in parsed.events
         ],
-        "provenance": dict(parsed.provenance),
         "embed_bytes": embed_bytes,
         "classes": list(parsed.class_names),
         "probabilities": _rounded(parsed.probabilities),
@@ -123,7 +130,7 @@ def web_captions(events: Sequence[Event]) -> str:
     """Return WebVTT with a cue for each event; players show the events as subtitles."""
     cues = []
     for event in events:
-        text = f"{display_name(event.label)} ({MODALITY_WORDS[event.modality]})"
+        text = _described(event)
         # WebVTT escapes these three characters in cue texts.
         for mark, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
             text = text.replace(mark, escaped)
@@ -138,7 +145,10 @@ def _clock(seconds: int) -> str:
 def audacity_labels(events: Sequence[Event]) -> str:
     """Return Audacity's label track: onset, offset and text, separated by tabs."""
     return "".join(
-        f"{event.onset:.6f}\t{event.offset:.6f}\t{display_name(event.label)}"
-        f" ({MODALITY_WORDS[event.modality]}, {event.confidence:.2f})\n"
-        for event in events
+        f"{event.onset:.6f}\t{event.offset:.6f}\t{_described(event)}\n" for event in events
     )
+
+
+def _described(event: Event) -> str:
+    words = MODALITY_WORDS[event.modality]
+    return f"{display_name(event.label)} ({words}, {two_decimals(event.confidence)})"
