@@ -37,7 +37,7 @@ class InputFiles:
 
 
 def find_files(given: Iterable[Path], follow_links: bool = False) -> InputFiles:
-    """Return the files as `expand_folders` does, if there is one at all.
+    """Return the files as `expand_folders` does, and name those that do not exist.
 
     Raises
     ------
@@ -46,9 +46,12 @@ def find_files(given: Iterable[Path], follow_links: bool = False) -> InputFiles:
     """
     files = expand_folders(given, follow_links)
     paths = list(files.named.values())
-    if not any(path.exists() for path in paths):
+    missing = [path for path in paths if not path.exists()]
+    if len(missing) == len(paths):
         too = f", nor any of the other {len(paths) - 1} files" if len(paths) > 1 else ""
         raise PipelineError(f"'{printable(str(paths[0]))}' does not exist{too}; check the path.")
+    for path in missing:
+        logger.warning("'%s' does not exist; it is left out", printable(str(path)))
     return files
 
 

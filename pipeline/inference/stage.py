@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pipeline.core.errors import ItemError, PipelineError
+from pipeline.core.errors import ItemError, PipelineError, Status
 from pipeline.core.shards import StatusRow, write_status
 from pipeline.core.vocabulary import MODALITIES
 from pipeline.inference.events import EMBED_BYTES, Parsed
@@ -84,6 +84,8 @@ def parse_files(
     if not parsed:
         raise PipelineError(_no_video(named, failures))
     for name, error in failures.items():
+        if error.status == Status.MISSING:
+            continue  # said when the files were found
         logger.warning(
             "'%s' is left out: %s (%s)", printable(str(named[name])), error.detail, error.status
         )
