@@ -34,6 +34,7 @@ from pipeline.inference.settings import (
     read_settings,
 )
 from pipeline.parsers.checkpoint import FILE, Checkpoint, read_checkpoint
+from pipeline.parsers.model_folders import model_folder
 from pipeline.parsers.registry import method_named
 
 CARD_FILE = "README.md"
@@ -66,6 +67,7 @@ def parser_folder(source: str | Path) -> Path:
     folder = Path(source)
     if is_hub_reference(str(source)):
         folder = fetch_snapshot(parse_hub_reference(str(source)), PARSER_FILES)
+    folder = model_folder(folder)
     existing_file(folder / FILE, "a checkpoint")
     return folder
 
@@ -168,6 +170,7 @@ def pack_parser(
     PipelineError
         The checkpoint and the settings do not fit, or a file is missing or cannot be written.
     """
+    source = model_folder(source)
     settings = read_parser_settings(source, settings_path)
     check_settings(source, settings)
     original = read_settings(settings_path or find_settings(source))

@@ -10,6 +10,10 @@ from pipeline.core.options import Count, Options
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
+# In place of a threshold: by class and modality, the best on validation.
+CALIBRATED = "calibrated"
+
+
 class TrainingOptions(Options):
     """Seeds of every method, and how many of them one job trains."""
 
