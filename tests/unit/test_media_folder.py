@@ -1,6 +1,7 @@
 """Which files of a folder are taken, by datasets and by `parse` alike, and why others are not."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -91,6 +92,13 @@ def test_parse_and_datasets_take_the_same_files(tmp_path):
         " file",
         "y_0_2": "no file is named after the video or its id",
     }
+
+
+def test_the_docs_list_the_same_extensions(repository):
+    page = (repository / "docs/reference/file-formats.md").read_text()
+    section = page.partition("## Media files")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (?:pictures|sound).*\| ([a-z0-9 ]+) \|$", section, re.MULTILINE)
+    assert tuple(" ".join(rows).split()) == EXTENSIONS
 
 
 def test_pictures_go_before_sound_of_the_same_name(tmp_path):
