@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.cli.arguments import limit_threads
 from pipeline.cli.sources import add_source_arguments, source_of
-from pipeline.training.options import CALIBRATED
+from pipeline.training.options import BEST_THRESHOLDS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,11 +72,11 @@ def _folders(arguments: argparse.Namespace) -> list[tuple[Path, Path]]:
 
 def _threshold(text: str) -> float | str:
     """Read a probability or ``calibrated``."""
-    if text == CALIBRATED:
+    if text == BEST_THRESHOLDS:
         return text
     with suppress(ValueError):
         if 0 < float(text) < 1:
             return float(text)
     raise argparse.ArgumentTypeError(
-        f"{text} is given; it must be between 0 and 1 (exclusive), or {CALIBRATED}"
+        f"{text} is given; it must be between 0 and 1 (exclusive), or {BEST_THRESHOLDS}"
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pipeline.core.errors import PipelineError
 
 # Encoders of the clips and copies that are written; some builds (conda's, Fedora's) lack libx264.
-ENCODERS = ("libx264", "aac")
+NEEDED_ENCODERS = ("libx264", "aac")
 # A broken program may hang.
 TRIAL_SECONDS = 60.0
 
@@ -34,7 +34,7 @@ def encoding_ffmpeg_path() -> str:
             return program
         tried.append(f"'{program}' says: {problem}")
     raise PipelineError(
-        f"no ffmpeg program with the encoders {' and '.join(ENCODERS)} was found"
+        f"no ffmpeg program with the encoders {' and '.join(NEEDED_ENCODERS)} was found"
         f" ({'; '.join(tried)}); install one that has them, and put its folder first on the PATH."
     )
 
@@ -62,7 +62,17 @@ def _encoding_problem(program: str) -> str:
     words = [program, "-nostdin", "-v", "error"]
     words += ["-f", "lavfi", "-i", "color=size=64x64:rate=1:duration=1"]
     words += ["-f", "lavfi", "-i", "anullsrc=duration=0.1"]
-    words += ["-c:v", ENCODERS[0], "-pix_fmt", "yuv420p", "-c:a", ENCODERS[1], "-f", "null", "-"]
+    words += [
+        "-c:v",
+        NEEDED_ENCODERS[0],
+        "-pix_fmt",
+        "yuv420p",
+        "-c:a",
+        NEEDED_ENCODERS[1],
+        "-f",
+        "null",
+        "-",
+    ]
     try:
         done = subprocess.run(words, capture_output=True, timeout=TRIAL_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:

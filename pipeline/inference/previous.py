@@ -17,7 +17,7 @@ from pipeline.inference.tables import JSON_FILE, JSON_FORMAT
 from pipeline.inference.videos import MediaFacts
 
 # Problems of the machine rather than of the video.
-PASSING = {Status.TIMEOUT, Status.CRASHED}
+MACHINE_PROBLEMS = {Status.TIMEOUT, Status.CRASHED}
 
 
 def read_previous(
@@ -32,7 +32,7 @@ def read_previous(
         name: parsed
         for name, parsed in found.items()
         if parsed is not None
-        and parsed.status not in PASSING
+        and parsed.status not in MACHINE_PROBLEMS
         and not any(note.startswith(PLAYS_NOTHING) for note in parsed.notes)
         and parsed.class_names == parser.class_names
         and parsed.thresholds == parser.thresholds

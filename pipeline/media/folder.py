@@ -23,7 +23,7 @@ _KNOWN = frozenset(EXTENSIONS)
 SUBFOLDER = "a folder, which is not searched"
 LINK = "a link to a file outside its folder; follow_links (--follow-links) takes it"
 BROKEN_LINK = "a link to nothing"
-NO_FILE = "neither a file nor a link to one"
+NOT_A_FILE = "neither a file nor a link to one"
 NO_MEDIA = "not named like a media file"
 
 
@@ -90,6 +90,6 @@ def _why_not(entry: os.DirEntry[str], root: Path, follow_links: bool) -> str:
     if not stem or extension.lower() not in _KNOWN:
         return NO_MEDIA
     if not entry.is_file():
-        return BROKEN_LINK if entry.is_symlink() else NO_FILE
+        return BROKEN_LINK if entry.is_symlink() else NOT_A_FILE
     leaves = entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(root)
     return LINK if leaves and not follow_links else ""

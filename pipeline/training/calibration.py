@@ -11,8 +11,8 @@ from pipeline.data.annotations import Labels
 from pipeline.parsers.prediction import Probabilities, decide
 from pipeline.parsers.recipes import Recipe
 
-FILE = "thresholds.csv"
-CANDIDATES = np.arange(5, 96) / 100
+DECISIONS_FILE = "thresholds.csv"
+TRIED_THRESHOLDS = np.arange(5, 96) / 100
 
 Thresholds = NDArray[np.float64]
 
@@ -35,16 +35,16 @@ def calibrated_thresholds(
     annotated = np.stack(truth) != 0
     shape = (len(MODALITIES), annotated.shape[-1])
     scores = []
-    for candidate in CANDIDATES:
+    for candidate in TRIED_THRESHOLDS:
         predicted = np.stack(decide(probabilities, recipe, np.full(shape, candidate))) != 0
         hits = (predicted & annotated).sum(axis=(1, 2))
         positives = predicted.sum(axis=(1, 2)) + annotated.sum(axis=(1, 2))
         scores.append(2 * hits / np.maximum(positives, 1))
     f1 = np.stack(scores)
-    distance = np.abs(CANDIDATES - recipe.segment_threshold)[:, None, None]
+    distance = np.abs(TRIED_THRESHOLDS - recipe.segment_threshold)[:, None, None]
     best = np.where(f1 == f1.max(axis=0), distance, np.inf).argmin(axis=0)
     chosen: Thresholds = np.where(
-        annotated.any(axis=(1, 2)), CANDIDATES[best], recipe.segment_threshold
+        annotated.any(axis=(1, 2)), TRIED_THRESHOLDS[best], recipe.segment_threshold
     )
     return chosen
 
@@ -55,4 +55,6 @@ def write_thresholds(folder: Path, class_names: tuple[str, ...], thresholds: Thr
         ",".join([name, *(f"{value:g}" for value in values)])
         for name, values in zip(class_names, thresholds.T.tolist(), strict=True)
     ]
-    write_text(folder / FILE, "\n".join([",".join(["class", *MODALITIES]), *lines]) + "\n")
+    write_text(
+        folder / DECISIONS_FILE, "\n".join([",".join(["class", *MODALITIES]), *lines]) + "\n"
+    )

@@ -11,7 +11,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 # In place of a threshold: by class and modality, the best on validation.
-CALIBRATED = "calibrated"
+BEST_THRESHOLDS = "calibrated"
 
 
 class TrainingOptions(Options):

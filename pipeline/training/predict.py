@@ -14,10 +14,10 @@ from pipeline.parsers.interface import ParserInputs
 from pipeline.parsers.prediction import parse_videos, write_predictions
 from pipeline.training.calibration import Thresholds, calibrated_thresholds, write_thresholds
 from pipeline.training.dataset import evaluation_videos, parser_inputs, split_names
-from pipeline.training.options import CALIBRATED
+from pipeline.training.options import BEST_THRESHOLDS
 from pipeline.training.sources import FeatureSource
 
-# A probability, or CALIBRATED.
+# A probability, or BEST_THRESHOLDS.
 Threshold = float | str
 
 
@@ -67,14 +67,14 @@ def predict(
             f"from the {len(vocabulary)} classes of the vocabulary; pass the vocabulary it was "
             "trained with."
         )
-    searched = ["val"] if threshold == CALIBRATED else []
+    searched = ["val"] if threshold == BEST_THRESHOLDS else []
     names_of = {split: split_names(annotations, split) for split in [*splits, *searched]}
     all_names = [name for names in names_of.values() for name in names]
     cache = source.read(all_names, checkpoint.recipe, vocabulary, for_training=False)
     checkpoint.check_features(cache.fingerprints)
     checkpoint.check_dimensions(cache.dimensions(len(vocabulary)))
     thresholds = None
-    if threshold == CALIBRATED:
+    if threshold == BEST_THRESHOLDS:
         val = evaluation_videos(cache, annotations, "val", names_of["val"], vocabulary)
         network = checkpoint.build().to(device)
         probabilities = parse_videos(network, val.inputs.to(device), checkpoint.recipe)

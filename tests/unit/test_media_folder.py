@@ -19,8 +19,8 @@ from pipeline.media.folder import (
     BROKEN_LINK,
     EXTENSIONS,
     LINK,
-    NO_FILE,
     NO_MEDIA,
+    NOT_A_FILE,
     SUBFOLDER,
     read_folder,
 )
@@ -66,7 +66,7 @@ def test_every_entry_is_taken_or_has_its_reason(tmp_path):
         "link.mp4": LINK,
         "mp4": NO_MEDIA,
         "notes.txt": NO_MEDIA,
-        "pipe.mp4": NO_FILE,
+        "pipe.mp4": NOT_A_FILE,
         "sub": SUBFOLDER,
     }
     assert list(found.summary())[2] == "passed over: 2 such as 'mp4' (not named like a media file)"
