@@ -62,17 +62,8 @@ def _encoding_problem(program: str) -> str:
     words = [program, "-nostdin", "-v", "error"]
     words += ["-f", "lavfi", "-i", "color=size=64x64:rate=1:duration=1"]
     words += ["-f", "lavfi", "-i", "anullsrc=duration=0.1"]
-    words += [
-        "-c:v",
-        NEEDED_ENCODERS[0],
-        "-pix_fmt",
-        "yuv420p",
-        "-c:a",
-        NEEDED_ENCODERS[1],
-        "-f",
-        "null",
-        "-",
-    ]
+    pictures, sound = NEEDED_ENCODERS
+    words += ["-c:v", pictures, "-pix_fmt", "yuv420p", "-c:a", sound, "-f", "null", "-"]
     try:
         done = subprocess.run(words, capture_output=True, timeout=TRIAL_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:

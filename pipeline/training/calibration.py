@@ -51,10 +51,9 @@ def calibrated_thresholds(
 
 def write_thresholds(folder: Path, class_names: tuple[str, ...], thresholds: Thresholds) -> None:
     """Write thresholds ``[2, C]`` beside the predictions that they decide."""
+    header = ",".join(["class", *MODALITIES])
     lines = [
         ",".join([name, *(f"{value:g}" for value in values)])
         for name, values in zip(class_names, thresholds.T.tolist(), strict=True)
     ]
-    write_text(
-        folder / DECISIONS_FILE, "\n".join([",".join(["class", *MODALITIES]), *lines]) + "\n"
-    )
+    write_text(folder / DECISIONS_FILE, "\n".join([header, *lines]) + "\n")
