@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pipeline.cli.arguments import add_gpus, add_machine, add_workers, limit_threads
 from pipeline.cli.options import add_options
 from pipeline.core.errors import PipelineError
+from pipeline.core.files import check_writable
 from pipeline.core.vocabulary import DEFAULT_PATH
 from pipeline.inference.options import ParseOptions
 from pipeline.media.options import DecodeOptions
@@ -90,6 +91,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     # Before the encoders are loaded, which takes long.
     files = find_files(arguments.videos, arguments.follow_links)
+    check_writable(arguments.out)
     limit_threads(arguments)
     parser = _trained(arguments) if arguments.classes is None else _zero_shot(arguments)
     parsed = parse_files(
