@@ -9,7 +9,13 @@ from pipeline.cli.arguments import add_annotations, add_published, add_vocabular
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add = parser.add_argument
-    add("--models", type=Path, nargs="+", required=True, help="folders of trained parsers")
+    add(
+        "--models",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="folders of trained parsers, or of seeds",
+    )
     add_annotations(parser)
     add(
         "--pseudo-labels",
@@ -26,11 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Write the comparison and print the leaderboard."""
     from pipeline.core.vocabulary import read_vocabulary
+    from pipeline.parsers.model_folders import model_folders
     from pipeline.report.comparison import compare
     from pipeline.report.published import read_published
 
     table = compare(
-        arguments.models,
+        model_folders(arguments.models),
         arguments.annotations,
         read_vocabulary(arguments.vocabulary),
         arguments.reference,

@@ -9,7 +9,11 @@ from pipeline.cli.arguments import add_annotations, add_corrections, add_vocabul
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "--model", type=Path, required=True, metavar="DIR", help="folder of a trained parser"
+        "--model",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder of a trained parser, or of several seeds",
     )
     add_annotations(parser)
     add_corrections(parser)
@@ -22,9 +26,15 @@ def run(arguments: argparse.Namespace) -> None:
     from pipeline.data.annotations import SPLIT_TABLES, read_names
     from pipeline.data.corrections import read_corrections
     from pipeline.evaluation.evaluate import evaluate_model, summary
+    from pipeline.parsers.model_folders import model_folders
 
     vocabulary, folder = read_vocabulary(arguments.vocabulary), arguments.corrections
     corrections = None if folder is None else read_corrections(folder, vocabulary)
-    evaluations = evaluate_model(arguments.model, arguments.annotations, vocabulary, corrections)
-    for split, evaluation in evaluations.items():
-        print(summary(evaluation, len(read_names(arguments.annotations / SPLIT_TABLES[split]))))
+    folders = model_folders([arguments.model])
+    for model in folders:
+        if len(folders) > 1:
+            print(model)
+        evaluations = evaluate_model(model, arguments.annotations, vocabulary, corrections)
+        for split, evaluation in evaluations.items():
+            videos = len(read_names(arguments.annotations / SPLIT_TABLES[split]))
+            print(summary(evaluation, videos))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pipeline.cli.arguments import add_gpus, add_machine, add_workers, limit_threads
 from pipeline.cli.options import add_options
 from pipeline.core.errors import PipelineError
+from pipeline.core.files import check_writable
 from pipeline.core.vocabulary import DEFAULT_PATH
 from pipeline.inference.options import ParseOptions
 from pipeline.media.options import DecodeOptions
@@ -71,6 +72,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --classes: other classes that may occur (default: LLP's 25)",
     )
     add_options(parser, ParseOptions)
+    add(
+        "--redo",
+        action="store_true",
+        help="parse videos again that OUT has results of with the same settings",
+    )
     add_options(parser, DecodeOptions, only={"timeout_seconds"})
     add_workers(parser)
     add_machine(parser)
@@ -79,25 +85,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Parse the videos; print their events and the path of the page."""
-    from pipeline.inference.input_files import list_files
+    from pipeline.inference.input_files import find_files
     from pipeline.inference.stage import parse_files
     from pipeline.inference.tables import events_text
 
-    # Checked before the encoders are loaded, which takes long.
-    if not any(path.exists() for path in list_files(arguments.videos)):
-        raise PipelineError(
-            f"'{arguments.videos[0]}' cannot be parsed: no such file; check the path."
-        )
+    # Before the encoders are loaded, which takes long.
+    files = find_files(arguments.videos, arguments.follow_links)
+    check_writable(arguments.out)
     limit_threads(arguments)
     parser = _trained(arguments) if arguments.classes is None else _zero_shot(arguments)
     parsed = parse_files(
-        arguments.videos,
+        files,
         parser,
         arguments.out,
         overlap=arguments.overlap,
         workers=arguments.workers,
         timeout_seconds=arguments.timeout_seconds,
         embed_bytes=int(arguments.embed_mb * (1 << 20)),
+        redo=arguments.redo,
     )
     for video in parsed[:MOST_PRINTED]:
         if len(parsed) > 1:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipeline.cli.arguments import add_annotations, add_shard, add_videos, add_workers
 from pipeline.cli.options import add_options, options_from
-from pipeline.media.options import Decoding
+from pipeline.media.options import Decoding, FolderOptions
 from pipeline.media.segments import ARRAYS
 
 
@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_videos(parser)
     add_shard(parser)
     add_options(parser, Decoding)
+    add_options(parser, FolderOptions)
     add(
         "--arrays",
         nargs="+",
@@ -35,7 +36,9 @@ def run(arguments: argparse.Namespace) -> None:
 
     decoding = options_from(arguments, Decoding)
     shard, shards = arguments.shard
-    rows = list_videos(arguments.annotations, arguments.videos, shards, decoding.untrimmed)
+    rows = list_videos(
+        arguments.annotations, arguments.videos, shards, decoding.untrimmed, arguments.follow_links
+    )
     run_shard(
         [row.window for row in rows_of_shard(rows, shard, shards)],
         decoding,

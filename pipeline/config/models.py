@@ -22,7 +22,7 @@ from pipeline.features.import_options import IMPORTED_SEGMENTS, ReleasedFeatures
 from pipeline.inference.options import ParseOptions
 from pipeline.labels.teacher_options import TeacherOptions
 from pipeline.labels.thresholds import LabelOptions
-from pipeline.media.options import DecodeOptions, Decoding, WindowOptions
+from pipeline.media.options import DecodeOptions, Decoding, FolderOptions, WindowOptions
 from pipeline.parsers.components import link_variants
 from pipeline.parsers.recipes import Recipe
 from pipeline.parsers.registry import DECISIONS, recipe_for
@@ -43,7 +43,7 @@ class TableOptions(Options):
     sha256: Sha256 = Field(description="checksum that the table must have")
 
 
-class DatasetOptions(WindowOptions):
+class DatasetOptions(WindowOptions, FolderOptions):
     """Which videos and annotations, and how they are divided into segments and shards."""
 
     name: Annotated[str, Field(pattern=DATASET_NAME)] = Field(
@@ -67,7 +67,8 @@ class DatasetOptions(WindowOptions):
     )
     videos: PathText | None = Field(
         None,
-        description="folder with {name}.mp4 or {youtube_id}.mp4 (also .mkv, .webm, ...)",
+        description="folder with {name}.mp4 or {youtube_id}.mp4, or other media files of these"
+        " names",
     )
     vocabulary: PathText = Field(
         "package:vocabulary.yaml", description="classes with captions and thresholds"

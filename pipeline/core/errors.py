@@ -30,6 +30,7 @@ class Status(StrEnum):
 
     OK = "ok"
     MISSING = "missing"
+    PASSED_OVER = "passed_over"
     EMPTY_FILE = "empty_file"
     NOT_MEDIA = "not_media"
     NO_VIDEO_STREAM = "no_video_stream"

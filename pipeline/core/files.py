@@ -122,6 +122,19 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def check_writable(folder: Path) -> None:
+    """Check that files can be written into a folder, before work that takes long.
+
+    Raises
+    ------
+    PipelineError
+        They cannot; see `atomic_path`.
+    """
+    trial = folder / ".writable"
+    write_text(trial, "")
+    trial.unlink(missing_ok=True)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as indented JSON, atomically; key order is kept."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")

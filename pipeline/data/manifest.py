@@ -1,7 +1,6 @@
 """The video manifest: name, split, shard, file and window of every video."""
 
 import hashlib
-import logging
 import os
 import re
 from collections import Counter
@@ -15,12 +14,8 @@ from pathlib import Path
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import check_file_name, write_tsv
 from pipeline.data.annotations import SPLIT_TABLES, read_splits
-from pipeline.media.video_window import VideoWindow
-
-logger = logging.getLogger(__name__)
-
-# In order of preference if a video has several files.
-EXTENSIONS = ("mp4", "mkv", "webm", "mov", "avi", "m4v", "mpg", "mpeg", "ts", "flv", "ogv", "wmv")
+from pipeline.media.folder import EXTENSIONS, MediaFolder, read_folder
+from pipeline.media.video_window import NO_FILE, VideoWindow
 
 # {id}_{start}_{end}; ids may contain '_' and '-', and five names of LLP have decimals.
 NAME = re.compile(r"^(?P<id>.+)_(?P<start>\d+(?:\.\d+)?)_(?P<end>\d+(?:\.\d+)?)$", re.DOTALL)
@@ -42,6 +37,8 @@ class ManifestRow:
         Its file; empty if the folder has none.
     start, end
         The window in that file, in seconds.
+    note
+        Why it has no file; empty if it has one.
     """
 
     filename: str
@@ -50,11 +47,12 @@ class ManifestRow:
     path: str
     start: float
     end: float
+    note: str = ""
 
     @property
     def window(self) -> VideoWindow:
         """The part of the file to decode."""
-        return VideoWindow(self.filename, self.path, self.start, self.end)
+        return VideoWindow(self.filename, self.path, self.start, self.end, self.note)
 
 
 COLUMNS = [column.name for column in fields(ManifestRow)]
@@ -63,13 +61,18 @@ as_columns: Callable[[ManifestRow], tuple[object, ...]] = attrgetter(*COLUMNS)
 
 
 def list_videos(
-    annotations: Path, videos: Path, shards: int, untrimmed: bool = False
+    annotations: Path,
+    videos: Path,
+    shards: int,
+    untrimmed: bool = False,
+    follow_links: bool = False,
 ) -> list[ManifestRow]:
     """List every video of the tables, in table order, with its file in ``videos``.
 
     Files are named after the full video name or after the id. A file with the full name is the clip
     itself, so its window starts at 0. A file with the id is the clip too, or with ``untrimmed`` the
-    full video, in which the window starts at the start time in the name.
+    full video, in which the window starts at the start time in the name. Links to files outside the
+    folder are taken with ``follow_links``.
 
     Raises
     ------
@@ -79,7 +82,8 @@ def list_videos(
     """
     if shards < 1:
         raise PipelineError(f"shards must be 1 or more, not {shards}.")
-    files = _list_videos(videos)
+    folder = read_folder(videos, follow_links)
+    files, others = _by_stem(folder, videos), _notes(folder)
     rows: dict[str, ManifestRow] = {}
     owners: dict[str, str] = {}
     for split, names in read_splits(annotations).items():
@@ -90,8 +94,21 @@ def list_videos(
                     f"'{path}' could be the clip '{owner}' or the clip '{name}'; name each clip by "
                     "its full name, or set untrimmed: true if the file is the full video."
                 )
-            rows[name] = ManifestRow(name, split, shard_of(name, shards), path, start, end)
+            note = "" if path else _note(name, others)
+            rows[name] = ManifestRow(name, split, shard_of(name, shards), path, start, end, note)
     return list(rows.values())
+
+
+def unused_files(folder: MediaFolder, rows: Iterable[ManifestRow]) -> str:
+    """Return a sentence about the media files of a folder that no row takes; empty without any."""
+    used = {os.path.basename(row.path) for row in rows}
+    unused = [name for name in folder.files if name not in used]
+    if not unused:
+        return ""
+    return (
+        f"{len(unused)} of {len(folder.files)} media files, such as '{unused[0]}', are not used: no"
+        " table has such a video, or its full name or another format is preferred"
+    )
 
 
 def window_of(name: str) -> tuple[str, float, float]:
@@ -152,7 +169,7 @@ class ManifestSource:
 
     Attributes
     ----------
-    annotations, videos, shards, untrimmed
+    annotations, videos, shards, untrimmed, follow_links
         See `list_videos`.
     """
 
@@ -160,6 +177,7 @@ class ManifestSource:
     videos: Path
     shards: int
     untrimmed: bool = False
+    follow_links: bool = False
 
     def shard_digest(self, shard: int) -> str:
         """Return a shard's digest; empty while a table or the folder is missing."""
@@ -199,7 +217,8 @@ def _rows_by_shard(
     sources: ManifestSource, _stamps: tuple[int, ...]
 ) -> dict[int, list[ManifestRow]]:
     shards: dict[int, list[ManifestRow]] = {}
-    for row in list_videos(sources.annotations, sources.videos, sources.shards, sources.untrimmed):
+    options = (sources.shards, sources.untrimmed, sources.follow_links)
+    for row in list_videos(sources.annotations, sources.videos, *options):
         shards.setdefault(row.shard, []).append(row)
     return shards
 
@@ -214,30 +233,31 @@ def write_manifest(path: Path, rows: Iterable[ManifestRow]) -> None:
     write_tsv(path, COLUMNS, map(as_columns, rows))
 
 
-def _list_videos(folder: Path) -> dict[str, str]:
-    """Return stem to path of the folder's videos, without links that lead out of the folder."""
-    try:
-        with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if _is_inside(entry, folder))
-    except (FileNotFoundError, NotADirectoryError):
-        raise PipelineError(f"cannot find the video folder '{folder}'; check the path.") from None
+def _by_stem(folder: MediaFolder, path: Path) -> dict[str, str]:
+    """Return stem to path of a folder's files; of several with one stem, the preferred one."""
     ranks = {extension: rank for rank, extension in enumerate(EXTENSIONS)}
     best: dict[str, tuple[int, str]] = {}
-    for name in names:
+    for name in folder.files:
         stem, _, extension = name.rpartition(".")
-        rank = ranks.get(extension.lower())
-        if rank is not None and stem and (stem not in best or rank < best[stem][0]):
-            best[stem] = (rank, os.path.join(folder, name))
-    return {stem: path for stem, (_, path) in best.items()}
+        rank = ranks[extension.lower()]
+        if stem not in best or rank < best[stem][0]:
+            best[stem] = (rank, os.path.join(path, name))
+    return {stem: file for stem, (_, file) in best.items()}
 
 
-def _is_inside(entry: os.DirEntry[str], folder: Path) -> bool:
-    if not entry.is_file():
-        return False
-    if entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(folder.resolve()):
-        logger.warning("'%s' links to a file outside its folder; it is ignored", entry.path)
-        return False
-    return True
+def _notes(folder: MediaFolder) -> dict[str, str]:
+    """Return stem or whole name of what is passed over to a phrase about it."""
+    return {
+        key: f"'{name}' is {reason}"
+        for name, reason in folder.passed_over.items()
+        for key in (name.rpartition(".")[0], name)
+    }
+
+
+def _note(name: str, others: dict[str, str]) -> str:
+    """Return why a video has no file."""
+    found = others.get(name) or others.get(window_of(name)[0])
+    return f"{NO_FILE}; {found}" if found else NO_FILE
 
 
 def _locate(name: str, files: dict[str, str], untrimmed: bool) -> tuple[str, float, float]:

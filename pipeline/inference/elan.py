@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 from pipeline.core.vocabulary import display_name
 from pipeline.data.annotations import find_runs
-from pipeline.inference.events import Parsed
+from pipeline.inference.events import Parsed, mean_confidence, two_decimals
 
 SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
 INSTANCE = "http://www.w3.org/2001/XMLSchema-instance"
@@ -107,4 +107,5 @@ def _add_tiers(root: ElementTree.Element, order: ElementTree.Element, parsed: Pa
             TIME_SLOT_REF2=slots[1],
         )
         value = ElementTree.SubElement(aligned, "ANNOTATION_VALUE")
-        value.text = display_name(parsed.class_names[index])
+        confidence = two_decimals(mean_confidence(parsed.scores[track, slice(*times), index]))
+        value.text = f"{display_name(parsed.class_names[index])} ({confidence})"

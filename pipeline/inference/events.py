@@ -171,7 +171,7 @@ class Parsed:
             for index, onset, offset in zip(
                 each.class_index.tolist(), each.onset.tolist(), each.offset.tolist(), strict=True
             ):
-                confidence = round(float(values[onset:offset, index].mean()), DECIMALS)
+                confidence = mean_confidence(values[onset:offset, index])
                 found.append(Event(self.class_names[index], modality, onset, offset, confidence))
         order = {name: index for index, name in enumerate(self.class_names)}
         return sorted(found, key=lambda event: (event.onset, order[event.label], event.offset))
@@ -220,6 +220,23 @@ def check_threshold(threshold: float | None) -> None:
     """
     if threshold is not None and not 0 < threshold < 1:
         raise PipelineError(f"threshold is {threshold:g}; it must be between 0 and 1 (exclusive).")
+
+
+def mean_confidence(scores: NDArray[np.float64]) -> float:
+    """Return the mean of an event's scores, computed and rounded as the page does it."""
+    scale: int = 10**DECIMALS
+    whole = float(np.rint(scores * scale).sum())
+    return _round_half_up(whole / len(scores) / scale, DECIMALS)
+
+
+def two_decimals(confidence: float) -> str:
+    """Return a confidence as people read it; halves are rounded up, as the page does it."""
+    return f"{_round_half_up(confidence, 2):.2f}"
+
+
+def _round_half_up(value: float, decimals: int) -> float:
+    scale: int = 10**decimals
+    return math.floor(value * scale + 0.5) / scale
 
 
 def floor_decimals(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,15 +1,18 @@
 """The files that a user names, and what they are called in tables and folders."""
 
+import logging
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.core.errors import PipelineError
+from pipeline.core.errors import ItemError, PipelineError, Status
 from pipeline.core.files import fingerprint
-from pipeline.data.manifest import EXTENSIONS
+from pipeline.media.folder import EXTENSIONS, MediaFolder, read_folder
 
-SOUND_EXTENSIONS = ("m4a", "mp3", "wav", "flac", "ogg", "opus", "aac", "weba", "wma")
+logger = logging.getLogger(__name__)
+
 # Files that a run writes beside the videos' folders.
 PAGE_FILE = "index.html"
 STATUS_FILE = "status.tsv"
@@ -17,7 +20,42 @@ STATUS_FILE = "status.tsv"
 NAME_BYTES = 120
 
 
-def list_files(given: Iterable[Path]) -> list[Path]:
+@dataclass(frozen=True)
+class InputFiles:
+    """The files to parse.
+
+    Attributes
+    ----------
+    named
+        Unique names, for tables and folders, to the files.
+    passed_over
+        Other entries of folders that were given, and why they are not parsed.
+    """
+
+    named: Mapping[str, Path]
+    passed_over: Mapping[str, ItemError] = field(default_factory=dict)
+
+
+def find_files(given: Iterable[Path], follow_links: bool = False) -> InputFiles:
+    """Return the files as `expand_folders` does, and name those that do not exist.
+
+    Raises
+    ------
+    PipelineError
+        No file exists, or a folder contains no media files.
+    """
+    files = expand_folders(given, follow_links)
+    paths = list(files.named.values())
+    missing = [path for path in paths if not path.exists()]
+    if len(missing) == len(paths):
+        too = f", nor any of the other {len(paths) - 1} files" if len(paths) > 1 else ""
+        raise PipelineError(f"'{printable(str(paths[0]))}' does not exist{too}; check the path.")
+    for path in missing:
+        logger.warning("'%s' does not exist; it is left out", printable(str(path)))
+    return files
+
+
+def expand_folders(given: Iterable[Path], follow_links: bool = False) -> InputFiles:
     """Return the files, with each folder replaced by the media files in it, sorted by name.
 
     Raises
@@ -25,20 +63,29 @@ def list_files(given: Iterable[Path]) -> list[Path]:
     PipelineError
         A folder contains no media files.
     """
-    known = {f".{extension}" for extension in (*EXTENSIONS, *SOUND_EXTENSIONS)}
-    found: list[Path] = []
+    files: list[Path] = []
+    passed_over: dict[str, ItemError] = {}
     for path in given:
         if not path.is_dir():
-            found.append(path)
+            files.append(path)
             continue
-        inside = [p for p in path.iterdir() if p.suffix.lower() in known and p.is_file()]
-        if not inside:
-            raise PipelineError(
-                f"the folder '{path}' has no media files; their names must end in"
-                f" {', '.join(sorted(known))}."
-            )
-        found += sorted(inside)
-    return found
+        folder = read_folder(path, follow_links)
+        for sentence in folder.summary():
+            logger.warning("'%s': %s", path, printable(sentence))
+        if not folder.files:
+            raise PipelineError(_no_media(path, folder))
+        files += [path / name for name in folder.files]
+        for name, reason in folder.passed_over.items():
+            passed_over[printable(str(path / name))] = ItemError(Status.PASSED_OVER, reason)
+    return InputFiles(dict(zip(safe_names(files), files, strict=True)), passed_over)
+
+
+def _no_media(path: Path, folder: MediaFolder) -> str:
+    found = "; ".join(folder.summary()) or "it is empty"
+    return (
+        f"the folder '{path}' has no media files ({found}); their names must end in"
+        f" {', '.join(f'.{extension}' for extension in EXTENSIONS)}."
+    )
 
 
 def safe_names(paths: Sequence[Path]) -> list[str]:
@@ -66,12 +113,13 @@ def printable(text: str) -> str:
     return "".join("�" if unicodedata.category(mark) in hidden else mark for mark in text)
 
 
-def folder_digest(folder: Path) -> str:
+def folder_digest(folder: Path, follow_links: bool = False) -> str:
     """Return a digest that changes when a folder's media files, or their sizes, change.
 
     Raises
     ------
     PipelineError
-        The folder contains no media files.
+        It is not a folder.
     """
-    return fingerprint([[path.name, path.stat().st_size] for path in list_files([folder])])
+    names = read_folder(folder, follow_links).files
+    return fingerprint([[name, (folder / name).stat().st_size] for name in names])

@@ -4,11 +4,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipeline.core.options import RUNTIME, Options
+from pipeline.core.options import RUNTIME
+from pipeline.media.options import FolderOptions
 
 
-class ParseOptions(Options):
-    """Windows, threshold and page of parsed videos."""
+class ParseOptions(FolderOptions):
+    """Files, windows, threshold and page of parsed videos."""
 
     overlap: Annotated[int, Field(ge=0)] | None = Field(
         None,

@@ -5,10 +5,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.core.errors import ItemError
+from pipeline.core.files import write_text
 from pipeline.inference.events import Parsed
+from pipeline.inference.input_files import PAGE_FILE
 from pipeline.inference.page import write_page
-from pipeline.inference.playback import check_unclaimed, make_playable, remove_others
-from pipeline.inference.tables import JSON_FILE, write_parsed_files
+from pipeline.inference.playback import (
+    PLAYS_NOTHING,
+    check_unclaimed,
+    make_playable,
+    remove_others,
+)
+from pipeline.inference.tables import JSON_FILE, json_text, write_parsed_files
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +44,8 @@ def write_outputs(folder: Path, parsed: Parsed, embed_bytes: int) -> Parsed:
     """
     if not (folder / JSON_FILE).exists():
         check_unclaimed(folder, parsed.path)
-    write_parsed_files(folder, parsed)
+    (folder / PAGE_FILE).unlink(missing_ok=True)  # a folder is complete with its page
+    write_parsed_files(folder, parsed, embed_bytes)
     media = replace(
         parsed.media,
         sound=parsed.media.sound if parsed.has_sound else None,
@@ -48,7 +56,9 @@ def write_outputs(folder: Path, parsed: Parsed, embed_bytes: int) -> Parsed:
         playback = make_playable(parsed.path, media, folder, embed_bytes)
     except ItemError as error:
         logger.warning("%s: %s", parsed.name, error.detail)
-        parsed = replace(parsed, notes=(*parsed.notes, f"The page plays nothing: {error.detail}."))
+        note = f"{PLAYS_NOTHING}: {error.detail}."
+        parsed = replace(parsed, notes=(*parsed.notes, note))
+        write_text(folder / JSON_FILE, json_text(parsed, embed_bytes))
     write_page(folder, parsed, playback)
     remove_others(folder, parsed.path, playback)
     return parsed

@@ -37,6 +37,7 @@ from pipeline.inference.settings import (
     read_settings,
 )
 from pipeline.parsers.checkpoint import FILE, Checkpoint, read_checkpoint
+from pipeline.parsers.model_folders import model_folder
 from pipeline.parsers.registry import method_named
 
 logger = logging.getLogger(__name__)
@@ -77,6 +78,7 @@ def parser_folder(source: str | Path) -> Path:
                 f" '{replace(reference, file='')}'."
             )
         folder = fetch_snapshot(reference, PARSER_FILES)
+    folder = model_folder(folder)
     existing_file(folder / FILE, "a checkpoint")
     return folder
 
@@ -180,6 +182,7 @@ def pack_parser(
         The checkpoint and the settings do not fit, or a file is missing or cannot be written.
     """
     _check_free(out)
+    source = model_folder(source)
     settings = read_parser_settings(source, settings_path)
     check_settings(source, settings)
     original = read_settings(settings_path or find_settings(source))

@@ -33,10 +33,14 @@
     return found;
   }
 
+  // As in events.py, operation by operation, so that both write the same digits.
+  const halfUp = (value, scale) => Math.floor(value * scale + 0.5) / scale;
+  const two = (confidence) => halfUp(confidence, 100).toFixed(2);
+
   function mean(onset, offset, value) {
     let sum = 0;
     for (let t = onset; t < offset; t++) sum += value(t);
-    return sum / (offset - onset) / data.scale;
+    return halfUp(sum / (offset - onset) / data.scale, data.scale);
   }
 
   /** Events for the tracks, and for the table, where every second has one modality. */
@@ -125,12 +129,12 @@
   const eventOf = new WeakMap();
 
   function bar(event, track) {
-    const made = element("button", "bar", event.confidence.toFixed(2));
+    const made = element("button", "bar", two(event.confidence));
     made.type = "button";
     made.style.left = `${(100 * event.onset) / data.seconds}%`;
     made.style.width = `${(100 * (event.offset - event.onset)) / data.seconds}%`;
     const span = `${clock(event.onset)} to ${clock(event.offset)}`;
-    const words = `${event.name}, ${STYLES[track]}, ${span}, confidence ${event.confidence.toFixed(2)}`;
+    const words = `${event.name}, ${STYLES[track]}, ${span}, confidence ${two(event.confidence)}`;
     made.setAttribute("aria-label", words);
     made.title = words;
     eventOf.set(made, { ...event, kind: track });
@@ -170,7 +174,7 @@
       element("td", "", clock(event.offset)),
       name,
       element("td", "text", event.modality),
-      element("td", "", event.confidence.toFixed(2)),
+      element("td", "", two(event.confidence)),
     );
     return made;
   }
@@ -270,6 +274,57 @@
     follow();
     if (!media.paused) requestAnimationFrame(everyFrame);
   }
+
+  // ---- saving what is shown, in the formats of tables.py
+
+  const described = (event) =>
+    `${event.name} (${data.words[event.modality]}, ${two(event.confidence)})`;
+
+  function csv(cells) {
+    const quoted = (cell) => (/[",\r\n]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell);
+    return `${cells.map((cell) => quoted(String(cell))).join(",")}\n`;
+  }
+
+  function longClock(seconds) {
+    const parts = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60];
+    return `${parts.map((part) => String(part).padStart(2, "0")).join(":")}.000`;
+  }
+
+  const FORMATS = {
+    csv: (rows) => [
+      data.columns,
+      ...rows.map((event) => [
+        data.about.name, event.onset, event.offset, data.labels[event.index], event.modality,
+        event.confidence.toFixed(4),
+      ]),
+    ].map(csv).join(""),
+    json: (rows) => {
+      const thresholds = { ...data.about.thresholds, chosen: threshold };
+      const events = rows.map(({ index, modality, onset, offset, confidence }) => (
+        { class: data.labels[index], modality, onset, offset, confidence }
+      ));
+      return `${JSON.stringify({ ...data.about, thresholds, events }, null, 1)}\n`;
+    },
+    vtt: (rows) => ["WEBVTT\n", ...rows.map((event) => {
+      const text = described(event).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+      return `${longClock(event.onset)} --> ${longClock(event.offset)}\n${text}\n`;
+    })].join("\n"),
+    txt: (rows) => rows.map((event) =>
+      `${event.onset.toFixed(6)}\t${event.offset.toFixed(6)}\t${described(event)}\n`).join(""),
+  };
+
+  function save(format) {
+    const link = element("a");
+    link.href = URL.createObjectURL(new Blob([FORMATS[format](eventsNow().rows)], { type: "text/plain" }));
+    link.download = `${data.about.name}-${threshold}.${format}`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+  }
+
+  byId("save").hidden = false;
+  byId("save").addEventListener("click", (event) => {
+    if (event.target.dataset.format) save(event.target.dataset.format);
+  });
 
   // ---- input
 

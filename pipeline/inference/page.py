@@ -13,15 +13,18 @@ from pipeline.core import html as pages
 from pipeline.core.errors import ItemError
 from pipeline.core.files import write_text
 from pipeline.core.vocabulary import display_name
-from pipeline.inference.events import DECIMALS, Parsed
+from pipeline.inference.events import DECIMALS, Parsed, two_decimals
 from pipeline.inference.input_files import PAGE_FILE
 from pipeline.inference.playback import Playback
 from pipeline.inference.tables import (
     AUDACITY_FILE,
     CAPTIONS_FILE,
     ELAN_FILE,
+    EVENT_TABLE_COLUMNS,
     EVENTS_FILE,
     JSON_FILE,
+    MODALITY_WORDS,
+    described_video,
 )
 
 _HERE = Path(__file__).parent
@@ -100,9 +103,13 @@ def page_data(parsed: Parsed) -> dict[str, Any]:
         "seconds": parsed.length,
         "scale": scale,
         "threshold": parsed.thresholds.chosen,
+        "labels": [parsed.class_names[index] for index in reached],
         "classes": [display_name(parsed.class_names[index]) for index in reached],
         "scores": scores[:, :, reached].transpose(0, 2, 1).tolist(),
         "present": [parsed.has_sound, parsed.has_pictures],
+        "about": described_video(parsed),
+        "words": MODALITY_WORDS,
+        "columns": EVENT_TABLE_COLUMNS,
     }
 
 
@@ -126,4 +133,5 @@ def _base64(path: Path) -> Markup:
 
 def _render(template: str, context: Mapping[str, Any]) -> str:
     style = pages.style(BASE_STYLE, STYLE)
-    return pages.render(_HERE / template, {**context, "style": style}, display_name=display_name)
+    filters = {"display_name": display_name, "two_decimals": two_decimals}
+    return pages.render(_HERE / template, {**context, "style": style}, **filters)

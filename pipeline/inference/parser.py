@@ -24,7 +24,7 @@ from pipeline.inference.events import (
     check_threshold,
     floor_decimals,
 )
-from pipeline.inference.input_files import list_files, printable, safe_names
+from pipeline.inference.input_files import expand_folders, printable, safe_names
 from pipeline.inference.packed import fetch_encoders, parser_folder, read_parser_settings
 from pipeline.inference.predictors import (
     Predictor,
@@ -117,6 +117,7 @@ class Parser:
         overlap: int | None = None,
         workers: int = 1,
         timeout_seconds: float = 60.0,
+        follow_links: bool = False,
     ) -> Iterator[tuple[Path, Parsed | ItemError]]:
         """Parse several videos while others are being decoded.
 
@@ -128,6 +129,8 @@ class Parser:
             See ``parse``.
         workers
             Number of decode processes.
+        follow_links
+            Whether links in a folder to files outside it are taken too.
 
         Yields
         ------
@@ -141,8 +144,7 @@ class Parser:
         """
         if isinstance(paths, str | Path):
             raise PipelineError(f"paths is {str(paths)!r}; it must be a list of paths.")
-        files = list_files([Path(path) for path in paths])
-        named = dict(zip(safe_names(files), files, strict=True))
+        named = expand_folders([Path(path) for path in paths], follow_links).named
         for name, outcome in self.parse_named(named, overlap, workers, timeout_seconds):
             yield named[name], outcome
 
@@ -157,7 +159,7 @@ class Parser:
 
         See ``parse_many`` for the parameters.
         """
-        shared = self._default_overlap if overlap is None else overlap
+        shared = self._overlap(overlap)
         videos, failures = inspect_videos(
             named, self._settings.segments, shared, workers, timeout_seconds
         )
@@ -165,8 +167,20 @@ class Parser:
         for video, windows in self._embedded(videos, workers, timeout_seconds):
             yield video.name, guarded(video.name, self._merge, video, windows, shared)
 
-    @property
-    def _default_overlap(self) -> int:
+    def provenance(self, path: Path, overlap: int | None = None) -> dict[str, str]:
+        """Return how a file would be parsed, as names and values; equal ones give equal results."""
+        fingerprints = self._settings.feature_fingerprints()
+        return {
+            "pipeline": __version__,
+            "video": f"sha256 {sha256_of(path)}",
+            **self._predictor.provenance,
+            **{name: f"features {value}" for name, value in fingerprints.items()},
+            "windows": f"{self._settings.segments} s, {self._overlap(overlap)} s shared",
+        }
+
+    def _overlap(self, chosen: int | None) -> int:
+        if chosen is not None:
+            return chosen
         return self._settings.segments // 2 if self._predictor.uses_context else 0
 
     def _embedded(
@@ -239,20 +253,10 @@ class Parser:
             has_sound=has_sound,
             has_pictures=has_pictures,
             notes=tuple(sentence for _, sentence in problems),
-            provenance=self._provenance(video, overlap),
+            provenance=self.provenance(video.path, overlap),
             status=next((status for status, _ in problems if status != Status.OK), Status.OK),
             seconds=dict(zip(MODALITIES, seconds, strict=True)),
         )
-
-    def _provenance(self, video: InputVideo, overlap: int) -> dict[str, str]:
-        fingerprints = self._settings.feature_fingerprints()
-        return {
-            "pipeline": __version__,
-            "video": f"sha256 {sha256_of(video.path)}",
-            **self._predictor.provenance,
-            **{name: f"features {value}" for name, value in fingerprints.items()},
-            "windows": f"{self._settings.segments} s, {overlap} s shared",
-        }
 
 
 def load_parser(

@@ -6,8 +6,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.core.errors import ItemError, Status
-from pipeline.core.ffmpeg import ffmpeg_path
+from pipeline.core.errors import ItemError, PipelineError, Status
+from pipeline.core.ffmpeg import encoding_ffmpeg_path
 from pipeline.core.files import atomic_path
 from pipeline.inference.videos import MediaFacts
 from pipeline.media.probe import FORMATS, PROTOCOLS
@@ -41,6 +41,8 @@ ROTATED = "mov,mp4,m4a,3gp,3g2,mj2"
 MAX_ORIGIN_SECONDS = 0.05
 # Time limit of transcoding, as a multiple of the video's length; at least a minute.
 MAX_TRANSCODE_FACTOR = 4.0
+# How the note about a page without media begins.
+PLAYS_NOTHING = "The page plays nothing"
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,10 @@ def _link_or_copy(source: Path, target: Path) -> None:
 
 
 def _transcode(path: Path, facts: MediaFacts, target: Path) -> None:
-    words = [ffmpeg_path(), "-nostdin", "-v", "error", "-y"]
+    try:
+        words = [encoding_ffmpeg_path(), "-nostdin", "-v", "error", "-y"]
+    except PipelineError as error:  # the page plays nothing, but all else is complete
+        raise ItemError(Status.DECODE_ERROR, str(error).rstrip(".")) from None
     words += ["-protocol_whitelist", PROTOCOLS, "-format_whitelist", FORMATS]
     # Without this, ffmpeg counts from the first stream, even if that is not parsed.
     words += ["-copyts"]

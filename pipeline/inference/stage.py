@@ -1,39 +1,42 @@
 """The command ``parse``: parse files, write each one's folder, and list them."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pipeline.core.errors import ItemError, PipelineError, Status
 from pipeline.core.shards import StatusRow, write_status
 from pipeline.core.vocabulary import MODALITIES
 from pipeline.inference.events import EMBED_BYTES, Parsed
-from pipeline.inference.input_files import STATUS_FILE, list_files, printable, safe_names
+from pipeline.inference.input_files import STATUS_FILE, InputFiles, printable
 from pipeline.inference.outputs import write_outputs
 from pipeline.inference.page import write_index
 from pipeline.inference.parser import Parser, guarded
+from pipeline.inference.previous import read_previous
 
 logger = logging.getLogger(__name__)
 
 
 def parse_files(
-    given: Sequence[Path],
+    files: InputFiles,
     parser: Parser,
     out: Path,
     overlap: int | None = None,
     workers: int = 1,
     timeout_seconds: float = 60.0,
     embed_bytes: int = EMBED_BYTES,
+    redo: bool = False,
 ) -> list[Parsed]:
     """Parse files and write the results.
 
     Writes ``out/{name}/`` for every video, and ``out/status.tsv`` and ``out/index.html`` for this
-    run. Folders of other videos are not touched.
+    run. A video whose folder has the result of an earlier run with the same settings is not parsed
+    again. Folders of other videos are not touched.
 
     Parameters
     ----------
-    given
-        Media files, or folders of them.
+    files
+        What to parse, from ``input_files.find_files``.
     parser
         What parses them.
     out
@@ -42,6 +45,8 @@ def parse_files(
         See ``Parser.parse_many``.
     embed_bytes
         A page embeds its video up to this size.
+    redo
+        Whether to parse again what was parsed before.
 
     Returns
     -------
@@ -53,11 +58,18 @@ def parse_files(
     PipelineError
         No video can be parsed.
     """
-    paths = list_files(given)
-    named = dict(zip(safe_names(paths), paths, strict=True))
-    parsed: list[Parsed] = []
+    previous = {} if redo else read_previous(files.named, out, parser, overlap, embed_bytes)
+    if previous:
+        logger.info(
+            "%d of %d videos were parsed before with the same settings; --redo parses them again",
+            len(previous),
+            len(files.named),
+        )
+    named = {name: path for name, path in files.named.items() if name not in previous}
+    parsed = list(previous.values())
     failures: dict[str, ItemError] = {}
-    for name, outcome in parser.parse_named(named, overlap, workers, timeout_seconds):
+    outcomes = parser.parse_named(named, overlap, workers, timeout_seconds) if named else ()
+    for name, outcome in outcomes:
         if isinstance(outcome, Parsed):
             outcome = guarded(name, write_outputs, out / name, outcome, embed_bytes)
         if isinstance(outcome, ItemError):
@@ -66,10 +78,17 @@ def parse_files(
             logger.info("%s: %d s, events: %d", name, outcome.length, len(outcome.events))
             parsed.append(outcome)
     parsed.sort(key=lambda video: video.name)
-    _write_statuses(out, named, parsed, failures)
-    write_index(out, parsed, failures)
+    left_out = {**failures, **files.passed_over}
+    write_status(out / STATUS_FILE, [*map(status_row, parsed), *_rows_of(left_out)])
+    write_index(out, parsed, left_out)
     if not parsed:
         raise PipelineError(_no_video(named, failures))
+    for name, error in failures.items():
+        if error.status == Status.MISSING:
+            continue  # said when the files were found
+        logger.warning(
+            "'%s' is left out: %s (%s)", printable(str(named[name])), error.detail, error.status
+        )
     return parsed
 
 
@@ -86,25 +105,16 @@ def status_row(parsed: Parsed) -> StatusRow:
     )
 
 
-def _write_statuses(
-    out: Path,
-    named: Mapping[str, Path],
-    parsed: Sequence[Parsed],
-    failures: Mapping[str, ItemError],
-) -> None:
-    left_out = [
-        StatusRow(name, False, error.status, error.detail) for name, error in failures.items()
-    ]
-    write_status(out / STATUS_FILE, [*map(status_row, parsed), *left_out])
-    for name, error in failures.items():
-        logger.warning("'%s' is left out: %s (%s)", named[name], error.detail, error.status)
+def _rows_of(left_out: Mapping[str, ItemError]) -> Iterator[StatusRow]:
+    for name, error in left_out.items():
+        yield StatusRow(name, False, error.status, error.detail)
 
 
 def _no_video(named: Mapping[str, Path], failures: Mapping[str, ItemError]) -> str:
     name = next(name for name in named if name in failures)
     error, others = failures[name], len(failures) - 1
-    advice = "check that it plays elsewhere; the documentation's troubleshooting page has more"
-    if error.status == Status.MISSING:
-        advice = "check the path"
     too = {0: "", 1: ", nor can the other file"}.get(others, f", nor can the other {others} files")
-    return f"'{printable(str(named[name]))}' cannot be parsed ({error}){too}; {advice}."
+    return (
+        f"'{printable(str(named[name]))}' cannot be parsed ({error}){too}; check that it plays"
+        " elsewhere; the documentation's troubleshooting page has more."
+    )

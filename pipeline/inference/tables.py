@@ -14,7 +14,7 @@ from pipeline.core.files import write_text
 from pipeline.core.vocabulary import MODALITIES, Vocabulary, display_name
 from pipeline.data.annotations import EVENT_COLUMNS, segments_to_events, write_events
 from pipeline.inference.elan import elan_document
-from pipeline.inference.events import BOTH, DECIMALS, Event, Parsed
+from pipeline.inference.events import BOTH, DECIMALS, Event, Parsed, two_decimals
 
 EVENTS_FILE = "events.csv"
 JSON_FILE = "parsed.json"
@@ -24,10 +24,11 @@ ELAN_FILE = "events.eaf"
 # Increased when programs that read the JSON would have to change.
 JSON_FORMAT = 1
 
+EVENT_TABLE_COLUMNS = (*EVENT_COLUMNS, "modality", "confidence")
 MODALITY_WORDS = {"audible": "heard", "visible": "seen", BOTH: "heard and seen"}
 
 
-def write_parsed_files(folder: Path, parsed: Parsed) -> None:
+def write_parsed_files(folder: Path, parsed: Parsed, embed_bytes: int) -> None:
     """Write a video's tables into its folder.
 
     ``predicted_audio.csv`` and ``predicted_visual.csv`` are event tables in LLP's format
@@ -40,7 +41,7 @@ def write_parsed_files(folder: Path, parsed: Parsed) -> None:
         found = segments_to_events(labels[index, None], [parsed.name])
         write_events(folder / f"predicted_{modality}.csv", found, vocabulary)
     write_text(folder / EVENTS_FILE, events_table(parsed.name, events))
-    write_text(folder / JSON_FILE, json_text(parsed, events))
+    write_text(folder / JSON_FILE, json_text(parsed, embed_bytes))
     write_text(folder / CAPTIONS_FILE, web_captions(events))
     write_text(folder / AUDACITY_FILE, audacity_labels(events))
     write_text(folder / ELAN_FILE, elan_document(parsed, folder))
@@ -50,7 +51,7 @@ def events_table(name: str, events: Sequence[Event]) -> str:
     """Return CSV with LLP's columns, ``modality`` and ``confidence``, separated by commas."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*EVENT_COLUMNS, "modality", "confidence"])
+    writer.writerow(EVENT_TABLE_COLUMNS)
     for event in events:
         confidence = f"{event.confidence:.{DECIMALS}f}"
         row = [name, event.onset, event.offset, event.label, event.modality, confidence]
@@ -65,23 +66,36 @@ def events_text(events: Sequence[Event]) -> str:
     rows = [(f"{event.onset}-{event.offset} s", event) for event in events]
     width = max(len(seconds) for seconds, _ in rows)
     return "\n".join(
-        f"{seconds:>{width}}  {event.modality:<7}  {event.confidence:.2f}"
+        f"{seconds:>{width}}  {event.modality:<7}  {two_decimals(event.confidence)}"
         f"  {display_name(event.label)}"
         for seconds, event in rows
     )
 
 
-def json_text(parsed: Parsed, events: Sequence[Event]) -> str:
-    """Return the whole result as JSON; docs/reference/file-formats.md describes the keys."""
-    value: dict[str, Any] = {
+def described_video(parsed: Parsed) -> dict[str, Any]:
+    """Return what the JSON says of a video, and how it was parsed."""
+    return {
         "format": JSON_FORMAT,
         "name": parsed.name,
         "file": parsed.title,
         "seconds": parsed.length,
         "has_sound": parsed.has_sound,
         "has_pictures": parsed.has_pictures,
+        "status": str(parsed.status),
         "notes": list(parsed.notes),
+        "parsed_seconds": dict(parsed.seconds),
         "thresholds": vars(parsed.thresholds),
+        "provenance": dict(parsed.provenance),
+    }
+
+
+def json_text(parsed: Parsed, embed_bytes: int) -> str:
+    """Return the whole result as JSON; docs/reference/file-formats.md describes the keys.
+
+    A later run compares them, with the largest video that the page embeds, to tell whether it would
+    write the same.
+    """
+    value = described_video(parsed) | {
         "events": [
             {
                 "class": event.label,
@@ -90,9 +104,9 @@ def json_text(parsed: Parsed, events: Sequence[Event]) -> str:
                 "offset": event.offset,
                 "confidence": event.confidence,
             }
-            for event in events
+            for event in parsed.events
         ],
-        "provenance": dict(parsed.provenance),
+        "embed_bytes": embed_bytes,
         "classes": list(parsed.class_names),
         "probabilities": _rounded(parsed.probabilities),
         "gates": _rounded(parsed.gates),
@@ -116,7 +130,7 @@ def web_captions(events: Sequence[Event]) -> str:
     """Return WebVTT with a cue for each event; players show the events as subtitles."""
     cues = []
     for event in events:
-        text = f"{display_name(event.label)} ({MODALITY_WORDS[event.modality]})"
+        text = _described(event)
         # WebVTT escapes these three characters in cue texts.
         for mark, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
             text = text.replace(mark, escaped)
@@ -131,7 +145,10 @@ def _clock(seconds: int) -> str:
 def audacity_labels(events: Sequence[Event]) -> str:
     """Return Audacity's label track: onset, offset and text, separated by tabs."""
     return "".join(
-        f"{event.onset:.6f}\t{event.offset:.6f}\t{display_name(event.label)}"
-        f" ({MODALITY_WORDS[event.modality]}, {event.confidence:.2f})\n"
-        for event in events
+        f"{event.onset:.6f}\t{event.offset:.6f}\t{_described(event)}\n" for event in events
     )
+
+
+def _described(event: Event) -> str:
+    words = MODALITY_WORDS[event.modality]
+    return f"{display_name(event.label)} ({words}, {two_decimals(event.confidence)})"

@@ -278,4 +278,4 @@ def _window(video: InputVideo, index: int, segments: int) -> VideoWindow:
     start = video.starts[index]
     end = start + segments
     following = following_starts(video.starts, index, end)
-    return VideoWindow(video.name, str(video.path), start, end, following)
+    return VideoWindow(video.name, str(video.path), start, end, following=following)

@@ -24,6 +24,14 @@ class WindowOptions(Options):
     )
 
 
+class FolderOptions(Options):
+    """Which files of a folder are taken."""
+
+    follow_links: bool = Field(
+        False, description="also take links to files outside the folder of the videos"
+    )
+
+
 class DecodeOptions(Options):
     """How frames and audio are taken from a video."""
 

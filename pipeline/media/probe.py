@@ -14,9 +14,14 @@ from av.stream import Stream
 from pipeline.core.errors import ItemError, Status
 from pipeline.media.streams import STANDS_FOR_THE_FILE, choice_note, choose
 
-# Self-contained containers only: playlists and concat lists could refer to other files and URLs.
+# Self-contained containers only: playlists, concat lists and image sequences could refer to other
+# files and URLs. Nor bare codec streams without times, such as .h264, whose times would be made up.
 # PyAV and the ffmpeg program get the same two lists.
-FORMATS = "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf,wav,mp3,flac,aac"
+FORMATS = (
+    "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf,wav,mp3,flac,aac,"
+    "aiff,ac3,amr,ape,apng,au,caf,dsf,dts,dtshd,dv,eac3,gif,gxf,ivf,loas,mlp,mpc,mpc8,mxf,nut,rm,"
+    "swf,tak,truehd,tta,voc,w64,wtv,wv,yuv4mpegpipe"
+)
 PROTOCOLS = "file"
 
 # Formats that do not list their streams at the start of the file, or list them without parameters.

@@ -336,7 +336,7 @@ def run_shard(
     statuses, decode_seconds = _collect(tracked, names, arrays, decoding.untrimmed)
     kept = [index for index, row in enumerate(statuses) if row.kept]
     statuses += [
-        StatusRow(video.name, False, Status.MISSING, "no file is named after the video or its id")
+        StatusRow(video.name, False, Status.MISSING, video.note)
         for video in videos
         if not video.path
     ]

@@ -4,6 +4,8 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+NO_FILE = "no file is named after the video or its id"
+
 
 @dataclass(frozen=True, slots=True)
 class VideoWindow:
@@ -17,6 +19,8 @@ class VideoWindow:
         Its file; empty if there is none.
     start, end
         Bounds of the window in the file, in seconds.
+    note
+        Why there is no file, as far as the folder tells.
     following
         Start of other windows of the file that begin before this one ends or soon after.
     """
@@ -25,6 +29,7 @@ class VideoWindow:
     path: str
     start: float
     end: float
+    note: str = NO_FILE
     following: tuple[float, ...] = ()
 
 

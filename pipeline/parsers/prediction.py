@@ -90,15 +90,32 @@ def _gate(predicted: Prediction, recipe: Recipe) -> Tensor:
     return predicted.by_modality
 
 
-def decide(probabilities: Probabilities, recipe: Recipe) -> tuple[Labels, Labels]:
+def decide(
+    probabilities: Probabilities, recipe: Recipe, thresholds: NDArray[np.float64] | None = None
+) -> tuple[Labels, Labels]:
     """Return predicted segment labels [N, T, C] of audio and visual.
 
     A segment is positive if ``P >= θ_seg`` and ``gate >= θ_vid``. Both thresholds are inclusive,
     as in the released evaluators of HAN and its successors.
+
+    Parameters
+    ----------
+    probabilities
+        Of N videos.
+    recipe
+        Its thresholds are θ_seg and θ_vid.
+    thresholds : ``[2, C]``
+        In place of θ_seg, by modality and class; θ_vid moves by the same amounts, as in `parse`.
     """
-    open_gates = probabilities.gate >= recipe.video_threshold
+    own = recipe.segment_threshold
+    chosen = np.full((2, 1), own) if thresholds is None else thresholds
+    # In the precision of the probabilities, so that a threshold reaches its own value.
+    segment, video = (
+        values.astype(np.float32) for values in (chosen, recipe.video_threshold + (chosen - own))
+    )
+    open_gates = probabilities.gate >= video
     audio, visual = (
-        ((segments >= recipe.segment_threshold) & open_gates[:, index, None]).astype(np.uint8)
+        ((segments >= segment[index]) & open_gates[:, index, None]).astype(np.uint8)
         for index, segments in enumerate((probabilities.audio, probabilities.visual))
     )
     return audio, visual
@@ -111,14 +128,15 @@ def write_predictions(
     probabilities: Probabilities,
     recipe: Recipe,
     vocabulary: Vocabulary,
+    thresholds: NDArray[np.float64] | None = None,
 ) -> tuple[Labels, Labels]:
     """Write the event tables and probabilities of a split into a folder; return the labels.
 
     Files: ``predicted_{split}_{modality}.csv`` and ``probabilities_{split}.safetensors`` (a shard
     with ``audio``, ``visual`` [N, T, C], ``gate`` [N, 2, C] and, if the method weights segments,
-    ``attention`` [N, 2, T]).
+    ``attention`` [N, 2, T]). ``thresholds`` are those of `decide`.
     """
-    labels = decide(probabilities, recipe)
+    labels = decide(probabilities, recipe, thresholds)
     for modality, array in zip(MODALITIES, labels, strict=True):
         events = segments_to_events(array, names)
         write_events(folder / f"predicted_{split}_{modality}.csv", events, vocabulary)

@@ -119,7 +119,7 @@ def with_downloads(rows: Sequence[StatusRow], videos: Path | None) -> list[Statu
     explained = []
     for row in rows:
         if row.status is Status.MISSING:
-            status, detail = why_missing(row.filename, history)
+            status, detail = why_missing(row.filename, row.detail, history)
             row = replace(row, status=status, detail=detail)
         explained.append(row)
     return explained

@@ -135,7 +135,7 @@ def read_training_data(
     return TrainingData(
         train=_training_videos(train, annotations, names["train"], recipe, vocabulary),
         evaluated={
-            split: _evaluation_videos(scored, annotations, split, names[split], vocabulary)
+            split: evaluation_videos(scored, annotations, split, names[split], vocabulary)
             for split in SCORED_SPLITS
         },
         dimensions=dimensions,
@@ -201,13 +201,17 @@ def parser_inputs(
     return tuple(cache.names[row] for row in rows), _inputs(cache, rows, prior)
 
 
-def _evaluation_videos(
+def evaluation_videos(
     cache: CachedFeatures,
     annotations: Path,
     split: str,
     names: Sequence[str],
     vocabulary: Vocabulary,
 ) -> EvaluationVideos:
+    """Return the cached videos of a validation or test split, with their annotations.
+
+    See ``parser_inputs`` for the parameters and errors.
+    """
     kept, inputs = parser_inputs(cache, split, names)
     annotated = read_annotated(annotations, kept, cache.audio.shape[1], vocabulary)
     audio, visual = stacked_labels(annotated)

@@ -10,14 +10,19 @@ import torch
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import write_json
 from pipeline.core.shards import THRESHOLDS_FILE
-from pipeline.core.vocabulary import Vocabulary
+from pipeline.core.vocabulary import MODALITIES, Vocabulary
 from pipeline.data.annotations import Labels
 from pipeline.parsers.checkpoint import Checkpoint, read_checkpoint
 from pipeline.parsers.interface import ParserInputs
 from pipeline.parsers.prediction import parse_videos, write_predictions
 from pipeline.parsers.registry import decided_recipe, decisions
-from pipeline.training.dataset import parser_inputs, split_names
+from pipeline.training.calibration import Thresholds, calibrated_thresholds, write_thresholds
+from pipeline.training.dataset import evaluation_videos, parser_inputs, split_names
+from pipeline.training.options import BEST_THRESHOLDS
 from pipeline.training.sources import FeatureSource
+
+# A probability, or BEST_THRESHOLDS.
+Threshold = float | str
 
 
 def predict(
@@ -29,6 +34,7 @@ def predict(
     out: Path,
     device: torch.device,
     options: Mapping[str, object] | None = None,
+    threshold: Threshold | None = None,
 ) -> None:
     """Parse splits with a trained parser; write the predictions, and the thresholds they rest on.
 
@@ -37,7 +43,7 @@ def predict(
     checkpoint_folder
         Folder of the trained parser.
     source, annotations, vocabulary
-        The features and labels, the folder of the tables, and the classes.
+        Features and labels, the folder of the tables, and the classes.
     splits
         ``val``, ``test`` or both.
     out
@@ -46,12 +52,26 @@ def predict(
         Device to run the parser on.
     options
         Thresholds in place of the parser's, see ``registry.DECISIONS``.
+    threshold
+        In place of all of these: one for all classes, or ``calibrated`` for those that are best on
+        validation; they are written as ``thresholds.csv``.
 
     Raises
     ------
     PipelineError
-        The checkpoint was trained on other classes or features, or something is missing.
+        The checkpoint was trained on other classes or features, something is missing, or
+        predictions with another threshold would replace the parser's own.
     """
+    if threshold is not None and out.resolve() == checkpoint_folder.resolve():
+        raise PipelineError(
+            f"'{out}' has the parser's own predictions and scores; with --threshold, --out must be"
+            " another folder."
+        )
+    if threshold is not None and options:
+        raise PipelineError(
+            f"--threshold {threshold} replaces the thresholds of --option {', '.join(options)};"
+            " give one of them."
+        )
     checkpoint = read_checkpoint(checkpoint_folder)
     recipe = decided_recipe(checkpoint.method, checkpoint.recipe, options or {})
     checkpoint = replace(checkpoint, recipe=recipe)
@@ -61,14 +81,26 @@ def predict(
             f"from the {len(vocabulary)} classes of the vocabulary; pass the vocabulary it was "
             "trained with."
         )
-    names_of = {split: split_names(annotations, split) for split in splits}
+    searched = ["val"] if threshold == BEST_THRESHOLDS else []
+    names_of = {split: split_names(annotations, split) for split in [*splits, *searched]}
     all_names = [name for names in names_of.values() for name in names]
     cache = source.read(all_names, checkpoint.recipe, vocabulary, for_training=False)
     checkpoint.check_features(cache.fingerprints)
     checkpoint.check_dimensions(cache.dimensions(len(vocabulary)))
-    videos = {split: parser_inputs(cache, split, names) for split, names in names_of.items()}
-    write_split_predictions(checkpoint, videos, vocabulary, out, device)
-    write_json(out / THRESHOLDS_FILE, decisions(recipe))
+    thresholds = None
+    if threshold == BEST_THRESHOLDS:
+        val = evaluation_videos(cache, annotations, "val", names_of["val"], vocabulary)
+        network = checkpoint.build().to(device)
+        probabilities = parse_videos(network, val.inputs.to(device), checkpoint.recipe)
+        thresholds = calibrated_thresholds(probabilities, val.truth, checkpoint.recipe)
+    elif threshold is not None:
+        thresholds = np.full((len(MODALITIES), len(vocabulary)), float(threshold))
+    videos = {split: parser_inputs(cache, split, names_of[split]) for split in splits}
+    write_split_predictions(checkpoint, videos, vocabulary, out, device, thresholds)
+    if thresholds is None:
+        write_json(out / THRESHOLDS_FILE, decisions(recipe))
+    else:
+        write_thresholds(out, vocabulary.names, thresholds)
 
 
 def write_split_predictions(
@@ -77,6 +109,7 @@ def write_split_predictions(
     vocabulary: Vocabulary,
     out: Path,
     device: torch.device,
+    thresholds: Thresholds | None = None,
 ) -> dict[str, Labels]:
     """Parse videos and write the event tables and probabilities of each split.
 
@@ -92,6 +125,8 @@ def write_split_predictions(
         Output folder.
     device
         Device to run the parser on.
+    thresholds : ``[2, C]``
+        In place of the recipe's, see ``prediction.decide``.
 
     Returns
     -------
@@ -102,6 +137,8 @@ def write_split_predictions(
     predicted = {}
     for split, (names, inputs) in videos.items():
         probabilities = parse_videos(parser, inputs.to(device), checkpoint.recipe)
-        labels = write_predictions(out, split, names, probabilities, checkpoint.recipe, vocabulary)
+        labels = write_predictions(
+            out, split, names, probabilities, checkpoint.recipe, vocabulary, thresholds
+        )
         predicted[split] = np.stack(labels)
     return predicted

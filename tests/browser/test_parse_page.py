@@ -1,6 +1,8 @@
 """The parse page in Chromium, from a file: it plays, seeks, redraws, and asks for nothing."""
 
+import json
 import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from pipeline.data.annotations import find_runs
 from pipeline.inference.events import Parsed
 from pipeline.inference.page import write_page
 from pipeline.inference.playback import Playback, make_playable
+from pipeline.inference.tables import audacity_labels, events_table, json_text, web_captions
 from pipeline.inference.videos import inspect
 
 BIG = 1 << 30
@@ -350,3 +353,67 @@ def test_it_is_drawn_on_a_desktop(browser, page, screenshot, scheme):
     browser.wait_for_media()
     browser.driver.find_element("css selector", "[aria-label^='Dog, seen']").click()
     assert screenshot(f"parse_desktop_{scheme}").stat().st_size > 10_000
+
+
+def downloaded(browser, folder: Path, format_: str) -> str:
+    """Press a button that saves the events, and return what it saved."""
+    behaviour = {"behavior": "allow", "downloadPath": str(folder), "eventsEnabled": False}
+    browser.driver.execute_cdp_cmd("Browser.setDownloadBehavior", behaviour)
+    before = set(folder.glob(f"*.{format_}"))
+    browser.run(f"document.querySelector('[data-format={format_}]').click()")
+    for _ in range(200):
+        if found := set(folder.glob(f"*.{format_}")) - before:
+            (path,) = found
+            return path.read_text(encoding="utf-8")
+        time.sleep(0.05)
+    raise AssertionError(f"nothing was saved as {format_}")
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.4, 0.61, 0.95])
+def test_what_the_slider_shows_is_saved_as_the_tables_would_have_it(
+    browser, tmp_path, parsed, threshold
+):
+    probabilities = {name: values.copy() for name, values in parsed.probabilities.items()}
+    # Means that end in a half: 0.625, 0.87495 and 0.87505.
+    probabilities["audio"][2:4, 0] = 0.62, 0.63
+    probabilities["visual"][3:7, 1] = 0.8749, 0.875, 0.8751, 0.8750
+    parsed = replace(parsed, probabilities=probabilities, title='a, "b".mp4', name='a"b')
+    write_page(tmp_path, parsed, None)
+    browser.open(tmp_path / "index.html")
+    if threshold != parsed.thresholds.chosen:
+        browser.slide(threshold)
+    at = with_threshold(parsed, threshold)
+    assert downloaded(browser, tmp_path, "csv") == events_table(at.name, at.events)
+    assert downloaded(browser, tmp_path, "vtt") == web_captions(at.events)
+    assert downloaded(browser, tmp_path, "txt") == audacity_labels(at.events)
+    value, expected = (
+        json.loads(downloaded(browser, tmp_path, "json")),
+        json.loads(json_text(at, 0)),
+    )
+    assert value == {key: expected[key] for key in value}
+    assert value["events"] == expected["events"]
+    assert value["thresholds"]["chosen"] == threshold
+    assert browser.messages() == []
+
+
+# ---- paper
+
+
+def test_paper_has_every_event_and_cuts_no_row(browser, tmp_path, long):
+    write_page(tmp_path, long, None)
+    browser.open(tmp_path / "index.html")
+    media = {"media": "print"}
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    try:
+        cut = browser.run(
+            "return [...document.querySelectorAll('.events, .timeline')].filter(e =>"
+            " e.scrollHeight > e.clientHeight + 1 || e.scrollWidth > e.clientWidth + 1).length"
+        )
+        assert cut == 0
+        assert browser.run(
+            "return [...document.querySelectorAll('.row, tr')].every(e =>"
+            " getComputedStyle(e).breakInside === 'avoid')"
+        )
+        assert browser.run("return document.documentElement.scrollWidth <= innerWidth")
+    finally:
+        browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})

@@ -47,17 +47,23 @@ def download(server: VideoSite, folder: Path, name: str = NAME, **options: objec
         return site.download(name, folder, folder / "work")
 
 
-# One video
+# One video, by both ways of cutting its window
+
+both_cuts = pytest.mark.parametrize("cut", ["stream", "file"])
 
 
-def test_the_window_is_cut_to_the_frame_and_the_sample(server: VideoSite, tmp_path: Path) -> None:
-    assert download(server, tmp_path, f"{ID}_1.5_3.5") == Response(Status.OK)
+@both_cuts
+def test_the_window_is_cut_to_the_frame_and_the_sample(
+    server: VideoSite, tmp_path: Path, cut: str
+) -> None:
+    assert download(server, tmp_path, f"{ID}_1.5_3.5", cut=cut) == Response(Status.OK)
     clip = tmp_path / f"{ID}_1.5_3.5.mp4"
     assert frames_in(clip) == list(range(15, 35))
     expected = [tone(1), tone(2), tone(2), tone(3)]
     np.testing.assert_allclose(tones_in(clip)[:4], expected, atol=10)
 
 
+@both_cuts
 @pytest.mark.parametrize(
     ("video", "audio", "options"),
     [
@@ -66,24 +72,25 @@ def test_the_window_is_cut_to_the_frame_and_the_sample(server: VideoSite, tmp_pa
     ],
 )
 def test_the_cut_is_exact_whatever_the_codec(
-    server: VideoSite, tmp_path: Path, video: str, audio: str, options: dict[str, str]
+    server: VideoSite, tmp_path: Path, video: str, audio: str, options: dict[str, str], cut: str
 ) -> None:
     path = tmp_path / ("video.webm" if audio == "libopus" else "video.mp4")
     codecs = {"video_codec": video, "audio_codec": audio, "video_options": options}
     write_clip(path, seconds=6, rate=48_000, **codecs)
     server.files[ID] = path.read_bytes()
-    assert download(server, tmp_path / "videos", f"{ID}_3.5_5.5") == Response(Status.OK)
+    assert download(server, tmp_path / "videos", f"{ID}_3.5_5.5", cut=cut) == Response(Status.OK)
     clip = tmp_path / "videos" / f"{ID}_3.5_5.5.mp4"
     assert frames_in(clip) == list(range(105, 165))
     np.testing.assert_allclose(tones_in(clip)[:4], [tone(3), tone(4), tone(4), tone(5)], atol=10)
 
 
-def test_picture_and_sound_apart_are_cut_alike(server: VideoSite, tmp_path: Path) -> None:
+@both_cuts
+def test_picture_and_sound_apart_are_cut_alike(server: VideoSite, tmp_path: Path, cut: str) -> None:
     picture = write_clip(tmp_path / "picture.mp4", seconds=9, fps=10, audio_codec=None)
     sound = write_clip(tmp_path / "sound.m4a", seconds=9, video_codec=None)
     server.moods[ID] = "apart"
     server.files = {"small.mp4": picture.read_bytes(), "sound.m4a": sound.read_bytes()}
-    assert download(server, tmp_path / "videos", f"{ID}_3.5_5.5") == Response(Status.OK)
+    assert download(server, tmp_path / "videos", f"{ID}_3.5_5.5", cut=cut) == Response(Status.OK)
     clip = tmp_path / "videos" / f"{ID}_3.5_5.5.mp4"
     assert frames_in(clip) == list(range(35, 55))
     np.testing.assert_allclose(tones_in(clip)[:4], [tone(3), tone(4), tone(4), tone(5)], atol=10)
@@ -132,38 +139,49 @@ def test_a_name_cannot_leave_its_folder(server: VideoSite, tmp_path: Path) -> No
     assert not server.asked
 
 
+@both_cuts
 @pytest.mark.parametrize(("mood", "status"), STATUSES.items())
-def test_status(server: VideoSite, tmp_path: Path, mood: str, status: Status) -> None:
+def test_status(server: VideoSite, tmp_path: Path, mood: str, status: Status, cut: str) -> None:
     server.moods[ID] = mood
     server.slow_seconds = 2.0
-    answer = download(server, tmp_path)
+    answer = download(server, tmp_path, cut=cut)
     assert answer.status is status
     assert answer.detail
     assert answer.wait_seconds == (7 if mood == "busy" else 0)
-    assert server.asked == {ID: 1}, "one request is one request"
+    # One for the page, and one for a whole video.
+    expected = 2 if cut == "file" and mood in {"truncated", "reset", "slow"} else 1
+    assert server.asked == {ID: expected}, "one request is one request"
     assert not list(tmp_path.glob("*.mp4")), "nothing half-written has a clip's name"
 
 
+@both_cuts
 @pytest.mark.parametrize("mood", ["gallery", "embed", "hls"])
 def test_a_page_cannot_name_other_videos_or_files(
-    server: VideoSite, tmp_path: Path, mood: str
+    server: VideoSite, tmp_path: Path, mood: str, cut: str
 ) -> None:
     local = write_clip(tmp_path / "local.ts", seconds=4, fps=10)
     server.moods[ID], server.local_file = mood, str(local)
-    assert download(server, tmp_path).status in {Status.NOT_MEDIA, Status.NETWORK_ERROR}
+    refused = {Status.NOT_MEDIA, Status.NETWORK_ERROR, Status.SITE_ERROR}
+    assert download(server, tmp_path, cut=cut).status in refused
     assert set(server.asked) == {ID}
     assert not list(tmp_path.glob("*.mp4"))
 
 
-def test_a_video_that_ends_in_its_window_is_kept(server: VideoSite, tmp_path: Path) -> None:
-    assert download(server, tmp_path, f"{ID}_3_13") == Response(
+@both_cuts
+def test_a_video_that_ends_in_its_window_is_kept(
+    server: VideoSite, tmp_path: Path, cut: str
+) -> None:
+    assert download(server, tmp_path, f"{ID}_3_13", cut=cut) == Response(
         Status.TOO_SHORT, "the video ends at 1.0 of 10 s"
     )
     assert frames_in(tmp_path / f"{ID}_3_13.mp4") == list(range(30, 40))
 
 
-def test_a_video_that_ends_before_its_window_is_not(server: VideoSite, tmp_path: Path) -> None:
-    answer = download(server, tmp_path, f"{ID}_60_70")
+@both_cuts
+def test_a_video_that_ends_before_its_window_is_not(
+    server: VideoSite, tmp_path: Path, cut: str
+) -> None:
+    answer = download(server, tmp_path, f"{ID}_60_70", cut=cut)
     assert answer.status is Status.TOO_SHORT
     assert not list(tmp_path.glob("*.mp4"))
 
@@ -189,6 +207,13 @@ def test_cookies_are_sent_and_their_file_is_left_alone(server: VideoSite, tmp_pa
     assert download(server, tmp_path, cookies=str(cookies)).status is Status.OK
     assert server.cookies == ["session=let-me-in"]
     assert cookies.read_bytes() == before
+
+
+def test_a_whole_video_leaves_nothing_behind(server: VideoSite, tmp_path: Path) -> None:
+    assert download(server, tmp_path / "50% of %(id)s", cut="file") == Response(Status.OK)
+    left = [path.name for path in (tmp_path / "50% of %(id)s").rglob("*") if path.is_file()]
+    assert left == [f"{NAME}.mp4"]
+    assert server.ranges == [], "ffmpeg reads no stream"
 
 
 def test_a_full_disk_ends_the_run(server: VideoSite, tmp_path: Path) -> None:

@@ -26,13 +26,14 @@ from pipeline.inference.events import (
     ceil_decimals,
     floor_decimals,
 )
-from pipeline.inference.input_files import folder_digest, list_files, printable, safe_names
+from pipeline.inference.input_files import find_files, folder_digest, printable, safe_names
 from pipeline.inference.page import page_data, write_index, write_page
 from pipeline.inference.playback import Playback, make_playable, playable_type, remove_others
 from pipeline.inference.predictors import classes_from_phrases, split_phrases
 from pipeline.inference.tables import audacity_labels, json_text, web_captions, write_parsed_files
 from pipeline.inference.videos import MediaFacts, StreamFacts
 from pipeline.inference.windows import merge, window_starts
+from pipeline.media.folder import NO_MEDIA, SUBFOLDER
 
 VOCABULARY = make_vocabulary(3)
 
@@ -204,7 +205,7 @@ def test_tables_say_what_the_labels_say(tmp_path):
     path = tmp_path / "v.mp4"
     path.touch()
     parsed = replace(parsed_of_three(), path=path)
-    write_parsed_files(tmp_path / "out", parsed)
+    write_parsed_files(tmp_path / "out", parsed, 0)
     for index, modality in enumerate(("audio", "visual")):
         events = read_events(tmp_path / "out" / f"predicted_{modality}.csv", VOCABULARY)
         labels = np.zeros((70, 3), np.uint8)
@@ -219,7 +220,7 @@ def test_tables_say_what_the_labels_say(tmp_path):
 
 def test_json_has_all_that_the_page_and_the_tables_are_made_of():
     parsed = parsed_of_three()
-    value = json.loads(json_text(parsed, parsed.events))
+    value = json.loads(json_text(parsed, 0))
     assert np.array(value["probabilities"]["visual"]) == pytest.approx(
         parsed.probabilities["visual"]
     )
@@ -306,10 +307,15 @@ def test_what_no_encoding_has_is_printable():
 def test_a_folder_stands_for_its_media(tmp_path):
     for name in ("b.MP4", "a.wav", "notes.txt"):
         (tmp_path / name).touch()
-    assert [path.name for path in list_files([tmp_path])] == ["a.wav", "b.MP4"]
     (tmp_path / "empty").mkdir()
-    with pytest.raises(PipelineError, match="has no media files"):
-        list_files([tmp_path / "empty"])
+    found = find_files([tmp_path])
+    assert [path.name for path in found.named.values()] == ["a.wav", "b.MP4"]
+    assert {Path(name).name: error.detail for name, error in found.passed_over.items()} == {
+        "notes.txt": NO_MEDIA,
+        "empty": SUBFOLDER,
+    }
+    with pytest.raises(PipelineError, match=r"has no media files \(it is empty\)"):
+        find_files([tmp_path / "empty"])
 
 
 def test_a_folders_digest_is_of_names_and_sizes(tmp_path):

@@ -18,6 +18,7 @@ from pipeline.core.ffmpeg import ffmpeg_path
 from pipeline.core.vocabulary import EventClass
 from pipeline.inference import outputs, videos
 from pipeline.inference.events import DecisionThresholds
+from pipeline.inference.input_files import find_files
 from pipeline.inference.parser import Parser
 from pipeline.inference.playback import make_playable
 from pipeline.inference.settings import InferenceSettings
@@ -88,10 +89,12 @@ def in_this_process(monkeypatch):
     monkeypatch.setattr(InferenceSettings, "feature_fingerprints", lambda self: {})
 
 
-def parse(out: Path, *paths: Path, predictor=None, fails=None, overlap: int = 2, **options):
+def parse(
+    out: Path, *paths: Path, predictor=None, fails=None, overlap: int = 2, redo=True, **options
+):
     encoders = {"clip": Encoder("frames", fails), "clap": Encoder("audio")}
     parser = Parser(predictor or Constant(), SETUP, encoders)
-    return parse_files(paths, parser, out, overlap=overlap, **options)
+    return parse_files(find_files(paths), parser, out, overlap=overlap, redo=redo, **options)
 
 
 def of_dog(parsed) -> list[list[float]]:
@@ -277,14 +280,20 @@ def test_a_name_that_is_not_utf8_is_parsed_like_any_other(tmp_path):
 def test_a_missing_file_is_named_as_it_was_given(tmp_path):
     missing = tmp_path / "my clips" / "a b.mp4"
     with pytest.raises(PipelineError) as error:
-        parse(tmp_path / "out", missing)
-    assert str(error.value) == (
-        f"'{missing}' cannot be parsed (missing: the file does not exist); check the path."
-    )
-    with pytest.raises(PipelineError, match=r"\), nor can the other file; check the path"):
-        parse(tmp_path / "out", missing, missing)
-    with pytest.raises(PipelineError, match=r"\), nor can the other 2 files; check the path"):
-        parse(tmp_path / "out", missing, missing, missing)
+        find_files([missing])
+    assert str(error.value) == f"'{missing}' does not exist; check the path."
+    with pytest.raises(PipelineError, match="nor any of the other 2 files; check the path"):
+        find_files([missing, missing, missing])
+
+
+def test_of_several_files_that_are_not_media_one_is_named(tmp_path):
+    files = [tmp_path / f"{number}.mp4" for number in range(3)]
+    for file in files:
+        file.write_bytes(b"not a video")
+    with pytest.raises(PipelineError, match=r"0\.mp4' .*\), nor can the other file; check that"):
+        parse(tmp_path / "out", *files[:2])
+    with pytest.raises(PipelineError, match=r"\), nor can the other 2 files; check that it plays"):
+        parse(tmp_path / "out", *files)
 
 
 # ---- runs
@@ -305,6 +314,64 @@ def test_a_second_run_lists_its_own_videos_and_deletes_no_others(tmp_path):
     assert (out / "one/mine.txt").read_text() == "a note"
     assert (out / "two/index.html").exists()
     assert one.exists()
+
+
+class Counted(Constant):
+    """Counts the windows that it has been asked about."""
+
+    def __init__(self, **provenance: str) -> None:
+        super().__init__()
+        self.provenance, self.windows = provenance, 0
+
+    def predict(self, windows) -> Probabilities:
+        self.windows += len(windows)
+        return super().predict(windows)
+
+
+def test_a_second_run_parses_what_is_new_or_has_changed(tmp_path, caplog):
+    caplog.set_level("INFO")
+    out = tmp_path / "out"
+    one, two = (write_clip(tmp_path / f"{name}.mp4", seconds=T, fps=5) for name in ("one", "two"))
+    first = Counted(method="a")
+    parse(out, one, predictor=first, redo=False)
+    events = (out / "one/events.csv").read_bytes()
+    index, status = ((out / name).read_text() for name in ("index.html", "status.tsv"))
+    again = parse(out, one, predictor=first, redo=False)
+    assert first.windows == 1
+    assert "1 of 1 videos were parsed before with the same settings; --redo" in caplog.text
+    assert again[0].events
+    assert [(out / name).read_text() for name in ("index.html", "status.tsv")] == [index, status]
+    both = parse(out, one, two, predictor=first, redo=False)
+    assert [video.name for video in both] == ["one", "two"]
+    assert first.windows == 2
+    assert (out / "one/events.csv").read_bytes() == events
+    parse(out, one, predictor=first)
+    assert first.windows == 3
+
+
+@pytest.mark.parametrize(
+    "change", ["parser", "overlap", "threshold", "page", "video", "file", "status", "damage"]
+)
+def test_what_would_differ_is_parsed_again(tmp_path, monkeypatch, change):
+    out, second = tmp_path / "out", Counted(method="b" if change == "parser" else "a")
+    one = write_clip(tmp_path / "one.mp4", seconds=T, fps=5)
+    parse(out, one, predictor=Counted(method="a"))
+    value = (out / "one/parsed.json").read_text()
+    if change == "threshold":
+        monkeypatch.setattr(second, "thresholds", DecisionThresholds(0.5, 0.5, 0.3), raising=False)
+    elif change == "video":
+        write_clip(one, seconds=T, fps=10)
+    elif change == "file":
+        (out / "one/events.vtt").unlink()
+    elif change == "status":
+        (out / "one/parsed.json").write_text(value.replace('"status": "ok"', '"status": "timeout"'))
+    elif change == "damage":
+        (out / "one/parsed.json").write_text(value[:-9])
+    options = {"overlap": 1 if change == "overlap" else 2}
+    options |= {"embed_bytes": 0} if change == "page" else {}
+    parse(out, one, predictor=second, redo=False, **options)
+    assert second.windows == 1
+    assert len(list((out / "one").glob("events.vtt"))) == 1
 
 
 @pytest.mark.parametrize("broken", ["embed", "page"])

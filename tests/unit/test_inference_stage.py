@@ -16,6 +16,7 @@ from small_encoders import DIMENSION
 from pipeline.cli import main
 from pipeline.core.errors import PipelineError
 from pipeline.core.ffmpeg import ffmpeg_path
+from pipeline.inference.input_files import find_files
 from pipeline.inference.parser import Parser, load_parser
 from pipeline.inference.predictors import load_encoders
 from pipeline.inference.settings import SETTINGS_FILE, find_settings, read_settings
@@ -35,7 +36,7 @@ def parser(run_folder):
 
 
 def parse(parser: Parser, out: Path, *paths: Path, overlap: int = 2, **options):
-    return parse_files(paths, parser, out, overlap=overlap, **options)
+    return parse_files(find_files(paths), parser, out, overlap=overlap, **options)
 
 
 def read_json(folder: Path) -> dict:

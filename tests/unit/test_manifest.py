@@ -264,7 +264,8 @@ def test_the_table_has_one_row_a_video(annotations, videos, tmp_path):
     out = tmp_path / "manifest.tsv"
     write_manifest(out, list_videos(annotations, videos, shards=3))
     lines = out.read_text(encoding="utf-8").splitlines()
-    assert lines[0].split("\t") == ["filename", "split", "shard", "path", "start", "end"]
+    columns = ["filename", "split", "shard", "path", "start", "end", "note"]
+    assert lines[0].split("\t") == columns
     assert len(lines) == 5
 
 

@@ -107,7 +107,17 @@ def test_a_video_that_is_not_there_is_said_before_anything_is_loaded(
 ) -> None:
     missing = str(tmp_path / "nope.mp4")
     sentence = said(["parse", missing, "--checkpoint", "nowhere", "--out", str(tmp_path)], capsys)
-    assert sentence == f"error: '{missing}' cannot be parsed: no such file; check the path."
+    assert sentence == f"error: '{missing}' does not exist; check the path."
+
+
+def test_an_output_that_is_a_file_is_said_before_anything_is_loaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").touch()
+    out = str(tmp_path / "out")
+    sentence = said(["parse", __file__, "--checkpoint", "nowhere", "--out", out], capsys)
+    assert "cannot be written (" in sentence
+    assert "one of its parent folders is a file" in sentence
 
 
 def test_a_reader_that_leaves_early() -> None:

@@ -17,6 +17,7 @@ from simulated import Corpus, make_vocabulary, make_world, write_corpus
 from pipeline.cli import main
 from pipeline.core.errors import PipelineError
 from pipeline.core.shards import Shard, read_shard, write_shard
+from pipeline.core.vocabulary import read_vocabulary
 from pipeline.data.annotations import (
     EVENT_TABLES,
     SPLIT_TABLES,
@@ -31,6 +32,7 @@ from pipeline.parsers.prediction import Probabilities, decide, parse_videos, wri
 from pipeline.parsers.recipes import LinkRecipe, Recipe
 from pipeline.parsers.registry import build_network, recipe_for
 from pipeline.report.trained import read_parsers
+from pipeline.training.calibration import calibrated_thresholds
 
 WORLD = make_world(classes=5)
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -106,6 +108,10 @@ def test_weights_of_segments_are_kept_of_a_method_that_has_them(
         assert ((shard["attention"] > 0) & (shard["attention"] < 1)).all()
 
 
+# Enough for scores above 0.
+LONGER = ("epochs=12", "learning_rate=0.01", "warmup_epochs=2")
+
+
 @pytest.fixture
 def corpus(tmp_path: Path) -> Corpus:
     return write_corpus(tmp_path, WORLD)
@@ -166,6 +172,86 @@ def test_predict_and_evaluate_agree_with_train(corpus: Corpus, tmp_path: Path) -
     metrics = json.loads((whole / "metrics.json").read_text())["test"]["metrics"]
     assert json.loads(scored.read_text())["metrics"] == metrics
     assert metrics["segment"]["type"] > 0
+
+
+def labels_in(folder: Path, corpus: Corpus, split: str) -> np.ndarray:
+    """Return the predicted labels of a folder, [2, N, T, C]."""
+    names = read_shard(folder / f"probabilities_{split}.safetensors").names
+    tables = [folder / f"predicted_{split}_{modality}.csv" for modality in ("audio", "visual")]
+    return labels_of(tables, names, corpus)
+
+
+def labels_of(tables: list[Path], names: tuple[str, ...], corpus: Corpus) -> np.ndarray:
+    vocabulary = read_vocabulary(corpus.vocabulary)
+    events = [
+        [row for row in read_events(path, vocabulary) if row.filename in names] for path in tables
+    ]
+    return np.stack([events_to_segments(each, names, 10, len(vocabulary)) for each in events])
+
+
+def test_another_threshold_needs_no_training(corpus: Corpus, tmp_path: Path, capsys) -> None:
+    model, out = tmp_path / "model", tmp_path / "out"
+    assert main(train_words(corpus, model, *LONGER)) == 0
+    before = files_in(model)
+    words = predict_words(corpus, model / "checkpoint.safetensors", out)
+    assert main([*words, "--threshold", "0.3"]) == 0
+    shard = read_shard(out / "probabilities_test.safetensors")
+    recipe = read_checkpoint(model).recipe
+    segments = np.stack([shard["audio"], shard["visual"]])
+    gates = shard["gate"].transpose(1, 0, 2)[:, :, None]
+    moved = np.float32(recipe.video_threshold + 0.3 - recipe.segment_threshold)
+    found = labels_in(out, corpus, "test")
+    assert (found == (segments >= np.float32(0.3)) & (gates >= moved)).all()
+    assert found.sum() > labels_in(model, corpus, "test").sum()
+    header, first = (out / "thresholds.csv").read_text().splitlines()[:2]
+    assert header == "class,audio,visual"
+    assert first.endswith(",0.3,0.3")
+    assert main([*predict_words(corpus, model, model), "--threshold", "0.3"]) == 2
+    assert "--out must be another folder" in capsys.readouterr().err
+    assert files_in(model) == before
+    assert main([*words, "--threshold", str(recipe.segment_threshold)]) == 0
+    assert (labels_in(out, corpus, "test") == labels_in(model, corpus, "test")).all()
+
+
+@pytest.mark.parametrize("threshold", ["0", "1", "nan", "best"])
+def test_thresholds_that_cannot_be(threshold: str, corpus: Corpus, tmp_path: Path, capsys) -> None:
+    words = predict_words(corpus, tmp_path, tmp_path / "out")
+    with pytest.raises(SystemExit):
+        main([*words, "--threshold", threshold])
+    assert "must be between 0 and 1 (exclusive), or calibrated" in capsys.readouterr().err
+
+
+def test_thresholds_by_class_are_the_best_on_validation(corpus: Corpus, tmp_path: Path) -> None:
+    model, out, one = tmp_path / "model", tmp_path / "out", tmp_path / "one"
+    assert main(train_words(corpus, model, *LONGER)) == 0
+    words = predict_words(corpus, model, out, "val")
+    assert main([*words, "--threshold", "calibrated"]) == 0
+    names = read_shard(out / "probabilities_val.safetensors").names
+    tables = [corpus.annotations / EVENT_TABLES[modality] for modality in ("audio", "visual")]
+    truth = labels_of(tables, names, corpus)
+
+    def f1(labels: np.ndarray) -> np.ndarray:
+        hits = (labels & truth).sum(axis=(1, 2))
+        return 2 * hits / np.maximum(labels.sum(axis=(1, 2)) + truth.sum(axis=(1, 2)), 1)
+
+    best = f1(labels_in(out, corpus, "val"))
+    for threshold in ("0.1", "0.3", "0.45", "0.6", "0.8"):
+        words = predict_words(corpus, model, one, "val")
+        assert main([*words, "--threshold", threshold]) == 0
+        assert (best >= f1(labels_in(one, corpus, "val"))).all()
+    assert (best > f1(labels_in(model, corpus, "val"))).any()
+
+
+def test_a_class_without_annotations_keeps_its_threshold() -> None:
+    random = np.random.default_rng(0)
+    audio, visual = random.random((2, 5, 10, 2), np.float32)
+    gate = np.ones((5, 2, 2), np.float32)
+    recipe = recipe_for("link", {"segment_threshold": 0.4})
+    truth = (np.zeros((5, 10, 2), np.uint8), (visual >= 0.7).astype(np.uint8))
+    found = Probabilities(audio, visual, gate)
+    thresholds = calibrated_thresholds(found, truth, recipe)
+    assert thresholds[0].tolist() == [0.4, 0.4]
+    assert (decide(found, recipe, thresholds)[1] == truth[1]).all()
 
 
 def test_predictions_do_not_depend_on_weak_labels_of_val_and_test(

@@ -123,7 +123,11 @@ CORRECTIONS = (
     checked(correction_tables, Path(DATASET.corrections)) if DATASET.corrections else []
 )
 SOURCE = ManifestSource(
-    Path(ANNOTATIONS), Path(VIDEOS or ""), DATASET.shards, DATASET.untrimmed
+    Path(ANNOTATIONS),
+    Path(VIDEOS or ""),
+    DATASET.shards,
+    DATASET.untrimmed,
+    DATASET.follow_links,
 )
 
 

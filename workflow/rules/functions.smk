@@ -51,6 +51,7 @@ def download_arguments(wildcards):
             " source: local to use your own."
         )
     folder = {"videos": VIDEOS, "untrimmed": DATASET.untrimmed}
+    folder |= {"follow_links": DATASET.follow_links}
     return command_words(folder | CONFIG.download.model_dump())
 
 
@@ -358,4 +359,8 @@ def parse_videos(wildcards):
 def parse_digest(wildcards):
     """Return a digest of the files of that folder."""
     folder = Path(CONFIG.parse.videos or "")
-    return checked(folder_digest, folder) if folder.is_dir() else ""
+    return (
+        checked(folder_digest, folder, CONFIG.parse.follow_links)
+        if folder.is_dir()
+        else ""
+    )

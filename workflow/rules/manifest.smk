@@ -25,7 +25,11 @@ rule manifest:
         annotations=not_recorded(ANNOTATIONS),
         videos=not_recorded(VIDEOS),
         options=command_words(
-            {"shards": DATASET.shards, "untrimmed": DATASET.untrimmed}
+            {
+                "shards": DATASET.shards,
+                "untrimmed": DATASET.untrimmed,
+                "follow_links": DATASET.follow_links,
+            }
         ),
         digest=lambda wildcards: "" if IS_DEMO else checked(SOURCE.digest),
     shell:

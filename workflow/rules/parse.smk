@@ -61,6 +61,7 @@ rule parse:
                 {
                     "embed_mb": CONFIG.parse.embed_mb,
                     "timeout_seconds": CONFIG.decode.timeout_seconds,
+                    "follow_links": CONFIG.parse.follow_links,
                 }
             )
         ),

@@ -44,7 +44,10 @@ rule segments:
             SEGMENT_DECODINGS[wildcards.decoding].deciding()
         ),
         runtime=lambda wildcards, threads: command_words(
-            SEGMENT_DECODINGS[wildcards.decoding].runtime()
+            {
+                **SEGMENT_DECODINGS[wildcards.decoding].runtime(),
+                "follow_links": DATASET.follow_links,
+            }
         ),
         arrays=lambda wildcards: SEGMENT_ARRAYS[wildcards.decoding],
     shell:

@@ -10,7 +10,6 @@ from pipeline.core.files import write_tsv
 from pipeline.data.download.history import HISTORY_FILE, DownloadHistory
 from pipeline.data.manifest import ManifestRow
 
-NEVER_ASKED = "no file is named after the video or its id, and it was never requested"
 GONE = "it was downloaded, but its file no longer exists"
 
 
@@ -94,16 +93,16 @@ def list_missing(rows: Sequence[ManifestRow], history: DownloadHistory) -> list[
     """Return the videos without a file in table order, each with the reason."""
     missing = []
     for row in (row for row in rows if not row.path):
-        status, detail = why_missing(row.filename, history)
+        status, detail = why_missing(row.filename, row.note, history)
         missing.append(Missing(row.filename, row.split, status, detail))
     return missing
 
 
-def why_missing(filename: str, history: DownloadHistory) -> tuple[Status, str]:
-    """Return why a video has no file: ``missing``, or the outcome of its download."""
+def why_missing(filename: str, note: str, history: DownloadHistory) -> tuple[Status, str]:
+    """Return why a video has no file: ``missing`` with a note, or the outcome of its download."""
     record = history.records.get(filename)
     if record is None:
-        return Status.MISSING, NEVER_ASKED
+        return Status.MISSING, f"{note}; it was never requested"
     if record.status is Status.OK:
         return Status.MISSING, GONE
     return record.status, record.detail

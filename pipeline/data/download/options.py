@@ -25,6 +25,12 @@ class DownloadOptions(Options):
     height: Count = Field(
         360, description="height of the frames in pixels: the largest up to it, else the next"
     )
+    cut: Literal["stream", "file"] = Field(
+        "stream",
+        description="stream: ffmpeg cuts the window out of the stream, so that little more is sent;"
+        " file: the whole video is downloaded and cut here, which also works where the other"
+        " fails, as reported of ffmpeg 8.1",
+    )
     cookies: PathText | None = Field(
         None, description="cookie file in Netscape's format, read once and never written"
     )

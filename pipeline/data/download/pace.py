@@ -58,10 +58,11 @@ class Pace:
                 f" ({self._last.detail}); run the same command again after that."
             )
         if self._failures >= OUTAGE:
+            other_way = " or try download.cut: file," if self.options.cut == "stream" else ""
             return (
                 f"the last {OUTAGE} videos all failed, the last one with {self._last.status}"
                 f" ({self._last.detail}); check the network and whether yt-dlp is up to date,"
-                " then run the same command again."
+                f"{other_way} then run the same command again."
             )
         return ""
 

@@ -43,12 +43,18 @@ REASONS: tuple[tuple[Status, str], ...] = (
         Status.NETWORK_ERROR,
         r"connection (refused|aborted|broken)|transport ?error|\bSSL|ProxyError",
     ),
-    (Status.NETWORK_ERROR, r"bytes read|remote end closed|ends prematurely|Input/output error"),
+    (
+        Status.NETWORK_ERROR,
+        r"bytes read|bytes, expected|remote end closed|ends prematurely|Input/output error",
+    ),
     (Status.NETWORK_ERROR, r"packet corrupt|invalid data found"),
     (Status.TOO_SHORT, r"Nothing was written into output file"),
     (Status.NETWORK_ERROR, r"ffmpeg exited with code"),
     (Status.NOT_MEDIA, r"unsupported url|no video formats|no suitable extractor"),
 )
+
+
+FULL_DISK = re.compile(r"No space left on device|Read-only file system|Disk quota exceeded")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Where videos come from: yt-dlp reads the page, ffmpeg cuts the window out of the stream."""
+"""Where videos come from: yt-dlp reads the page, ffmpeg cuts the window out of stream or file."""
 
 import importlib.util
 import io
@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from pipeline.core.errors import ItemError, PipelineError, Status
-from pipeline.core.ffmpeg import ffmpeg_path
+from pipeline.core.ffmpeg import encoding_ffmpeg_path
 from pipeline.core.files import atomic_path, existing_file
+from pipeline.data.download.cut import OUTPUT_OPTIONS, cut_window
 from pipeline.data.download.options import YOUTUBE_HOME, DownloadOptions
-from pipeline.data.download.responses import Response, response_from
+from pipeline.data.download.responses import FULL_DISK, Response, response_from
 from pipeline.data.manifest import window_of
 from pipeline.media.probe import probe
 from pipeline.media.segments import SHORT_SECONDS
@@ -30,15 +31,7 @@ STREAM_FORMATS = "bv*[ext=mp4]+ba[ext=m4a]/b[ext=mp4]/bv*+ba/b"
 # Any error ends ffmpeg: a broken stream must not pass for a short one.
 STREAM_PROTOCOLS = "http,https,httpproxy,tcp,tls"
 INPUT_OPTIONS = ("-loglevel", "error", "-xerror", "-protocol_whitelist", STREAM_PROTOCOLS)
-# The window starts between key frames, so it is re-encoded, well above the quality of LLP's clips.
-OUTPUT_OPTIONS = (
-    *("-c:v", "libx264", "-preset", "veryfast", "-crf", "18", "-pix_fmt", "yuv420p"),
-    *("-vf", "crop=trunc(iw/2)*2:trunc(ih/2)*2"),  # H.264 in yuv420p has even sides only
-    *("-c:a", "aac", "-b:a", "160k"),
-    *("-f", "mp4", "-movflags", "+faststart"),
-)
 KEPT_STATUSES = frozenset({Status.OK, Status.TOO_SHORT})
-FULL_DISK = re.compile(r"No space left on device|Read-only file system|Disk quota exceeded")
 
 
 class Site:
@@ -52,6 +45,7 @@ class Site:
 
     def __init__(self, options: DownloadOptions) -> None:
         self.url, self.height = options.url, options.height
+        self.cuts_streams = options.cut == "stream"
         self.timeout_seconds = options.timeout_seconds
         self.cookies = (
             existing_file(Path(options.cookies), "the cookie file") if options.cookies else None
@@ -85,8 +79,8 @@ class Site:
         part = work / f"{name}.mp4"
         part.unlink(missing_ok=True)  # left by a killed run, unchecked
         lengths: list[float] = []
-        options = self._options(part, (start, end), lengths)
-        response = _extract(self.url.replace("{id}", identity), options)
+        fetch = self._fetch_window if self.cuts_streams else self._fetch_whole
+        response = fetch(self.url.replace("{id}", identity), (start, end), part, lengths)
         if response.status is Status.OK:
             response = check_clip(part, (start, end), lengths)
         if response.status in KEPT_STATUSES and part.is_file():
@@ -94,27 +88,46 @@ class Site:
                 part.replace(temporary)
         return response
 
-    def _options(
-        self, part: Path, window: tuple[float, float], lengths: list[float]
-    ) -> dict[str, Any]:
+    def _fetch_window(
+        self, url: str, window: tuple[float, float], part: Path, lengths: list[float]
+    ) -> Response:
+        """Let ffmpeg cut the window out of the stream."""
+        options = self._options(part.parent, part.name, lengths)
+        section = {"start_time": window[0], "end_time": window[1]}
+        options |= {"download_ranges": lambda *_: [section], "force_keyframes_at_cuts": True}
+        options["external_downloader_args"]["ffmpeg_o"] = list(OUTPUT_OPTIONS)
+        return _extract(url, options)
+
+    def _fetch_whole(
+        self, url: str, window: tuple[float, float], part: Path, lengths: list[float]
+    ) -> Response:
+        """Download the whole video and cut the window out of the file."""
+        with tempfile.TemporaryDirectory(dir=part.parent) as name:
+            folder = Path(name).absolute()
+            options = self._options(folder, "whole.%(ext)s", lengths)
+            # Unlike Matroska, MP4 keeps a stream's run-in out of the clock.
+            options["merge_output_format"] = "mp4/mkv"
+            response = _extract(url, options)
+            if response.status is not Status.OK:
+                return response
+            (whole,) = folder.glob("whole.*")
+            return cut_window(whole, window, part)
+
+    def _options(self, folder: Path, name: str, lengths: list[float]) -> dict[str, Any]:
         """Return yt-dlp's options; the full video's length is added to ``lengths`` when known."""
 
-        def ranges(info: Mapping[str, Any], _: object) -> list[dict[str, float]]:
+        def note_length(info: Mapping[str, Any], *, incomplete: bool) -> None:
             lengths.extend(filter(None, [info.get("duration")]))
-            return [{"start_time": window[0], "end_time": window[1]}]
 
         microseconds = str(round(self.timeout_seconds * 1e6))
         return {
-            "outtmpl": {"default": str(part.absolute()).replace("%", "%%")},
+            "outtmpl": {"default": f"{str(folder.absolute()).replace('%', '%%')}/{name}"},
             "format": STREAM_FORMATS,
             "format_sort": [f"res:{self.height}", "vcodec:h264", "acodec:aac"],
-            "download_ranges": ranges,
-            "force_keyframes_at_cuts": True,
-            "external_downloader_args": {
-                "ffmpeg_i": [*INPUT_OPTIONS, "-rw_timeout", microseconds],
-                "ffmpeg_o": list(OUTPUT_OPTIONS),
-            },
+            "match_filter": note_length,
+            "external_downloader_args": {"ffmpeg_i": [*INPUT_OPTIONS, "-rw_timeout", microseconds]},
             "overwrites": True,
+            "continuedl": False,
             "fixup": "never",
             # One video of this site: no playlist, no embedded page.
             "noplaylist": True,
@@ -122,6 +135,7 @@ class Site:
             "allowed_extractors": ["youtube" if self.url.startswith(YOUTUBE_HOME) else "generic"],
             # Pace waits and retries; this is one request.
             "retries": 0,
+            "fragment_retries": 0,
             "extractor_retries": 0,
             "socket_timeout": self.timeout_seconds,
             "cookiefile": io.StringIO(self.cookies.read_text("utf-8")) if self.cookies else None,
@@ -137,7 +151,7 @@ def tools() -> Iterator[None]:
     Raises
     ------
     PipelineError
-        yt-dlp is not installed.
+        yt-dlp is not installed, or no ffmpeg can encode.
     """
     if importlib.util.find_spec("yt_dlp") is None:
         raise PipelineError(
@@ -147,7 +161,7 @@ def tools() -> Iterator[None]:
     before = dict(os.environ)
     with tempfile.TemporaryDirectory() as folder:
         # yt-dlp looks for a program of this name on the PATH before it cuts a stream.
-        (Path(folder) / "ffmpeg").symlink_to(ffmpeg_path())
+        (Path(folder) / "ffmpeg").symlink_to(encoding_ffmpeg_path())
         path = os.pathsep.join([folder, before.get("PATH", os.defpath)])
         os.environ.update(PATH=path, YTDLP_NO_PLUGINS="1")
         try:
