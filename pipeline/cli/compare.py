@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> None:
         read_vocabulary(arguments.vocabulary),
         arguments.reference,
         read_published(arguments.published),
-        arguments.dataset == "llp",
+        arguments.dataset,
         arguments.out,
         arguments.pseudo_labels,
     )

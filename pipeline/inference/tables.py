@@ -80,6 +80,7 @@ def json_text(parsed: Parsed, events: Sequence[Event]) -> str:
         "seconds": parsed.length,
         "has_sound": parsed.has_sound,
         "has_pictures": parsed.has_pictures,
+        "notice": parsed.notice,
         "notes": list(parsed.notes),
         "thresholds": vars(parsed.thresholds),
         "events": [

@@ -287,7 +287,7 @@ def test_the_page_is_whole_and_safe(is_llp: bool, tmp_path: Path) -> None:
             assert href[1:] in ids
         assert tag != "a" or href.startswith("#") or href.endswith((".csv", ".md"))
         assert not any(name.startswith("on") for name in attributes)
-    assert ("Not comparable." in text) == (not is_llp)
+    assert ("UWAV (CLIP, CLAP)" in text) == is_llp
 
 
 def test_plots_have_their_numbers_beside_them(tmp_path: Path) -> None:

@@ -24,7 +24,9 @@ rule ablation:
     params:
         models=folders_of("models"),
         annotations=folder_of("tables"),
+        dataset=DATASET.name,
         out=own_folder(),
     shell:
         "python -m pipeline ablation --models {params.models:q}"
-        " --annotations {params.annotations:q} --out {params.out:q} > {log:q} 2>&1"
+        " --annotations {params.annotations:q} --dataset {params.dataset}"
+        " --out {params.out:q} > {log:q} 2>&1"

@@ -44,7 +44,7 @@ rule compare:
         labels=folder_of("labels"),
         annotations=folder_of("tables"),
         reference=CONFIG.reference,
-        dataset="llp" if DATASET.name == "llp" else "other",
+        dataset=DATASET.name,
         out=own_folder(),
     shell:
         "python -m pipeline compare --models {params.models:q} --reference {params.reference}"
