@@ -143,7 +143,7 @@
       if (node.currentTime >= end) node.pause();
     });
     node.addEventListener("error", () => {
-      node.replaceWith(element("p", "note", `This browser cannot play ${decodeURIComponent(url)}.`));
+      node.replaceWith(element("p", "note", `Cannot play ${decodeURIComponent(url)}: it is not there, or this browser cannot decode it.`));
       lines.classList.remove("can-play");
     });
     lines.classList.add("can-play");

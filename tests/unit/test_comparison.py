@@ -280,7 +280,7 @@ def test_scores_that_are_not_of_the_events_beside_them_are_refused(
 def test_calibrated_pseudo_labels_are_said(kind: str, tmp_path: Path, annotations: Path) -> None:
     folder = write_model(tmp_path / "link" / "seed0", annotations, halved())
     write_shard(tmp_path / LABELS_FILE, Shard((), {}, {"thresholds": kind}))
-    compare([folder], annotations, VOCABULARY, "link", [PUBLISHED], False, tmp_path, tmp_path)
+    compare([folder], annotations, VOCABULARY, "link", [PUBLISHED], "other", tmp_path, tmp_path)
     text = (tmp_path / "compare.md").read_text(encoding="utf-8")
     assert text.count(HOW_CALIBRATED) == (kind == "calibrated")
     assert text.count(f"segment pseudo-labels; also {CALIBRATED} ") == (kind == "calibrated")
@@ -448,7 +448,7 @@ def test_methods_are_shown_beside_their_published_results(
         update={"method": "LINK", "inputs": "CLAP, CLIP", "protocol": "gate g, 0.5"}
     )
     works = [PUBLISHED, link]
-    compare(folders, annotations, VOCABULARY, "link", works, True, tmp_path / "llp")
+    compare(folders, annotations, VOCABULARY, "link", works, "llp", tmp_path / "llp")
     _, _, section = (tmp_path / "llp/compare.md").read_text().partition("published results\n")
     rows = {line.split("|")[1].strip(): line for line in section.splitlines() if "(" in line}
     rows.pop("Method", None)
@@ -462,5 +462,5 @@ def test_methods_are_shown_beside_their_published_results(
     assert f"{value:.1f} (68.1, {value - 68.1:+.1f})" in rows["VALOR++"]
     assert rows["LINK"].split("|")[4].strip() == rows["LINK, as printed"].split("|")[4].strip()
     assert rows["LINK, as printed"].split("|")[2].strip() == "LINK"
-    compare(folders, annotations, VOCABULARY, "link", works, False, tmp_path / "other")
+    compare(folders, annotations, VOCABULARY, "link", works, "other", tmp_path / "other")
     assert "Differences to published" not in (tmp_path / "other/compare.md").read_text()

@@ -154,7 +154,8 @@ def test_the_leaderboard_has_labels_selection_and_validation(standings: dict) ->
     assert of_nrep["Selected by"] == "seg. A, ev. Event"
     assert of_nrep["Val. Type"] == "69.0 / 69.4"
     assert of_nrep["Labels"] == "weak labels, segment pseudo-labels"
-    segment_types = [float(line.split("|")[-8].partition("±")[0]) for line in lines[2:-2]]
+    cells_of_type = [line.split("|")[-8].strip(" *") for line in lines[2:-2]]
+    segment_types = [float(text.partition("±")[0]) for text in cells_of_type]
     assert segment_types == sorted(segment_types, reverse=True)
     assert {line.split("|")[1].strip() for line in lines[-2:]} == {"VALOR+", "MM-CSE"}
     assert "- VALOR+: its scores are" in table

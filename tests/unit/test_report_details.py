@@ -11,6 +11,7 @@ import pytest
 from report_artifacts import SIZES, VOCABULARY, write_run
 
 from pipeline.core.shards import LABELS_FILE, read_shard, write_shard
+from pipeline.data.annotations import Labels
 from pipeline.evaluation.evaluate import SplitPredictions
 from pipeline.report.artifacts import Artifacts, ReportInputs, read_artifacts
 from pipeline.report.browser import DIGITS, MOST_RESULTS, VideoBrowser, find_clips
@@ -51,7 +52,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def one_video(truth: np.ndarray, predicted: np.ndarray, **given: object) -> MethodPredictions:
+def one_video(truth: Labels, predicted: Labels, **given: object) -> MethodPredictions:
     """A method that parsed one test and one validation video, with labels [2, 1, T, C]."""
     parsed = SplitPredictions(("abc_0_4",), truth, predicted)
     values = {"scores": {}, "threshold": 0.5} | given
@@ -182,7 +183,7 @@ def test_scores_cover_both_thresholds(sources: ReportInputs, tmp_path: Path) -> 
     path = run.models / "link" / "seed0" / "probabilities_val.safetensors"
     shard = read_shard(path)
     gate = np.full_like(shard["gate"], 0.4)
-    write_shard(path, replace(shard, arrays=shard.arrays | {"gate": gate}))
+    write_shard(path, replace(shard, arrays={**shard.arrays, "gate": gate}))
     method = next(every_method(read_artifacts(run)))
     assert method.scores["val"].max() == pytest.approx(0.4), "closed gates close every segment"
 
