@@ -145,7 +145,7 @@ class VideoBrowser:
 
     def _bars(self, video: TimelinePlot, wanted: str) -> list[int]:
         numbers = []
-        for modality, kind, name, onset, offset in video.bars():
+        for modality, kind, name, onset, offset in video.bars:
             if kind == wanted:
                 numbers += [MODALITIES.index(modality), self._classes[name], onset, offset]
         return numbers
@@ -153,7 +153,7 @@ class VideoBrowser:
     def _add_rows(self, method: str, video: TimelinePlot) -> None:
         percent = (video.f1, video.event_f1)
         self.scores.append([method, video.filename, video.split, *percent, video.event_count])
-        for modality, kind, *event in video.bars():
+        for modality, kind, *event in video.bars:
             if kind != TIMELINE_KINDS[0]:
                 self.events.append([method, video.filename, modality, kind, *event])
             elif video.filename not in self._known:

@@ -5,6 +5,7 @@ Axes: N videos, T segments, C classes.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ class TimelinePlot:
     @property
     def event_count(self) -> int:
         """Number of annotated audible and visible events."""
-        return len(find_runs(self.truth).video)
+        return sum(kind == TIMELINE_KINDS[0] for _, kind, *_ in self.bars)
 
     def tracks(self) -> list[tuple[str, list[int]]]:
         """Return each modality with the indices of its annotated or predicted classes."""
@@ -74,8 +75,9 @@ class TimelinePlot:
             for row, modality in enumerate(MODALITIES)
         ]
 
+    @cached_property
     def bars(self) -> list[tuple[str, str, str, int, int]]:
-        """Return modality, ``truth`` or ``predicted``, class, onset and offset of each event."""
+        """Modality, ``truth`` or ``predicted``, class, onset and offset of each event."""
         found = []
         for kind, labels in zip(TIMELINE_KINDS, (self.truth, self.predicted), strict=True):
             events = find_runs(labels)
@@ -122,7 +124,7 @@ def timeline_svg(timeline: TimelinePlot) -> str:
     """Return a timeline as SVG, whose text is text: no font of this machine limits its scripts."""
     words = "; ".join(
         f"{display_name(name)}, {modality}, {kind}, {onset} to {offset} s"
-        for modality, kind, name, onset, offset in timeline.bars()
+        for modality, kind, name, onset, offset in timeline.bars
     )
     with plot_style():
         return to_svg(draw_timeline(timeline), "timeline", f"{timeline.filename}: {words}")

@@ -444,7 +444,7 @@ def _timeline(filename: str = "abc_0_4") -> TimelinePlot:
 
 
 def test_bars_are_the_events() -> None:
-    assert _timeline().bars() == [
+    assert _timeline().bars == [
         ("audio", "truth", "Dog", 1, 3),
         ("audio", "predicted", "Dog", 0, 1),
         ("audio", "predicted", "Dog", 3, 4),
