@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from pipeline.cli.arguments import add_annotations
+from pipeline.cli.arguments import add_annotations, add_dataset
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folders VARIANT/seed{SEED} or VARIANT",
     )
     add_annotations(parser)
+    add_dataset(parser)
     add("--out", type=Path, required=True, help="folder of ablation.md and ablation.csv")
 
 
@@ -24,4 +25,5 @@ def run(arguments: argparse.Namespace) -> None:
     """Write the ablation and print its table."""
     from pipeline.report.ablation import write_ablation
 
-    print(write_ablation(arguments.models, arguments.annotations, arguments.out))
+    where = (arguments.annotations, arguments.out, arguments.dataset)
+    print(write_ablation(arguments.models, *where))

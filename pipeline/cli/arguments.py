@@ -122,11 +122,17 @@ def add_published(parser: argparse.ArgumentParser) -> None:
         metavar="YAML",
         help="published results",
     )
+    add_dataset(parser)
+
+
+def add_dataset(parser: argparse.ArgumentParser) -> None:
+    """Declare the name of the dataset."""
     parser.add_argument(
         "--dataset",
-        choices=("llp", "other"),
         default="other",
-        help="llp: show the published results in the same table (default: other)",
+        metavar="NAME",
+        help="name for the titles; llp puts the published results beside the run's own"
+        " (default: other, which has no name)",
     )
 
 

@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
         read_vocabulary(arguments.vocabulary),
         arguments.reference,
         read_published(arguments.published),
-        arguments.dataset == "llp",
+        arguments.dataset,
         arguments.out,
         arguments.pseudo_labels,
     )

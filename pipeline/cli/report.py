@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> None:
         videos=arguments.videos,
         benchmarks=tuple(arguments.benchmarks),
         settings=arguments.settings,
-        is_llp=arguments.dataset == "llp",
+        dataset=arguments.dataset,
     )
     report = write_report(sources, arguments.out)
     print(f"{report.table}\n\nreport: {report.page}")

@@ -34,9 +34,9 @@ def style(*paths: Path) -> Markup:
     return Markup("".join(path.read_text(encoding="utf-8") for path in paths))
 
 
-def script_and_hash(path: Path) -> tuple[Markup, str]:
-    """Return a script and its hash for the page's Content-Security-Policy."""
-    script = path.read_text(encoding="utf-8")
+def script_and_hash(*paths: Path) -> tuple[Markup, str]:
+    """Concatenate scripts, and return the hash for the page's Content-Security-Policy."""
+    script = "".join(path.read_text(encoding="utf-8") for path in paths)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return Markup(script), f"sha256-{digest}"
 

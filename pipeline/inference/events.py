@@ -108,6 +108,8 @@ class Parsed:
         ``ok``, or the first problem of a video that was parsed nevertheless.
     seconds
         ``audio`` and ``visual`` to how many seconds were parsed.
+    notice
+        What must be said of the encoders; empty if nothing must.
     """
 
     name: str
@@ -124,6 +126,7 @@ class Parsed:
     provenance: Mapping[str, str]
     status: Status
     seconds: Mapping[str, float]
+    notice: str = ""
 
     def __repr__(self) -> str:
         return f"Parsed({self.title!r}, {self.length} s, {len(self.events)} events)"

@@ -28,6 +28,7 @@ from pipeline.core.shards import THRESHOLDS_FILE
 from pipeline.core.vocabulary import display_name
 from pipeline.data.hub import fetch_hub_file, fetch_snapshot
 from pipeline.evaluation.metrics import LEVELS, METRICS
+from pipeline.features.encoders.identity import encoder_notice, encoder_text
 from pipeline.features.encoders.options import EncoderOptions, tokenizer_files
 from pipeline.inference.predictors import check_settings
 from pipeline.inference.settings import (
@@ -227,7 +228,8 @@ def model_card(
         "method": method,
         "checkpoint": checkpoint,
         "settings": settings,
-        "encoders": settings.specs,
+        "encoders": {name: encoder_text(each) for name, each in settings.identities.items()},
+        "notice": encoder_notice(settings.identities),
         "needed": needed,
         "scores": scores,
         "videos": metrics["test"]["videos"] if metrics else None,

@@ -90,7 +90,9 @@ def write_index(out: Path, parsed: Sequence[Parsed], failures: Mapping[str, Item
         }
         for video in parsed
     ]
-    write_text(out / PAGE_FILE, _render("index.html.j2", {"rows": rows, "failures": failures}))
+    notices = sorted({video.notice for video in parsed} - {""})
+    context = {"rows": rows, "failures": failures, "notices": notices}
+    write_text(out / PAGE_FILE, _render("index.html.j2", context))
 
 
 def page_data(parsed: Parsed) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from pipeline.core.errors import ItemError, PipelineError, Status
 from pipeline.core.files import sha256_of
 from pipeline.core.vocabulary import MODALITIES, Vocabulary
 from pipeline.features.encoders.base import CaptionEncoder
+from pipeline.features.encoders.identity import encoder_notice, encoder_text
 from pipeline.inference.diagnostics import WindowOutcomes, diagnose, parsed_seconds
 from pipeline.inference.events import (
     DecisionThresholds,
@@ -169,12 +170,16 @@ class Parser:
 
     def provenance(self, path: Path, overlap: int | None = None) -> dict[str, str]:
         """Return how a file would be parsed, as names and values; equal ones give equal results."""
-        fingerprints = self._settings.feature_fingerprints()
+        made = self._settings.feature_fingerprints()
+        encoders = self._settings.identities
         return {
             "pipeline": __version__,
             "video": f"sha256 {sha256_of(path)}",
             **self._predictor.provenance,
-            **{name: f"features {value}" for name, value in fingerprints.items()},
+            **{
+                name: ", features ".join([encoder_text(encoder), *made.get(name, "").split()])
+                for name, encoder in encoders.items()
+            },
             "windows": f"{self._settings.segments} s, {self._overlap(overlap)} s shared",
         }
 
@@ -256,6 +261,7 @@ class Parser:
             provenance=self.provenance(video.path, overlap),
             status=next((status for status, _ in problems if status != Status.OK), Status.OK),
             seconds=dict(zip(MODALITIES, seconds, strict=True)),
+            notice=encoder_notice(self._settings.identities),
         )
 
 

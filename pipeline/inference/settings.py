@@ -65,6 +65,11 @@ class InferenceSettings(Options):
         """The encoders by name."""
         return {"clip": self.encoders.clip, "clap": self.encoders.clap}
 
+    @property
+    def identities(self) -> dict[str, dict[str, str]]:
+        """The identity of each encoder by name."""
+        return {name: spec.identity for name, spec in self.specs.items()}
+
     def feature_fingerprints(self) -> dict[str, str]:
         """Return the fingerprint of the features by encoder."""
         decoding = self.decoding.fingerprint()

@@ -82,6 +82,7 @@ def described_video(parsed: Parsed) -> dict[str, Any]:
         "has_sound": parsed.has_sound,
         "has_pictures": parsed.has_pictures,
         "status": str(parsed.status),
+        "notice": parsed.notice,
         "notes": list(parsed.notes),
         "parsed_seconds": dict(parsed.seconds),
         "thresholds": vars(parsed.thresholds),

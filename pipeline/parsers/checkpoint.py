@@ -55,6 +55,8 @@ class Checkpoint:
     released
         For weights released by a method's authors, what they are: ``model`` (a key of
         ``released.RELEASED``), ``source`` and ``sha256``. Empty for a parser trained here.
+    encoders
+        Identity of each encoder whose features it was trained on, as far as they have one.
     """
 
     method: str
@@ -67,6 +69,7 @@ class Checkpoint:
     fingerprints: Mapping[str, str]
     weights: Mapping[str, Tensor]
     released: Mapping[str, str] = field(default_factory=dict)
+    encoders: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def build(self) -> ParserNetwork[Any]:
         """Return the trained network in evaluation mode."""
@@ -135,6 +138,8 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     }
     if checkpoint.released:
         header["released"] = dict(checkpoint.released)
+    if checkpoint.encoders:
+        header["encoders"] = {name: dict(each) for name, each in checkpoint.encoders.items()}
     weights = {name: weight.contiguous() for name, weight in checkpoint.weights.items()}
     metadata = {CHECKPOINT_HEADER: json.dumps(header, sort_keys=True)}
     (folder / THRESHOLDS_FILE).unlink(missing_ok=True)
@@ -166,6 +171,7 @@ class _Header(BaseModel):
     score: float = Field(allow_inf_nan=False)
     fingerprints: dict[str, str]
     released: dict[str, str] = {}
+    encoders: dict[str, dict[str, str]] = {}
 
     @model_validator(mode="after")
     def _check_classes(self) -> "_Header":
@@ -222,6 +228,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         fingerprints=header.fingerprints,
         weights=weights,
         released=header.released,
+        encoders=header.encoders,
     )
 
 

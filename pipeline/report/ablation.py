@@ -7,25 +7,30 @@ from pathlib import Path
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import write_text
 from pipeline.data.annotations import SPLIT_TABLES, read_names
+from pipeline.features.encoders.identity import encoder_notice
 from pipeline.parsers.checkpoint import read_checkpoint
 from pipeline.parsers.components import components
 from pipeline.parsers.recipes import Recipe
 from pipeline.report.comparable import SPLIT, read_comparable, seed_mismatch_note
 from pipeline.report.tables import (
+    HOW_MARKED,
     METRIC_HEADER,
     ResultRow,
     aligned_markdown,
     csv_table,
+    marked_rows,
+    marked_texts,
     parser_row,
     with_notes,
     write_csv,
 )
+from pipeline.report.titles import UNKNOWN_DATASET, encoder_lines, encoders_of, run_title
 from pipeline.report.trained import TrainedParser
 
 HOW_SCORED = (
     "F1 in percent on the test split, mean ± sample standard deviation over seeds. A ✓ marks the "
     "components in use; S-LOSS is L_label plus L_avss. All variants share the same training data "
-    "and checkpoint selection."
+    f"and checkpoint selection. {HOW_MARKED}"
 )
 
 
@@ -54,7 +59,9 @@ class Variant:
         return ", ".join(f"{option}={value}" for option, value in changed.items())
 
 
-def write_ablation(folders: Iterable[Path], annotations: Path, out: Path) -> str:
+def write_ablation(
+    folders: Iterable[Path], annotations: Path, out: Path, dataset: str = UNKNOWN_DATASET
+) -> str:
     """Write ablation.md and ablation.csv; return the table as text.
 
     Parameters
@@ -66,6 +73,8 @@ def write_ablation(folders: Iterable[Path], annotations: Path, out: Path) -> str
         Folder of the annotation tables.
     out
         Output folder.
+    dataset
+        Name of the dataset, for the title.
 
     Raises
     ------
@@ -80,10 +89,13 @@ def write_ablation(folders: Iterable[Path], annotations: Path, out: Path) -> str
     names = list(components(variants[0].recipe))
     table = _table(names, variants)
     changes = [f"- {variant.row.name}: {variant.changes or 'nothing'}" for variant in variants]
-    parts = ["# Ablation", HOW_SCORED, _how_labelled(variants), table]
+    encoders = encoders_of(parser for parsers in trained for parser in parsers)
+    title = f"# {run_title('Ablation', dataset)}"
+    parts = [title, *encoder_lines(encoders), HOW_SCORED, _how_labelled(variants), table]
     parts += ["## Changes from the method's defaults", "\n".join(changes)]
     write_text(out / "ablation.md", "\n\n".join(parts) + "\n")
-    header, rows = csv_table(variant.row for variant in variants)
+    rows_of_variants = (variant.row for variant in variants)
+    header, rows = csv_table(rows_of_variants, encoder_notice(encoders))
     header += [*names, "parameters", "changes"]
     for row, variant in zip(rows, variants, strict=True):
         row += [int(present) for present in components(variant.recipe).values()]
@@ -121,6 +133,7 @@ def _variant(
 
 def _table(names: Sequence[str], variants: Sequence[Variant]) -> str:
     header = ["Variant", *names, "Seeds", "Videos", "Parameters", *METRIC_HEADER]
+    marked = marked_rows([variant.row for variant in variants])
     body = [
         [
             variant.row.name,
@@ -128,9 +141,9 @@ def _table(names: Sequence[str], variants: Sequence[Variant]) -> str:
             str(variant.row.seeds),
             variant.row.coverage,
             f"{variant.parameters / 1e6:.2f} M",
-            *map(str, variant.row.cells),
+            *marked_texts(variant.row.cells, marks),
         ]
-        for variant in variants
+        for variant, marks in zip(variants, marked, strict=True)
     ]
     table = aligned_markdown(header, body, text_columns=1)
     return with_notes(table, [(variant.row.name, variant.row.note) for variant in variants])

@@ -21,6 +21,7 @@ from pipeline.labels.thresholds import fixed_thresholds
 from pipeline.parsers.recipes.base import CALIBRATED, TAUGHT
 from pipeline.parsers.registry import METHODS
 from pipeline.parsers.released import RELEASED
+from pipeline.report.titles import LLP, UNKNOWN_DATASET
 from pipeline.report.trained import (
     RELEASED_SUFFIX,
     Evaluation,
@@ -32,9 +33,6 @@ from pipeline.report.trained import (
 )
 
 SPLIT_TITLES = ("test", "val")
-
-# Method compared with the pseudo-labels, if it was trained.
-HEADLINE_METHOD = "link"
 
 
 @dataclass(frozen=True)
@@ -64,8 +62,8 @@ class ReportInputs:
     settings
         Settings recorded by the workflow: ``configuration``, ``recipes`` and ``weights``, see
         ``provenance``.
-    is_llp
-        Whether the videos are LLP's, so that published results are comparable.
+    dataset
+        Name of the dataset; only LLP's results are comparable with published ones.
     """
 
     models: tuple[Path, ...]
@@ -78,7 +76,12 @@ class ReportInputs:
     videos: Path | None = None
     benchmarks: tuple[Path, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
-    is_llp: bool = False
+    dataset: str = UNKNOWN_DATASET
+
+    @property
+    def is_llp(self) -> bool:
+        """Whether the videos are LLP's."""
+        return self.dataset == LLP
 
 
 @dataclass(frozen=True)
@@ -110,10 +113,8 @@ class Artifacts:
 
     @property
     def headline(self) -> tuple[TrainedParser, ...]:
-        """The seeds of LINK or, without LINK, of the method with the best validation Type@AV."""
-        if HEADLINE_METHOD in self.parsers:
-            return self.parsers[HEADLINE_METHOD]
-        return max(self.parsers.values(), key=_mean_validation_type)
+        """The seeds of the method with the best segment-level Type@AV on the test split."""
+        return max(self.parsers.values(), key=_mean_type)
 
     @property
     def segments(self) -> int:
@@ -141,7 +142,7 @@ class Artifacts:
 
         Videos with pseudo-labels may be missing here if they lack a feature the method reads.
         """
-        return {split: self._read_parsed(split) for split in SPLIT_TITLES}
+        return {split: self.predictions(self.headline, split) for split in SPLIT_TITLES}
 
     def names(self, split: str) -> tuple[str, ...]:
         """Return the N videos of a split that have pseudo-labels, in table order."""
@@ -167,14 +168,21 @@ class Artifacts:
         labels: Labels = (logits > fixed[:, None, None]).astype(np.uint8)
         return labels
 
-    def _read_parsed(self, split: str) -> list[SplitPredictions]:
+    def predictions(self, parsers: Sequence[TrainedParser], split: str) -> list[SplitPredictions]:
+        """Return the predictions of each seed of a method for a split.
+
+        Raises
+        ------
+        PipelineError
+            The seeds were scored on different videos.
+        """
         where = self.sources.annotations, self.vocabulary
-        found = [read_predictions(parser.folder, split, *where) for parser in self.headline]
-        for parser, parsed in zip(self.headline, found, strict=True):
+        found = [read_predictions(parser.folder, split, *where) for parser in parsers]
+        for parser, parsed in zip(parsers, found, strict=True):
             if parsed.names != found[0].names:
                 raise PipelineError(
                     f"'{parser.folder}' was scored on other {split} videos than "
-                    f"'{self.headline[0].folder}'; predict and evaluate both on the same videos."
+                    f"'{parsers[0].folder}'; predict and evaluate both on the same videos."
                 )
         return found
 
@@ -228,10 +236,10 @@ def are_released(meta: Mapping[str, str]) -> bool:
 
 
 def read_tsv(path: Path) -> list[dict[str, str]]:
-    """Read a tab-separated table with a header and no quoting."""
+    """Read a tab-separated table with a header, as ``write_tsv`` and Snakemake write them."""
     try:
         with existing_file(path, "a table of the run").open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+            return list(csv.DictReader(file, delimiter="\t"))
     except (csv.Error, UnicodeDecodeError) as error:
         raise PipelineError(f"'{path}' is not a table ({error}); run its stage again.") from None
 
@@ -255,7 +263,6 @@ def _model_folders(given: Path) -> list[Path]:
     return found
 
 
-def _mean_validation_type(parsers: tuple[TrainedParser, ...]) -> float:
-    return float(
-        np.mean([parser.evaluations["val"]["metrics"]["segment"]["type"] for parser in parsers])
-    )
+def _mean_type(parsers: tuple[TrainedParser, ...]) -> float:
+    scores = [parser.evaluations["test"]["metrics"]["segment"]["type"] for parser in parsers]
+    return float(np.mean(scores))

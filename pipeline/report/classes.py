@@ -1,100 +1,102 @@
-"""Plot F1 per class of the headline method, with intervals, and of the pseudo-labels."""
+"""Scores of every class: precision, recall, F1 of segments and of events, and how often it occurs.
 
-from collections.abc import Sequence
+Axes: N videos, T segments, C classes.
+"""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass, fields
 
 import numpy as np
-from matplotlib.axes import Axes
 
-from pipeline.core.vocabulary import MODALITIES, display_name
+from pipeline.core.vocabulary import MODALITIES
 from pipeline.data.annotations import Labels
-from pipeline.evaluation.metrics import class_intervals
-from pipeline.report.artifacts import Artifacts
-from pipeline.report.drawing import (
-    COLOURS,
-    LABELS_MARK,
-    MODALITY_TITLES,
-    PARSER_MARK,
-    ROW_INCHES,
-    SPAN,
-    Plot,
-    finish_rows,
-    legend_above,
-    mark_keys,
-    new_figure,
-    plot_style,
-    seeds,
-    to_svg,
-)
+from pipeline.evaluation.bootstrap import Floats
+from pipeline.evaluation.metrics import class_intervals, score
+from pipeline.report.methods import MethodPredictions
 from pipeline.report.tables import cell
 
-ClassRow = tuple[str, float | None, float | None, float | None, float | None]
+CLASSES_FILE = "classes.csv"
 
 
-def per_class_plots(artifacts: Artifacts) -> list[Plot]:
-    """Return one plot per modality with the F1 of each class on the test split."""
-    parsed = artifacts.parsed["test"]
-    truth = parsed[0].truth
-    return [
-        _plot(artifacts, modality, truth[track], [each.predicted[track] for each in parsed])
-        for track, modality in enumerate(MODALITIES)
-    ]
+@dataclass(frozen=True)
+class ClassScores:
+    """Scores of one class in one modality on the test split.
+
+    Attributes
+    ----------
+    modality, name
+        The modality and the class.
+    videos, segments
+        Number of videos and of segments with an annotated event of the class.
+    precision, recall, f1
+        Of its segments, in percent, pooled over videos; means over seeds. None where undefined.
+    low, high
+        95% bootstrap interval of F1 over videos.
+    event_f1
+        F1 of its events.
+    """
+
+    modality: str
+    name: str
+    videos: int
+    segments: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    low: float | None
+    high: float | None
+    event_f1: float | None
 
 
-def _plot(artifacts: Artifacts, modality: str, truth: Labels, predictions: list[Labels]) -> Plot:
-    method = artifacts.headline[0].display_name
-    rows = _rows(artifacts, modality, truth, predictions)
-    title = f"{MODALITY_TITLES[modality]} F1 per class, percent"
-    name = f"per_class_{modality}"
-    description = f"{title}: {method} and pseudo-labels. Data: {name}.csv."
-    with plot_style():
-        figure, [axes] = new_figure(0.75 + ROW_INCHES * len(rows))
-        for index, row in enumerate(rows):
-            _draw_row(axes, index, row, COLOURS[modality])
-        finish_rows(axes, [display_name(class_name) for class_name, *_ in rows])
-        keys = {"pseudo-labels": LABELS_MARK, f"{method}, with 95% interval": PARSER_MARK}
-        legend_above(figure, mark_keys(keys, COLOURS[modality]))
-        svg = to_svg(figure, name, description)
-    caption = (
-        f"Segment-level F1 of each class on the test split, with counts pooled over videos. "
-        f"{method}: {seeds(len(predictions))}. Lines: 95% bootstrap intervals over the "
-        f"{truth.shape[0]} videos (1,000 resamples, of those in which the class occurs). Classes "
-        f"without a mark are neither annotated nor predicted."
-    )
-    method_key = artifacts.headline[0].method
-    header = ["class", "pseudo_labels_f1_percent", f"{method_key}_f1_percent", "low", "high"]
-    return Plot(name, title, caption, description, svg, header, rows)
+CLASS_COLUMNS = [each.name for each in fields(ClassScores)]
 
 
-def _rows(
-    artifacts: Artifacts, modality: str, truth: Labels, predictions: list[Labels]
-) -> list[ClassRow]:
-    labels = artifacts.quality["test"][artifacts.label_kind]["per_class"]["segment"][modality]
-    by_seed = [
-        parser.evaluations["test"]["per_class"]["segment"][modality]
-        for parser in artifacts.headline
-    ]
-    intervals = (100 * class_intervals(truth, predictions)).tolist()
-    return [
-        (
-            name,
-            labels[name],
-            _mean_of_known([f1[name] for f1 in by_seed]),
-            *map(cell, ends),
-        )
-        for name, ends in zip(artifacts.vocabulary.names, intervals, strict=True)
-    ]
+def class_scores(method: MethodPredictions, class_names: Sequence[str]) -> list[ClassScores]:
+    """Return the scores of all classes on the test split, audio before visual."""
+    parsed = method.by_split["test"]
+    event_f1 = [score(*each.truth, *each.predicted).per_class["event"] for each in parsed]
+    rows = []
+    for track, modality in enumerate(MODALITIES):
+        truth = parsed[0].truth[track]
+        predicted = [each.predicted[track] for each in parsed]
+        columns = [
+            truth.any(axis=1).sum(axis=0).tolist(),
+            (truth != 0).sum(axis=(0, 1)).tolist(),
+            *_cells(_segment_scores(truth, predicted)),
+            *_cells(100 * class_intervals(truth, predicted).T),
+            *_cells(100 * _mean([by_modality[modality] for by_modality in event_f1])[None]),
+        ]
+        named = zip(class_names, *columns, strict=True)
+        rows += [ClassScores(modality, name, *values) for name, *values in named]
+    return rows
 
 
-def _mean_of_known(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
+def _segment_scores(truth: Labels, predictions: Sequence[Labels]) -> Floats:
+    """Return precision, recall and F1 ``[3, C]`` in percent, means over seeds."""
+    annotated = (truth != 0).sum(axis=(0, 1))
+    by_seed = []
+    for predicted in predictions:
+        correct = ((truth != 0) & (predicted != 0)).sum(axis=(0, 1))
+        positive = (predicted != 0).sum(axis=(0, 1))
+        with np.errstate(invalid="ignore"):
+            shares = [correct / positive, correct / annotated, 2 * correct / (positive + annotated)]
+        by_seed.append(100 * np.stack(shares))
+    return _mean(by_seed)
 
 
-def _draw_row(axes: Axes, index: int, row: ClassRow, colour: str) -> None:
-    _, labels_f1, parser_f1, low, high = row
-    if low is not None and high is not None:
-        axes.plot([low, high], [index, index], color=colour, **SPAN)
-    if labels_f1 is not None:
-        axes.plot(labels_f1, index, color=colour, **LABELS_MARK)
-    if parser_f1 is not None:
-        axes.plot(parser_f1, index, color=colour, **PARSER_MARK)
+def _mean(by_seed: Sequence[Floats]) -> Floats:
+    """Return the mean over the seeds in which a value is defined."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
+        mean: Floats = np.nanmean(by_seed, axis=0)
+    return mean
+
+
+def _cells(columns: Floats) -> Iterator[list[float | None]]:
+    return ([cell(value) for value in column] for column in columns.tolist())
+
+
+def class_rows(method: str, scores: Sequence[ClassScores]) -> list[list[object]]:
+    """Return the rows of a method in ``CLASSES_FILE``."""
+    return [[method, *astuple(each)] for each in scores]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.core import html as pages
@@ -12,7 +12,14 @@ from pipeline.report.drawing import drawing
 from pipeline.report.leaderboard import BoardRow, Place, interval_text, megas, wall_time
 from pipeline.report.published import PublishedRow, counterpart
 from pipeline.report.standings import SCORE_ROWS, Standing
-from pipeline.report.tables import ABSENT, LEVEL_PREFIXES, METRIC_HEADER, Score, rounded
+from pipeline.report.tables import (
+    ABSENT,
+    LEVEL_PREFIXES,
+    METRIC_HEADER,
+    Score,
+    best_of_columns,
+    rounded,
+)
 
 _HERE = Path(__file__).parent
 COMPARE_PAGE = "compare.html"
@@ -26,15 +33,20 @@ class ComparisonTexts:
 
     Attributes
     ----------
+    title
+        What it shows, the dataset and the date.
+    notice
+        What must be said of the encoders; empty if nothing must.
     captions
         How the numbers were made.
-    not_comparable, how_published
-        Captions of published results that are not comparable with the run's.
+    encoders
+        Name and description of each encoder.
     """
 
+    title: str
+    notice: str
     captions: Sequence[str]
-    not_comparable: str
-    how_published: str
+    encoders: Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -71,12 +83,15 @@ class BoardCell:
         What a column of numbers is sorted by; None sorts last.
     detail, interval
         Text after and below it, in smaller type.
+    is_best
+        Whether it is the best of its column.
     """
 
     text: str
     value: float | None = None
     detail: str = ""
     interval: str = ""
+    is_best: bool = False
 
 
 NO_CELL = BoardCell(ABSENT)
@@ -85,7 +100,6 @@ NO_CELL = BoardCell(ABSENT)
 def write_compare_page(
     rows: Sequence[BoardRow],
     beside: Sequence[PublishedRow],
-    apart: Sequence[PublishedRow],
     texts: ComparisonTexts,
     out: Path,
 ) -> None:
@@ -95,8 +109,8 @@ def write_compare_page(
     ----------
     rows
         Rows of the leaderboard, best first.
-    beside, apart
-        Published results that are comparable, which ``rows`` contain, and those that are not.
+    beside
+        The published results among ``rows``.
     texts
         Texts of the page.
     out
@@ -106,17 +120,18 @@ def write_compare_page(
     for plot in plots:
         plot.write(out)
     columns = list(board_columns(has_published=bool(beside)))
-    script, script_hash = pages.script_and_hash(_HERE / "compare.js")
+    script, script_hash = pages.script_and_hash(_HERE / "tables.js", _HERE / "compare.js")
     context = {
         "texts": texts,
         "views": VIEWS,
         "columns": columns,
-        "rows": [(row, list(zip(columns, board_cells(row), strict=True))) for row in rows],
+        "rows": [
+            (row, list(zip(columns, board_cells(row, marks), strict=True)))
+            for row, marks in zip(rows, best_of_columns([row.cells for row in rows]), strict=True)
+        ],
         "inputs": sorted({row.inputs for row in rows}),
         "labels": sorted({row.labels for row in rows}),
         "has_published": bool(beside),
-        "apart": apart,
-        "metrics": METRIC_HEADER,
         "plots": plots,
         "style": pages.style(_HERE.parent / "core" / "page.css", _HERE / "compare.css"),
         "script": script,
@@ -161,13 +176,17 @@ def board_columns(has_published: bool) -> Iterator[BoardColumn]:
         yield BoardColumn(title, "training")
 
 
-def board_cells(row: BoardRow) -> Iterator[BoardCell]:
-    """Yield the cells of a row, in the order of ``board_columns``."""
+def board_cells(row: BoardRow, marks: Sequence[bool]) -> Iterator[BoardCell]:
+    """Yield the cells of a row, in the order of ``board_columns``.
+
+    ``marks`` are true for the scores that are the best of their columns.
+    """
     yield BoardCell(row.name)
     yield BoardCell(row.source)
     intervals = row.standing.intervals() if row.standing else [None] * len(SCORE_ROWS)
-    for (level, metric), score, interval in zip(SCORE_ROWS, row.cells, intervals, strict=True):
-        yield _score_cell(score, interval)
+    scores = zip(SCORE_ROWS, row.cells, intervals, marks, strict=True)
+    for (level, metric), score, interval, is_best in scores:
+        yield replace(_score_cell(score, interval), is_best=is_best)
         if metric == "type":
             yield from _place_cells(row.places.get(level))
     for text in (row.inputs, row.labels, row.protocol):

@@ -19,6 +19,7 @@ from pipeline.evaluation.bootstrap import (
     bootstrap_means,
     percentile_interval,
 )
+from pipeline.features.encoders.identity import encoder_notice, encoder_text
 from pipeline.report.artifacts import are_calibrated, are_released, are_taught, dense_labels
 from pipeline.report.compare_page import ComparisonTexts, write_compare_page
 from pipeline.report.leaderboard import (
@@ -35,13 +36,13 @@ from pipeline.report.published import (
     HOW_BESIDE,
     PublishedRow,
     published_differences,
-    published_markdown,
 )
 from pipeline.report.significance import MetricSignificance
 from pipeline.report.standings import SCORE_ROWS, Standing, assess_standings, read_standings
 from pipeline.report.tables import (
     HOW_CALIBRATED,
     HOW_DESCRIBED,
+    HOW_MARKED,
     HOW_RELEASED,
     HOW_TAUGHT,
     METRIC_HEADER,
@@ -49,6 +50,8 @@ from pipeline.report.tables import (
     csv_table,
     write_csv,
 )
+from pipeline.report.titles import LLP, encoder_lines, run_title
+from pipeline.report.trained import Encoders
 
 # Rows of a score table ``[M, N]`` whose differences to the reference are tested.
 TESTED = tuple(
@@ -64,7 +67,7 @@ HOW_COMPARED = (
     "method chooses its epoch; each seed is scored at that epoch. Val. Type: segment-level Type@AV "
     "on validation at the selected epoch / at the best epoch in that metric, mean over seeds. "
     "Videos: scored / in the split. Parameters: trainable parameters. Training: mean wall time per "
-    "seed."
+    f"seed. {HOW_MARKED}"
 )
 HOW_RESAMPLED = (
     f"95% percentile bootstrap intervals over videos ({BOOTSTRAP_DRAWS} resamples); the score of "
@@ -78,7 +81,6 @@ HOW_PUBLISHED = (
     "Published results: LLP's 1,200 test videos, published evaluator, one value per work, as "
     "printed in the source."
 )
-NOT_COMPARABLE = "Not comparable with the tables above, which use a different set of videos."
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,15 @@ class Comparison:
         return self.standings[self.reference].row.name
 
     @property
+    def encoders(self) -> Encoders:
+        """Identity of each encoder that the methods rest on, as far as it is recorded."""
+        return {
+            name: identity
+            for standing in self.standings.values()
+            for name, identity in standing.encoders.items()
+        }
+
+    @property
     def how_ranked(self) -> str:
         """The caption of ranks and letters."""
         pairs = len(self.standings) * (len(self.standings) - 1) // 2
@@ -148,7 +159,7 @@ def compare(
     vocabulary: Vocabulary,
     reference: str,
     published: Sequence[PublishedRow],
-    is_llp: bool,
+    dataset: str,
     out: Path,
     pseudo_labels: Path | None = None,
 ) -> str:
@@ -158,8 +169,8 @@ def compare(
     ----------
     folders, annotations, vocabulary, reference
         See ``read_standings``.
-    published, is_llp
-        Published results, and whether the videos are LLP's, so that both share one table.
+    published, dataset
+        Published results, and the name of the dataset; only LLP's share one table with them.
     out
         Output folder.
     pseudo_labels
@@ -178,20 +189,22 @@ def compare(
         if method != reference
     }
     comparison = Comparison(standings, reference, differences, assess_standings(standings))
-    works = published if is_llp else ()
+    works = published if dataset == LLP else ()
     rows = board_rows(standings.values(), comparison.significance, works)
-    captions = _captions(meta, is_llp)
-    parts = ["# Comparison", *captions, leaderboard(rows), *_sections(comparison, rows)]
-    parts += _published_sections(comparison, published, is_llp)
+    captions = _captions(meta, has_published=bool(works))
+    encoders = comparison.encoders
+    title = run_title("Comparison of methods", dataset)
+    parts = [f"# {title}", *encoder_lines(encoders), *captions, leaderboard(rows)]
+    parts += [*_sections(comparison, rows), *_published_section(comparison, works)]
     write_text(out / "compare.md", "\n\n".join(parts) + "\n")
     _write_tables(out, comparison)
     texts = ComparisonTexts(
+        title=title,
+        notice=encoder_notice(encoders),
         captions=[*captions, HOW_RESAMPLED, comparison.how_ranked],
-        how_published=HOW_PUBLISHED,
-        not_comparable=NOT_COMPARABLE,
+        encoders=[(name, encoder_text(each)) for name, each in sorted(encoders.items())],
     )
-    apart = () if is_llp else published
-    write_compare_page(rows, works, apart, texts, out)
+    write_compare_page(rows, works, texts, out)
     return leaderboard(rows)
 
 
@@ -219,13 +232,13 @@ def _labels_meta(pseudo_labels: Path | None) -> Mapping[str, str]:
         return labels.meta
 
 
-def _captions(meta: Mapping[str, str], is_llp: bool) -> list[str]:
+def _captions(meta: Mapping[str, str], has_published: bool) -> list[str]:
     """Return the captions above the leaderboard."""
     parts = [HOW_COMPARED, HOW_DESCRIBED]
     parts += [HOW_CALIBRATED] if are_calibrated(meta) else []
     parts += [HOW_TAUGHT] if are_taught(meta) else []
     parts += [HOW_RELEASED] if are_released(meta) else []
-    return parts + ([HOW_PUBLISHED] if is_llp else [])
+    return parts + ([HOW_PUBLISHED] if has_published else [])
 
 
 def _sections(comparison: Comparison, rows: Sequence[BoardRow]) -> list[str]:
@@ -239,13 +252,8 @@ def _sections(comparison: Comparison, rows: Sequence[BoardRow]) -> list[str]:
     return parts
 
 
-def _published_sections(
-    comparison: Comparison, published: Sequence[PublishedRow], is_llp: bool
-) -> list[str]:
-    """Return the section that puts published results beside, or apart from, this run's."""
-    if not is_llp:
-        heading = "## Published results on LLP"
-        return [heading, NOT_COMPARABLE, HOW_PUBLISHED, published_markdown(published)]
+def _published_section(comparison: Comparison, published: Sequence[PublishedRow]) -> list[str]:
+    """Return the section that puts published results beside this run's; empty without them."""
     rows = [standing.row for standing in comparison.standings.values()]
     beside = published_differences(rows, published)
     return ["## Differences to published results", HOW_BESIDE, beside] if beside else []
@@ -266,7 +274,8 @@ def _write_tables(out: Path, comparison: Comparison) -> None:
     Values are not rounded; differences of the reference to itself are empty.
     """
     standings = comparison.standings
-    header, rows = csv_table(standing.row for standing in standings.values())
+    own = (standing.row for standing in standings.values())
+    header, rows = csv_table(own, encoder_notice(comparison.encoders))
     added, cells = board_csv(standings.values(), comparison.significance)
     header += added
     for _, level, metric in TESTED:

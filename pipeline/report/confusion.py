@@ -1,38 +1,64 @@
-"""Plot modality confusion: audible events predicted as visible, and the reverse."""
+"""Confusion of classes with each other, and of modalities.
 
-from collections.abc import Iterator, Sequence
+Axes: N videos, T segments, C classes.
+"""
+
+from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from pipeline.core.vocabulary import MODALITIES
 from pipeline.data.annotations import Labels
-from pipeline.report.artifacts import Artifacts
-from pipeline.report.drawing import INK, WIDTH, Plot, new_figure, plot_style, seeds, to_svg
-from pipeline.report.tables import cell
+from pipeline.report.methods import MethodPredictions
 
+CLASS_CONFUSION_FILE, MODALITY_CONFUSION_FILE = "class_confusion.csv", "modality_confusion.csv"
 # State to audio + 2 visual, in the order of rows and columns.
 STATES = {"audible only": 1, "visible only": 2, "both": 3, "neither": 0}
-AUDIBLE, VISIBLE = list(STATES).index("audible only"), list(STATES).index("visible only")
-# Opacity of the darkest cell; keeps its text readable.
-DARKEST = 0.4
+NOTHING = "nothing"  # after the classes: what is annotated or predicted in none of them
 
 
-def confusion_plots(artifacts: Artifacts) -> list[Plot]:
-    """Return the modality confusion of the headline method and of the pseudo-labels on test."""
-    parsed = artifacts.parsed["test"]
-    method = artifacts.headline[0].display_name
-    predicted_by = f"{method}, {seeds(len(parsed))}"
-    of_method = mean_confusion(parsed[0].truth, [each.predicted for each in parsed])
-    of_labels = mean_confusion(artifacts.truth("test"), [artifacts.pseudo_labels("test")])
-    labels = "pseudo-labels"
-    return [
-        _plot("modality_confusion", method, predicted_by, of_method),
-        _plot("modality_confusion_labels", labels, f"the {labels}", of_labels),
-    ]
+def class_confusion(truth: Labels, predictions: Sequence[Labels]) -> NDArray[np.float64]:
+    """Count annotated against predicted classes, in segments.
+
+    A segment may have several classes. Those that are annotated and predicted are correct. Each
+    annotated class that is missing counts as taken for the wrongly predicted classes of the same
+    segment, in equal parts, or for nothing if there are none. A wrongly predicted class of a
+    segment that misses no class counts as taken from nothing.
+
+    Parameters
+    ----------
+    truth : ``[N, T, C]``
+        Annotated labels of one modality.
+    predictions
+        Predicted labels of each seed.
+
+    Returns
+    -------
+    ndarray ``[C + 1, C + 1]``
+        Counts by annotated (row) and predicted (column) class, then nothing; means over seeds. A
+        row of a class sums to its annotated segments.
+    """
+    mean: NDArray[np.float64] = np.mean(
+        [_class_counts(truth, predicted) for predicted in predictions], axis=0
+    )
+    return mean
 
 
-def mean_confusion(truth: Labels, predictions: Sequence[Labels]) -> NDArray[np.float64]:
+def _class_counts(truth: Labels, predicted: Labels) -> NDArray[np.float64]:
+    classes = truth.shape[2]
+    annotated, found = (labels.reshape(-1, classes) != 0 for labels in (truth, predicted))
+    missed, extra = annotated & ~found, found & ~annotated
+    extras = extra.sum(axis=1, keepdims=True)
+    counts = np.zeros((classes + 1, classes + 1))
+    counts[:-1, :-1] = missed.T.astype(np.float64) @ (extra / np.maximum(extras, 1))
+    counts[:-1, :-1] += np.diag((annotated & found).sum(axis=0))
+    counts[:-1, -1] = missed[extras[:, 0] == 0].sum(axis=0)
+    counts[-1, :-1] = extra[~missed.any(axis=1)].sum(axis=0)
+    return counts
+
+
+def modality_confusion(truth: Labels, predictions: Sequence[Labels]) -> NDArray[np.float64]:
     """Count the segments of any class by annotated and predicted modality.
 
     Parameters
@@ -64,70 +90,20 @@ def _states(labels: Labels) -> NDArray[np.int64]:
     return states
 
 
-def _plot(name: str, title: str, predicted_by: str, counts: NDArray[np.float64]) -> Plot:
-    with np.errstate(invalid="ignore"):
-        percent = 100 * counts / counts.sum(axis=1, keepdims=True)
-    title = f"Modality confusion of {title}, percent"
-    swapped = " ".join(_swapped(percent))
-    description = f"{title}. {swapped} Data: {name}.csv."
-    with plot_style():
-        figure, [axes] = new_figure(0.62 * WIDTH)
-        _draw_matrix(axes, counts, percent)
-        svg = to_svg(figure, name, description)
-    caption = (
-        f"{swapped} Segments of all classes in the test split, as annotated (rows) and as "
-        f"predicted by {predicted_by} (columns): percent of the row, with the count below. "
-        "Segments neither annotated nor predicted are excluded, so the last row shows how false "
-        "positives are distributed."
-    )
-    rows = [
-        [annotated, predicted, counts[row, column], cell(percent[row, column])]
-        for row, annotated in enumerate(STATES)
-        for column, predicted in enumerate(STATES)
-        if (annotated, predicted) != ("neither", "neither")
+def confusions(method: MethodPredictions) -> dict[str, NDArray[np.float64]]:
+    """Return a method's confusion on the test split: of classes by modality, and of ``states``."""
+    parsed = method.by_split["test"]
+    truth, predictions = parsed[0].truth, [each.predicted for each in parsed]
+    of_classes = {
+        modality: class_confusion(truth[track], [each[track] for each in predictions])
+        for track, modality in enumerate(MODALITIES)
+    }
+    return {**of_classes, "states": modality_confusion(truth, predictions)}
+
+
+def sparse(counts: NDArray[np.float64]) -> list[list[float]]:
+    """Return row, column and value of the cells that are not 0."""
+    return [
+        [int(row), int(column), round(float(counts[row, column]), 1)]
+        for row, column in np.argwhere(counts)
     ]
-    header = ["annotated", "predicted", "segments", "percent_of_annotated"]
-    return Plot(name, title, caption, description, svg, header, rows)
-
-
-def _swapped(percent: NDArray[np.float64]) -> Iterator[str]:
-    """Yield a sentence per modality: the share of its segments predicted as the other one."""
-    for state, other in ((AUDIBLE, VISIBLE), (VISIBLE, AUDIBLE)):
-        annotated, predicted = (list(STATES)[index].replace(" ", "-") for index in (state, other))
-        share = percent[state, other]
-        yield (
-            f"No segment is annotated as {annotated}."
-            if np.isnan(share)
-            else f"{share:.1f}% of {annotated} segments are predicted as {predicted}."
-        )
-
-
-def _draw_matrix(axes: Axes, counts: NDArray[np.float64], percent: NDArray[np.float64]) -> None:
-    last = len(STATES) - 1
-    for row, column in np.ndindex(counts.shape):
-        if row == column == last or np.isnan(percent[row, column]):
-            axes.text(column, row, "–", ha="center", va="center")
-            continue
-        alpha = DARKEST * percent[row, column] / 100
-        axes.fill_between(
-            [column - 0.48, column + 0.48], row - 0.47, row + 0.47, color=INK, alpha=alpha, lw=0
-        )
-        axes.text(column, row - 0.1, f"{percent[row, column]:.1f}", ha="center", va="center")
-        axes.text(
-            column,
-            row + 0.24,
-            f"{counts[row, column]:,.0f}",
-            ha="center",
-            va="center",
-            fontsize=7.5,
-        )
-    axes.set_xlim(-0.5, last + 0.5)
-    axes.set_ylim(last + 0.5, -0.5)
-    axes.set_xticks(range(len(STATES)), STATES)
-    axes.set_yticks(range(len(STATES)), STATES)
-    axes.spines["bottom"].set_visible(False)
-    axes.xaxis.tick_top()
-    axes.tick_params(length=0)
-    axes.set_xlabel("predicted")
-    axes.xaxis.set_label_position("top")
-    axes.set_ylabel("annotated")

@@ -3,6 +3,8 @@
 import html
 import io
 import re
+import unicodedata
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from pipeline.core.files import atomic_path, write_text
+from pipeline.core.files import write_text
 from pipeline.report.tables import write_csv
 
 # Colour-blind-safe modality colours with 3:1 contrast against white and near-black.
@@ -41,6 +43,7 @@ SPAN: dict[str, Any] = {"linewidth": 0.9}
 ROW_INCHES = 0.23
 WIDTH = 4.9  # inches; 470 px, so that two figures fit side by side and one fills a phone
 POINTS_TO_PIXELS = 96 / 72
+LONGEST_LABEL = 26  # letters; a longer label would squeeze its figure
 
 PLOT_STYLE: dict[str, Any] = {
     "axes.axisbelow": True,
@@ -129,9 +132,31 @@ def new_figure(height: float, panels: int = 1) -> tuple[Figure, list[Axes]]:
     return figure, list(figure.subplots(panels, 1, squeeze=False)[:, 0])
 
 
+def text_width(text: str) -> int:
+    """Return about how many Latin letters wide a text is; Chinese, Japanese and Korean take two."""
+    return sum(
+        0 if unicodedata.combining(letter) else 1 + (unicodedata.east_asian_width(letter) in "WF")
+        for letter in text
+    )
+
+
+def shortened(text: str, most: int = LONGEST_LABEL) -> str:
+    """Return a text as a figure's label: cut in the middle if it is too wide for one.
+
+    Tables and CSV files have the whole text.
+    """
+    if text_width(text) <= most:
+        return text
+    ends = list(text)
+    while text_width("".join(ends)) > most - 1:
+        del ends[len(ends) * 2 // 3]
+    middle = len(ends) * 2 // 3
+    return f"{''.join(ends[:middle]).rstrip()}…{''.join(ends[middle:]).lstrip()}"
+
+
 def finish_rows(axes: Axes, labels: Sequence[str], percent: bool = True) -> None:
     """Label horizontal rows, the first at the top."""
-    axes.set_yticks(range(len(labels)), labels)
+    axes.set_yticks(range(len(labels)), [shortened(label) for label in labels])
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.grid(axis="x")
     if percent:
@@ -157,7 +182,10 @@ def to_svg(figure: Figure, name: str, description: str) -> str:
     """
     buffer = io.StringIO()
     no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    figure.savefig(buffer, format="svg", metadata=no_metadata)
+    with warnings.catch_warnings():
+        # The text stays text, so the reader's fonts show it whatever this machine has.
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        figure.savefig(buffer, format="svg", metadata=no_metadata)
     body = buffer.getvalue().partition("<svg")[2].partition(">")[2]
     body = re.sub(r'(\sid="|url\(#|href="#)', rf"\g<1>{name}-", body)
     body = body.replace(INK, "currentColor")
@@ -181,11 +209,3 @@ def legend_above(figure: Figure, handles: Sequence[Artist], columns: int | None 
         handletextpad=0.4,
         columnspacing=1.4,
     )
-
-
-def write_png(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG on white, atomically; call within ``plot_style``."""
-    with atomic_path(path) as temporary:
-        figure.savefig(
-            temporary, format="png", dpi=200, facecolor="white", metadata={"Software": None}
-        )

@@ -12,7 +12,9 @@ from pipeline.report.tables import (
     METRIC_HEADER,
     Score,
     aligned_markdown,
+    best_of_columns,
     cell,
+    marked_texts,
     rounded,
     with_notes,
 )
@@ -108,9 +110,10 @@ def leaderboard(rows: Sequence[BoardRow]) -> str:
     header = ["Method", "Inputs", "Labels", "Protocol", "Source", "Selected by", "Val. Type"]
     header += ["Seeds", "Videos", "Parameters", "Training", *METRIC_HEADER]
     body = []
-    for row in rows:
+    for row, marks in zip(rows, best_of_columns([row.cells for row in rows]), strict=True):
         texts = (row.name, row.inputs, row.labels, row.protocol, row.source)
-        body.append([*texts, *_training_cells(row.standing), *map(str, row.cells)])
+        scores = marked_texts(row.cells, marks)
+        body.append([*texts, *_training_cells(row.standing), *scores])
     table = aligned_markdown(header, body, text_columns=6)
     return with_notes(table, [(row.full_name, row.note) for row in rows])
 

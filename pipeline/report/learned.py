@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.shards import read_shard
 from pipeline.core.vocabulary import MODALITIES
+from pipeline.data.annotations import Labels
 from pipeline.report.artifacts import Artifacts
 from pipeline.report.drawing import (
     COLOURS,
@@ -51,12 +52,21 @@ class Gate:
 
 
 def learned_plots(artifacts: Artifacts) -> list[Plot]:
-    """Return the plots of the headline method's gates and segment weights, if it has them."""
-    gates = {parser.seed: read_gates(parser.folder) for parser in artifacts.headline}
-    plots = [_gates_plot(artifacts.headline[0], gates)] if any(gates.values()) else []
-    weights = [read_attention(parser.folder) for parser in artifacts.headline]
+    """Return the plots of LINK's gates and of its segment weights, if it has them."""
+    parsers = interpretable(artifacts)
+    gates = {parser.seed: read_gates(parser.folder) for parser in parsers}
+    plots = [_gates_plot(parsers[0], gates)] if any(gates.values()) else []
+    weights = [read_attention(parser.folder) for parser in parsers]
     known = [attention for attention in weights if attention is not None]
-    return plots + ([_attention_plot(artifacts, known)] if known else [])
+    if known:
+        truth = artifacts.predictions(parsers, "test")[0].truth
+        plots.append(_attention_plot(truth, known))
+    return plots
+
+
+def interpretable(artifacts: Artifacts) -> Sequence[TrainedParser]:
+    """Return the seeds of the method whose weights are shown, LINK; empty without it."""
+    return artifacts.parsers.get("link", ())
 
 
 def read_gates(folder: Path) -> list[Gate]:
@@ -146,21 +156,22 @@ def _gates_plot(parser: TrainedParser, gates: Mapping[int, Sequence[Gate]]) -> P
     )
 
 
-def _attention_plot(artifacts: Artifacts, attentions: Sequence[NDArray[np.float32]]) -> Plot:
+def _attention_plot(truth: Labels, attentions: Sequence[NDArray[np.float32]]) -> Plot:
     name, title = "learned_attention", "TSAM segment weights on the test split"
-    has_event = artifacts.parsed["test"][0].truth.any(axis=3)
+    has_event = truth.any(axis=3)
+    segments = truth.shape[2]
     means = [
         np.mean([mean_attention(each[:, row], has_event[row]) for each in attentions], axis=0)
         for row in range(len(MODALITIES))
     ]
-    seconds = np.arange(artifacts.segments) + 0.5
+    seconds = np.arange(segments) + 0.5
     with plot_style():
         figure, panels = new_figure(3.5, 2)
         for axes, modality, (inside, outside) in zip(panels, MODALITIES, means, strict=True):
             axes.plot(seconds, inside, "-", color=COLOURS[modality], linewidth=1.6)
             axes.plot(seconds, outside, ":", color=COLOURS[modality], linewidth=1.6)
             axes.set_title(MODALITY_TITLES[modality])
-            axes.set_xlim(0, artifacts.segments)
+            axes.set_xlim(0, segments)
             axes.grid(axis="y")
         panels[-1].set_xlabel("seconds")
         description = f"{title}, with and without an annotated event. Data: {name}.csv."
@@ -178,7 +189,7 @@ def _attention_plot(artifacts: Artifacts, attentions: Sequence[NDArray[np.float3
             int(has_event[row, :, second].sum()),
         ]
         for row, modality in enumerate(MODALITIES)
-        for second in range(artifacts.segments)
+        for second in range(segments)
     ]
     header = ["modality", "second", "with_event", "without_event", "videos_with_event"]
     return Plot(name, title, caption, description, svg, header, rows)

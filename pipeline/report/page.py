@@ -1,6 +1,6 @@
 """The report stage: write tables and plots as files, and collect them in one page."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,15 @@ from pipeline.report.artifacts import (
     read_artifacts,
     read_tsv,
 )
-from pipeline.report.browser import (
-    BROWSER_EVENTS_FILE,
-    VIDEOS_FILE,
-    browser_data,
-    write_browser_tables,
-)
-from pipeline.report.classes import per_class_plots
-from pipeline.report.confusion import confusion_plots
+from pipeline.report.browser import BROWSER_EVENTS_FILE, VIDEOS_FILE
+from pipeline.report.classes import CLASSES_FILE
+from pipeline.report.confusion import CLASS_CONFUSION_FILE, MODALITY_CONFUSION_FILE
+from pipeline.report.curves import PRECISION_RECALL_FILE, SWEEP_FILE
+from pipeline.report.details import Details, write_details
 from pipeline.report.drawing import Plot, drawing
+from pipeline.report.headline import leads
 from pipeline.report.learned import learned_plots
+from pipeline.report.paired import PAIRS_FILE
 from pipeline.report.plots import (
     data_quality_plot,
     pseudo_label_plots,
@@ -40,35 +39,48 @@ from pipeline.report.tables import (
     HOW_CALIBRATED,
     HOW_DESCRIBED,
     HOW_LABELLED,
+    HOW_MARKED,
     HOW_RELEASED,
     HOW_TAUGHT,
     ResultRow,
+    best_of_columns,
     csv_table,
     markdown,
+    marked_rows,
     result_rows,
     write_csv,
 )
-from pipeline.report.timelines import ranked_timelines, showcase, write_timeline_png
+from pipeline.report.timelines import TIMELINE_FILE, ranked_timelines, showcase, timeline_svg
+from pipeline.report.titles import encoder_lines, run_title
 
 _HERE = Path(__file__).parent
 # Timeline tracks share the styles of the parse page.
 STYLES = (
     _HERE.parent / "core" / "page.css",
     _HERE.parent / "inference" / "page.css",
-    _HERE / "videos.css",
+    _HERE / "report.css",
 )
+SCRIPTS = tuple(_HERE / name for name in ("tables.js", "details.js", "videos.js"))
 LEFT_OUT_SHOWN = 200
 
+TITLE = "Audio-visual video parsing"
 HOW_RESULTS_SCORED = (
     "F1 in percent, averaged over videos; mean ± sample standard deviation over seeds. A: audio, "
     "V: visual, AV: audio-visual, Type: mean of the three (Type@AV), Event: audio and visual "
-    f"events scored together (Event@AV). Videos: scored / in the split. {HOW_LABELLED}"
+    f"events scored together (Event@AV). Videos: scored / in the split. {HOW_LABELLED} {HOW_MARKED}"
 )
 PUBLISHED_TITLE = "Published results on the LLP test split"
-DEMO_NOT_COMPARABLE = (
-    "Not comparable with the table above: published results use LLP's 1,200 test videos, and this "
-    "run uses a different dataset."
-)
+# Tables of every method that the page links beside what it shows of one.
+FILES = {
+    "classes": CLASSES_FILE,
+    "class_confusion": CLASS_CONFUSION_FILE,
+    "modality_confusion": MODALITY_CONFUSION_FILE,
+    "sweep": SWEEP_FILE,
+    "precision_recall": PRECISION_RECALL_FILE,
+    "videos": VIDEOS_FILE,
+    "events": BROWSER_EVENTS_FILE,
+    "pairs": PAIRS_FILE,
+}
 
 
 @dataclass(frozen=True)
@@ -90,8 +102,8 @@ class Report:
 def write_report(sources: ReportInputs, out: Path) -> Report:
     """Read the results of a run and write its report into ``out``.
 
-    Writes index.html, results.md, results.csv, timeline.png, left_out.csv, cost.csv, videos.csv,
-    videos_events.csv, provenance.json, and every plot as SVG with its data as CSV.
+    Writes index.html, results.md, results.csv, timeline.svg, left_out.csv, cost.csv,
+    provenance.json, the tables in ``FILES``, and every plot as SVG with its data as CSV.
 
     Raises
     ------
@@ -99,7 +111,7 @@ def write_report(sources: ReportInputs, out: Path) -> Report:
         An input file is missing or malformed.
     """
     artifacts = read_artifacts(sources)
-    published = read_published(sources.published)
+    published = read_published(sources.published) if sources.is_llp else ()
     rows = {split: result_rows(artifacts, split) for split in SPLIT_TITLES}
     quality = data_quality(artifacts)
     costs = read_costs(sources.benchmarks)
@@ -109,24 +121,15 @@ def write_report(sources: ReportInputs, out: Path) -> Report:
     plots = _plots(artifacts, quality)
     for plot in (plot for group in plots.values() for plot in group):
         plot.write(out)
-    write_timeline_png(showcase(ranked), out / "timeline.png")
-    write_browser_tables(out, ranked)
-    _write_tables(out, artifacts, rows, published, quality, costs)
+    write_text(out / TIMELINE_FILE, timeline_svg(showcase(ranked)))
+    details = write_details(artifacts, ranked, out)
+    _write_tables(out, artifacts, rows, published, quality, costs, record)
     context = {
-        "rows": rows,
-        "headline": _headline(artifacts, rows["test"]),
-        "published": published,
-        "is_llp": sources.is_llp,
+        "title": run_title(TITLE, sources.dataset),
+        "notice": record["notice"],
         "how_scored": HOW_RESULTS_SCORED,
         "how_calibrated": " ".join(_how_labelled(artifacts)),
-        "how_described": HOW_DESCRIBED,
-        "published_title": PUBLISHED_TITLE,
-        "not_comparable": DEMO_NOT_COMPARABLE,
         "plots": plots,
-        "headline_parser": artifacts.headline[0],
-        "data": pages.as_json(browser_data(ranked)),
-        "videos_file": VIDEOS_FILE,
-        "events_file": BROWSER_EVENTS_FILE,
         "thresholds": read_tsv(sources.pseudo_labels / "thresholds.tsv"),
         "quality": quality,
         "left_out_shown": LEFT_OUT_SHOWN,
@@ -135,14 +138,16 @@ def write_report(sources: ReportInputs, out: Path) -> Report:
         "costs": costs,
         "facts": facts(record),
         "configuration": record["configuration"],
+        "files": FILES,
+        **_result_context(rows, published, details),
     }
     write_text(out / "index.html", render_page(context))
     return Report(markdown(rows["test"]), out / "index.html")
 
 
 def render_page(context: dict[str, Any]) -> str:
-    """Return the HTML page; everything except its plots, styles and script is escaped."""
-    script, script_hash = pages.script_and_hash(_HERE / "videos.js")
+    """Return the HTML page; everything except its plots, styles and scripts is escaped."""
+    script, script_hash = pages.script_and_hash(*SCRIPTS)
     assets = {
         "style": pages.style(*STYLES),
         "script": script,
@@ -153,11 +158,35 @@ def render_page(context: dict[str, Any]) -> str:
     )
 
 
+def _result_context(
+    rows: Mapping[str, Sequence[ResultRow]],
+    published: Sequence[PublishedRow],
+    details: Details,
+) -> dict[str, Any]:
+    """Return what the page shows of the results of all methods."""
+    own = [row for row in rows["test"] if row.seeds and row.is_ranked]
+    marks = best_of_columns([*(work.cells for work in published), *(row.cells for row in own)])
+    return {
+        "tables": {
+            split: list(zip(of_split, marked_rows(of_split), strict=True))
+            for split, of_split in rows.items()
+        },
+        "leads": leads(rows["test"], details.pairs),
+        "scored": own[0],
+        "pairs": details.pairs,
+        "published": list(zip(published, marks[: len(published)], strict=True)),
+        "beside_published": list(zip(own, marks[len(published) :], strict=True)),
+        "published_title": PUBLISHED_TITLE,
+        "how_described": HOW_DESCRIBED,
+        "method_names": details.names,
+        "details": pages.as_json(details.methods),
+        "videos": pages.as_json(details.videos),
+    }
+
+
 def _plots(artifacts: Artifacts, quality: DataQuality) -> dict[str, list[Plot]]:
     return {
         "training": training_plots(artifacts),
-        "per_class": per_class_plots(artifacts),
-        "confusion": confusion_plots(artifacts),
         "pseudo_labels": pseudo_label_plots(artifacts),
         "learned": learned_plots(artifacts),
         "data_quality": [data_quality_plot(quality.counts)] if quality.counts else [],
@@ -172,38 +201,30 @@ def _how_labelled(artifacts: Artifacts) -> list[str]:
     return calibrated + taught + ([HOW_RELEASED] if are_released(meta) else [])
 
 
-def _headline(artifacts: Artifacts, rows: Sequence[ResultRow]) -> dict[str, ResultRow]:
-    """Return the rows compared at the top of the page."""
-    name = artifacts.headline[0].display_name
-    return {
-        "parser": next(row for row in rows if row.seeds and row.name == name),
-        "labels": rows[0],
-    }
-
-
 def _write_tables(
     out: Path,
     artifacts: Artifacts,
-    rows: dict[str, list[ResultRow]],
+    rows: Mapping[str, Sequence[ResultRow]],
     published: Sequence[PublishedRow],
     quality: DataQuality,
     costs: Sequence[StageCost],
+    record: Mapping[str, Any],
 ) -> None:
     parts = [
-        "# Results",
+        f"# {run_title('Results', artifacts.sources.dataset)}",
+        *encoder_lines(record["encoders"]),
         HOW_RESULTS_SCORED,
         *_how_labelled(artifacts),
         "## Test",
         markdown(rows["test"]),
         "## Validation",
         markdown(rows["val"]),
-        f"## {PUBLISHED_TITLE}",
-        *([] if artifacts.sources.is_llp else [DEMO_NOT_COMPARABLE]),
-        HOW_DESCRIBED,
-        published_markdown(published),
     ]
+    if published:
+        parts += [f"## {PUBLISHED_TITLE}", HOW_DESCRIBED, published_markdown(published)]
     write_text(out / "results.md", "\n\n".join(parts) + "\n")
-    write_csv(out / "results.csv", *csv_table([*rows["test"], *rows["val"]]))
+    both = [*rows["test"], *rows["val"]]
+    write_csv(out / "results.csv", *csv_table(both, record["notice"]))
     left_out = [astuple(video) for video in quality.left_out]
     write_csv(out / "left_out.csv", ["filename", "split", "status", "detail"], left_out)
     header = ["stage", "jobs", "wall_seconds", "cpu_seconds", "longest_seconds", "memory_mb"]

@@ -12,8 +12,10 @@ from typing import Any
 from pipeline import __version__
 from pipeline.core.files import REPOSITORY, sha256_of
 from pipeline.data.annotations import EVENT_TABLES, SPLIT_TABLES
+from pipeline.features.encoders.identity import encoder_notice, encoder_text, short_digest
 from pipeline.parsers.registry import recipe_for
 from pipeline.report.artifacts import Artifacts, read_tsv
+from pipeline.report.titles import encoders_of
 
 # The folder of the benchmark files, which are named by stage in it.
 BENCHMARKS = "benchmarks"
@@ -117,7 +119,9 @@ def provenance(artifacts: Artifacts, costs: Sequence[StageCost]) -> dict[str, An
     -------
     dict
         ``pipeline`` and ``git``: versions. ``configuration``: the effective configuration, or None
-        if unknown. ``weights``: file and SHA-256 of each encoder, empty if unknown. ``imported``:
+        if unknown. ``encoders``: backend, model and weights of each encoder, as far as they are
+        known; ``notice``: what must be said of them, empty if nothing must. ``weights``: file and
+        SHA-256 of each encoder that was configured, empty if unknown. ``imported``:
         path to origin of each archive of released features. ``hub``: the commit, SHA-256 and size
         of each file from the Hugging Face Hub, by reference; ``verified`` is false for a file that
         was put there by hand. ``tables`` and
@@ -130,9 +134,12 @@ def provenance(artifacts: Artifacts, costs: Sequence[StageCost]) -> dict[str, An
     tables = (
         sources.annotations / name for name in (*SPLIT_TABLES.values(), *EVENT_TABLES.values())
     )
+    encoders = run_encoders(artifacts)
     return {
         "pipeline": __version__,
         "git": git_state(),
+        "notice": encoder_notice(encoders),
+        "encoders": encoders,
         "configuration": sources.settings.get("configuration"),
         "weights": sources.settings.get("weights", {}),
         "imported": sources.settings.get("imported", {}),
@@ -154,6 +161,20 @@ def provenance(artifacts: Artifacts, costs: Sequence[StageCost]) -> dict[str, An
     }
 
 
+def run_encoders(artifacts: Artifacts) -> dict[str, Mapping[str, str]]:
+    """Return the identity of each encoder: as trained on, else as it is configured."""
+    settings = artifacts.sources.settings
+    configured = (settings.get("configuration") or {}).get("encoders") or {}
+    named = {}
+    for name, weights in settings.get("weights", {}).items():
+        options = configured.get(name) or {}
+        parts = {"backend": options.get("backend"), "model": options.get("model")}
+        known = {key: str(value).rpartition("/")[2] for key, value in parts.items() if value}
+        named[name] = {**known, "weights": weights["sha256"]}
+    every = (parser for parsers in artifacts.parsers.values() for parser in parsers)
+    return {**named, **encoders_of(every)}
+
+
 def facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the facts shown on the page, as pairs of name and value."""
     machine_facts = record["machine"]
@@ -169,17 +190,18 @@ def facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         for run, recipe in record["recipes"].items()
         if (changed := _changed(run, recipe))
     ]
+    files = {name: f", {weights['file']}" for name, weights in record["weights"].items()}
     lines += [
-        (f"weights of {encoder}", f"{weights['file']}, {_short(weights['sha256'])}")
-        for encoder, weights in record["weights"].items()
+        (f"encoder {name}", encoder_text(identity) + files.get(name, ""))
+        for name, identity in record["encoders"].items()
     ]
     lines += [(f"imported {path}", origin) for path, origin in record["imported"].items()]
     lines += [
-        (reference, f"{_commit(file)}, {_short(file['sha256'])}")
+        (reference, f"{_commit(file)}, {short_digest(file['sha256'])}")
         for reference, file in record["hub"].items()
     ]
     digests = record["tables"] | record["vocabulary"]
-    lines += [(name, _short(digest)) for name, digest in digests.items()]
+    lines += [(name, short_digest(digest)) for name, digest in digests.items()]
     lines += [
         (
             "machine",
@@ -227,11 +249,6 @@ def _changed(run: str, recipe: Mapping[str, Any]) -> str:
     return _listed(
         [f"{key} {value}" for key, value in recipe.items() if defaults.get(key) != value]
     )
-
-
-def _short(digest: str) -> str:
-    """Return a shortened SHA-256; ``random:SEED`` and a Hub reference are returned unchanged."""
-    return digest if ":" in digest else f"sha256 {digest[:12]}"
 
 
 def _commit(file: Mapping[str, Any]) -> str:

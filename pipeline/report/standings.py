@@ -4,7 +4,7 @@ All scores are in percent. Axes: S seeds, M metrics of both levels, N videos sor
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 
@@ -20,7 +20,8 @@ from pipeline.parsers.checkpoint import read_checkpoint
 from pipeline.report.comparable import SPLIT, read_comparable, seed_mismatch_note
 from pipeline.report.significance import MetricSignificance, assess
 from pipeline.report.tables import ResultRow, parser_row
-from pipeline.report.trained import TrainedParser
+from pipeline.report.titles import encoders_of
+from pipeline.report.trained import Encoders, TrainedParser
 
 # Rows of a score table ``[M, N]``: its level and metric.
 SCORE_ROWS = tuple(product(LEVELS, METRICS))
@@ -49,6 +50,8 @@ class Standing:
     selected_type, best_type
         Segment-level Type@AV on validation at the selected epoch, and at the best epoch in that
         metric, averaged over seeds; NaN for released weights.
+    encoders
+        Identity of each encoder that it rests on, as far as it is recorded.
     """
 
     row: ResultRow
@@ -58,6 +61,7 @@ class Standing:
     selected_by: str
     selected_type: float
     best_type: float
+    encoders: Encoders = field(default_factory=dict)
 
     @property
     def per_video(self) -> Floats:
@@ -138,6 +142,7 @@ def _standing(parsers: Sequence[TrainedParser], row: ResultRow, scores: Floats) 
         selected_by=parsers[0].selected_by,
         selected_type=selected,
         best_type=best,
+        encoders=encoders_of(parsers),
     )
 
 

@@ -41,6 +41,7 @@ HOW_TAUGHT = (
 HOW_RELEASED = (
     "Masked pseudo-labels are those that were released with the features, used as they are."
 )
+HOW_MARKED = "Bold: the best of each column, to the decimal shown."
 HOW_LABELLED = (
     'Labels: what a method learns from; after "also", dense labels or other data that it also uses.'
 )
@@ -71,6 +72,10 @@ class Score:
 
     def __str__(self) -> str:
         return self.value if self.std is None else f"{self.value} ± {self.std:.1f}"
+
+    def marked(self, is_best: bool) -> str:
+        """Return the score as Markdown, bold if it is the best of its column."""
+        return f"**{self}**" if is_best else str(self)
 
     @property
     def is_known(self) -> bool:
@@ -105,6 +110,8 @@ class ResultRow:
         For parsers: the features they use, and how probabilities become events.
     note
         Note shown below the table.
+    is_ranked
+        Whether it competes for the best of a column: not if it has help that the others lack.
     """
 
     name: str
@@ -117,6 +124,7 @@ class ResultRow:
     inputs: str = ""
     protocol: str = ""
     note: str = ""
+    is_ranked: bool = True
 
     @property
     def cells(self) -> list[Score]:
@@ -140,6 +148,7 @@ def result_rows(artifacts: Artifacts, split: str) -> list[ResultRow]:
             _row(title, split, [artifacts.quality[split][variant]], 0, total),
             labels=_labels_of_pseudo_labels(variant, artifacts.labels.meta),
             note=ORACLE_NOTE if variant == "masked" else "",
+            is_ranked=variant != "masked",
         )
         for variant, title in PSEUDO_LABEL_TITLES.items()
         if variant in artifacts.quality[split]
@@ -202,7 +211,32 @@ def corrected_rows(row: ResultRow, parsers: Sequence[TrainedParser]) -> list[Res
         return []
     name = f"{row.name}, corrected annotations"
     scored = _row(name, row.split, corrected, row.seeds, row.total)
-    return [replace(scored, labels=row.labels, note=replaced_text(corrected[0]))]
+    return [replace(scored, labels=row.labels, note=replaced_text(corrected[0]), is_ranked=False)]
+
+
+def best_of_columns(rows: Sequence[Sequence[Score]]) -> list[list[bool]]:
+    """Return which scores are the best of their column, to the decimal that is shown.
+
+    Ties share the mark. A single row has no mark.
+    """
+    columns = zip(*rows, strict=True)
+    known = [[float(score.value) for score in column if score.is_known] for column in columns]
+    best = [max(column) if len(column) > 1 else None for column in known]
+    return [
+        [score.is_known and float(score.value) == top for score, top in zip(row, best, strict=True)]
+        for row in rows
+    ]
+
+
+def marked_rows(rows: Sequence[ResultRow]) -> list[list[bool]]:
+    """Return which cells of result rows are the best among those that compete."""
+    marks = iter(best_of_columns([row.cells for row in rows if row.is_ranked]))
+    return [next(marks) if row.is_ranked else [False] * len(row.cells) for row in rows]
+
+
+def marked_texts(cells: Sequence[Score], marks: Sequence[bool]) -> list[str]:
+    """Return a row of scores as Markdown, with the best of their columns in bold."""
+    return [score.marked(is_best) for score, is_best in zip(cells, marks, strict=True)]
 
 
 def _row(
@@ -228,8 +262,14 @@ def markdown(rows: Sequence[ResultRow]) -> str:
     """Return the rows of one split as a Markdown table that is also aligned as plain text."""
     header = ["Method", "Labels", "Seeds", "Videos", *METRIC_HEADER]
     body = [
-        [row.name, row.labels, str(row.seeds or ABSENT), row.coverage, *map(str, row.cells)]
-        for row in rows
+        [
+            row.name,
+            row.labels,
+            str(row.seeds or ABSENT),
+            row.coverage,
+            *marked_texts(row.cells, marks),
+        ]
+        for row, marks in zip(rows, marked_rows(rows), strict=True)
     ]
     return aligned_markdown(header, body, text_columns=2)
 
@@ -261,8 +301,11 @@ def aligned_markdown(header: list[str], body: list[list[str]], text_columns: int
     return "\n".join([line(header), line(rule), *map(line, body)])
 
 
-def csv_table(rows: Iterable[ResultRow]) -> tuple[list[str], list[list[object]]]:
-    """Return the header and unrounded values of the rows, for ``write_csv``."""
+def csv_table(rows: Iterable[ResultRow], notice: str = "") -> tuple[list[str], list[list[object]]]:
+    """Return the header and unrounded values of the rows, for ``write_csv``.
+
+    ``notice`` is what every row's note begins with.
+    """
     header = ["method", "split", "seeds", "videos", "total", "note", "labels"]
     for level in LEVELS:
         for metric in METRICS:
@@ -270,7 +313,8 @@ def csv_table(rows: Iterable[ResultRow]) -> tuple[list[str], list[list[object]]]
     body: list[list[object]] = []
     for row in rows:
         values = [value for cell in row.cells for value in (cell.mean, cell.std)]
-        described = [row.name, row.split, row.seeds, row.videos, row.total, row.note, row.labels]
+        note = " ".join(filter(None, [notice, row.note]))
+        described = [row.name, row.split, row.seeds, row.videos, row.total, note, row.labels]
         body.append([*described, *values])
     return header, body
 

@@ -5,7 +5,7 @@ Axes: N videos, T segments, C classes.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from matplotlib.patches import Patch
 
 from pipeline.core.vocabulary import MODALITIES, display_name
 from pipeline.data.annotations import Labels, find_runs
+from pipeline.evaluation.evaluate import SplitPredictions
 from pipeline.evaluation.metrics import LEVELS, score
 from pipeline.report.artifacts import SPLIT_TITLES, Artifacts
 from pipeline.report.drawing import (
@@ -24,14 +25,17 @@ from pipeline.report.drawing import (
     WIDTH,
     legend_above,
     plot_style,
-    write_png,
+    shortened,
+    text_width,
+    to_svg,
 )
 
 TIMELINE_KINDS = ("truth", "predicted")
 TRACK_TITLES = {"audio": "Audible", "visual": "Visible"}
 TIMELINE_ROW_INCHES = 0.3
 BAR_HEIGHT = 0.33
-LETTER_INCHES = 0.063  # approximate width of a letter
+LETTER_INCHES = 0.072  # approximate width of a letter
+TIMELINE_FILE = "timeline.svg"
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class TimelinePlot:
     @property
     def event_count(self) -> int:
         """Number of annotated audible and visible events."""
-        return len(find_runs(self.truth).video)
+        return sum(kind == TIMELINE_KINDS[0] for _, kind, *_ in self.bars)
 
     def tracks(self) -> list[tuple[str, list[int]]]:
         """Return each modality with the indices of its annotated or predicted classes."""
@@ -71,8 +75,9 @@ class TimelinePlot:
             for row, modality in enumerate(MODALITIES)
         ]
 
+    @cached_property
     def bars(self) -> list[tuple[str, str, str, int, int]]:
-        """Return modality, ``truth`` or ``predicted``, class, onset and offset of each event."""
+        """Modality, ``truth`` or ``predicted``, class, onset and offset of each event."""
         found = []
         for kind, labels in zip(TIMELINE_KINDS, (self.truth, self.predicted), strict=True):
             events = find_runs(labels)
@@ -90,17 +95,24 @@ def ranked_timelines(artifacts: Artifacts) -> list[TimelinePlot]:
     Predictions are those of the headline method's first seed. Videos are sorted by segment-level
     Type@AV, then by number of annotated events, fewest first.
     """
-    timelines = [video for split in SPLIT_TITLES for video in _timelines(artifacts, split)]
-    return sorted(timelines, key=lambda video: (video.f1, video.event_count, video.filename))
+    names = artifacts.vocabulary.names
+    videos = (
+        video
+        for split in SPLIT_TITLES
+        for video in timelines(artifacts.parsed[split][0], split, names)
+    )
+    return sorted(videos, key=lambda video: (video.f1, video.event_count, video.filename))
 
 
-def _timelines(artifacts: Artifacts, split: str) -> Iterator[TimelinePlot]:
-    parsed = artifacts.parsed[split][0]
+def timelines(
+    parsed: SplitPredictions, split: str, class_names: Sequence[str]
+) -> Iterator[TimelinePlot]:
+    """Yield the timeline of each video of a split, in the predictions' order."""
     by_level = score(*parsed.truth, *parsed.predicted).per_video
     scores = (100 * np.stack([by_level[level]["type"] for level in LEVELS])).T.tolist()
     for row, (name, (f1, event_f1)) in enumerate(zip(parsed.names, scores, strict=True)):
         labels = parsed.truth[:, row], parsed.predicted[:, row]
-        yield TimelinePlot(name, split, f1, event_f1, *labels, artifacts.vocabulary.names)
+        yield TimelinePlot(name, split, f1, event_f1, *labels, tuple(class_names))
 
 
 def showcase(ranked: Sequence[TimelinePlot]) -> TimelinePlot:
@@ -108,10 +120,14 @@ def showcase(ranked: Sequence[TimelinePlot]) -> TimelinePlot:
     return max(ranked[len(ranked) // 2 :], key=lambda video: (video.event_count, video.filename))
 
 
-def write_timeline_png(timeline: TimelinePlot, path: Path) -> None:
-    """Write a timeline as PNG."""
+def timeline_svg(timeline: TimelinePlot) -> str:
+    """Return a timeline as SVG, whose text is text: no font of this machine limits its scripts."""
+    words = "; ".join(
+        f"{display_name(name)}, {modality}, {kind}, {onset} to {offset} s"
+        for modality, kind, name, onset, offset in timeline.bars
+    )
     with plot_style():
-        write_png(draw_timeline(timeline), path)
+        return to_svg(draw_timeline(timeline), "timeline", f"{timeline.filename}: {words}")
 
 
 def draw_timeline(timeline: TimelinePlot) -> Figure:
@@ -128,7 +144,7 @@ def draw_timeline(timeline: TimelinePlot) -> Figure:
         if not classes:
             axes.text(0.1, head, "no events", va="center", alpha=MUTED)
         for y, index in enumerate(classes, start=head + 1):
-            _label(axes, y, display_name(timeline.class_names[index]))
+            _label(axes, y, shortened(display_name(timeline.class_names[index])))
             _draw_bars(axes, timeline.truth[row, :, index], y - BAR_HEIGHT, INK, MUTED)
             _draw_bars(axes, timeline.predicted[row, :, index], y, colour, 1)
         head += len(classes) + 1
@@ -144,8 +160,11 @@ def draw_timeline(timeline: TimelinePlot) -> Figure:
 
 
 def _new_tracks(timeline: TimelinePlot, row_count: int) -> tuple[Figure, Axes]:
-    """Return empty axes; the margin depends only on the vocabulary."""
-    margin = LETTER_INCHES * max(len(name) for name in timeline.class_names) + 0.1
+    """Return empty axes; the margin depends on the names that are drawn."""
+    drawn = {index for _, classes in timeline.tracks() for index in classes}
+    names = [shortened(display_name(timeline.class_names[index])) for index in drawn]
+    widths = [text_width(text) for text in (*names, *TRACK_TITLES.values())]
+    margin = LETTER_INCHES * max(widths) + 0.1
     below, above = 0.5, 0.32
     height = below + above + TIMELINE_ROW_INCHES * row_count
     figure = Figure(figsize=(WIDTH, height))

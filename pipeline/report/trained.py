@@ -4,7 +4,7 @@ import csv
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,13 @@ from pipeline.core.shards import CHECKPOINT_FILE, CHECKPOINT_HEADER
 from pipeline.core.vocabulary import MODALITIES
 from pipeline.data.annotations import SCORED_SPLITS
 from pipeline.evaluation.metrics import LEVELS, METRICS
+from pipeline.features.encoders.identity import Identity
 from pipeline.parsers.recipes import Recipe, Selection
 from pipeline.parsers.registry import METHODS, saved_recipe
 from pipeline.parsers.released import released_model
 
 Evaluation = dict[str, Any]
+Encoders = Mapping[str, Identity]  # encoder to its identity
 
 # Keys of a checkpoint's header that the report needs.
 HEADER_KEYS = ("method", "recipe", "seed", "epoch", "fingerprints")
@@ -91,6 +93,8 @@ class TrainedParser:
     curve
         One row per epoch: column to value, NaN where a phase has no such loss term; empty for
         released weights.
+    encoders
+        Identity of each encoder whose features it was trained on, as far as it is recorded.
     epoch
         The selected epoch, as the curve counts.
     released
@@ -106,6 +110,7 @@ class TrainedParser:
     folder: Path
     evaluations: Mapping[str, Evaluation]
     curve: tuple[Mapping[str, float], ...]
+    encoders: Encoders = field(default_factory=dict)
     epoch: int = 0
     released: str = ""
 
@@ -210,7 +215,8 @@ def read_checkpoint_header(
             known = set(file.keys())
             found = {name: file.get_tensor(name) for name in weights if name in known}
         required = {key: header[key] for key in HEADER_KEYS}
-        return {**required, "released": header.get("released", {})}, found
+        optional = {key: header.get(key, {}) for key in ("released", "encoders")}
+        return {**required, **optional}, found
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise PipelineError(
             f"'{path}' is not a valid checkpoint ({error}); train the parser again."
@@ -279,6 +285,7 @@ def _read_parser(folder: Path, is_variant: bool) -> TrainedParser:
         folder=folder,
         evaluations=check_trained(evaluations, folder / "metrics.json"),
         curve=() if released else _read_curve(folder / "curve.csv"),
+        encoders=header["encoders"],
         epoch=header["epoch"],
         released=released,
     )

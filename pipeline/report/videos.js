@@ -1,21 +1,37 @@
-"use strict";
+
+/** The list of videos, each with its timeline and, where its file is there, its clip. */
 (() => {
+  const { element } = page;
   const byId = (id) => document.getElementById(id);
   const data = JSON.parse(byId("browser-data").textContent);
   // CSS class (shared with the parse page) and title of each modality.
   const MODALITIES = [["heard", "Audible"], ["seen", "Visible"]];
-  const ANNOTATED = 0, STEPS = [1, 2, 5, 10, 20, 30, 60, 120, 300], MOST_MARKS = 12;
+  const STEPS = [1, 2, 5, 10, 20, 30, 60, 120, 300], MOST_MARKS = 12;
   const BATCH = 20;
-  const NAME = 0, SPLIT = 1, SEGMENT = 2, EVENT = 3, BARS = 4;
-  const splits = byId("split"), classes = byId("class"), rows = byId("videos");
+  const NAME = 0, SPLIT = 1, SEGMENT = 2, EVENT = 3;
+  const DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+  const method = byId("method"), splits = byId("split"), classes = byId("class"), rows = byId("videos");
   const heads = [...document.querySelectorAll("#browser th[data-column]")];
   let order = { column: SEGMENT, sign: 1 }, count = BATCH;
 
-  function element(tag, style, text) {
-    const node = document.createElement(tag);
-    if (style) node.className = style;
-    if (text !== undefined) node.textContent = text;
-    return node;
+  /** Return bars, four numbers each, as objects. */
+  function barsOf(numbers, kind) {
+    const bars = [];
+    for (let i = 0; i < numbers.length; i += 4) {
+      const [modality, index, onset, offset] = numbers.slice(i, i + 4);
+      bars.push({ kind, modality, index, onset, offset });
+    }
+    return bars;
+  }
+
+  /** Return the videos of the chosen method: what its list shows, its bars, scores and clip. */
+  function videosOf({ threshold, videos }) {
+    return videos.flatMap((result, at) => {
+      if (!result) return [];
+      const [name, split, annotated, clip] = data.videos[at], [segment, event, predicted, traces] = result;
+      const bars = [...barsOf(annotated, "annotated"), ...barsOf(predicted, "predicted")];
+      return [{ cells: [name, split, segment, event], bars, traces, threshold, clip }];
+    });
   }
 
   // ---- filtering and sorting
@@ -23,10 +39,10 @@
   function matchingVideos() {
     const wanted = classes.value === "" ? null : Number(classes.value);
     const { column, sign } = order;
-    const value = (video) => video[column];
-    return data.videos
-      .filter((video) => !splits.value || video[SPLIT] === splits.value)
-      .filter((video) => wanted === null || video[BARS].some((bar) => bar[2] === wanted))
+    const value = (video) => video.cells[column];
+    return videosOf(data.results[method.value])
+      .filter((video) => !splits.value || video.cells[SPLIT] === splits.value)
+      .filter((video) => wanted === null || video.bars.some((bar) => bar.index === wanted))
       .sort((a, b) => sign * (value(a) > value(b)) - sign * (value(a) < value(b)));
   }
 
@@ -53,28 +69,53 @@
     return node;
   }
 
+  /** Return the scores of a class, second by second, with the threshold that decides. */
+  function trace(values, threshold) {
+    const space = "http://www.w3.org/2000/svg";
+    const svg = document.createElementNS(space, "svg");
+    svg.setAttribute("class", "trace");
+    svg.setAttribute("viewBox", `0 0 ${data.seconds} 1`);
+    svg.setAttribute("preserveAspectRatio", "none");
+    svg.setAttribute("aria-hidden", "true");
+    const path = document.createElementNS(space, "path");
+    path.setAttribute("d", `M0 1${values.map((value) => `V${(1 - value).toFixed(3)}h1`).join("")}V1Z`);
+    const line = document.createElementNS(space, "line");
+    const ends = { x1: 0, x2: data.seconds, y1: 1 - threshold, y2: 1 - threshold };
+    for (const [name, value] of Object.entries(ends)) line.setAttribute(name, value);
+    svg.append(path, line);
+    return svg;
+  }
+
+  const digits = (text) => [...text].map((digit) => DIGITS.indexOf(digit) / (DIGITS.length - 1));
+
   /** Return one row per class and modality, annotated above predicted, with a text alternative. */
   function tracks(video) {
+    const traces = video.traces.map(digits);
     const node = element("div", "tracks");
     const step = STEPS.find((seconds) => data.seconds / seconds <= MOST_MARKS) || data.seconds;
     node.style.setProperty("--parts", data.seconds / step);
     node.append(scale(step));
     const words = [];
     MODALITIES.forEach(([style, title], modality) => {
-      const bars = video[BARS].filter((bar) => bar[0] === modality);
+      const bars = video.bars.filter((bar) => bar.modality === modality);
       const head = row(`head ${style}`, title);
       if (!bars.length) {
         head.lastChild.textContent = "No events annotated or predicted.";
         head.classList.add("is-empty");
       }
       node.append(head);
-      for (const index of [...new Set(bars.map((bar) => bar[2]))].sort((a, b) => a - b)) {
-        const line = row(style, data.classes[index]);
-        for (const [, kind, of, onset, offset] of bars) {
+      for (const index of [...new Set(bars.map((bar) => bar.index))].sort((a, b) => a - b)) {
+        const line = row(style, data.classes[index]), scores = traces.shift();
+        if (scores) line.lastChild.append(trace(scores, video.threshold));
+        for (const { kind, index: of, onset, offset } of bars) {
           if (of !== index) continue;
-          const name = kind === ANNOTATED ? "annotated" : "predicted";
-          const bar = element("div", `bar ${name}`);
-          bar.title = `${data.classes[index]}, ${title.toLowerCase()}, ${name}, ${onset} to ${offset} s`;
+          const bar = element("div", `bar ${kind}`);
+          bar.title = `${data.classes[index]}, ${title.toLowerCase()}, ${kind}, ${onset} to ${offset} s`;
+          if (scores) {
+            const inside = scores.slice(onset, offset);
+            const mean = inside.reduce((sum, value) => sum + value, 0) / inside.length;
+            bar.title += `, mean score ${mean.toFixed(2)}`;
+          }
           words.push(bar.title);
           setSpan(bar, onset, offset);
           line.lastChild.append(bar);
@@ -87,19 +128,48 @@
     return node;
   }
 
+  // ---- the clip of one video
+
+  /** Return a player of the video's window, whose time moves a line over the tracks. */
+  function player([url, start, end], lines) {
+    const node = element("video", "clip");
+    node.controls = true;
+    node.preload = "metadata";
+    node.playsInline = true;
+    node.src = `${url}#t=${start + 0.01},${end}`; // past 0, so that browsers show a picture
+    const seconds = () => Math.min(Math.max(node.currentTime - start, 0), data.seconds);
+    node.addEventListener("timeupdate", () => {
+      lines.style.setProperty("--now", seconds() / data.seconds);
+      if (node.currentTime >= end) node.pause();
+    });
+    node.addEventListener("error", () => {
+      node.replaceWith(element("p", "note", `Cannot play ${decodeURIComponent(url)}: it is not there, or this browser cannot decode it.`));
+      lines.classList.remove("can-play");
+    });
+    lines.classList.add("can-play");
+    lines.addEventListener("click", (event) => {
+      const lane = event.target.closest(".lane");
+      if (!lane) return;
+      const { left, width } = lane.getBoundingClientRect();
+      node.currentTime = start + (data.seconds * (event.clientX - left)) / width;
+    });
+    return node;
+  }
+
   // ---- list of videos
 
   function videoRow(video) {
-    const node = element("tr"), name = element("th", "text"), button = element("button", "", video[NAME]);
+    const node = element("tr"), name = element("th", "text");
+    const button = element("button", "", video.cells[NAME]);
     name.scope = "row";
     button.type = "button";
     button.setAttribute("aria-expanded", "false");
     name.append(button);
     node.append(
       name,
-      element("td", "text", video[SPLIT] === "val" ? "validation" : video[SPLIT]),
-      element("td", "", video[SEGMENT].toFixed(1)),
-      element("td", "", video[EVENT].toFixed(1)),
+      element("td", "text", video.cells[SPLIT] === "val" ? "validation" : video.cells[SPLIT]),
+      element("td", "", video.cells[SEGMENT].toFixed(1)),
+      element("td", "", video.cells[EVENT].toFixed(1)),
     );
     button.addEventListener("click", () => toggle(node, video));
     return node;
@@ -112,7 +182,9 @@
     if (isOpen) return line.nextSibling.remove();
     const detail = element("tr", "detail"), cell = element("td", "text");
     cell.colSpan = heads.length;
-    cell.append(tracks(video));
+    const lines = tracks(video);
+    if (video.clip) cell.append(player(video.clip, lines));
+    cell.append(lines);
     detail.append(cell);
     line.after(detail);
   }
@@ -125,7 +197,9 @@
       else head.removeAttribute("aria-sort");
     }
     rows.replaceChildren(...shown.map(videoRow));
-    byId("shown").textContent = `${shown.length} of ${found.length} videos.`;
+    const isSample = data.videos.length < data.total;
+    byId("shown").textContent = `${shown.length} of ${found.length} videos`
+      + (isSample ? `; this page has ${data.videos.length} of ${data.total}, evenly spaced.` : ".");
     byId("more").hidden = shown.length === found.length;
     if (shown.length) toggle(rows.firstChild, shown[0]);
   }
@@ -144,6 +218,7 @@
   }
   splits.addEventListener("change", restart);
   classes.addEventListener("change", restart);
+  method.addEventListener("change", restart);
   byId("more").addEventListener("click", () => {
     const next = count;
     count += BATCH;
@@ -159,6 +234,6 @@
     event.preventDefault();
   });
   data.classes.forEach((name, index) => classes.append(new Option(name, index)));
-  byId("browser").hidden = false;
+  byId("playable").hidden = !data.videos.some((video) => video[3]);
   draw();
 })();

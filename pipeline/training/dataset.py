@@ -7,7 +7,7 @@ unmasked pseudo-labels are read, so their weak labels cannot reach a parser.
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -31,6 +31,7 @@ from pipeline.data.annotations import (
 )
 from pipeline.evaluation.evaluate import read_annotated
 from pipeline.evaluation.tables import ScoredTable, stacked_labels
+from pipeline.features.encoders.identity import Identity
 from pipeline.parsers.interface import Dimensions, ParserInputs, ParserTargets, different_sizes
 from pipeline.parsers.llp_numbers import LLP_CLASSES
 from pipeline.parsers.losses import class_frequencies, with_temperature
@@ -79,6 +80,8 @@ class TrainingData:
         The classes.
     fingerprints
         Fingerprint of the features of each encoder.
+    encoders
+        Identity of each encoder, as far as the features have it.
     """
 
     train: TrainingVideos
@@ -86,6 +89,7 @@ class TrainingData:
     dimensions: Dimensions
     vocabulary: Vocabulary
     fingerprints: Mapping[str, str]
+    encoders: Mapping[str, Identity] = field(default_factory=dict)
 
     @cached_property
     def digest(self) -> str:
@@ -141,6 +145,7 @@ def read_training_data(
         dimensions=dimensions,
         vocabulary=vocabulary,
         fingerprints=train.fingerprints,
+        encoders=train.encoders,
     )
 
 

@@ -28,6 +28,7 @@ from pipeline.core.shards import (
     shard_paths,
 )
 from pipeline.core.vocabulary import MODALITIES, Vocabulary
+from pipeline.features.encoders.identity import Identity, identity_in
 from pipeline.features.npy_layouts import WORDS_FILE, read_word_vectors
 from pipeline.labels.pseudo_labels import TEACHER_LABELS
 from pipeline.parsers.interface import Dimensions
@@ -56,6 +57,8 @@ class CachedFeatures:
         Fingerprint of each encoder's features and, if the recipe uses a prior, of ``labels``, or,
         if it uses class texts only, of ``texts``. A checkpoint only accepts inputs with the
         fingerprints it was trained on.
+    encoders
+        Identity of each encoder, as far as the features' metadata has it.
     """
 
     names: tuple[str, ...]
@@ -65,6 +68,7 @@ class CachedFeatures:
     labels: Mapping[str, Array] = field(default_factory=dict)
     texts: Mapping[str, Array] = field(default_factory=dict)
     fingerprints: Mapping[str, str] = field(default_factory=dict)
+    encoders: Mapping[str, Identity] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check that all arrays have the same number of segments."""
@@ -165,6 +169,7 @@ class ShardSource:
         arrays = {"clap": audio_input, "clip": "embedding", "motion": "embedding"}
         shards = {kind: read_array(folder, arrays[kind]) for kind, folder in folders.items()}
         fingerprints = {key: shard.meta.get("fingerprint", "") for key, shard in shards.items()}
+        encoders = {key: identity_in(shard.meta) for key, shard in shards.items()}
         if shards["clap"].meta.get("inputs") == "classic":
             fingerprints["layout"] = "han"
             if recipe.keeps_frames:
@@ -201,6 +206,7 @@ class ShardSource:
             labels=chosen["labels"].arrays if keys else {},
             texts=texts,
             fingerprints=fingerprints,
+            encoders={key: identity for key, identity in encoders.items() if identity},
         )
 
     def _folders(self, recipe: Recipe) -> dict[str, Path]:

@@ -314,6 +314,7 @@ class Trainer:
             epoch=self._epochs_before + self.progress.best_epoch,
             score=self.progress.best_type,
             fingerprints=dataset.fingerprints,
+            encoders=dataset.encoders,
             weights=copy_of_weights(self.plan.parser),
         )
 

@@ -79,6 +79,6 @@ def write_simulated_page(out: Path, is_llp: bool) -> Path:
     published = read_published(DEFAULT_PATH.with_name("published.yaml"))
     works = published if is_llp else ()
     rows = board_rows(standings.values(), assess_standings(standings), works)
-    texts = ComparisonTexts(["How it was made."], "Not comparable.", "Published results.")
-    write_compare_page(rows, works, () if is_llp else published, texts, out)
+    texts = ComparisonTexts("Comparison", "", ["How it was made."], [])
+    write_compare_page(rows, works, texts, out)
     return out / "compare.html"

@@ -16,6 +16,7 @@ from small_encoders import IMAGE_SIZE
 from pipeline.core.errors import ItemError, PipelineError, Status
 from pipeline.core.ffmpeg import ffmpeg_path
 from pipeline.core.vocabulary import EventClass
+from pipeline.features.encoders.identity import encoder_notice
 from pipeline.inference import outputs, videos
 from pipeline.inference.events import DecisionThresholds
 from pipeline.inference.input_files import find_files
@@ -118,6 +119,23 @@ def spoil(path: Path, kind: str) -> Path:
                 content[packet.pos : packet.pos + packet.size] = random.bytes(packet.size)
     path.write_bytes(content)
     return path
+
+
+# ---- encoders
+
+
+def test_what_rests_on_random_weights_says_so_on_every_page(tmp_path):
+    clips = [write_clip(tmp_path / f"{name}.mp4", seconds=4, fps=5) for name in "ab"]
+    out = tmp_path / "out"
+    parse(out, *clips)
+    notice = encoder_notice(SETUP.identities)
+    assert notice.startswith("CLIP and CLAP have random weights")
+    record = json.loads((out / "a" / "parsed.json").read_text("utf-8"))
+    assert (record["notice"], record["notes"]) == (notice, [])
+    for name in ("clip", "clap"):
+        assert record["provenance"][name].endswith(" none, weights random:1")
+    for page in (out / "index.html", out / "a" / "index.html"):
+        assert f'<p class="notice">{notice}</p>' in page.read_text("utf-8")
 
 
 # ---- windows and streams

@@ -71,7 +71,7 @@ def test_the_page_shows_it(out: Path) -> None:
         assert f"<dt>{name}</dt>" in page
         assert value
     known = dict(facts(record))
-    assert known["weights of clap"] == "clap.pt, hf:me/clap/clap.pt"
+    assert known["encoder clap"] == "weights hf:me/clap/clap.pt, clap.pt"
     assert known["hf:me/clip/clip.pt"] == "commit cdcdcdcdcdcd, sha256 abababababab"
     assert known["hf:me/words/vocab.json"] == ("put there by hand, unverified, sha256 efefefefefef")
     shown = re.search(r"<summary>Effective configuration</summary>\s*<pre>(.*?)</pre>", page, re.S)

@@ -26,7 +26,9 @@ rule ablation:
         models=folders_of("models"),
         annotations=not_recorded(ANNOTATIONS),
         tables=table_contents(*SPLIT_TABLES),
+        dataset=DATASET.name,
         out=own_folder(),
     shell:
         "python -m pipeline ablation --models {params.models:q}"
-        " --annotations {params.annotations:q} --out {params.out:q} > {log:q} 2>&1"
+        " --annotations {params.annotations:q} --dataset {params.dataset}"
+        " --out {params.out:q} > {log:q} 2>&1"

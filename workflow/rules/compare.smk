@@ -49,7 +49,7 @@ rule compare:
         tables=table_contents(*SPLIT_TABLES),
         classes=class_contents("name"),
         reference=CONFIG.reference,
-        dataset="llp" if DATASET.name == "llp" else "other",
+        dataset=DATASET.name,
         out=own_folder(),
     shell:
         "python -m pipeline compare --models {params.models:q} --reference {params.reference}"

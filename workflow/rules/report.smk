@@ -1,6 +1,6 @@
 # Tables, plots and the page of a run.
 # INPUTS: checkpoints, metrics, curves and predictions of every parser, pseudo-labels, status tables.
-# OUTPUTS: results/report/index.html, results.md, results.csv, videos.csv, plots as .svg with their .csv
+# OUTPUTS: results/report/index.html, results.md, results.csv, tables of every method, plots as .svg with their .csv
 
 
 rule report:
@@ -34,7 +34,7 @@ rule report:
         ),
         markdown="results/report/results.md",
         provenance="results/report/provenance.json",
-        timeline="results/report/timeline.png",
+        timeline="results/report/timeline.svg",
     log:
         "logs/report.log",
     benchmark:
@@ -54,7 +54,7 @@ rule report:
         known=contents([Path(PUBLISHED)]),
         tables=table_contents(*SPLIT_TABLES),
         classes=class_contents("name"),
-        dataset="llp" if DATASET.name == "llp" else "other",
+        dataset=DATASET.name,
         identity=run_identity,
         videos=not_recorded(command_words({"videos": VIDEOS})),
         settings=run_settings,

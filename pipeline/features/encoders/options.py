@@ -219,6 +219,16 @@ class EncoderOptions(Options):
         return self.weights_checksum.get("weights_sha256") or self.weights_identity
 
     @property
+    def identity(self) -> dict[str, str]:
+        """What names the encoder in results; see ``pipeline.features.encoders.identity``."""
+        return {
+            "backend": self.backend,
+            "model": Path(self.model).name,
+            "weights": self.weights_identity,
+            **self.weights_checksum,
+        }
+
+    @property
     def rounding(self) -> dict[str, str]:
         """How the cached features are rounded; empty for float32, as in older caches."""
         return {} if self.storage == "float32" else {"storage": self.storage}
