@@ -27,4 +27,5 @@ def run(arguments: argparse.Namespace) -> None:
     corrections = None if folder is None else read_corrections(folder, vocabulary)
     evaluations = evaluate_model(arguments.model, arguments.annotations, vocabulary, corrections)
     for split, evaluation in evaluations.items():
+        print(f"{arguments.model}:", end=" ")
         print(summary(evaluation, len(read_names(arguments.annotations / SPLIT_TABLES[split]))))

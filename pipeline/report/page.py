@@ -46,6 +46,7 @@ from pipeline.report.tables import (
     csv_table,
     markdown,
     result_rows,
+    screen_table,
     write_csv,
 )
 from pipeline.report.timelines import ranked_timelines, showcase, write_timeline_png
@@ -78,7 +79,7 @@ class Report:
     Attributes
     ----------
     table
-        Result table of the test split, as Markdown.
+        Result table of the test split, for a terminal.
     page
         Path of the HTML page.
     """
@@ -137,7 +138,7 @@ def write_report(sources: ReportInputs, out: Path) -> Report:
         "configuration": record["configuration"],
     }
     write_text(out / "index.html", render_page(context))
-    return Report(markdown(rows["test"]), out / "index.html")
+    return Report(screen_table(rows["test"]), out / "index.html")
 
 
 def render_page(context: dict[str, Any]) -> str:
