@@ -60,8 +60,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--config",
         type=Path,
+        action="append",
         metavar="YAML",
-        help="encoders of a configuration; with --checkpoint too, if its encoders have moved",
+        help="encoders of a configuration file; repeatable, later files over earlier ones; with"
+        " --checkpoint too, if its encoders have moved",
     )
     add(
         "--vocabulary",
@@ -115,7 +117,7 @@ def _zero_shot(arguments: argparse.Namespace) -> "Parser":
 
     preset, config = arguments.preset, arguments.config
     if config is None and preset is None:
-        config = CONFIG if CONFIG.is_file() else None
+        config = [CONFIG] if CONFIG.is_file() else None
         if config is None:
             preset = "demo"
             logger.warning(
@@ -147,7 +149,7 @@ def _trained(arguments: argparse.Namespace) -> "Parser":
         from pipeline.config.load import load_config
         from pipeline.config.settings import inference_settings
 
-        settings = inference_settings(load_config([arguments.config]), settings.classes)
+        settings = inference_settings(load_config(arguments.config), settings.classes)
     return load_parser(
         folder, device=arguments.device, threshold=arguments.threshold, settings=settings
     )
