@@ -111,15 +111,7 @@ def stages() -> str:
     return table(("Command", "What it does"), rows)
 
 
-def leaderboard() -> str:
-    """Return the first paragraph and the table of the README's results, which are written there."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = readme.partition("## Results\n")[2].partition("\n## ")[0]
-    return "\n\n".join(section.strip().split("\n\n")[:2]) + "\n"
-
-
 GENERATED = {
-    "leaderboard": leaderboard,
     "configuration": configuration,
     "recipes": recipes,
     "commands": commands,

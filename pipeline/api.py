@@ -49,7 +49,7 @@ def zero_shot(
     classes: Sequence[str] | str,
     *,
     preset: str | None = None,
-    config: str | Path | None = None,
+    config: str | Path | Sequence[str | Path] | None = None,
     references: str | Path = DEFAULT_PATH,
     device: str = "auto",
     threshold: float | None = None,
@@ -66,7 +66,8 @@ def zero_shot(
         videos). Downloads are kept in ``resources/hub`` if the working directory is a run folder,
         else in ``~/.cache/avvp/hub``; the variable ``AVVP_HUB`` names another folder.
     config
-        A configuration file that changes the preset, or names it.
+        A configuration file that changes the preset, or names it; or several, later ones over
+        earlier ones.
     references
         A vocabulary of other classes that may occur (default: LLP's 25). Those that share a word
         with one of ``classes`` are left out.
@@ -81,7 +82,8 @@ def zero_shot(
         The classes are empty or repeated, or the encoders' files are missing.
     """
     phrases = split_phrases(classes) if isinstance(classes, str) else classes
-    files = [] if config is None else [Path(config)]
+    given = [config] if isinstance(config, str | Path) else config or []
+    files = [Path(path) for path in given]
     configured = load_config(files, preset if preset or files else ZERO_SHOT_PRESET)
     settings = inference_settings(configured, classes_from_phrases(phrases))
     return zero_shot_parser(settings, read_vocabulary(Path(references)), device, threshold)

@@ -30,11 +30,8 @@ def run(arguments: argparse.Namespace) -> None:
 
     vocabulary, folder = read_vocabulary(arguments.vocabulary), arguments.corrections
     corrections = None if folder is None else read_corrections(folder, vocabulary)
-    folders = model_folders([arguments.model])
-    for model in folders:
-        if len(folders) > 1:
-            print(model)
+    for model in model_folders([arguments.model]):
         evaluations = evaluate_model(model, arguments.annotations, vocabulary, corrections)
         for split, evaluation in evaluations.items():
             videos = len(read_names(arguments.annotations / SPLIT_TABLES[split]))
-            print(summary(evaluation, videos))
+            print(f"{model}:", summary(evaluation, videos))

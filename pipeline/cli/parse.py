@@ -61,8 +61,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--config",
         type=Path,
+        action="append",
         metavar="YAML",
-        help="encoders of a configuration; with --checkpoint too, if its encoders have moved",
+        help="encoders of a configuration file; repeatable, later files over earlier ones; with"
+        " --checkpoint too, if its encoders have moved",
     )
     add(
         "--vocabulary",
@@ -120,7 +122,7 @@ def _zero_shot(arguments: argparse.Namespace) -> "Parser":
 
     preset, config = arguments.preset, arguments.config
     if config is None and preset is None:
-        config = CONFIG if CONFIG.is_file() else None
+        config = [CONFIG] if CONFIG.is_file() else None
         if config is None:
             preset = "demo"
             logger.warning(
@@ -152,7 +154,7 @@ def _trained(arguments: argparse.Namespace) -> "Parser":
         from pipeline.config.load import load_config
         from pipeline.config.settings import inference_settings
 
-        settings = inference_settings(load_config([arguments.config]), settings.classes)
+        settings = inference_settings(load_config(arguments.config), settings.classes)
     return load_parser(
         folder, device=arguments.device, threshold=arguments.threshold, settings=settings
     )

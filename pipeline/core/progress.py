@@ -27,6 +27,13 @@ def configure_logging(debug: bool = False) -> None:
     logger.setLevel(logging.DEBUG if debug else logging.INFO)
 
 
+def duration(seconds: float) -> str:
+    """Return a time span as a person would say it: ``45 s``, ``12 min``, ``3.5 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def track(items: Iterable[Item], total: int, label: str, unit: str = "videos") -> Iterator[Item]:
     """Yield ``items`` and report progress and speed.
 
@@ -53,6 +60,8 @@ def track(items: Iterable[Item], total: int, label: str, unit: str = "videos") -
         now = time.monotonic()
         if now - last >= LOG_EVERY_SECONDS:
             last = now
-            logger.info("%s %d/%d %s, %.1f/s", label, done, total, unit, done / (now - start))
+            speed = done / (now - start)
+            left = duration((total - done) / speed)
+            logger.info("%s %d/%d %s, %.1f/s, %s left", label, done, total, unit, speed, left)
     seconds = max(time.monotonic() - start, 1e-9)
     logger.info("%s %d/%d %s in %.1f s, %.1f/s", label, done, total, unit, seconds, done / seconds)

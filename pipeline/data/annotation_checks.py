@@ -164,10 +164,12 @@ def write_findings(path: Path, findings: Sequence[Finding]) -> None:
 
 
 def _versions(folder: Path, tables: Iterable[str]) -> Iterator[Finding]:
-    for table in tables:
-        digest = sha256_of(folder / table)
-        release = LLP_RELEASES.get(digest, "not a known LLP release")
-        yield Finding("version", table, "", f"{release}; SHA-256 {digest}")
+    digests = {table: sha256_of(folder / table) for table in tables}
+    # Tables of another dataset are no release of LLP, which says nothing about them.
+    unknown = "not a known LLP release; " if LLP_RELEASES.keys() & digests.values() else ""
+    for table, digest in digests.items():
+        release = f"{LLP_RELEASES[digest]}; " if digest in LLP_RELEASES else unknown
+        yield Finding("version", table, "", f"{release}SHA-256 {digest}")
 
 
 def _weak_rows(path: Path) -> Iterator[Finding]:

@@ -48,6 +48,7 @@ from pipeline.report.tables import (
     markdown,
     marked_rows,
     result_rows,
+    screen_table,
     write_csv,
 )
 from pipeline.report.timelines import TIMELINE_FILE, ranked_timelines, showcase, timeline_svg
@@ -90,7 +91,7 @@ class Report:
     Attributes
     ----------
     table
-        Result table of the test split, as Markdown.
+        Result table of the test split, for a terminal.
     page
         Path of the HTML page.
     """
@@ -142,7 +143,7 @@ def write_report(sources: ReportInputs, out: Path) -> Report:
         **_result_context(rows, published, details),
     }
     write_text(out / "index.html", render_page(context))
-    return Report(markdown(rows["test"]), out / "index.html")
+    return Report(screen_table(rows["test"]), out / "index.html")
 
 
 def render_page(context: dict[str, Any]) -> str:

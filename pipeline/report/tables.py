@@ -274,6 +274,22 @@ def markdown(rows: Sequence[ResultRow]) -> str:
     return aligned_markdown(header, body, text_columns=2)
 
 
+def screen_table(rows: Sequence[ResultRow]) -> str:
+    """Return the rows of one split for a terminal: one block per level, under 100 columns wide."""
+    names = ["F1 in percent", *(row.name for row in rows)]
+    width = max(map(len, names))
+    lines = []
+    for index, level in enumerate(LEVELS):
+        first = index * len(METRICS)
+        header = [METRIC_TITLES[metric] for metric in METRICS]
+        cells = [header, *(row.cells[first : first + len(METRICS)] for row in rows)]
+        heading = [f"{level} level", *names[1:]]
+        for name, scores in zip(heading, cells, strict=True):
+            lines.append(f"{name:{width}}" + "".join(f"{score!s:>12}" for score in scores))
+        lines.append("")
+    return "\n".join(lines[:-1])
+
+
 def with_notes(table: str, notes: Iterable[tuple[str, str]]) -> str:
     """Return a table followed by a list of its notes.
 

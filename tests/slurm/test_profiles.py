@@ -38,7 +38,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def local(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Return the folder of a run on this machine, and what was said."""
     folder = tmp_path_factory.mktemp("local")
-    return folder, demo(folder, "--workflow-profile", str(PROFILES / "local"), "--cores", "2")
+    log = ("--quiet", "host")  # Snakemake's log instead of the stages
+    profile = ("--workflow-profile", str(PROFILES / "local"), *log, "--cores", "2")
+    return folder, demo(folder, *profile)
 
 
 def snakemake(folder: Path, *words: str, environment: dict[str, str] | None = None):

@@ -89,7 +89,7 @@ def test_the_command_writes_the_report_and_warns_once_a_kind(
     log = capsys.readouterr().err
     assert log.count("WARNING") == len(FINDING_KINDS) - 1
     assert "one class, which are merged): 2, listed" in log
-    assert "not a known LLP release" in log
+    assert "LLP release" not in log, "a dataset of one's own is not compared with LLP"
 
 
 def test_a_folder_without_tables_is_an_error(tmp_path: Path) -> None:
@@ -119,6 +119,16 @@ def test_llp_has_its_known_oddities(llp_tables: Path) -> None:
     assert releases["AVVP_eval_audio.csv"].startswith("LLP, corrected in 2024;")
     assert releases.keys() >= {*SPLIT_TABLES.values(), *EVENT_TABLES.values()}
     assert all(detail.startswith("LLP") for detail in releases.values())
+
+
+def test_a_changed_table_of_llp_is_named(llp_tables: Path, tmp_path: Path) -> None:
+    for table in (*SPLIT_TABLES.values(), *EVENT_TABLES.values()):
+        content = (llp_tables / table).read_bytes()
+        (tmp_path / table).write_bytes(content + (b"\n" if table == "AVVP_train.csv" else b""))
+    found = check_annotations(tmp_path, read_vocabulary())
+    releases = {finding.table: finding.detail for finding in found if finding.kind == "version"}
+    assert releases["AVVP_train.csv"].startswith("not a known LLP release; SHA-256 ")
+    assert releases["AVVP_val_pd.csv"].startswith("LLP; ")
 
 
 def test_the_earlier_release_is_recognised(old_audio_table: Path) -> None:

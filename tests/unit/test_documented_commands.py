@@ -7,11 +7,11 @@ import shlex
 from pathlib import Path
 
 import pytest
+from documents import FORMS, NOT_RUN, PAGES, blocks, is_run, stage_words
 
 from pipeline.cli import STAGES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PATTERNS = ("*.md", "*.yaml", "Makefile", "docs/**/*.md", "pipeline/**/*.py", "workflow/**/*")
 DOCUMENTS = sorted(
     path
     for pattern in (
@@ -29,6 +29,15 @@ DOCUMENTS = sorted(
 COMMAND = r"`({0}\s[^`]+)`|^[#\s]*({0}\s(?:.*\\\n)*.+)$"
 # Snakemake runs nothing on this machine without being told how many cores it may have.
 SAYS_WHERE = {"--cores", "--workflow-profile", "--dry-run", "--unlock"}
+# Run by tests/workflow/test_walkthrough.py, test_other_dataset.py and test_documented_runs.py.
+SHELL = {
+    "make env",
+    "make env TORCH=cpu",
+    "make demo",
+    "source .venv/bin/activate",
+    "mkdir -p runs/llp",
+    "python tables.py unav100_annotations.json 60 unav/tables",
+}
 
 
 def commands(text: str, program: str) -> list[list[str]]:
@@ -93,3 +102,21 @@ def test_every_stage_has_the_options_that_are_named() -> None:
         module.add_arguments(parser)
         known = set(re.findall(r"--[\w-]+", parser.format_help()))
         assert {word for word in words if word.startswith("--")} <= known, path
+
+
+def test_every_command_of_a_block_is_run_or_says_why_not() -> None:
+    """Snakemake is planned (test_documented_runs.py), stages run (test_documented_stages.py)."""
+    found = {command for page in PAGES for block in blocks(page) for command in block.commands}
+    known = ("snakemake ", "python -c ")
+    unknown = [
+        command
+        for command in found - SHELL
+        if is_run(command) and not command.startswith(known) and not stage_words(command)
+    ]
+    assert unknown == []
+    assert found >= SHELL
+    assert [each for each in NOT_RUN if not any(one.startswith(each) for one in found)] == []
+
+
+def test_a_page_whose_blocks_are_forms_has_nothing_to_run() -> None:
+    assert [block.commands for page in FORMS for block in blocks(page) if block.commands] == []

@@ -1,5 +1,7 @@
 """Encoders of the Hub: parsing fetches them once, and what is made of them says which they were."""
 
+import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,6 +11,7 @@ import pytest
 import torch
 import yaml
 from clips import write_clip
+from documents import PAGES, REPOSITORY, blocks, stage_words
 from hub_server import HubServer, Repository
 from small_encoders import laion_checkpoint, small_roberta, write_tokenizer
 from small_encoders import write_clip as write_clip_model
@@ -30,6 +33,13 @@ FILES = {
     "FacebookAI/small-roberta/vocab.json",
     "FacebookAI/small-roberta/merges.txt",
 }
+# The files that the preset llp names, and the small models in their place.
+PUBLISHED = {
+    "timm/vit_large_patch14_clip_224.openai/open_clip_model.safetensors": "tiny.safetensors",
+    "lukewys/laion_clap/630k-fusion-best.pt": "clap.pt",
+    "FacebookAI/roberta-base/vocab.json": "vocab.json",
+    "FacebookAI/roberta-base/merges.txt": "merges.txt",
+}
 # laion_clap's text tower has the size of roberta-base, whatever the weights: make it small.
 SCRIPT = """
 import sys
@@ -39,6 +49,16 @@ from pipeline.features.encoders import clap
 clap._roberta_config = lambda: small_roberta({size})
 """
 COMMAND = "from pipeline.cli import main; sys.exit(main(sys.argv[1:]))"
+# The preset with small models, then a documented command and a line of Python.
+DOCUMENTED = """
+import json
+from pathlib import Path
+from pipeline.cli import main
+from pipeline.config import load
+load.preset_folder = lambda: Path(sys.argv[1])
+assert main(json.loads(sys.argv[2])) == 0
+exec(sys.argv[3])
+"""
 API = """
 import pipeline
 parser = pipeline.zero_shot(["a bell", "a dog"], config=sys.argv[1], device="cpu")
@@ -71,7 +91,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def hub(models: Path) -> Iterator[HubServer]:
     kept = ("merges.txt", "vocab.json", "clap.pt", "tiny.safetensors")
-    names = dict(zip(sorted(FILES), kept, strict=True))
+    names = dict(zip(sorted(FILES), kept, strict=True)) | PUBLISHED
     with HubServer() as server:
         for file, name in names.items():
             owner, repository, path = file.split("/")
@@ -120,6 +140,28 @@ def test_parsing_fetches_the_encoders_once(models, hub, tmp_path):
     done = run(API, models, hub, tmp_path, config, clip, HF_HUB_OFFLINE="1")
     assert done.stdout == "(4, 2)\n", done.stderr
     assert len(hub.seen) == asked
+
+
+def test_the_documented_command_with_published_encoders_runs(models, hub, tmp_path):
+    """As written, against a local Hub, with small models under the published models' names."""
+    found = [block for page in PAGES for block in blocks(page)]
+    every = [stage_words(each) for block in found for each in block.commands]
+    commands = [words for words in every if "--classes" in words]
+    python = "".join(block.text for block in found if block.language == "python")
+    lines = re.findall(r'^pipeline\.zero_shot.*preset="llp".*$', python, re.MULTILINE)
+    forms = {tuple(words[:5] + words[6:7]) for words in commands}
+    assert forms == {("parse", "clip.mp4", "--preset", "llp", "--classes", "--out")}
+    assert len(set(lines)) == 1
+    text = (REPOSITORY / "workflow/presets/llp.yaml").read_text()
+    text = text.replace("model: ViT-L-14-quickgelu", f"model: {models / 'tiny.json'}")
+    (tmp_path / "llp.yaml").write_text(text.replace("frame_size: 224", "frame_size: 32"))
+    (tmp_path / "clip.mp4").write_bytes((models / "clip.mp4").read_bytes())
+    given = [str(tmp_path), json.dumps(commands[0]), f"import pipeline\n{lines[0]}"]
+    done = run(DOCUMENTED, models, hub, tmp_path, *given)
+    assert done.returncode == 0, done.stderr
+    asked_for = {each.path.split("/resolve/")[0].removeprefix("/") for each in hub.seen}
+    assert asked_for >= {path.rpartition("/")[0] for path in PUBLISHED}
+    assert (tmp_path / commands[0][-1] / "clip/index.html").is_file()
 
 
 def test_the_preset_says_what_to_put_where_offline(models, hub, tmp_path):

@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 import shutil
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
@@ -581,6 +582,6 @@ def test_the_stage_prints_its_table_and_the_page(
     words += ["--annotations", sources.annotations, "--statuses", *sources.statuses]
     assert main([*map(str, words), "--out", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
-    assert "| LINK " in printed
+    assert re.search(r"^LINK( +\d+\.\d( ± \d+\.\d)?){5}$", printed, re.MULTILINE)
     assert printed.splitlines()[-1] == f"report: {tmp_path / 'index.html'}"
     assert "No benchmark files" in (tmp_path / "index.html").read_text(encoding="utf-8")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
+from snakemake.settings.enums import Quietness
 
 BASE = Path(workflow.basedir)
 sys.path.insert(0, str(BASE))
@@ -26,6 +27,7 @@ from pipeline.config.settings import inference_settings
 from pipeline.core.errors import PipelineError
 from pipeline.core.process import accept_any_character, name_user
 from pipeline.core.references import HUB_FOLDER, HUB_VARIABLE, located
+from pipeline.core.run_display import replace_log
 from pipeline.data.annotations import EVENT_TABLES, SCORED_SPLITS, SPLIT_TABLES
 from pipeline.data.corrections import correction_tables
 from pipeline.data.manifest import ManifestSource
@@ -88,6 +90,12 @@ IS_DEMO = DATASET.source == "demo"
 if workflow.is_main_process:
     for warning in config_warnings(CONFIG):
         logger.warning(warning)
+    # The local profile asks for stages instead of Snakemake's log, which no dry run has.
+    if (
+        Quietness.REASON in (workflow.output_settings.quiet or ())
+        and not workflow.output_settings.dryrun
+    ):
+        replace_log(logger)
 # Released features that are imported, or None where features are made of videos.
 IMPORTED = DATASET.features
 

@@ -307,6 +307,7 @@ def run_benchmarks(wildcards, threads):
         if IMPORTED
         else ["manifest", "segments", "encode_segments", "encode_prompts"]
     )
+    names += ["encode_videos"] if not IMPORTED and DATASET.encode_while_decoding else []
     names += ["train_teacher", "teacher_labels"] if is_taught else []
     if is_taught and CONFIG.teacher is not None and CONFIG.teacher.demo is not None:
         names += ["dense_corpus", "dense_segments"]
