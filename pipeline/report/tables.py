@@ -282,7 +282,8 @@ def screen_table(rows: Sequence[ResultRow]) -> str:
     for index, level in enumerate(LEVELS):
         first = index * len(METRICS)
         header = [METRIC_TITLES[metric] for metric in METRICS]
-        cells = [header, *(row.cells[first : first + len(METRICS)] for row in rows)]
+        cells: list[Sequence[object]] = [header]
+        cells += [row.cells[first : first + len(METRICS)] for row in rows]
         heading = [f"{level} level", *names[1:]]
         for name, scores in zip(heading, cells, strict=True):
             lines.append(f"{name:{width}}" + "".join(f"{score!s:>12}" for score in scores))
