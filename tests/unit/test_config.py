@@ -4,6 +4,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import open_clip
 import pytest
 import yaml
 
@@ -58,6 +59,16 @@ def test_llp_needs_nothing_but_ones_videos_and_tables() -> None:
     assert (config.dataset.videos, config.dataset.annotations) == ("v", "a")
     assert (config.dataset.name, config.dataset.shards) == ("llp", 64)
     assert config.encoders.clip.weights_identity.startswith("hf:timm/")
+
+
+def test_the_small_clip_of_the_examples_fits_the_llp_preset() -> None:
+    config = load_config([REPOSITORY / "examples/small_clip.yaml"], preset="llp")
+    clip = config.encoders.clip
+    assert clip.model == "ViT-B-32-quickgelu"
+    hub = open_clip.get_pretrained_cfg(clip.model, "openai")["hf_hub"]
+    assert clip.weights == f"hf:{hub}open_clip_model.safetensors"
+    assert open_clip.get_model_config(clip.model)["vision_cfg"].get("image_size", 224) == 224
+    assert config.decode.frame_size == 224
 
 
 def test_files_are_merged_key_by_key_and_methods_as_a_whole(tmp_path: Path) -> None:
