@@ -27,7 +27,7 @@ NEAR_SECONDS = 0.03
 # Two decodings of one frame, and of neighbouring frames of noise, in grey levels.
 SAME_PICTURE = 4.0
 SAME_SOUND = 0.25  # the difference's share of the sound, by amplitude; AC-3's decoder dithers
-MAX_LAG = round(NEAR_SECONDS * SAMPLE_RATE)
+MAX_LAG = round(0.05 * SAMPLE_RATE)  # where recordings are joined, a block of either may be lost
 SILENCE = 0.01
 RUN_IN_SECONDS = 0.15
 CHANNELS = {"mono": 1, "stereo": 2, "5.1": 6, "5.1(side)": 6}
