@@ -345,7 +345,7 @@ def surround(plan: Plan, random: Random) -> None:
     plan.channels = 2 if plan.audio in {"libmp3lame", "mp2"} else 6
 
 
-# Where one stream of the first part is shorter, the ffmpeg program plays the sound of one part beside
+# Where a stream of the first part is shorter, the ffmpeg program plays the sound of one part beside
 # the pictures of the other.
 UNEQUAL = {"early_end", "late_stream", "still_picture"}
 ISO = {"mp4", "mov"}
