@@ -357,7 +357,7 @@ TWISTS: dict[str, tuple[Callable[[Plan, Random], None], set[str]]] = {
     "late_stream": (late_stream, ALL - {"avi"}),
     "early_end": (early_end, ALL),
     "one_stream": (one_stream, ALL),
-    "still_picture": (still_picture, {"mp4", "mov", "mkv", "ts"}),
+    "still_picture": (still_picture, ISO | {"mkv"}),
     "later_clock": (later_clock, ALL - {"avi", "wmv"}),
     "cut": (cut, ISO | {"mkv", "ts"}),
     "join": (join, {"ts", "mpg", "ogg"}),
