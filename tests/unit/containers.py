@@ -114,8 +114,10 @@ def plan_of(seed: int, number: int) -> Plan:
         plan.channels = 2
     plan.pictures, plan.sounds = [plan.picture(plan.seed)], [plan.sound(plan.seed)]
     fitting = [name for name, (_, fits) in TWISTS.items() if container in fits]
-    for name in random.choice(fitting, size=random.choice((1, 2)), replace=False):
-        plan.twists.append(str(name))
+    plan.twists = random.choice(fitting, size=random.choice((1, 2)), replace=False).tolist()
+    if "join" in plan.twists and UNEQUAL & set(plan.twists):
+        plan.twists = ["join"]
+    for name in plan.twists:
         TWISTS[name][0](plan, random)
     return plan
 
@@ -343,7 +345,10 @@ def surround(plan: Plan, random: Random) -> None:
     plan.channels = 2 if plan.audio in {"libmp3lame", "mp2"} else 6
 
 
-ISO, MATROSKA = {"mp4", "mov"}, {"mkv", "webm"}
+# Where a stream of the first part is shorter, the ffmpeg program plays the sound of one part beside
+# the pictures of the other.
+UNEQUAL = {"early_end", "late_stream", "still_picture"}
+ISO = {"mp4", "mov"}
 ALL = set(CONTAINERS)
 TWISTS: dict[str, tuple[Callable[[Plan, Random], None], set[str]]] = {
     "several_sounds": (several_sounds, {"mp4", "mov", "mkv", "avi", "ts", "mpg", "wmv"}),
@@ -352,7 +357,7 @@ TWISTS: dict[str, tuple[Callable[[Plan, Random], None], set[str]]] = {
     "late_stream": (late_stream, ALL - {"avi"}),
     "early_end": (early_end, ALL),
     "one_stream": (one_stream, ALL),
-    "still_picture": (still_picture, {"mp4", "mov", "mkv", "ts"}),
+    "still_picture": (still_picture, ISO | {"mkv"}),
     "later_clock": (later_clock, ALL - {"avi", "wmv"}),
     "cut": (cut, ISO | {"mkv", "ts"}),
     "join": (join, {"ts", "mpg", "ogg"}),

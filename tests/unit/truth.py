@@ -27,9 +27,10 @@ NEAR_SECONDS = 0.03
 # Two decodings of one frame, and of neighbouring frames of noise, in grey levels.
 SAME_PICTURE = 4.0
 SAME_SOUND = 0.25  # the difference's share of the sound, by amplitude; AC-3's decoder dithers
-MAX_LAG = round(NEAR_SECONDS * SAMPLE_RATE)
+MAX_LAG = round(0.05 * SAMPLE_RATE)  # where recordings are joined, a block of either may be lost
 SILENCE = 0.01
 RUN_IN_SECONDS = 0.15
+DELAY_SECONDS = 0.45  # of two reordered frames at 5 per second in AVI
 CHANNELS = {"mono": 1, "stereo": 2, "5.1": 6, "5.1(side)": 6}
 
 
@@ -99,7 +100,7 @@ def _read(folder: Path) -> Truth:
     # The first packet's time is 0 already, and a decoder may make nothing of that packet. If more
     # is missing, it was of a stream that is not used.
     first = min([*shown[:1, 0], *heard[:1, 0], np.inf])
-    if first > RUN_IN_SECONDS:
+    if first > DELAY_SECONDS:
         shown -= first
         heard -= first
     sound = soxr.resample(_laid_out(samples, heard, rate), rate, SAMPLE_RATE, "HQ")
