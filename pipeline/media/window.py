@@ -48,8 +48,8 @@ class Track:
     from_start
         Whether the first of them is the stream's first.
     is_timed
-        Whether the packets' presentation times are those of the file. AVI has none: libavformat
-        makes them up, wrongly where frames are reordered.
+        Whether packets have presentation times. AVI has none (libavformat makes them up); those
+        of frames that are not reordered are their decoding times.
     """
 
     stream: Stream
@@ -160,6 +160,7 @@ class _PacketReader:
         self._start = start
         self._zero = origin + start
         self._stop = self._zero + seconds + MARGIN_SECONDS
+        self._has_made_up_times = container.format.name == "avi"
         # Computed once: a packet's own time base is slow to access.
         self._ticks = {stream.index: float(stream.time_base or 0) for stream in used}
 
@@ -209,7 +210,7 @@ class _PacketReader:
 
     def _is_timed(self, stream: Stream) -> bool:
         is_reordered = isinstance(stream, VideoStream) and stream.codec_context.has_b_frames
-        return not (is_reordered and self._container.format.name == "avi")
+        return not (is_reordered and self._has_made_up_times)
 
     def _first_index(self, stream: Stream, packets: list[Packet[Stream]]) -> int | None:
         """Return the index of the packet that gives everything in the window, or None.
@@ -257,6 +258,8 @@ class _PacketReader:
                     ):
                         break
                 elif packet.size and index in unfinished:
+                    if self._has_made_up_times:
+                        packet.pts = packet.dts
                     packets[index].append(packet)
         except av.FFmpegError:
             pass  # a truncated file gives what it has

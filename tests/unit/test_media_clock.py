@@ -210,9 +210,9 @@ def shown_by_ffmpeg(path: Path, times: np.ndarray) -> list[int]:
     return [number_in(pictures[place]) for place in places]
 
 
-@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
-def test_avi_with_reordered_frames_is_shown_as_ffmpeg_shows_it(tmp_path, codec):
-    options = {"g": "20", "bf": "3" if codec == "libx264" else "2"}
+@pytest.mark.parametrize(("codec", "b_frames"), [("libx264", 3), ("libx264", 0), ("mpeg4", 2)])
+def test_avi_is_shown_as_ffmpeg_shows_it(tmp_path, codec, b_frames):
+    options = {"g": "20", "bf": str(b_frames)}
     plain = write_clip(
         tmp_path / "a.mp4", seconds=16, fps=FPS, clock=FPS, video_codec=codec, video_options=options
     )
@@ -223,7 +223,7 @@ def test_avi_with_reordered_frames_is_shown_as_ffmpeg_shows_it(tmp_path, codec):
         for decoder in ("pyav", "decord"):
             result = frames_of(path, start, decoder=decoder)
             assert numbers(result) == shown_by_ffmpeg(path, times)
-            assert result.backend == "pyav"
+            assert result.backend == "pyav" or not b_frames
             assert result.damaged == 0
 
 
