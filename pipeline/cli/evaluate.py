@@ -1,6 +1,7 @@
 """``evaluate``: score predicted event tables with the published LLP metrics."""
 
 import argparse
+from os.path import realpath
 from pathlib import Path
 
 from pipeline.cli.arguments import add_corrections, add_vocabulary
@@ -51,7 +52,8 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.predicted_visual,
         arguments.predicted_videos,
     ]
-    if any(table and table.resolve() == arguments.out.resolve() for table in tables):
+    # Path.resolve raises an error for links in a circle.
+    if any(table and realpath(table) == realpath(arguments.out) for table in tables):
         raise PipelineError(f"--out '{arguments.out}' is one of the tables; choose another file.")
     vocabulary, folder = read_vocabulary(arguments.vocabulary), arguments.corrections
     evaluation = evaluate_tables(

@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from enum import StrEnum
 
 # Likeness of two words from which one may be a typing mistake of the other.
-CLOSE = 0.7
+CLOSE = 0.65
 
 
 class PipelineError(Exception):

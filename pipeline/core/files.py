@@ -169,7 +169,8 @@ def existing_file(path: Path, what: str) -> Path:
         There is no such file.
     """
     if not path.is_file():
-        raise PipelineError(f"cannot find {what} at '{path}': no such file; check the path.")
+        why = "it is a folder" if path.is_dir() else "no such file"
+        raise PipelineError(f"cannot find {what} at '{path}': {why}; check the path.")
     return path
 
 

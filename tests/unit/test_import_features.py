@@ -23,7 +23,7 @@ from pipeline.config.settings import inference_settings
 from pipeline.core.errors import PipelineError
 from pipeline.core.shards import read_array, read_shard, read_status
 from pipeline.core.vocabulary import read_vocabulary
-from pipeline.features.import_options import LABEL_ARRAY, ReleasedFeatures
+from pipeline.features.import_options import ReleasedFeatures
 from pipeline.features.imported import import_features, members_by_id
 from pipeline.features.npy_layouts import pool_map
 from pipeline.features.read import read_features
@@ -317,7 +317,7 @@ def test_rows_whose_squares_are_no_float32(imported, release: Release, scale: fl
     folders, statuses = imported(release.valor(), uwav)
     assert statuses[NAMES[0]] == "ok"
     stored = read_features(folders["clap"])
-    kept = stored.arrays[LABEL_ARRAY][stored.names.index(NAMES[0])]
+    kept = stored.arrays["embedding"][stored.names.index(NAMES[0])]
     np.testing.assert_allclose(kept, rows, rtol=1e-5)
 
 

@@ -1,5 +1,8 @@
 """What people mistype on the command line: one sentence and exit code 2, never a traceback."""
 
+import errno
+import getpass
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli import main
+from pipeline.core import files
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import write_text
+from pipeline.core.process import name_user
 
 
 def said(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -158,3 +163,178 @@ def test_a_long_value_is_shortened(tmp_path: Path, capsys: pytest.CaptureFixture
     path = tmp_path / "config.yaml"
     path.write_text(f"training: {{seeds: {'x' * 5000}}}")
     assert len(said(["config", "--configfile", str(path)], capsys)) < 400
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["trian"], "'train'"),
+        (["parse", "--checkpiont", "x"], "'--checkpoint'"),
+        (["export", "--layout", "valr"], "'valor'"),
+        (["segments", "--decoder", "PyAV"], "'pyav'"),
+        (["config", "--config", "trainig={}"], "'training'"),
+        (["config", "--config", "preset=lpl"], "'llp'"),
+        (["config", "--config", "decode={decoder: Decord}"], "'decord'"),
+        (["config", "--config", "methods={lnik: {}}"], "'link'"),
+        (["config", "--config", "methods={link: {epohcs: 1}}"], "'epochs'"),
+        (["import-checkpoint", "valorp", "x", "--out", "o"], "'valorpp'"),
+    ],
+)
+def test_what_was_meant_is_said(
+    words: list[str], meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert f"(did you mean {meant}?)" in said(words, capsys)
+
+
+def test_a_mistake_is_one_line_without_the_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["parse", "clip.mp4", "--workers", "x"])
+    assert capsys.readouterr().err.splitlines() == [
+        "error: argument --workers: x is given; it must be 1 or more; see `avvp parse --help`."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("training: {seeds: [true]}", "'training.seeds' is [True]; it must be a number, not true"),
+        ("decode: {frame_size: yes}", "'decode.frame_size' is true; it must be a number"),
+        ("training: {seeds: [010]}", "YAML reads 010 as 8 (in line 1)"),
+        ("decode: {timeout_seconds: 1:30}", "YAML reads 1:30 as 90 (in line 1)"),
+        ("preset: demo\npreset: llp", "key 'preset' is there twice, in line 1 and in line 2"),
+        ("methods: {link: {learning_rate: .inf}}", "'learning_rate' is inf; it must be a finite"),
+        ("methods: {link: {learning_rate: .nan}}", "'learning_rate' is nan; it must be a finite"),
+        ("dataset:", "config key 'dataset' is empty; it must map names to options"),
+        ("dataset: {name: No}", "'dataset.name' is false; it must be text: put it in quotes"),
+        ("dataset: {name: 2024}", "'dataset.name' is 2024; it must be text: put it in quotes"),
+        ("dataset: {name: My Set}", "it must consist of lower-case letters, digits and hyphens"),
+        ("parse: {videos: '${HOME}/videos'}", "has a variable, which is not replaced"),
+        ("parse: {videos: ''}", "the path is empty; remove the key"),
+        ("3: 4", "it must be text: put it in quotes"),
+        ("- preset", "must have keys and values"),
+        ("a: &a [*a]", "config key 'a' is unknown"),
+        ("a: !!int ''", "is not YAML"),
+        ("a: 2024-13-45", "is not YAML: month must be in 1..12"),
+        ("[" * 3000, "is not YAML: it is nested too deeply"),
+    ],
+)
+def test_a_configuration_that_yaml_reads_otherwise(
+    content: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(content)
+    assert main(["config", "--configfile", str(path)]) == 2
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert error.count("\n") == 1
+
+
+def test_strictness_takes_what_is_valid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "methods:\n  link: &link {learning_rate: 1e-3, compiled: yes}\n"
+        "  valorpp: {<<: *link, learning_rate: 2e-3, epochs: '5'}\n"
+        "parse: {videos: ~/videos}\n"
+    )
+    assert main(["config", "--configfile", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert "learning_rate: 1e-3" in shown
+    assert "learning_rate: 2e-3" in shown
+    assert "videos: /home/me/videos" in shown
+
+
+def test_an_empty_configuration_is_the_default(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty.yaml").touch()
+    assert main(["config", "--configfile", str(tmp_path / "empty.yaml")]) == 0
+    assert "preset: demo" in capsys.readouterr().out
+
+
+def test_a_home_folder_in_a_path_is_written_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert f"'{tmp_path}/none.yaml'" in said(["config", "--configfile", "~/none.yaml"], capsys)
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL])
+def test_files_are_written_where_chmod_and_fsync_are_not_offered(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_arguments: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refused)
+    monkeypatch.setattr(Path, "chmod", refused)
+    monkeypatch.setattr(files, "UMASK", 0o077)  # so that the mode is to change
+    write_text(tmp_path / "x", "x")
+    assert (tmp_path / "x").read_text() == "x"
+
+
+def test_a_disk_that_fails_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_arguments: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", refused)
+    with pytest.raises(OSError, match="Input/output error"):
+        write_text(tmp_path / "x", "x")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_user_without_a_name_gets_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(uid: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    name_user()
+    assert getpass.getuser() == f"uid{os.getuid()}"
+    monkeypatch.delenv("USER")
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_streams_may_be_closed(closed: str, tmp_path: Path) -> None:
+    out = tmp_path / "s.json"
+    words = f"config --config training='{{seeds: [1]}}' {closed}"
+    code = (
+        "import sys; from pipeline.cli import main; code = main(sys.argv[1:]);"
+        f"open({str(out)!r}, 'w').write(str(code)); sys.exit(code)"
+    )
+    command = f'{sys.executable} -c "{code}" {words}'
+    assert subprocess.run(command, shell=True, capture_output=True).returncode == 0
+    assert out.read_text() == "0"
+
+
+def test_a_terminal_that_lacks_characters() -> None:
+    words = [sys.executable, "-m", "pipeline", "config", "--config", "parse={videos: 音–é}"]
+    environment = os.environ | {"PYTHONIOENCODING": "latin-1"}
+    ended = subprocess.run(words, env=environment, capture_output=True)
+    assert ended.returncode == 0, ended.stderr
+    assert "videos: ??é".encode("latin-1") in ended.stdout
+
+
+def test_an_interruption_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipeline.cli.config.run", interrupted)
+    assert main(["config"]) == 130
+    assert capsys.readouterr().err == "error: interrupted.\n"
+
+
+def test_a_file_that_may_not_be_read_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(*_arguments: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "a/b.csv")
+
+    monkeypatch.setattr("pipeline.cli.config.run", refused)
+    assert main(["config"]) == 2
+    assert capsys.readouterr().err.startswith("error: 'a/b.csv' cannot be used (Permission denied)")
