@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="*",
         default=[],
-        help="Snakemake's benchmark files, or their folder",
+        help="Snakemake's benchmark files, patterns of their names, or their folder",
     )
     add(
         "--settings",

@@ -9,6 +9,7 @@ import importlib.util
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from pipeline.config.models import UNAV_ARCHIVES, Config
@@ -120,12 +121,23 @@ def check_file(key: str, file: str, advice: str) -> None:
 
 def contents_digest(paths: Iterable[Path]) -> str:
     """Return a digest of the contents of files, in their order."""
-    return fingerprint([sha256_of(path) for path in paths])
+    return fingerprint([_sha256_of_state(path, *_state(path)) for path in paths])
 
 
 def classes_digest(vocabulary: Vocabulary, fields: Sequence[str]) -> str:
     """Return a digest of some fields of every class."""
     return fingerprint([[getattr(each, field) for field in fields] for each in vocabulary.classes])
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Return size and time stamp, by which a file's checksum is remembered in this process."""
+    state = path.stat()
+    return state.st_size, state.st_mtime_ns
+
+
+@cache
+def _sha256_of_state(path: Path, _size: int, _modified: int) -> str:
+    return sha256_of(path)
 
 
 @contextmanager

@@ -56,7 +56,7 @@ class ReportInputs:
         Folder of the video files and their download history, which explains missing videos; or
         None.
     benchmarks
-        Snakemake's benchmark files, or their folder.
+        Snakemake's benchmark files, patterns of their names, or their folder.
     vocabulary, published
         Files of the classes and of the published results.
     settings

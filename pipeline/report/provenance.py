@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import __version__
+from pipeline.core.errors import PipelineError
 from pipeline.core.files import REPOSITORY, sha256_of
 from pipeline.data.annotations import EVENT_TABLES, SPLIT_TABLES
 from pipeline.features.encoders.identity import encoder_notice, encoder_text, short_digest
@@ -65,17 +66,26 @@ def read_costs(benchmarks: Sequence[Path]) -> list[StageCost]:
     Parameters
     ----------
     benchmarks
-        These files, or their folder.
+        These files, patterns of their names, or their folder.
 
     Returns
     -------
     list of StageCost
         The stages by wall time, longest first.
+
+    Raises
+    ------
+    PipelineError
+        A file is not there, or no file has a name of the pattern.
     """
     jobs: dict[str, list[dict[str, str]]] = {}
     for given in benchmarks:
         root = given if given.is_dir() else _benchmark_folder(given)
-        for path in sorted(root.rglob("*.tsv")) if root == given else [given]:
+        files = root.rglob("*.tsv") if root == given else given.parent.glob(given.name)
+        found = sorted(files)
+        if not found and root != given:
+            raise PipelineError(f"--benchmarks '{given}' matches no file; check the path.")
+        for path in found:
             stage = path.relative_to(root).parts[0].removesuffix(".tsv")
             jobs.setdefault(stage, []).extend(read_tsv(path))
     return sorted(

@@ -97,9 +97,7 @@ def predict(
         thresholds = np.full((len(MODALITIES), len(vocabulary)), float(threshold))
     videos = {split: parser_inputs(cache, split, names_of[split]) for split in splits}
     write_split_predictions(checkpoint, videos, vocabulary, out, device, thresholds)
-    if thresholds is None:
-        write_json(out / THRESHOLDS_FILE, decisions(recipe))
-    else:
+    if thresholds is not None:
         write_thresholds(out, vocabulary.names, thresholds)
 
 
@@ -111,7 +109,7 @@ def write_split_predictions(
     device: torch.device,
     thresholds: Thresholds | None = None,
 ) -> dict[str, Labels]:
-    """Parse videos and write the event tables and probabilities of each split.
+    """Parse videos; write the event tables and probabilities of each split, and the thresholds.
 
     Parameters
     ----------
@@ -141,4 +139,6 @@ def write_split_predictions(
             out, split, names, probabilities, checkpoint.recipe, vocabulary, thresholds
         )
         predicted[split] = np.stack(labels)
+    if thresholds is None:
+        write_json(out / THRESHOLDS_FILE, decisions(checkpoint.recipe))
     return predicted

@@ -79,6 +79,15 @@ def test_a_packed_parser_parses_as_its_run_does(packed, run_folder, clip, tmp_pa
     )
 
 
+def test_a_packed_parser_has_the_thresholds_of_its_predictions(run_folder, tmp_path):
+    source = shutil.copytree(run_folder, tmp_path / "run") / CHECKPOINT
+    (source / "thresholds.json").write_text('{"segment_threshold": 0.3}')
+    folder = tmp_path / "packed"
+    assert main(["pack", str(source), "--out", str(folder)]) == 0
+    assert pipeline.load_parser(source, device="cpu").thresholds.segment == 0.3
+    assert (folder / "thresholds.json").read_text() == '{"segment_threshold": 0.3}'
+
+
 def test_encoders_that_are_not_copied_are_named_with_their_checksums(
     run_folder, clip, tmp_path, capsys
 ):

@@ -148,7 +148,7 @@ def test_train_leaves_all_that_is_promised(
     )
     predicted = {f"predicted_{s}_{m}.csv" for s in ("val", "test") for m in ("audio", "visual")}
     shards = {"probabilities_val.safetensors", "probabilities_test.safetensors"}
-    files = {"checkpoint.safetensors", "curve.csv", "metrics.json"}
+    files = {"checkpoint.safetensors", "curve.csv", "metrics.json", "thresholds.json"}
     assert set(files_in(out)) == predicted | shards | files
 
 
@@ -310,6 +310,28 @@ def test_predict_of_a_method_without_a_prior_needs_no_labels(
     assert main(predict_words(corpus, out, again)) == 0
     file = "probabilities_test.safetensors"
     assert (out / file).read_bytes() == (again / file).read_bytes()
+
+
+def test_other_thresholds_need_no_training(
+    corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "model"
+    assert main([*train_words(corpus, out, method="valorpp"), "--fit-only"]) == 0
+    trained = (out / "checkpoint.safetensors").read_bytes()
+    words = [*predict_words(corpus, out, out), "--option", "segment_threshold=0.99"]
+    assert main(words) == 0
+    chosen = {"segment_threshold": 0.99, "video_threshold": 0.5}
+    assert json.loads((out / "thresholds.json").read_text()) == chosen
+    assert len((out / "predicted_test_audio.csv").read_text().splitlines()) == 1, "no event"
+    assert (out / "checkpoint.safetensors").read_bytes() == trained
+    assert read_checkpoint(out).recipe.segment_threshold == 0.99, "whoever reads it next"
+    assert main([*predict_words(corpus, out, out), "--option", "width=64"]) == 2
+    assert "'width' must be one of segment_threshold, video_threshold to" in capsys.readouterr().err
+    (out / "thresholds.json").write_text('{"segment_threshold": 2}')
+    with pytest.raises(PipelineError, match=r"thresholds\.json' is not made of thresholds"):
+        read_checkpoint(out)
+    assert main([*train_words(corpus, out, method="valorpp"), "--fit-only"]) == 0
+    assert read_checkpoint(out).recipe.segment_threshold == 0.5, "a new training has its own"
 
 
 def change_meta(path: Path, **changes: str) -> None:

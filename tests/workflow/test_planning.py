@@ -31,7 +31,7 @@ def dry_run(folder: Path, *words: str, returns: int = 0) -> str:
 def files(tmp_path: Path) -> list[str]:
     (tmp_path / "config.yaml").write_text("methods: {han: {}}\ntraining: {seeds: [4]}")
     (tmp_path / "a.yaml").write_text("methods: {link: {epochs: 3}}\ndataset: {shards: 3}")
-    (tmp_path / "b.yaml").write_text("methods: {valorpp: {}}\ndecode: {frame_size: 32}")
+    (tmp_path / "b.yaml").write_text("methods: {valorpp: {}}\ndecode: {sampling: valor}")
     return ["--configfile", "a.yaml", "b.yaml"]
 
 

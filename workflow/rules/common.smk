@@ -223,9 +223,6 @@ HUB_FILES = [
 ]
 
 
-SHARDS = [f"{index}-of-{DATASET.shards}" for index in range(1, DATASET.shards + 1)]
-
-
 def feature_shards(encoder):
     """Return every feature shard of an encoder."""
     folder = f"results/features/{encoder}-{FINGERPRINTS[encoder]}"

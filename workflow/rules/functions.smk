@@ -1,6 +1,7 @@
 # Functions of inputs and params, under the rule file that uses them. Functions that several rule files
 # use are in common.smk.
 import json
+from glob import glob
 
 from pipeline.config.models import UNAV_ARCHIVES
 from pipeline.data.archives import array_digest
@@ -297,7 +298,10 @@ def recipes():
 
 
 def run_benchmarks(wildcards, threads):
-    """Return the benchmark files of this configuration's jobs, of all that the folder has."""
+    """Return the benchmark files of this configuration's jobs, of all that the folder has.
+
+    Those of shards are one pattern: a thousand paths would make the command too long.
+    """
     is_taught = any(CONFIG.runs[run].uses_teacher_labels for run in METHOD_RUNS)
     names = ["annotations", "pseudo_labels", "train_parser", "predict_parser"]
     names += ["evaluate_parser", "inference_settings"]
@@ -318,7 +322,7 @@ def run_benchmarks(wildcards, threads):
         "decoding": list(SEGMENTS.values()),
         "encoder": list(FINGERPRINTS),
         "fingerprint": list(FINGERPRINTS.values()),
-        "scatteritem": SHARDS,
+        "scatteritem": [f"*-of-{DATASET.shards}"],
         "table": list(DATASET.tables),
     }
     paths = [*fetched_benchmarks()]
@@ -326,7 +330,7 @@ def run_benchmarks(wildcards, threads):
         pattern = str(getattr(rules, name).benchmark)
         used = {key: each for key, each in values.items() if f"{{{key}}}" in pattern}
         paths += expand(pattern, **used)
-    return [path for path in dict.fromkeys(paths) if os.path.isfile(path)]
+    return [path for path in dict.fromkeys(paths) if glob(path)]
 
 
 def fetched_benchmarks():
