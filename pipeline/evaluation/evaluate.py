@@ -180,8 +180,8 @@ def evaluate_tables(
     Raises
     ------
     PipelineError
-        A table is missing or malformed, no video is listed, T is below 1, none of the predicted,
-        annotated or corrected events is scored, or a listed video was not parsed.
+        A table is missing or malformed, no video is listed, T is below 1, none of the predicted or
+        annotated events is scored, no corrected video is listed, or a listed video was not parsed.
     """
     names = read_names(videos)
     if not names:
