@@ -29,6 +29,6 @@ def test_a_checksum_wraps_and_ink_is_dark(browser, tmp_path: Path, scheme: str):
     try:
         assert browser.run("return document.documentElement.scrollWidth <= innerWidth")
         colours = "const s = getComputedStyle(document.body); return [s.color, s.backgroundColor]"
-        assert browser.run(colours) == ["rgb(17, 17, 17)", "rgb(255, 255, 255)"]
+        assert browser.run(colours) == ["rgb(27, 28, 30)", "rgb(253, 253, 252)"]
     finally:
         browser.driver.execute_cdp_cmd(command, {"media": "", "features": []})
