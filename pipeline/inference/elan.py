@@ -45,7 +45,7 @@ def elan_document(parsed: Parsed, folder: Path) -> str:
         "xsi:noNamespaceSchemaLocation": SCHEMA,
     }
     root = ElementTree.Element("ANNOTATION_DOCUMENT", attributes)
-    _add_header(root, Path(os.path.abspath(parsed.path)), folder)
+    _add_header(root, parsed.path, folder)
     order = ElementTree.SubElement(root, "TIME_ORDER")
     _add_tiers(root, order, parsed)
     ElementTree.SubElement(
@@ -60,13 +60,22 @@ def elan_document(parsed: Parsed, folder: Path) -> str:
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{body}\n'
 
 
+def names_media(document: str, path: Path) -> bool:
+    """Return whether a document is of the file at this path."""
+    return f'MEDIA_URL="{_media_url(path)}"' in document
+
+
+def _media_url(path: Path) -> str:
+    return Path(os.path.abspath(path)).as_uri()
+
+
 def _add_header(root: ElementTree.Element, path: Path, folder: Path) -> None:
     """Add the path of the video, absolute and relative to the document's folder."""
     header = ElementTree.SubElement(root, "HEADER", MEDIA_FILE="", TIME_UNITS="milliseconds")
     ElementTree.SubElement(
         header,
         "MEDIA_DESCRIPTOR",
-        MEDIA_URL=path.as_uri(),
+        MEDIA_URL=_media_url(path),
         # File names need not be UTF-8.
         RELATIVE_MEDIA_URL=quote(os.fsencode(os.path.relpath(path, folder))),
         MIME_TYPE=MIME_TYPES.get(path.suffix.lower(), "unknown"),

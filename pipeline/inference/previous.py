@@ -8,12 +8,13 @@ import numpy as np
 
 from pipeline.core.errors import Status
 from pipeline.core.vocabulary import MODALITIES
+from pipeline.inference.elan import names_media
 from pipeline.inference.events import DecisionThresholds, Parsed
 from pipeline.inference.input_files import PAGE_FILE
 from pipeline.inference.page import FILES
 from pipeline.inference.parser import Parser
 from pipeline.inference.playback import PLAYS_NOTHING
-from pipeline.inference.tables import JSON_FILE, JSON_FORMAT
+from pipeline.inference.tables import ELAN_FILE, JSON_FILE, JSON_FORMAT
 from pipeline.inference.videos import MediaFacts
 
 # Problems of the machine rather than of the video.
@@ -44,6 +45,8 @@ def _read(folder: Path, name: str, path: Path, embed_bytes: int) -> Parsed | Non
     """Return a folder's parsed video; None if it is not complete or of another version."""
     # The page is written last.
     if not path.is_file() or not all((folder / file).is_file() for file in (*FILES, PAGE_FILE)):
+        return None
+    if not names_media((folder / ELAN_FILE).read_text(encoding="utf-8"), path):
         return None
     try:
         value = json.loads((folder / JSON_FILE).read_bytes())

@@ -139,8 +139,12 @@ def test_a_name_cannot_leave_its_folder(server: VideoSite, tmp_path: Path) -> No
     assert not server.asked
 
 
-@both_cuts
-@pytest.mark.parametrize(("mood", "status"), STATUSES.items())
+# Of whole videos, those that yt-dlp meets while it downloads, and two that it meets before.
+@pytest.mark.parametrize(
+    ("mood", "status", "cut"),
+    [(*each, "stream") for each in STATUSES.items()]
+    + [(mood, STATUSES[mood], "file") for mood in ("truncated", "reset", "slow", "busy", "html")],
+)
 def test_status(server: VideoSite, tmp_path: Path, mood: str, status: Status, cut: str) -> None:
     server.moods[ID] = mood
     server.slow_seconds = 2.0

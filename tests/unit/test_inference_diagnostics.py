@@ -368,7 +368,8 @@ def test_a_second_run_parses_what_is_new_or_has_changed(tmp_path, caplog):
 
 
 @pytest.mark.parametrize(
-    "change", ["parser", "overlap", "threshold", "page", "video", "file", "status", "damage"]
+    "change",
+    ["parser", "overlap", "threshold", "page", "video", "place", "file", "status", "damage"],
 )
 def test_what_would_differ_is_parsed_again(tmp_path, monkeypatch, change):
     out, second = tmp_path / "out", Counted(method="b" if change == "parser" else "a")
@@ -379,6 +380,9 @@ def test_what_would_differ_is_parsed_again(tmp_path, monkeypatch, change):
         monkeypatch.setattr(second, "thresholds", DecisionThresholds(0.5, 0.5, 0.3), raising=False)
     elif change == "video":
         write_clip(one, seconds=T, fps=10)
+    elif change == "place":
+        (tmp_path / "other").mkdir()
+        one = one.rename(tmp_path / "other" / "one.mp4")
     elif change == "file":
         (out / "one/events.vtt").unlink()
     elif change == "status":

@@ -32,7 +32,7 @@ def variables(style: str) -> dict[str, str]:
 def palettes() -> dict[str, dict[str, str]]:
     """Return every colour by name, in light and in dark."""
     base = (PIPELINE / "core/page.css").read_text()
-    light, _, dark = base.partition("@media (prefers-color-scheme: dark)")
+    light, _, dark = base.partition("@media screen and (prefers-color-scheme: dark)")
     of_both = variables((PIPELINE / "inference/page.css").read_text()) | COLOURS
     of_light = of_both | variables(light)
     return {"light": of_light, "dark": of_light | variables(dark)}
