@@ -26,8 +26,8 @@ VIDEO_COLUMNS = [
     "event_type_percent",
     "annotated_events",
 ]
-EVENT_COLUMNS = ["method", "filename", "modality", "kind", "class"]
-EVENT_COLUMNS += ["onset_seconds", "offset_seconds"]
+BROWSER_EVENT_COLUMNS = ["method", "filename", "modality", "kind", "class"]
+BROWSER_EVENT_COLUMNS += ["onset_seconds", "offset_seconds"]
 # A page stays small: it lists at most this many videos, times methods.
 MOST_RESULTS = 20_000
 # A score from 0 to 1 is one of these characters.

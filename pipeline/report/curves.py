@@ -1,4 +1,4 @@
-"""Scores on the validation split as the threshold moves, and precision against recall.
+"""DecisionScores on the validation split as the threshold moves, and precision against recall.
 
 Axes: N videos, T segments, C classes.
 """
@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from pipeline.core.vocabulary import MODALITIES
 from pipeline.data.annotations import Labels
 from pipeline.evaluation.metrics import LEVELS, score
-from pipeline.report.methods import MethodPredictions, Scores
+from pipeline.report.methods import DecisionScores, MethodPredictions
 
 SWEEP_FILE, PRECISION_RECALL_FILE = "threshold_sweep.csv", "precision_recall.csv"
-SPLIT = "val"
+SWEPT_SPLIT = "val"
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 # Thresholds of the precision-recall curve.
 STEPS = 100
@@ -46,9 +46,9 @@ class Curves:
 
 def curves(method: MethodPredictions) -> Curves | None:
     """Return the curves of a method's first seed; None if its probabilities were not kept."""
-    if SPLIT not in method.scores:
+    if SWEPT_SPLIT not in method.scores:
         return None
-    truth, scores = method.by_split[SPLIT][0].truth, method.scores[SPLIT]
+    truth, scores = method.by_split[SWEPT_SPLIT][0].truth, method.scores[SWEPT_SPLIT]
     videos = truth.shape[1]
     rows = np.unique(np.linspace(0, videos - 1, min(videos, MOST_VIDEOS)).round().astype(int))
     truth, scores = truth[:, rows], scores[:, rows]
@@ -64,7 +64,7 @@ def curves(method: MethodPredictions) -> Curves | None:
     return Curves(len(rows), method.threshold, sweep, by_modality)
 
 
-def precision_recall(truth: Labels, scores: Scores) -> list[tuple[float, float, float]]:
+def precision_recall(truth: Labels, scores: DecisionScores) -> list[tuple[float, float, float]]:
     """Return threshold, and recall and precision in percent, of all classes together.
 
     Thresholds without a prediction, whose precision is undefined, are left out; without an

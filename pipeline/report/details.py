@@ -9,8 +9,8 @@ from pipeline.core.vocabulary import MODALITIES, display_name
 from pipeline.evaluation.metrics import LEVELS
 from pipeline.report.artifacts import Artifacts
 from pipeline.report.browser import (
+    BROWSER_EVENT_COLUMNS,
     BROWSER_EVENTS_FILE,
-    EVENT_COLUMNS,
     VIDEO_COLUMNS,
     VIDEOS_FILE,
     VideoBrowser,
@@ -94,7 +94,7 @@ def write_details(artifacts: Artifacts, ranked: Sequence[TimelinePlot], out: Pat
             scores.append(method_scores(method))
     tables.write(out)
     write_csv(out / VIDEOS_FILE, VIDEO_COLUMNS, browser.scores)
-    write_csv(out / BROWSER_EVENTS_FILE, EVENT_COLUMNS, browser.events)
+    write_csv(out / BROWSER_EVENTS_FILE, BROWSER_EVENT_COLUMNS, browser.events)
     pairs = compare_all(scores)
     if pairs:
         write_csv(out / PAIRS_FILE, *pairs.csv())

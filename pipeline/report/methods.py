@@ -16,7 +16,7 @@ from pipeline.report.artifacts import SPLIT_TITLES, Artifacts
 from pipeline.report.tables import PSEUDO_LABEL_TITLES
 from pipeline.report.trained import TrainedParser
 
-Scores = NDArray[np.float32]
+DecisionScores = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class MethodPredictions:
     name: str
     seeds: tuple[int, ...]
     by_split: Mapping[str, Sequence[SplitPredictions]]
-    scores: Mapping[str, Scores]
+    scores: Mapping[str, DecisionScores]
     threshold: float
 
 
@@ -83,7 +83,7 @@ def _of_labels(artifacts: Artifacts) -> MethodPredictions:
     return MethodPredictions("pseudo_labels", title, (), splits, {}, 0.5)
 
 
-def decision_scores(parser: TrainedParser, split: str) -> Scores | None:
+def decision_scores(parser: TrainedParser, split: str) -> DecisionScores | None:
     """Return one number per decision, ``[2, N, T, C]``: min(P, gate - θ_vid + θ_seg).
 
     It reaches θ_seg where P reaches θ_seg and the gate reaches θ_vid. None if the parser's folder
@@ -96,5 +96,5 @@ def decision_scores(parser: TrainedParser, split: str) -> Scores | None:
         gates = shard.array("gate").transpose(1, 0, 2)[:, :, None]
     recipe = parser.recipe
     shift = recipe.segment_threshold - recipe.video_threshold
-    scores: Scores = np.minimum(segments, gates + np.float32(shift)).astype(np.float32)
+    scores: DecisionScores = np.minimum(segments, gates + np.float32(shift)).astype(np.float32)
     return scores

@@ -72,7 +72,7 @@ HOW_RESULTS_SCORED = (
 )
 PUBLISHED_TITLE = "Published results on the LLP test split"
 # Tables of every method that the page links beside what it shows of one.
-FILES = {
+METHOD_TABLES = {
     "classes": CLASSES_FILE,
     "class_confusion": CLASS_CONFUSION_FILE,
     "modality_confusion": MODALITY_CONFUSION_FILE,
@@ -104,7 +104,7 @@ def write_report(sources: ReportInputs, out: Path) -> Report:
     """Read the results of a run and write its report into ``out``.
 
     Writes index.html, results.md, results.csv, timeline.svg, left_out.csv, cost.csv,
-    provenance.json, the tables in ``FILES``, and every plot as SVG with its data as CSV.
+    provenance.json, the tables in ``METHOD_TABLES``, and every plot as SVG with its data as CSV.
 
     Raises
     ------
@@ -139,7 +139,7 @@ def write_report(sources: ReportInputs, out: Path) -> Report:
         "costs": costs,
         "facts": facts(record),
         "configuration": record["configuration"],
-        "files": FILES,
+        "files": METHOD_TABLES,
         **_result_context(rows, published, details),
     }
     write_text(out / "index.html", render_page(context))
