@@ -276,17 +276,15 @@ def markdown(rows: Sequence[ResultRow]) -> str:
 
 def screen_table(rows: Sequence[ResultRow]) -> str:
     """Return the rows of one split for a terminal: one block per level, under 100 columns wide."""
-    names = ["F1 in percent", *(row.name for row in rows)]
-    width = max(map(len, names))
-    lines = []
+    names = [row.name for row in rows]
+    width = max(map(len, [*names, "segment level"]))
+    lines = [f"F1 in percent on {rows[0].split}, {rows[0].coverage} videos", ""]
     for index, level in enumerate(LEVELS):
-        first = index * len(METRICS)
+        of_level = slice(index * len(METRICS), (index + 1) * len(METRICS))
+        scores = [[str(score) for score in row.cells[of_level]] for row in rows]
         header = [METRIC_TITLES[metric] for metric in METRICS]
-        cells: list[Sequence[object]] = [header]
-        cells += [row.cells[first : first + len(METRICS)] for row in rows]
-        heading = [f"{level} level", *names[1:]]
-        for name, scores in zip(heading, cells, strict=True):
-            lines.append(f"{name:{width}}" + "".join(f"{score!s:>12}" for score in scores))
+        for name, cells in zip([f"{level} level", *names], [header, *scores], strict=True):
+            lines.append(f"{name:{width}}" + "".join(f"{cell:>12}" for cell in cells))
         lines.append("")
     return "\n".join(lines[:-1])
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
@@ -363,7 +364,9 @@ class Trainer:
         """Add an epoch to the curve, keep its weights if it is the best so far, and log it."""
         self.progress.curve.append(row)
         self._keep_best(row)
-        logger.info(
+        # Epochs of seeds that are trained at the same time would interleave; each has its curve.
+        logger.log(
+            logging.INFO if parent_process() is None else logging.DEBUG,
             "%s, epoch %d/%d: lr %.2e, loss %.4f (%s), "
             "val Type@AV %.2f segment, %.2f event, %.2f s",
             self.job.name,

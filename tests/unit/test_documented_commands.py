@@ -32,7 +32,6 @@ SAYS_WHERE = {"--cores", "--workflow-profile", "--dry-run", "--unlock"}
 # Run by tests/workflow/test_walkthrough.py, test_other_dataset.py and test_documented_runs.py.
 SHELL = {
     "make env",
-    "make env TORCH=cpu",
     "make demo",
     "source .venv/bin/activate",
     "mkdir -p runs/llp",
@@ -120,3 +119,19 @@ def test_every_command_of_a_block_is_run_or_says_why_not() -> None:
 
 def test_a_page_whose_blocks_are_forms_has_nothing_to_run() -> None:
     assert [block.commands for page in FORMS for block in blocks(page) if block.commands] == []
+
+
+def test_every_python_block_is_run() -> None:
+    run_by = {
+        "README.md": "test_walkthrough.py",
+        "docs/tutorials/parse-a-video.md": "test_walkthrough.py",
+        "docs/tutorials/train-your-own-method.md": "test_walkthrough.py",
+        "docs/reference/python-api.md": "test_walkthrough.py",
+        "docs/how-to/extend.md": "test_extending.py",
+        "docs/how-to/your-dataset.md": "test_other_dataset.py",
+    }
+    found = {page for page in PAGES for block in blocks(page) if block.language == "python"}
+    assert found == run_by.keys()
+    for page, name in run_by.items():
+        (test,) = (REPOSITORY / "tests").rglob(name)
+        assert Path(page).name in test.read_text(), (page, name)

@@ -1,6 +1,6 @@
 """Every documented command of the guides and methods runs as written, on small simulated data.
 
-Trainings have one epoch. README and the tutorials are walked through in a shell, in
+Each phase of a training has one epoch. README and the tutorials are walked through in a shell, in
 tests/workflow/test_walkthrough.py.
 """
 
@@ -68,7 +68,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
             path = folder / "data" / archive / name.removeprefix("inside/")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-    np.save(folder / "data/feats/text_words.npy", np.eye(25, 300, dtype=np.float32))
+    np.save(folder / "data/text_words.npy", np.eye(25, 300, dtype=np.float32))
     tables = folder / "annotations"
     release.write_tables(tables, {"train": names[:8], "val": names[8:12], "test": names[12:]})
     for copy in ("resources/annotations", "resources/demo/annotations"):
@@ -104,9 +104,16 @@ def test_the_commands_of_a_page_run(
             subprocess.run([sys.executable, *words[1:]], check=True)
             continue
         words = stage_words(shlex.join(words))
-        extra = ["--option", "epochs=1"] if words[0] == "train" else []
+        extra = one_epoch(words[1 + words.index("--method")]) if words[0] == "train" else []
         code = main([*words, *extra])
         assert code == EXIT_CODES.get(words[0], 0), f"{command}: {capsys.readouterr().err}"
+
+
+def one_epoch(method: str) -> list[str]:
+    """Return the options by which every phase of a method has one epoch."""
+    known = METHODS[method].recipe.model_fields
+    options = [name for name in ("epochs", "estimator_epochs") if name in known]
+    return [word for name in options for word in ("--option", f"{name}=1")]
 
 
 def expanded(word: str) -> list[str]:

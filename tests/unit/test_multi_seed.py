@@ -83,9 +83,15 @@ def results(folder: Path) -> dict[str, bytes | list[list[str]]]:
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_together_is_what_each_is_alone(plan: SeedPlan, processes: int, tmp_path: Path) -> None:
+def test_together_is_what_each_is_alone(
+    plan: SeedPlan, processes: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     together = folders(tmp_path / "together")
+    progress.configure_logging()
     train_seeds(plan, together, [CPU] * processes)
+    said = capfd.readouterr().err
+    assert said.count("train link seed 1") == 1
+    assert ("link seed 1, epoch 2/" in said) == (processes == 1), "epochs must not interleave"
     for seed, folder in folders(tmp_path / "alone").items():
         train_seeds(plan, {seed: folder}, [CPU])
         alone = results(folder)

@@ -95,7 +95,7 @@ def walk(clone: Path, page: str) -> str:
 
 def test_readme_and_tutorials_can_be_followed(clone: Path) -> None:
     readme = script_of("README.md")
-    assert readme[:3] == ["make env TORCH=cpu", "source .venv/bin/activate", "make demo"]
+    assert readme[:3] == ["make env", "source .venv/bin/activate", "make demo"]
     said = walk(clone, "README.md")
     demo = said.partition("report: results/report/index.html")[0]
     assert "segment level" in demo, "the result table"
