@@ -7,6 +7,7 @@
 import http.client
 import logging
 import os
+import socket
 import time
 import urllib.error
 import urllib.parse
@@ -141,9 +142,10 @@ def _download(url: str, part: Path) -> None:
 
 
 def _is_transient(url: str, error: Exception) -> bool:
-    """Return whether a failed request of an address may succeed later."""
+    """Return whether a failed request may succeed later; a missing network is not awaited."""
     code = getattr(error, "code", None)
-    lasting = url.startswith("file:") or (code and code not in TRANSIENT_CODES)
+    is_offline = isinstance(getattr(error, "reason", None), socket.gaierror)
+    lasting = is_offline or url.startswith("file:") or (code and code not in TRANSIENT_CODES)
     is_written = getattr(error, "errno", None) not in UNWRITABLE
     return isinstance(error, (http.client.HTTPException, OSError)) and is_written and not lasting
 

@@ -409,13 +409,28 @@ def _asked(action: Callable[[], Answer], what: str, by_hand: str = "") -> Answer
         The file cannot be written.
     """
     try:
-        return retried(action, what, _is_transient)
+        with _library_tries_once():
+            return retried(action, what, _is_transient)
     except PipelineError:
         raise
     except Exception as error:  # what the network, a proxy or the server may raise
         if getattr(error, "errno", None) in UNWRITABLE:
             raise
         raise hub_error(what, _cause(error), by_hand) from None
+
+
+@contextmanager
+def _library_tries_once() -> Iterator[None]:
+    """Leave retries to ``retried``: the library's own come on top, and wait for a network too."""
+    from huggingface_hub.utils import http_backoff  # type: ignore[attr-defined]
+
+    defaults = http_backoff.__kwdefaults__ or {}
+    before = defaults.copy()
+    defaults.update({"max_retries": 0} if "max_retries" in defaults else {})
+    try:
+        yield
+    finally:
+        defaults.update(before)
 
 
 def _cause(error: Exception) -> Exception:

@@ -133,7 +133,12 @@ def _train_side_by_side(
     """Distribute the seeds over one process per device; the first failure stops all of them."""
     shares = [dict(list(folders.items())[first :: len(devices)]) for first in range(len(devices))]
     threads = max(1, torch.get_num_threads() // len(devices))
-    failures: SimpleQueue[str] = get_context("spawn").SimpleQueue()
+    try:
+        failures: SimpleQueue[str] = get_context("spawn").SimpleQueue()
+    except OSError as error:  # its semaphores are in /dev/shm
+        logger.warning("no shared memory (%s); training the seeds one after the other", error)
+        train_in_turn(plan, folders, devices[0])
+        return
     is_debug = logger.isEnabledFor(logging.DEBUG)
     work = [(plan, *share) for share in zip(shares, devices, strict=True)]
     try:

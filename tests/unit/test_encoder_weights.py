@@ -146,6 +146,7 @@ def test_a_torchscript_program_is_named_as_such(tmp_path: Path) -> None:
     [
         ('{"embed_dim": 64', r"m\.json' is not valid JSON \(.*\); download it again\."),
         (LFS, r"m\.json' is a Git LFS pointer"),
+        ("null", r"m\.json' is not a model configuration; it must have keys"),
         (
             '{"embed_dim": "a", "vision_cfg": {}, "text_cfg": {}}',
             r"cannot build a model from '.*m\.",

@@ -1,21 +1,25 @@
 import errno
 import hashlib
 import os
+import socket
 import subprocess
 import sys
 import threading
 import time
+import urllib.error
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from huggingface_hub.utils import http_backoff
 
 from pipeline.cli import main
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import UNWRITABLE
 from pipeline.data import fetch as fetch_module
 from pipeline.data.fetch import fetch
+from pipeline.data.hub import _library_tries_once
 
 CONTENT = bytes(range(256)) * 12_000
 SHA = hashlib.sha256(CONTENT).hexdigest()
@@ -249,3 +253,28 @@ def test_what_is_no_checksum_is_refused_before_anything_is_asked(tmp_path, capsy
     with pytest.raises(SystemExit):
         main([*words, "--sha256", checksum])
     assert "is not the 64 hex digits" in capsys.readouterr().err
+
+
+def test_a_missing_network_is_not_awaited(tmp_path, monkeypatch):
+    def no_network(*_arguments):
+        raise urllib.error.URLError(socket.gaierror(-3, "Temporary failure in name resolution"))
+
+    def waited(seconds):
+        raise AssertionError(f"waited {seconds} s")
+
+    monkeypatch.setattr("pipeline.data.fetch.append_rest", no_network)
+    monkeypatch.setattr("time.sleep", waited)
+    with pytest.raises(PipelineError, match=r"check the address and the\s+network"):
+        fetch("https://host/table.csv", tmp_path / "table.csv", "0" * 64)
+
+
+def test_the_hubs_library_does_not_retry_on_its_own(monkeypatch):
+    def waited(seconds):
+        raise AssertionError(f"waited {seconds} s")
+
+    before = dict(http_backoff.__kwdefaults__)
+    monkeypatch.setattr("time.sleep", waited)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with _library_tries_once(), pytest.raises(Exception, match="refused"):
+        http_backoff("GET", "http://127.0.0.1:9/")
+    assert http_backoff.__kwdefaults__ == before

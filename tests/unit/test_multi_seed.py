@@ -238,7 +238,7 @@ def test_one_seed_lies_in_out_and_several_below_it(corpus: Corpus, tmp_path: Pat
     ("mistaken", "sentence"),
     [
         (["--seeds", "0", "1", "0"], "must differ"),
-        (["--seeds", "0", "--processes", "0"], "processes is 0; must be at least 1"),
+        (["--seeds", "0", "--processes", "0"], "--processes: 0 is given; it must be 1 or more"),
     ],
 )
 def test_mistakes_are_one_sentence(

@@ -136,7 +136,9 @@ def checked_config(spec: EncoderOptions) -> Iterator[None]:
     """
     path = spec.config_path
     if path is not None:
-        read_json(path, "the model configuration", "download it again")
+        values = read_json(path, "the model configuration", "download it again")
+        if not isinstance(values, dict):  # open_clip would keep it, and fail for other models too
+            raise PipelineError(f"'{path}' is not a model configuration; it must have keys.")
     try:
         yield
     except (PipelineError, MemoryError, torch.OutOfMemoryError):
