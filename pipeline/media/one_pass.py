@@ -94,7 +94,8 @@ def read_in_pass(
 
 
 def _is_long(window: Window, track: Track) -> bool:
-    if window.joins or not track.is_timed or not track.packets or track.packets[0].pts is None:
+    is_still = len(track.packets) < 2
+    if window.joins or is_still or not track.is_timed or track.packets[0].pts is None:
         return False
     begin = float(track.packets[0].pts * (track.stream.time_base or 0))
     return window.zero - begin > LONG_SECONDS
