@@ -25,6 +25,8 @@ from pipeline.inference.events import (
     Parsed,
     ceil_decimals,
     floor_decimals,
+    mean_confidence,
+    two_decimals,
 )
 from pipeline.inference.input_files import find_files, folder_digest, printable, safe_names
 from pipeline.inference.page import page_data, write_index, write_page
@@ -234,7 +236,7 @@ def test_subtitles_escape_names_and_count_hours():
     text = web_captions([event])
     assert text.startswith("WEBVTT\n\n")
     assert "00:59:59.000 --> 01:01:01.000\n" in text
-    assert "&lt;b&gt;&amp; Dog--&gt; (heard and seen)" in text
+    assert "&lt;b&gt;&amp; Dog--&gt; (heard and seen, 0.50)" in text
 
 
 def test_audacity_labels_are_three_columns():
@@ -273,7 +275,19 @@ def test_elan_has_a_tier_a_class_and_track_whose_annotations_do_not_overlap(tmp_
         count += len(spans)
     identities = [one.get("ANNOTATION_ID") for one in root.iter("ALIGNABLE_ANNOTATION")]
     assert len(set(identities)) == len(identities) == count
+    values = [one.text for one in root.iter("ANNOTATION_VALUE")]
+    assert all(re.fullmatch(r".+ \([01]\.\d\d\)", value) for value in values)
     assert elan_document(parsed, tmp_path / "out" / "v") == text
+
+
+def test_halves_are_rounded_up_as_the_page_does_it():
+    assert [two_decimals(value) for value in (0.125, 0.625, 0.8749, 1.0)] == [
+        "0.13",
+        "0.63",
+        "0.87",
+        "1.00",
+    ]
+    assert mean_confidence(np.array([0.0312, 0.0313])) == 0.0313
 
 
 # ---- files
