@@ -120,6 +120,8 @@ def _zero_shot(arguments: argparse.Namespace) -> "Parser":
     """Return a parser for the classes that are named."""
     from pipeline.api import zero_shot
 
+    if arguments.settings is not None:
+        raise PipelineError("--settings needs --checkpoint; --classes uses --preset or --config.")
     preset, config = arguments.preset, arguments.config
     if config is None and preset is None:
         config = [CONFIG] if CONFIG.is_file() else None
@@ -148,6 +150,8 @@ def _trained(arguments: argparse.Namespace) -> "Parser":
         raise PipelineError(
             "--preset needs --classes; a checkpoint has its own encoders, or those of --config."
         )
+    if arguments.vocabulary != DEFAULT_PATH:
+        raise PipelineError("--vocabulary needs --classes; a checkpoint has its own classes.")
     folder = parser_folder(arguments.checkpoint)
     settings = read_parser_settings(folder, arguments.settings)
     if arguments.config:

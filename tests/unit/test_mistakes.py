@@ -338,3 +338,19 @@ def test_a_file_that_may_not_be_read_is_one_line(
     monkeypatch.setattr("pipeline.cli.config.run", refused)
     assert main(["config"]) == 2
     assert capsys.readouterr().err.startswith("error: 'a/b.csv' cannot be used (Permission denied)")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--checkpoint", "c", "--vocabulary", "v.yaml"], "--vocabulary needs --classes"),
+        (["--checkpoint", "c", "--preset", "demo"], "--preset needs --classes"),
+        (["--classes", "a dog", "--settings", "parsing.json"], "--settings needs --checkpoint"),
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused(
+    words: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "clip.mp4").touch()
+    line = ["parse", str(tmp_path / "clip.mp4"), "--out", str(tmp_path / "o"), *words]
+    assert sentence in said(line, capsys)
