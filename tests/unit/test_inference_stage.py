@@ -203,7 +203,7 @@ def test_a_broken_file_alone_is_one_sentence(tmp_path, run_folder, capsys):
 def test_classes_in_words_need_no_training(tmp_path, run_folder):
     clip = write_clip(tmp_path / "clip.mp4", seconds=T)
     words = ["parse", str(clip), "--classes", "a bell, rain", "--out", str(tmp_path / "out")]
-    (tmp_path / "first.yaml").write_text("preset: llp\ndecode: {frame_size: 7}\n")
+    (tmp_path / "first.yaml").write_text("decode: {frame_size: 7}\n")
     files = ["--config", str(tmp_path / "first.yaml"), "--config", str(run_folder / "config.yaml")]
     assert main([*words, *files, "--device", "cpu"]) == 0
     value = read_json(tmp_path / "out/clip")

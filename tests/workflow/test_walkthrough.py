@@ -99,7 +99,8 @@ def test_readme_and_tutorials_can_be_followed(clone: Path) -> None:
     said = walk(clone, "README.md")
     demo = said.partition("report: results/report/index.html")[0]
     assert "segment level" in demo, "the result table"
-    assert demo.count("\n") < 60, "what a person reads"
+    # What a person reads, but for the lines on running jobs, one every 30 seconds.
+    assert len([line for line in demo.splitlines() if not line.startswith("    ")]) < 50
     assert "Event(label=" in said
     for path in ("parsed/clip/index.html", "parsed/WMtVSu5qcKA_320_330/events.csv"):
         assert (clone / path).is_file()
