@@ -135,6 +135,7 @@ def test_a_reader_that_leaves_early() -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
+        (["train", "--processes", "0"], "0 is given; it must be 1 or more"),
         (["train", "--gpus", "-1"], "-1 is given; it must be 0 or more"),
         (["train", "--clap-logit-scale", "inf"], "inf is given; it must be finite and above 0"),
         (["train", "--save-every", "nan"], "nan is given; it must be finite and 0 or more"),
