@@ -38,8 +38,6 @@ LABELS_FILE = "labels.safetensors"
 TEACHER_FILE = "teacher.safetensors"
 # A trained parser, also a safetensors file; its header has one entry with this name.
 CHECKPOINT_FILE = "checkpoint.safetensors"
-# Beside a checkpoint: the thresholds that it predicts with, in place of those in its header.
-THRESHOLDS_FILE = "thresholds.json"
 CHECKPOINT_HEADER = "checkpoint"
 
 SHARD_NAME = re.compile(r"^(?P<index>\d+)-of-(?P<count>\d+)\.safetensors$")

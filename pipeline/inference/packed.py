@@ -24,7 +24,6 @@ from pipeline.core.references import (
     is_hub_reference,
     parse_hub_reference,
 )
-from pipeline.core.shards import THRESHOLDS_FILE
 from pipeline.core.vocabulary import display_name
 from pipeline.data.hub import fetch_hub_file, fetch_snapshot
 from pipeline.evaluation.metrics import LEVELS, METRICS
@@ -39,7 +38,7 @@ from pipeline.inference.settings import (
 )
 from pipeline.parsers.checkpoint import FILE, Checkpoint, read_checkpoint
 from pipeline.parsers.model_folders import model_folder
-from pipeline.parsers.registry import method_named
+from pipeline.parsers.registry import THRESHOLDS_FILE, method_named
 
 logger = logging.getLogger(__name__)
 

@@ -18,12 +18,12 @@ from torch import Tensor
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import atomic_path, existing_file
-from pipeline.core.shards import CHECKPOINT_FILE, CHECKPOINT_HEADER, THRESHOLDS_FILE
+from pipeline.core.shards import CHECKPOINT_FILE, CHECKPOINT_HEADER
 from pipeline.core.validation import as_value_error, validated
 from pipeline.core.vocabulary import ClassName
 from pipeline.parsers.interface import Dimensions, ParserNetwork, different_sizes
 from pipeline.parsers.recipes import Recipe
-from pipeline.parsers.registry import build_network, saved_recipe
+from pipeline.parsers.registry import THRESHOLDS_FILE, build_network, saved_recipe
 
 FILE = CHECKPOINT_FILE
 # Sizes in a header above this are damage; the largest real one is 4,096.

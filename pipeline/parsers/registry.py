@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core.errors import PipelineError, one_of
-from pipeline.core.shards import THRESHOLDS_FILE
 from pipeline.core.validation import validated
 from pipeline.parsers.recipes import (
     CmpaeRecipe,
@@ -110,6 +109,8 @@ METHODS: dict[str, Method] = {
 
 # Options that decide what a trained parser predicts, and nothing of its training.
 DECISIONS = ("segment_threshold", "video_threshold")
+# Beside a checkpoint: the thresholds that it predicts with, in place of those in its header.
+THRESHOLDS_FILE = "thresholds.json"
 
 
 def method_named(name: str) -> Method:

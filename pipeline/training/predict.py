@@ -9,13 +9,12 @@ import torch
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import write_json
-from pipeline.core.shards import THRESHOLDS_FILE
 from pipeline.core.vocabulary import MODALITIES, Vocabulary
 from pipeline.data.annotations import Labels
 from pipeline.parsers.checkpoint import Checkpoint, read_checkpoint
 from pipeline.parsers.interface import ParserInputs
 from pipeline.parsers.prediction import parse_videos, write_predictions
-from pipeline.parsers.registry import decided_recipe, decisions
+from pipeline.parsers.registry import THRESHOLDS_FILE, decided_recipe, decisions
 from pipeline.training.calibration import Thresholds, calibrated_thresholds, write_thresholds
 from pipeline.training.dataset import evaluation_videos, parser_inputs, split_names
 from pipeline.training.options import BEST_THRESHOLDS
