@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -14,7 +15,7 @@ from pipeline.core.files import RESOURCES
 from pipeline.data.annotations import EVENT_TABLES, SPLIT_TABLES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "dataset": {
         "source": "local",
         "annotations": "ann",
