@@ -6,13 +6,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# One process more than two cores: those that run Snakemake or Slurm mostly wait.
 INSTALL := $(BIN)/uv pip install --compile-bytecode --python $(BIN)/python
 ifeq ($(TORCH),cpu)
 SIZE := about 2.5 GB on disk
 else
 SIZE := 6.4 GB on disk with CUDA (make TORCH=cpu: about 2.5 GB)
 endif
+# One process more than two cores: those that run Snakemake or Slurm mostly wait.
 PYTEST := pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-all check docs env lock schema clean

@@ -31,11 +31,9 @@ NOT_RUN = {
     "tests/slurm/install.sh": "changes the machine; CI runs it first",
     "pytest tests/slurm": "is part of the suite",
     "python tests/slurm/cluster.py /tmp/toy": "runs until it is stopped; tests/slurm starts it",
-    "mkdir -p /big/store/pipeline": "a placeholder",
-    "cp -r pipeline/resources /big/store/pipeline/": "a placeholder",
-    "snakemake --cores 1 --default-storage-provider fs --default-storage-prefix /big/store": (
-        "a placeholder"
-    ),
+    "snakemake --cores 4 --default-storage-provider s3 --default-storage-prefix"
+    " s3://my-bucket/run1 --storage-s3-access-key KEY --storage-s3-secret-key SECRET --"
+    " features": "a placeholder; test_object_storage.py has a local S3",
     "avvp doctor --llp --motion data/feats/r2plus1d_18": f"{HUB}; test_doctor.py has a local one",
     "avvp import-checkpoint valorpp hf:NTUBarista/valor_trained_models"
     " --out results/models/valorpp_released/seed87": f"{HUB}; test_released.py has a local one",
