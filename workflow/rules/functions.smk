@@ -306,12 +306,7 @@ def run_benchmarks(wildcards, threads):
     names = ["annotations", "pseudo_labels", "train_parser", "predict_parser"]
     names += ["evaluate_parser", "inference_settings"]
     names += ["demo_corpus"] if IS_DEMO else ["fetch_annotations"]
-    names += (
-        ["import_features"]
-        if IMPORTED
-        else ["manifest", "segments", "encode_segments", "encode_prompts"]
-    )
-    names += ["encode_videos"] if not IMPORTED and DATASET.encode_while_decoding else []
+    names += feature_stages()
     names += ["train_teacher", "teacher_labels"] if is_taught else []
     if is_taught and CONFIG.teacher is not None and CONFIG.teacher.demo is not None:
         names += ["dense_corpus", "dense_segments"]
@@ -331,6 +326,21 @@ def run_benchmarks(wildcards, threads):
         used = {key: each for key, each in values.items() if f"{{{key}}}" in pattern}
         paths += expand(pattern, **used)
     return [path for path in dict.fromkeys(paths) if glob(path)]
+
+
+def feature_stages():
+    """Return the rules that make this configuration's features."""
+    if IMPORTED:
+        return ["import_features"]
+    two_stages = ["segments", "encode_segments"]
+    if not DATASET.encode_while_decoding:
+        return ["manifest", *two_stages, "encode_prompts"]
+    return [
+        "manifest",
+        "encode_videos",
+        *(two_stages if "motion" in ENCODERS else []),
+        "encode_prompts",
+    ]
 
 
 def fetched_benchmarks():
