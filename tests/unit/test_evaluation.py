@@ -352,7 +352,7 @@ def test_the_api_scores_subsets_of_tables_and_arrays(half_parsed: dict[str, Path
         for missing in ("report", "empty"):
             found = pipeline.evaluate(**given, missing=missing)
             assert found == scored(half_parsed, f"--missing={missing}")
-    with pytest.raises(PipelineError, match="'missing' is 'skip'; it must be 'error', 'report' or"):
+    with pytest.raises(PipelineError, match="'missing' is 'skip'; it must be one of error, report"):
         pipeline.evaluate(**given, missing="skip")
 
 
