@@ -48,16 +48,19 @@ UNWRITABLE = {
 
 
 # Errors of what a file system does not offer: chmod on CIFS and gvfs, flock on Lustre and NFS.
-NOT_OFFERED = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL, errno.EPERM}
+NOT_OFFERED = {errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
 
 
 @contextmanager
-def where_offered(call: str) -> Iterator[None]:
-    """Make a system call, or go on without it where the file system has none, and say so once."""
+def where_offered(call: str, *refusals: int) -> Iterator[None]:
+    """Make a system call, or go on without it where the file system has none, and say so once.
+
+    ``refusals`` are further errors that mean that it has none.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno not in NOT_OFFERED:
+        if error.errno not in {*NOT_OFFERED, *refusals}:
             raise
         _say_not_offered(call, str(error.strerror))
 
@@ -88,7 +91,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         mode = 0o666 & ~UMASK
         if stat.S_IMODE(temporary.stat().st_mode) != mode:
-            with where_offered("chmod"):
+            with where_offered("chmod", errno.EPERM):
                 temporary.chmod(mode)
         temporary.replace(path)
     except Exception as error:

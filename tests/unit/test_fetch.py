@@ -157,7 +157,7 @@ def test_a_place_that_cannot_be_written_is_not_tried_again(server, tmp_path, mon
     def refused(*_arguments):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(Path, "replace", refused)
+    monkeypatch.setattr(os, "fsync", refused)
     with pytest.raises(PipelineError, match=r"weights\.pt' cannot be written \(") as caught:
         fetch(server.url, tmp_path / "weights.pt", SHA)
     assert UNWRITABLE[number] in str(caught.value)

@@ -71,7 +71,7 @@ ONE_CLASS = (
         (b"[]", "it must map names to options, .* not \\[\\]"),
         (b"", "it must map names to options, .* not empty"),
         (b"classes: []", "'classes' is \\[\\]; it must not be empty"),
-        (b"clases: []", "'classes' is missing"),
+        (b"clases: []", "'clases' is unknown; it must be classes"),
     ],
 )
 def test_a_file_that_is_no_vocabulary_is_named(
