@@ -71,6 +71,7 @@ def _read(folder: Path, name: str, path: Path, embed_bytes: int) -> Parsed | Non
             provenance=value["provenance"],
             status=Status(value["status"]),
             seconds=value["parsed_seconds"],
+            notice=value["notice"],
         )
     except (KeyError, TypeError, ValueError):
         return None

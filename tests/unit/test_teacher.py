@@ -142,7 +142,7 @@ def test_annotations_are_read_by_label_id(tmp_path: Path) -> None:
         ({"duration": -1.0}, "not in UnAV-100's format"),
         ({"annotations": [{"segment": [0], "label": "a", "label_id": 0}]}, "not in UnAV-100's"),
         ({"annotations": [{"segment": [0, 1], "label": "b", "label_id": -1}]}, "not in UnAV-100's"),
-        ({"subset": "training"}, "'train', 'validation' or 'test'"),
+        ({"subset": "training"}, "must be one of train, validation, test"),
         (
             {"annotations": [{"segment": [2, 1], "label": "b", "label_id": 0}]},
             "none of the 1 events .* lies within its video, such as 2 to 1 of 'abc' with 3 seconds",
