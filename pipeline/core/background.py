@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 
 def run_ahead(
-    function: Callable[[Item], Result], items: Iterable[Item], threads: int, ahead: int
-) -> Iterator[Result]:
+    function: Callable[[Given], Made], items: Iterable[Given], threads: int, ahead: int
+) -> Iterator[Made]:
     """Yield ``function(item)`` of every item, in order.
 
     Parameters
@@ -26,7 +26,7 @@ def run_ahead(
         Calls that may be started, or done, while the caller uses a result.
     """
     with ThreadPoolExecutor(max_workers=threads) as pool:
-        started: deque[Future[Result]] = deque()
+        started: deque[Future[Made]] = deque()
         for item in items:
             started.append(pool.submit(function, item))
             if len(started) > ahead:

@@ -14,7 +14,7 @@ from pipeline.media.segments import run_shard
 from pipeline.media.video_window import VideoWindow
 
 # Videos decoded at a time. Their segments, 2.5 MB a video, are written into a temporary folder.
-CHUNK = 64
+VIDEOS_AT_A_TIME = 64
 
 # A shard file and its status table.
 ShardFiles = tuple[Path, Path]
@@ -86,7 +86,8 @@ class FeaturesFromVideos:
 
 def _chunks(videos: Sequence[VideoWindow]) -> list[Sequence[VideoWindow]]:
     ordered = sorted(videos, key=lambda video: video.name)
-    return [ordered[start : start + CHUNK] for start in range(0, len(ordered), CHUNK)] or [[]]
+    starts = range(0, len(ordered), VIDEOS_AT_A_TIME)
+    return [ordered[start : start + VIDEOS_AT_A_TIME] for start in starts] or [[]]
 
 
 def shard_files(folder: Path, name: str) -> ShardFiles:

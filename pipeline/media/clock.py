@@ -30,7 +30,7 @@ LEAP_SECONDS = 10.0
 # Formats with an index: what follows its last entry tells whether another part does.
 INDEXED = {"matroska,webm"}
 # Largest error of a file's duration in its header.
-HEADER_SECONDS = 1.0
+LONGEST_OVERRUN_SECONDS = 1.0
 # When one stream starts again, packets of another may still belong to the part before: they
 # continue it within this time.
 CONTINUES_SECONDS = 1.0
@@ -156,6 +156,6 @@ def _starts_again(path: Path, indices: tuple[int, ...], size: int, modified: int
                 end = (container.start_time + container.duration) / av.time_base
                 container.seek(container.duration)
             for _ in clock.rising(container.demux(streams)):
-                if clock.joins or clock.front > end + HEADER_SECONDS:
+                if clock.joins or clock.front > end + LONGEST_OVERRUN_SECONDS:
                     return True
     return False

@@ -51,7 +51,7 @@ def settings(tmp_path):
 
 
 def test_files_are_those_of_two_stages(corpus, settings, monkeypatch):
-    monkeypatch.setattr(from_videos, "CHUNK", 2)
+    monkeypatch.setattr(from_videos, "VIDEOS_AT_A_TIME", 2)
     places = ["--annotations", str(corpus), "--videos", str(corpus / "videos")]
     words = ["--settings", settings.model_dump_json(), *places, "--shard", "1-of-1"]
     out = corpus / "features"
