@@ -40,7 +40,7 @@ SHA256 = pattern(r"^[0-9a-f]{64}$", "be the 64 hex digits that `sha256sum FILE` 
 Sha256 = Annotated[str, Field(pattern=SHA256), BeforeValidator(_lowered)]
 
 
-def _written_out(path: str) -> str:
+def written_out(path: str) -> str:
     """Return a path spelled one way: without ``./`` and ``//``, the user's folder for ``~``."""
     if "${" in path or path.startswith("$"):
         raise ValueError(f"'{path}' has a variable, which is not replaced; write the path itself")
@@ -52,7 +52,7 @@ def _written_out(path: str) -> str:
         raise ValueError(f"'{path}' is in a home folder that is not known; write it out") from None
 
 
-_PATH = AfterValidator(_written_out)
+_PATH = AfterValidator(written_out)
 # A path in a configuration, or hf: and package: references.
 PathText = Annotated[str, _PATH]
 

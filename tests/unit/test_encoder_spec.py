@@ -135,8 +135,11 @@ def test_random_weights_are_asked_for_by_name_only():
     assert (
         encoder_options("clip", backend="open_clip", model="m", weights="random:7").random_seed == 7
     )
-    for weights in ("randomised.pt", "./random", "random:", "random:x"):
+    for weights in ("randomised.pt", "./random"):
         assert (
             encoder_options("clip", backend="open_clip", model="m", weights=weights).random_seed
             is None
         )
+    for weights in ("random:", "random:x"):
+        with pytest.raises(PipelineError, match="random:SEED needs a seed of 0 to 999999999"):
+            encoder_options("clip", backend="open_clip", model="m", weights=weights)

@@ -55,7 +55,9 @@ def decoded_times(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def windows_of(path: Path, step: int) -> list[VideoWindow]:
     starts = tuple(range(0, SECONDS - T + 1, step))
     return [
-        VideoWindow("a", str(path), start, start + T, following_starts(starts, n, start + T))
+        VideoWindow(
+            "a", str(path), start, start + T, following=following_starts(starts, n, start + T)
+        )
         for n, start in enumerate(starts)
     ]
 

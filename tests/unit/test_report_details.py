@@ -180,7 +180,7 @@ def test_the_sweep_passes_through_the_methods_own_score(artifacts: Artifacts) ->
 
 def test_scores_cover_both_thresholds(sources: ReportInputs, tmp_path: Path) -> None:
     run = write_run(tmp_path, methods={"link": 0.2}, seeds=(0,))
-    path = run.models / "link" / "seed0" / "probabilities_val.safetensors"
+    path = run.models[0] / "link" / "seed0" / "probabilities_val.safetensors"
     shard = read_shard(path)
     gate = np.full_like(shard["gate"], 0.4)
     write_shard(path, replace(shard, arrays={**shard.arrays, "gate": gate}))

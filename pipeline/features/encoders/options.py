@@ -4,13 +4,13 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.core.errors import PipelineError, one_of
 from pipeline.core.files import existing_file, fingerprint, sha256_of
-from pipeline.core.options import RUNTIME, Count, Options, PathText, Sha256
+from pipeline.core.options import RUNTIME, Count, Options, PathText, Sha256, written_out
 from pipeline.core.references import (
     PACKAGE_PREFIX,
     is_hub_reference,
@@ -24,6 +24,12 @@ from pipeline.data.hub import pinned_record, read_record
 FEATURES_VERSION = 1
 
 _RANDOM = re.compile(r"^random(?::(?P<seed>\d{1,9}))?$")
+
+
+def _weights_text(text: str) -> str:
+    """Spell a path one way, but never a file ``./random`` like random weights."""
+    path = written_out(text)
+    return f"./{path}" if path != text and _RANDOM.match(path) else path
 
 
 class EncoderOptions(Options):
@@ -41,7 +47,7 @@ class EncoderOptions(Options):
         description="architecture: a name that the backend knows, an open_clip config (.json), or a"
         " transformers folder",
     )
-    weights: PathText = Field(
+    weights: Annotated[str, AfterValidator(_weights_text)] = Field(
         description="a .safetensors or .pt file, hf:OWNER/NAME/FILE, or random[:SEED] for weights"
         " drawn from a seed (same cost, meaningless numbers)",
     )
