@@ -56,7 +56,7 @@ def test_frames_of_another_kind_are_refused(motion, shape):
 
 
 def test_other_architectures_and_captions_are_refused(motion):
-    with pytest.raises(PipelineError, match="it must be 'r2plus1d_18'"):
+    with pytest.raises(PipelineError, match="it must be r2plus1d_18"):
         load_encoder(
             encoder_options("motion", backend="torchvision", model="r3d_18", weights="random"),
             "cpu",

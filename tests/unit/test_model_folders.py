@@ -44,7 +44,7 @@ def test_commands_take_a_folder_of_seeds(
     common = ["--annotations", str(tmp_path / "annotations"), "--vocabulary", str(vocabulary)]
     assert main(["evaluate-model", "--model", str(models / "link"), *common]) == 0
     printed = capsys.readouterr().out
-    assert [f"link/seed{seed}\n" in printed for seed in (0, 2, 10)] == [True] * 3
+    assert [f"link/seed{seed}: " in printed for seed in (0, 2, 10)] == [True] * 3
     words = ["compare", "--models", str(models / "link"), str(models / "valorpp"), *common]
     assert main([*words, "--reference", "valorpp", "--out", str(tmp_path / "compare")]) == 0
     table = (tmp_path / "compare/compare.csv").read_text()

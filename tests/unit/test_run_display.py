@@ -137,7 +137,7 @@ def test_a_run_with_the_local_profile_shows_stages_and_keeps_its_log(tmp_path: P
         "preset: llp\ndataset: {name: mine, source: local, annotations: tables, videos: tables}\n"
     )
     for table in ("train", "val_pd", "test_pd", "eval_audio", "eval_visual"):
-        (tmp_path / f"tables/AVVP_{table}.csv").write_text("filename\n")
+        (tmp_path / f"tables/AVVP_{table}.csv").write_text("filename\na_0_10\n")
     words = ["--snakefile", str(REPOSITORY / "Snakefile"), "--configfile", "my.yaml"]
     words += ["--workflow-profile", str(REPOSITORY / "workflow/profiles/local")]
     words += ["--cores", "1", "--", "annotations"]

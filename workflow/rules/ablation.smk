@@ -24,7 +24,7 @@ rule ablation:
         runtime=growing(10),
     params:
         models=folders_of("models"),
-        annotations=not_recorded(ANNOTATIONS),
+        annotations=annotations_folder,
         tables=table_contents(*SPLIT_TABLES),
         dataset=DATASET.name,
         out=own_folder(),

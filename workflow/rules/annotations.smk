@@ -20,7 +20,7 @@ rule annotations:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        annotations=not_recorded(ANNOTATIONS),
+        annotations=annotations_folder,
         vocabulary=not_recorded(VOCABULARY),
         tables=table_contents(*SPLIT_TABLES),
         classes=class_contents("name"),

@@ -139,6 +139,20 @@ SOURCE = ManifestSource(
 )
 
 
+def annotations_folder(wildcards, input, threads):
+    """Return the folder of the annotation tables; not recorded, see `not_recorded`.
+
+    Those that a rule makes may be elsewhere, where a storage plugin keeps its copies.
+    """
+    tables = input_files(input, "tables")
+    return os.path.dirname(tables[0]) if tables else ANNOTATIONS
+
+
+def videos_path(wildcards, input, threads):
+    """Return the folder of the videos; likewise."""
+    return [*input_files(input, "videos"), VIDEOS][0]
+
+
 def contents(paths):
     """Return a param: a digest of the contents of files."""
     return lambda wildcards: checked(contents_digest, paths)

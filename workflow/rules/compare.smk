@@ -42,7 +42,7 @@ rule compare:
     params:
         models=folders_of("models"),
         labels=folder_of("labels"),
-        annotations=not_recorded(ANNOTATIONS),
+        annotations=annotations_folder,
         vocabulary=not_recorded(VOCABULARY),
         published=not_recorded(PUBLISHED),
         known=contents([Path(PUBLISHED)]),

@@ -36,8 +36,8 @@ rule encode_videos:
         runtime=growing(240),
         gpu=1,
     params:
-        annotations=not_recorded(ANNOTATIONS),
-        videos=not_recorded(VIDEOS),
+        annotations=annotations_folder,
+        videos=videos_path,
         digest=shard_digest,
         out=own_folder(2),
         settings=not_recorded(SETTINGS.model_dump_json()),

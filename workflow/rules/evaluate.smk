@@ -22,7 +22,7 @@ rule evaluate_parser:
         mem_mb=growing(2000),
         runtime=growing(10),
     params:
-        annotations=not_recorded(ANNOTATIONS),
+        annotations=annotations_folder,
         vocabulary=not_recorded(VOCABULARY),
         tables=table_contents(*SCORED_SPLITS),
         classes=class_contents("name"),

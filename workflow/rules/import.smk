@@ -31,7 +31,7 @@ rule import_features:
         tables=table_contents(*SPLIT_TABLES),
         classes=class_contents("name"),
         features=not_recorded(command_words(IMPORTED.model_dump())),
-        annotations=not_recorded(ANNOTATIONS),
+        annotations=annotations_folder,
         vocabulary=not_recorded(VOCABULARY),
         shards=DATASET.shards,
         out=own_folder(levels=2),

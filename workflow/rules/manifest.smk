@@ -22,8 +22,8 @@ rule manifest:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        annotations=not_recorded(ANNOTATIONS),
-        videos=not_recorded(VIDEOS),
+        annotations=annotations_folder,
+        videos=videos_path,
         options=command_words(
             {
                 "shards": DATASET.shards,

@@ -36,7 +36,7 @@ rule predict_parser:
     params:
         thresholds=decision_arguments,
         features=feature_arguments,
-        annotations=not_recorded(ANNOTATIONS),
+        annotations=annotations_folder,
         vocabulary=not_recorded(VOCABULARY),
         tables=table_contents(*SCORED_SPLITS, events=False),
         classes=class_contents("name"),

@@ -36,7 +36,7 @@ rule pseudo_labels:
         version=LABELS_VERSION,
         clip=folder_of("clip"),
         clap=folder_of("clap"),
-        annotations=not_recorded(ANNOTATIONS),
+        annotations=annotations_folder,
         vocabulary=not_recorded(VOCABULARY),
         tables=table_contents(*SPLIT_TABLES),
         classes=class_contents(*EventClass.model_fields),

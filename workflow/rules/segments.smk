@@ -37,8 +37,8 @@ rule segments:
         mem_mb=growing(4000),
         runtime=growing(120),
     params:
-        annotations=not_recorded(ANNOTATIONS),
-        videos=not_recorded(VIDEOS),
+        annotations=annotations_folder,
+        videos=videos_path,
         digest=shard_digest,
         decoding=lambda wildcards: command_words(
             SEGMENT_DECODINGS[wildcards.decoding].deciding()

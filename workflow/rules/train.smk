@@ -37,7 +37,7 @@ rule train_parser:
         version=PARSERS_VERSION,
         method=method_arguments,
         features=feature_arguments,
-        annotations=not_recorded(ANNOTATIONS),
+        annotations=annotations_folder,
         vocabulary=not_recorded(VOCABULARY),
         tables=table_contents("train", "val"),
         classes=class_contents("name"),
