@@ -65,6 +65,8 @@ def add_what_readers_bring(clone: Path) -> None:
         f"{split}_000000": {"subset": split, "annotations": events}
         for split in ("train", "val", "test")
     }
+    for video in database:
+        (clone / f"unav/videos/{video}.mp4").write_bytes(b"a video")
     (clone / "unav100_annotations.json").write_text(json.dumps({"database": database}))
     (script,) = [
         each for each in blocks("docs/how-to/your-dataset.md") if each.language == "python"
