@@ -113,12 +113,7 @@ def kill(victim: str, at_work: psutil.Process, process: subprocess.Popen[bytes])
         if not at_work.is_running() or at_work.status() == psutil.STATUS_ZOMBIE:
             return False
         if victim == "worker":
-            names = ("media.worker", "spawn_main")
-            workers = [
-                each
-                for each in at_work.children()
-                if any(name in str(each.cmdline()) for name in names)
-            ]
+            workers = [each for each in at_work.children() if "media.worker" in str(each.cmdline())]
             if not workers:
                 return False
             workers[0].kill()
