@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write the manifest, and name what the folder has besides."""
+    """Write the manifest, and name the other entries of the folder."""
     from pipeline.data.manifest import list_videos, unused_files, write_manifest
     from pipeline.media.folder import read_folder
 

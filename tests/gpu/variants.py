@@ -13,31 +13,17 @@ from typing import Any
 import torch
 from bench_encode import T, segments_of
 from harness import REHEARSAL, Rows, clip_spec, device, peak_memory, rows_of_part, seconds_of, wait
-from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.features.encoders.base import load_encoder
+from pipeline.features.encoders.half import fold_quick_gelu
 
 BATCH, VIDEOS = (20, 4) if REHEARSAL else (320, 96)
 BACKEND = "eager" if REHEARSAL else "inductor"
 HALF = torch.bfloat16
-QUICK = 1.702
 
 Change = Callable[[nn.Module], object]
-
-
-def fold_activation(tower: nn.Module) -> None:
-    """Make ``x·σ(1.702x)``, three kernels, SiLU, one: its factors go into the layers around it."""
-    for block in tower.modules():
-        mlp = getattr(block, "mlp", None)
-        if isinstance(mlp, nn.Sequential) and isinstance(getattr(mlp, "gelu", None), QuickGELU):
-            first: Any = mlp.c_fc
-            last: Any = mlp.c_proj
-            first.weight.data *= QUICK
-            first.bias.data *= QUICK
-            last.weight.data /= QUICK
-            mlp.gelu = nn.SiLU()
 
 
 def halve(tower: nn.Module) -> None:
@@ -63,13 +49,13 @@ def wide_norm(norm: nn.LayerNorm, features: Tensor) -> Tensor:
 # evaluation may be used; whether it is compiled.
 WAYS: dict[str, tuple[list[Change], bool, bool, bool]] = {
     "autocast": ([], True, True, False),
-    "autocast, folded": ([fold_activation], True, True, False),
+    "autocast, folded": ([fold_quick_gelu], True, True, False),
     "bf16 weights": ([halve], False, True, False),
     "bf16 weights, no fused layers": ([halve], False, False, False),
     "bf16 weights, fp32 norms": ([halve, keep_norms], False, True, False),
-    "bf16 weights, folded": ([fold_activation, halve], False, True, False),
-    "bf16 weights, folded, no fused layers": ([fold_activation, halve], False, False, False),
-    "bf16 weights, folded, fp32 norms": ([fold_activation, halve, keep_norms], False, True, False),
+    "bf16 weights, folded": ([fold_quick_gelu, halve], False, True, False),
+    "bf16 weights, folded, no fused layers": ([fold_quick_gelu, halve], False, False, False),
+    "bf16 weights, folded, fp32 norms": ([fold_quick_gelu, halve, keep_norms], False, True, False),
     "bf16 weights, compiled": ([halve], False, False, True),
     "autocast, compiled": ([], True, False, True),
 }

@@ -89,7 +89,7 @@ def test_the_command_writes_the_report_and_warns_once_a_kind(
     log = capsys.readouterr().err
     assert log.count("WARNING") == len(FINDING_KINDS) - 1
     assert "one class, which are merged): 2, listed" in log
-    assert "LLP release" not in log, "a dataset of one's own is not compared with LLP"
+    assert "LLP release" not in log, "another dataset is not compared with LLP"
 
 
 def test_a_folder_without_tables_is_an_error(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def write_tables(folder: Path, videos: int = 2) -> None:
 
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Return a configuration of one's own tables and videos, which are in the working directory."""
+    """Return a configuration for tables and videos in the working directory."""
     monkeypatch.chdir(tmp_path)
     write_tables(tmp_path / "ann")
     (tmp_path / "vids").mkdir()
