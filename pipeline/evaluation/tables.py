@@ -136,7 +136,7 @@ def check_scored(
     Raises
     ------
     PipelineError
-        There are events, but none is scored.
+        There are events, but no event is scored.
     """
     annotated = [table for table in tables if table.side != "predicted" and table.events]
     lost = [table for table in tables if table.side == "predicted" and table.is_lost]
@@ -201,7 +201,7 @@ def read_labels(
     Raises
     ------
     PipelineError
-        A table is missing or malformed, or there are events, but none is of these videos and
+        A table is missing or malformed, or there are events, but no event is of these videos and
         within their segments.
     """
     return stacked_labels(read_scored("truth", tables, names, segments, vocabulary))
