@@ -1,4 +1,4 @@
-"""Device selection."""
+"""Device selection, and what a device may do."""
 
 import re
 from collections.abc import Iterator
@@ -33,6 +33,21 @@ def naming_compiler(is_compiled: bool) -> Iterator[None]:
                 " or set compiled to false."
             ) from error
         raise
+
+
+@contextmanager
+def tf32(is_allowed: bool) -> Iterator[None]:
+    """Say whether a GPU may round the operands of fp32 products and convolutions to TF32.
+
+    TF32 keeps 10 of 23 bits. PyTorch by default allows it for convolutions only. CPUs have none.
+    """
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = products.allow_tf32, convolutions.allow_tf32
+    products.allow_tf32 = convolutions.allow_tf32 = is_allowed
+    try:
+        yield
+    finally:
+        products.allow_tf32, convolutions.allow_tf32 = before
 
 
 def choose_device(name: str) -> torch.device:

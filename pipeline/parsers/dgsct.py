@@ -63,6 +63,9 @@ class DgsctTemporal(Mgn):
     3-D features join the pictures after the gate.
     """
 
+    # PyTorch has no batched LSTM.
+    can_be_batched = False
+
     def __init__(self, dimensions: Dimensions, recipe: DgsctTemporalRecipe) -> None:
         super().__init__(dimensions, recipe)
         self.strength = recipe.gate_strength

@@ -45,24 +45,25 @@ class _Batch:
 
     shared: ClassVar[tuple[str, ...]] = ()
 
-    def _tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the tensors that are present, by name."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
 
     def take(self, rows: Tensor) -> Self:
         """Return the videos at ``rows`` (int64), in that order."""
-        tensors = self._tensors().items()
+        tensors = self.tensors().items()
         taken = {key: value[rows] for key, value in tensors if key not in self.shared}
         return replace(self, **taken)
 
     def to(self, device: torch.device) -> Self:
         """Return a copy on ``device``."""
-        return replace(self, **{key: value.to(device) for key, value in self._tensors().items()})
+        return replace(self, **{key: value.to(device) for key, value in self.tensors().items()})
 
     def digest(self) -> str:
         """Return a SHA-256 of all tensors."""
         content = hashlib.sha256()
-        for name, value in self._tensors().items():
+        for name, value in self.tensors().items():
             content.update(f"{name}{tuple(value.shape)}".encode())
             # The array's own memory: bytes of it would be a copy of all features.
             content.update(value.cpu().contiguous().numpy().data)
@@ -243,7 +244,15 @@ Output = TypeVar("Output", bound=NetworkOutput, default=ParserOutput)
 
 
 class ParserNetwork(nn.Module, ABC, Generic[Output]):
-    """Base class of the parsers: predict event probabilities from features and compute the loss."""
+    """Base class of the parsers: predict event probabilities from features and compute the loss.
+
+    Attributes
+    ----------
+    can_be_batched
+        Whether ``torch.func.vmap`` can run it for several seeds as one network.
+    """
+
+    can_be_batched: ClassVar[bool] = True
 
     @abstractmethod
     def forward(self, inputs: ParserInputs) -> Output:

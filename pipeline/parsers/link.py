@@ -127,7 +127,7 @@ class PseudoLabelSemantics(nn.Module):
         text = segment_text(prior, texts, self.pooling)
         present = (prior.sum(dim=-1, keepdim=True) > 0).to(features.dtype)
         if self.training and self.dropout:
-            drawn = torch.rand(len(prior), 1, 1, device=prior.device)
+            drawn = torch.rand_like(prior[:, :1, :1])
             present = present * (drawn >= self.dropout)
         if self.null is not None:
             text = present * text + (1 - present) * self.null

@@ -231,6 +231,9 @@ class GroupingStage(nn.Module):
 class Mgn(ParserNetwork[MgnOutput]):
     """MGN: projection, grouping by class in each modality and across both, one head per output."""
 
+    # It draws Gumbel noise.
+    can_be_batched = False
+
     def __init__(self, dimensions: Dimensions, recipe: MgnRecipe) -> None:
         super().__init__()
         self.recipe = recipe

@@ -8,7 +8,7 @@ same, and random numbers come from the device's generator, whose state a replay 
 as the step would. So whether steps are captured is not part of what identifies a result.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -34,6 +34,8 @@ class CapturedStep:
         Everything that a step changes, except the optimisers' state: weights and buffers.
     optimisers
         Those that the step uses, whose steps are counted on the device (``capturable``).
+    generators
+        Generators on the device that the step draws from, beside the device's own.
     """
 
     def __init__(
@@ -42,11 +44,16 @@ class CapturedStep:
         rows: Tensor,
         tensors: Iterable[Tensor],
         optimisers: Iterable[torch.optim.Optimizer],
+        generators: Sequence[torch.Generator] = (),
     ) -> None:
         self._rows = rows.clone()
         self._graph = torch.cuda.CUDAGraph()
+        for generator in generators:
+            self._graph.register_generator_state(generator)
         optimisers = list(optimisers)
-        with torch.cuda.device(rows.device), _left_as_it_was(rows.device, tensors, optimisers):
+        own = torch.cuda.default_generators[rows.device.index]
+        drawn = [own, *generators]
+        with torch.cuda.device(rows.device), _left_as_it_was(tensors, optimisers, drawn):
             side = torch.cuda.Stream()
             side.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(side):
@@ -70,15 +77,14 @@ class CapturedStep:
 
 @contextmanager
 def _left_as_it_was(
-    device: torch.device,
     tensors: Iterable[Tensor],
-    optimisers: Iterable[torch.optim.Optimizer],
+    optimisers: Sequence[torch.optim.Optimizer],
+    generators: Iterable[torch.Generator],
 ) -> Iterator[None]:
     """Undo in place what steps inside the block change; their memory is what a graph knows."""
-    optimisers = list(optimisers)
     kept = [(tensor, tensor.detach().clone()) for tensor in tensors]
     states = {id(value): value.clone() for value in _state_tensors(optimisers)}
-    generator = torch.cuda.get_rng_state(device)
+    random = [(generator, generator.get_state()) for generator in generators]
     yield
     with torch.no_grad():
         for tensor, before in kept:
@@ -89,7 +95,8 @@ def _left_as_it_was(
                 value.zero_()
             else:
                 value.copy_(state)
-    torch.cuda.set_rng_state(generator, device)
+    for generator, before in random:
+        generator.set_state(before)
 
 
 def _state_tensors(optimisers: Iterable[torch.optim.Optimizer]) -> Iterator[Tensor]:

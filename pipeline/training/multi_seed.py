@@ -2,14 +2,16 @@
 
 The parsers are small (LINK has 5.5 million parameters), so data-parallel training would lose its
 gain to gradient exchange, and its results would depend on the number of GPUs. Seeds are
-independent, so each process trains its share of them on one device. Every checkpoint is
-byte-identical to one trained alone (on a CPU: with the same number of threads).
+independent, so each process trains its share of them on one device, in turn or as one batched
+network. In turn, every checkpoint is byte-identical to one trained alone (on a CPU: with the same
+number of threads).
 """
 
 import logging
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from multiprocessing.queues import SimpleQueue
@@ -23,10 +25,12 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.progress import configure_logging
 from pipeline.core.vocabulary import Vocabulary
 from pipeline.parsers.recipes import Recipe
+from pipeline.parsers.registry import build_plan
+from pipeline.training.batched_seeds import BatchedTrainer, refusal
 from pipeline.training.dataset import read_training_data
 from pipeline.training.sources import FeatureSource
 from pipeline.training.states import SAVE_EVERY_SECONDS, STATE_FILE
-from pipeline.training.trainer import TrainingJob, train
+from pipeline.training.trainer import TrainingJob, train, write_trained
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +54,8 @@ class SeedPlan:
         Interval between writes of the state that an interrupted run resumes from.
     cuda_graphs
         Whether a GPU replays steps as a CUDA graph, see `TrainingJob`.
+    batched
+        Whether the seeds of a process are trained as one batched network, where the method can be.
     """
 
     method: str
@@ -60,6 +66,7 @@ class SeedPlan:
     fit_only: bool = False
     save_every_seconds: float = SAVE_EVERY_SECONDS
     cuda_graphs: bool = True
+    batched: bool = False
 
 
 def choose_devices(name: str, processes: int) -> list[torch.device]:
@@ -106,25 +113,52 @@ def train_seeds(plan: SeedPlan, folders: SeedFolders, devices: Sequence[torch.de
         are stopped.
     """
     if len(devices) == 1:
-        train_in_turn(plan, folders, devices[0])
+        train_on_one_device(plan, folders, devices[0])
     else:
         _train_side_by_side(plan, folders, devices)
     for folder in folders.values():
         (folder / STATE_FILE).unlink(missing_ok=True)
 
 
-def train_in_turn(plan: SeedPlan, folders: SeedFolders, device: torch.device) -> None:
-    """Read the features once and train the seeds one after the other; keep their saved states."""
+def train_on_one_device(plan: SeedPlan, folders: SeedFolders, device: torch.device) -> None:
+    """Read the features once and train the seeds, together or in turn; keep their saved states."""
     dataset = read_training_data(plan.source, plan.annotations, plan.recipe, plan.vocabulary)
-    for seed, folder in folders.items():
-        job = TrainingJob(plan.method, plan.recipe, dataset, seed, device, plan.cuda_graphs)
-        try:
+    jobs = [
+        TrainingJob(plan.method, plan.recipe, dataset, seed, device, plan.cuda_graphs)
+        for seed in folders
+    ]
+    if plan.batched and len(jobs) > 1:
+        reason = refusal(build_plan(plan.method, dataset.dimensions, plan.recipe))
+        if reason is None:
+            _train_batched(plan, jobs, list(folders.values()))
+            return
+        logger.info("the seeds of %s are trained one after the other: %s", plan.method, reason)
+    for job, folder in zip(jobs, folders.values(), strict=True):
+        with _naming_memory(f"seed {job.seed} does", device):
             train(job, folder, plan.fit_only, plan.save_every_seconds)
-        except torch.OutOfMemoryError:
-            raise PipelineError(
-                f"seed {seed} does not fit into the memory of {device}; "
-                "lower --processes (fewer seeds share the device) or batch_size."
-            ) from None
+
+
+def _train_batched(plan: SeedPlan, jobs: Sequence[TrainingJob], folders: Sequence[Path]) -> None:
+    """Train the seeds as one network; the first folder has the state of all."""
+    state = folders[0] / STATE_FILE
+    with _naming_memory(f"{len(jobs)} seeds as one network do", jobs[0].device):
+        batched = BatchedTrainer(jobs)
+        batched.run(state, plan.save_every_seconds)
+        batched.save(state)
+    for trainer, folder in zip(batched.trainers, folders, strict=True):
+        write_trained(trainer, folder, plan.fit_only)
+
+
+@contextmanager
+def _naming_memory(what: str, device: torch.device) -> Iterator[None]:
+    """Say in one sentence that the memory of a device is too small."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise PipelineError(
+            f"{what} not fit into the memory of {device}; train fewer seeds at once (--processes,"
+            " --batch-seeds), or lower batch_size."
+        ) from None
 
 
 def _train_side_by_side(
@@ -137,7 +171,7 @@ def _train_side_by_side(
         failures: SimpleQueue[str] = get_context("spawn").SimpleQueue()
     except OSError as error:  # its semaphores are in /dev/shm
         logger.warning("no shared memory (%s); training the seeds one after the other", error)
-        train_in_turn(plan, folders, devices[0])
+        train_on_one_device(plan, folders, devices[0])
         return
     is_debug = logger.isEnabledFor(logging.DEBUG)
     work = [(plan, *share) for share in zip(shares, devices, strict=True)]
@@ -174,7 +208,7 @@ def _train_share(
     configure_logging(is_debug)
     torch.set_num_threads(threads)
     try:
-        train_in_turn(*work[index])
+        train_on_one_device(*work[index])
     except PipelineError as error:
         failures.put(str(error))
         sys.exit(2)

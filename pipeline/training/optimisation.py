@@ -1,6 +1,7 @@
 """The optimiser and learning-rate schedule of a recipe, and whether training has diverged."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,16 @@ def build_optimiser(
         rate = torch.tensor(rate, device=rate_on)
     is_on_gpu = rate_on is not None
     return kind(groups, lr=rate, betas=betas, eps=ADAM_EPSILON, capturable=is_on_gpu)
+
+
+def load_optimiser(
+    optimiser: torch.optim.Optimizer, state: dict[str, Any], device: torch.device
+) -> None:
+    """Restore a saved state; a learning rate that is a tensor goes to ``device``."""
+    optimiser.load_state_dict(state)
+    for group in optimiser.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"] = group["lr"].to(device)
 
 
 def check_weights(network: nn.Module, when: str) -> None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from pipeline.core.devices import tf32
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import fingerprint
 from pipeline.core.progress import track
@@ -29,6 +30,7 @@ from pipeline.training.optimisation import (
     build_optimiser,
     check_weights,
     learning_rate,
+    load_optimiser,
     set_learning_rate,
 )
 from pipeline.training.recombination import recombined
@@ -137,6 +139,8 @@ class Trainer:
         self.validation = ValidationVideos(job.dataset.evaluated["val"], job.recipe, job.device)
         self.shuffling = torch.Generator().manual_seed(job.seed)
         self.progress = TrainingProgress()
+        # Epochs of seeds that are trained at the same time would interleave; each has its curve.
+        self.level = logging.INFO if parent_process() is None else logging.DEBUG
         self._begin_phase()
         if self._on_cuda and job.cuda_graphs and not self.plan.can_be_captured:
             logger.info("%s: its steps cannot become a CUDA graph; they run one by one", job.name)
@@ -177,7 +181,7 @@ class Trainer:
                     if time.monotonic() - saved >= save_every_seconds:
                         self.save(state_path)
                         saved = time.monotonic()
-                self._end_phase()
+                self.end_phase()
 
     def _epochs_left(self) -> Iterable[int]:
         epochs = range(self.progress.epoch + 1, self.phase.epochs + 1)
@@ -206,7 +210,7 @@ class Trainer:
         }
         self._captured: CapturedStep | None = None
 
-    def _end_phase(self) -> None:
+    def end_phase(self) -> None:
         """Bring back the phase's best weights, let the plan finish it, and begin the next one."""
         progress, phase = self.progress, self.phase
         self.plan.get_submodule(phase.part).load_state_dict(progress.best_weights)
@@ -220,12 +224,17 @@ class Trainer:
             self._begin_phase()
 
     def run_epoch(self, epoch: int) -> None:
-        """Train for one epoch of the phase, validate, and record the result."""
+        """Train for one epoch of the phase, and end it."""
         start = time.monotonic()
         rate = learning_rate(self.recipe, epoch, self.phase.epochs)
         for optimiser in self.optimisers.values():
             set_learning_rate(optimiser, rate)
-        terms = self.pass_over_videos(epoch)
+        with tf32(self.recipe.precision == "tf32"):
+            terms = self.pass_over_videos(epoch)
+        self.end_epoch(epoch, rate, terms, start)
+
+    def end_epoch(self, epoch: int, rate: float, terms: CurveRow, start: float) -> None:
+        """Validate after an epoch, and record it: its rate, mean loss terms and start."""
         scores = self.validate()
         self.plan.after_epoch(self.phase, epoch, self.validation)
         row = {"phase": self.progress.phase + 1.0} if len(self.phases) > 1 else {}
@@ -242,10 +251,9 @@ class Trainer:
     def pass_over_videos(self, epoch: int) -> CurveRow:
         """Train on all videos once, in a new random order; return the mean of each loss term."""
         self.plan.train()
-        order = torch.randperm(len(self.inputs), generator=self.shuffling).to(self.job.device)
         sums: list[Tensor] = []
         names: list[str] = []
-        for index, rows in enumerate(order.split(self.recipe.batch_size)):
+        for index, rows in enumerate(self.new_order().split(self.recipe.batch_size)):
             if captured := self._captured_for(rows):
                 names = captured.names
                 sums.append(captured(rows).double() * len(rows))
@@ -254,10 +262,23 @@ class Trainer:
             names = names or list(terms)
             sums.append(torch.stack([terms[name] for name in names]).double() * len(rows))
         # Checked once per epoch: checking every step would synchronise the GPU each time.
-        history = torch.stack(sums).cpu()
+        return self.mean_terms(torch.stack(sums).cpu(), names, epoch)
+
+    def mean_terms(self, history: Tensor, names: list[str], epoch: int) -> CurveRow:
+        """Return the mean of each loss term over an epoch's videos, from its sums [steps, terms].
+
+        Raises
+        ------
+        PipelineError
+            A term or a weight is not finite.
+        """
         self._check_finite(history, names, epoch)
         check_weights(self.plan, self._when(epoch))
         return dict(zip(names, (history.sum(0) / len(self.inputs)).tolist(), strict=True))
+
+    def new_order(self) -> Tensor:
+        """Draw an order of the training videos."""
+        return torch.randperm(len(self.inputs), generator=self.shuffling).to(self.job.device)
 
     def _captured_for(self, rows: Tensor) -> CapturedStep | None:
         """Return the CUDA graph of a step on a batch as large as these rows, if there is to be one.
@@ -339,10 +360,7 @@ class Trainer:
         self._build_optimisers()
         self.plan.load_state_dict(state["plan"])
         for name, optimiser in self.optimisers.items():
-            optimiser.load_state_dict(state["optimisers"][name])
-            for group in optimiser.param_groups:
-                if isinstance(group["lr"], Tensor):
-                    group["lr"] = group["lr"].to(self.job.device)
+            load_optimiser(optimiser, state["optimisers"][name], self.job.device)
         restore_random_states(state, self.shuffling, self.job.device)
         done, epochs = self.progress.epoch, self.phase.epochs
         logger.info("%s: resuming after epoch %d of %d", self.job.name, done, epochs)
@@ -364,9 +382,8 @@ class Trainer:
         """Add an epoch to the curve, keep its weights if it is the best so far, and log it."""
         self.progress.curve.append(row)
         self._keep_best(row)
-        # Epochs of seeds that are trained at the same time would interleave; each has its curve.
         logger.log(
-            logging.INFO if parent_process() is None else logging.DEBUG,
+            self.level,
             "%s, epoch %d/%d: lr %.2e, loss %.4f (%s), "
             "val Type@AV %.2f segment, %.2f event, %.2f s",
             self.job.name,
@@ -419,7 +436,12 @@ def train(
     trainer = Trainer(job)
     trainer.run(out / STATE_FILE, save_every_seconds)
     trainer.save(out / STATE_FILE)
+    write_trained(trainer, out, fit_only)
+
+
+def write_trained(trainer: Trainer, out: Path, fit_only: bool = False) -> None:
+    """Write the checkpoint, training curve and results of a trainer that is done."""
     write_checkpoint(out, trainer.checkpoint())
     write_curve(out / "curve.csv", trainer.progress.curve)
     if not fit_only:
-        write_results(out, trainer.checkpoint(), job.dataset, job.device)
+        write_results(out, trainer.checkpoint(), trainer.job.dataset, trainer.job.device)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from pipeline.features.encoders.options import EncoderOptions, encoder_options
-from pipeline.features.encoders.runner import Runner
+from pipeline.core.devices import tf32
 
 REHEARSAL = os.environ.get("REHEARSAL") == "1"
 CORES = len(os.sched_getaffinity(0))
@@ -97,7 +97,7 @@ def peak_memory(reset: bool = False) -> float:
 
 def multiplied(precision: str) -> AbstractContextManager[None]:
     """Return a context in which fp32 matrix products are in TF32 if that is the precision."""
-    return Runner(device(), "tf32" if precision == "tf32" else "fp32").arithmetic()
+    return tf32(precision == "tf32")
 
 
 @cache

@@ -100,8 +100,6 @@ def load_encoder(spec: EncoderOptions, device: str = "auto") -> Encoder:
         The model, weights, tokenizer or device is invalid.
     """
     chosen = choose_device(device)
-    # PyTorch would otherwise run fp32 convolutions in TF32, with a 10-bit mantissa.
-    torch.backends.cudnn.allow_tf32 = False
     is_automatic = spec.batch_size == "auto"
     runner = Runner(
         chosen,

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.core.devices import naming_compiler
+from pipeline.core.devices import naming_compiler, tf32
 from pipeline.core.errors import PipelineError
 
 logger = logging.getLogger(__name__)
@@ -127,14 +127,10 @@ class Runner:
     @contextmanager
     def arithmetic(self) -> Iterator[None]:
         """Compute in this precision inside the block."""
-        if self.precision == "tf32":
-            with _tf32():
-                yield
-        elif self.precision == "fp32":
+        halved = self.precision in AUTOCAST
+        autocast = torch.autocast(self.device.type, AUTOCAST.get(self.precision), enabled=halved)
+        with tf32(self.precision == "tf32"), autocast:
             yield
-        else:
-            with torch.autocast(self.device.type, AUTOCAST[self.precision]):
-                yield
 
     def tune(
         self, embed: Callable[[NDArray[Any]], object], video: NDArray[Any], segments: int
@@ -178,18 +174,6 @@ class Runner:
         logger.warning(
             "%s is out of memory: reduced batch size to %d", self.device, self.batch_size
         )
-
-
-@contextmanager
-def _tf32() -> Iterator[None]:
-    """Let a GPU's fp32 matrix products and convolutions run in TF32; CPUs have no such units."""
-    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = products.allow_tf32, convolutions.allow_tf32
-    products.allow_tf32 = convolutions.allow_tf32 = True
-    try:
-        yield
-    finally:
-        products.allow_tf32, convolutions.allow_tf32 = before
 
 
 def _keep_freed_memory() -> None:

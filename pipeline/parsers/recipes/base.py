@@ -79,10 +79,10 @@ class Recipe(Options):
         "first", description="which of several equally good epochs is kept"
     )
 
-    precision: Literal["fp32", "bf16"] = Field(
+    precision: Literal["fp32", "tf32", "bf16"] = Field(
         "fp32",
-        description="forward pass of training in float32 or bfloat16 autocast; losses, weights and"
-        " validation stay float32",
+        description="of training steps: fp32; tf32, which only a GPU's matrix products and"
+        " convolutions use; or bf16, by autocast of the forward pass; validation is in fp32",
     )
     compiled: bool = Field(False, description="run training through torch.compile")
 
