@@ -1,8 +1,8 @@
 """Which seeds are trained, and how they share the machine."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.core.options import Count, Options, Seed
 
@@ -21,6 +21,20 @@ class TrainingOptions(Options):
         description="unset: one job per seed; N: one job for all seeds of a run, N at a time, each"
         " on a GPU or with a share of the CPU threads of its own",
     )
+    batch_seeds: bool = Field(
+        False,
+        description="train the seeds that a process would train in turn as one batched network,"
+        " which keeps a GPU busier; needs seeds_at_once",
+    )
+
+    @model_validator(mode="after")
+    def _check_batch(self) -> Self:
+        if self.batch_seeds and self.seeds_at_once is None:
+            raise ValueError(
+                "batch_seeds is true, but each job trains one seed; set seeds_at_once to the number"
+                " of GPUs, such as 1"
+            )
+        return self
 
     @field_validator("seeds")
     @classmethod

@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from pipeline.features.encoders.options import EncoderOptions, encoder_options
 from pipeline.core.devices import tf32
+from pipeline.features.encoders.options import EncoderOptions, encoder_options
 
 REHEARSAL = os.environ.get("REHEARSAL") == "1"
 CORES = len(os.sched_getaffinity(0))

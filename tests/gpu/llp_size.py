@@ -22,9 +22,9 @@ def options(**changes: object) -> dict[str, object]:
     return {**(SMALL if REHEARSAL else {}), **changes}
 
 
-def llp_data(recipe: Recipe) -> TrainingData:
+def llp_data(recipe: Recipe, train_videos: int = TRAIN, val_videos: int = VAL) -> TrainingData:
     """Return data of LLP's size: 10,000 videos to train on, 649 to validate on."""
-    data = random_dataset(TRAIN, VAL)
+    data = random_dataset(train_videos, val_videos)
     if not recipe.uses_prior:
         return data
     val = data.evaluated["val"]

@@ -1,4 +1,4 @@
-"""Five seeds at LLP's size: one after another, side by side on one card, and as one network.
+"""Five seeds at LLP's size: one after another, as one batched network, and a process each.
 
 Steps take the same time all the time, so that short epochs tell how long one of LLP's takes.
 """
@@ -15,12 +15,12 @@ from pathlib import Path
 os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
 
 import torch
-from harness import REHEARSAL, Rows, device, multiplied, peak_memory, rows_of_part
+from harness import REHEARSAL, Rows, device, peak_memory, rows_of_part, wait
 from llp_size import TRAIN, first_of, llp_data, options
-from steps import Steps
-from train import no_drop
 
+from pipeline.core.devices import tf32
 from pipeline.parsers.registry import recipe_for
+from pipeline.training.batched_seeds import BatchedTrainer
 from pipeline.training.dataset import TrainingData
 from pipeline.training.trainer import Trainer, TrainingJob
 
@@ -36,50 +36,64 @@ def main() -> None:
     rows = rows_of_part()
     for method in METHODS:
         data = first_of(llp_data(recipe_for(method, {})), FEW)
-        with rows.attempt(f"{method}, stacked"):
-            agreement(rows, method, first_of(data, FEW // 4))
-        # Not bf16: on a card, layer norms under autocast and vmap have no backward pass.
         for precision in ("fp32", "tf32"):
-            stacked(rows, method, data, precision)
+            with rows.attempt(f"{method}, {precision}"):
+                measure(rows, method, data, precision)
+        with rows.attempt(f"{method}, without dropout"):
+            agreement(rows, method, data)
     with rows.attempt("processes"):
         side_by_side(rows, "link")
 
 
+def jobs_of(method: str, data: TrainingData, **changes: object) -> list[TrainingJob]:
+    """Return a job for every seed."""
+    recipe = recipe_for(method, options(epochs=EPOCHS, warmup_epochs=1, **changes))
+    return [TrainingJob(method, recipe, data, seed, device()) for seed in SEEDS]
+
+
+def measure(rows: Rows, method: str, data: TrainingData, precision: str) -> None:
+    """Write how long the steps of an epoch take, one seed after another and as one network."""
+    jobs = jobs_of(method, data, precision=precision)
+    trainer = Trainer(jobs[0])
+    found = {"epoch of all s": len(SEEDS) * seconds_of_epoch(trainer, precision)}
+    rows.add(f"{method}, {precision} steps, one after another (computed from one)", **found)
+    peak_memory(reset=True)
+    seconds = seconds_of_epoch(BatchedTrainer(jobs), precision)
+    found = {"epoch of all s": seconds, "GiB at most": peak_memory()}
+    rows.add(f"{method}, {precision} steps, one network", **found)
+
+
+def seconds_of_epoch(trainer: Trainer | BatchedTrainer, precision: str) -> float:
+    """Return the seconds of the steps of an epoch of all of LLP; the first captures graphs."""
+    with tf32(precision == "tf32"):
+        trainer.pass_over_videos(1)
+        wait()
+        began = time.perf_counter()
+        trainer.pass_over_videos(2)
+        wait()
+    videos = len(trainer.job.dataset.train.inputs)
+    return (time.perf_counter() - began) * TRAIN / videos
+
+
 def agreement(rows: Rows, method: str, data: TrainingData) -> None:
-    """Write how far stacked seeds, without dropout, are from each alone after an epoch."""
-    recipe = recipe_for(method, options(dropout=0, **no_drop(method)))
-    alone = [Steps(method, recipe, data, [seed], device()) for seed in SEEDS]
-    seconds, losses = zip(*(each.epoch() for each in alone), strict=True)
-    together = Steps(method, recipe, data, list(SEEDS), device())
-    eager, found = together.epoch()
-    apart = max(
-        float((each - together.weights[key][row]).detach().abs().max())
-        for row, one in enumerate(alone)
-        for key, each in one.weights.items()
-    )
-    difference = float((found - torch.stack(losses)).abs().max())
-    more = {"loss apart": difference, "weights apart": apart}
-    scale = TRAIN / len(data.train.inputs)
-    rows.add(f"{method}, fp32 steps, one after another", **{"epoch of all s": scale * sum(seconds)})
-    eager *= scale
-    rows.add(f"{method}, fp32 steps, one network, eager", **{"epoch of all s": eager}, **more)
-
-
-def stacked(rows: Rows, method: str, data: TrainingData, precision: str) -> None:
-    """Write the row of all seeds as one network, with the recipe's dropout; a graph on a card."""
-    name = f"{method}, {precision} steps, one network"
-    with rows.attempt(name), multiplied(precision):
-        peak_memory(reset=True)
-        recipe = recipe_for(method, options())
-        steps = Steps(method, recipe, data, list(SEEDS), device())
-        if device().type == "cuda":
-            steps.capture()
-            name += ", CUDA graph"
-        seconds, losses = zip(*(steps.epoch() for _ in range(EPOCHS)), strict=True)
-        last = [round(float(loss), 4) for loss in losses[-1]]
-        scale = TRAIN / len(data.train.inputs)
-        found = {"epoch of all s": scale * min(seconds), "last losses": last}
-        rows.add(name, **found, **{"GiB at most": peak_memory()})
+    """Write how far seeds are from themselves alone; no dropout, which GPUs draw otherwise."""
+    drop = {"text_dropout": 0} if method == "link" else {}
+    jobs = jobs_of(method, data, dropout=0, **drop)
+    batched = BatchedTrainer(jobs)
+    losses, weights = 0.0, 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        batched.run(Path(folder) / "state.pt", math.inf)
+        for job, seed in zip(jobs, batched.trainers, strict=True):
+            alone = Trainer(job)
+            alone.run(Path(folder) / f"{job.seed}.pt", math.inf)
+            curves = zip(alone.progress.curve, seed.progress.curve, strict=True)
+            losses = max(losses, *(abs(one["loss"] - other["loss"]) for one, other in curves))
+            mine = seed.plan.state_dict()
+            apart = [
+                (each - mine[name]).abs().max() for name, each in alone.plan.state_dict().items()
+            ]
+            weights = max(weights, float(torch.stack(apart).max()))
+    rows.add(f"{method}, {EPOCHS} epochs", **{"loss apart": losses, "weights apart": weights})
 
 
 def side_by_side(rows: Rows, method: str) -> None:
@@ -114,4 +128,6 @@ def train_one(
 
 
 if __name__ == "__main__":
+    # The trainers', whatever comes first.
+    torch.use_deterministic_algorithms(True)
     main()

@@ -4,6 +4,7 @@ Run by run.sh, on a GPU that nothing else uses. Large models have weights drawn 
 """
 
 import copy
+import math
 import multiprocessing
 import os
 import shutil
@@ -43,6 +44,7 @@ from pipeline.labels.similarity import similarity_logits
 from pipeline.labels.thresholds import best_threshold
 from pipeline.parsers.prediction import decide, parse_videos
 from pipeline.parsers.registry import build_network, recipe_for
+from pipeline.training.batched_seeds import BatchedTrainer
 from pipeline.training.trainer import STATE_FILE, Trainer, TrainingJob
 
 pytestmark = pytest.mark.needs_cuda
@@ -277,6 +279,52 @@ def test_graphs_of_other_methods(method, device, tmp_path, record_property):
         torch.manual_seed(3)
         trainer.run(tmp_path / str(way) / STATE_FILE)
     compare(*trainers, record_property)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_seeds_as_one_network(method, device, tmp_path, record_property):
+    """With graphs as without, and resumed as undisturbed, bit for bit; a score beside seed 0's."""
+    undisturbed = batched(method, tmp_path / "graphs.pt", device)
+    eager = batched(method, tmp_path / "eager.pt", device, cuda_graphs=False)
+    halfway = batched(method, tmp_path / "halfway.pt", device, stop_after=10)
+    halfway.save(tmp_path / "halfway.pt")
+    resumed = batched(method, tmp_path / "halfway.pt", device)
+    for one, others in zip(
+        undisturbed.trainers, zip(eager.trainers, resumed.trainers, strict=True), strict=True
+    ):
+        for other in others:
+            assert_same(one, other)
+    if device.type == "cuda":
+        assert undisturbed._captured is not None
+        assert eager._captured is None
+    scores = [seed.progress.best_score for seed in undisturbed.trainers]
+    recipe, data = undisturbed.recipe, undisturbed.job.dataset
+    alone = Trainer(TrainingJob(method, recipe, data, 0, device))
+    alone.run(tmp_path / STATE_FILE)
+    record_property(
+        "Type@AV, seed 0 in the network and alone", [scores[0], alone.progress.best_score]
+    )
+
+
+def batched(
+    method: str,
+    state: Path,
+    device: torch.device,
+    cuda_graphs: bool = True,
+    stop_after: int | None = None,
+) -> BatchedTrainer:
+    """Train two seeds as one network, from the state if there is one."""
+    torch.set_num_threads(1)
+    recipe = recipe_for(method, SMALL)
+    data = make_dataset(make_world(), 56, 16, recipe=recipe)
+    jobs = [TrainingJob(method, recipe, data, seed, device, cuda_graphs) for seed in (0, 1)]
+    trainer = BatchedTrainer(jobs)
+    if stop_after is None:
+        trainer.run(state, math.inf)
+    else:
+        for epoch in range(1, stop_after + 1):
+            trainer.run_epoch(epoch)
+    return trainer
 
 
 def compare(with_graphs: Trainer, eager: Trainer, record_property) -> None:

@@ -9,9 +9,8 @@ from pathlib import Path
 os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
 
 import torch
-from harness import Rows, device, multiplied, peak_memory, rows_of_part, wait
+from harness import Rows, device, peak_memory, rows_of_part, wait
 from llp_size import TRAIN, first_of, llp_data, options
-from steps import Steps
 
 from pipeline.parsers.recipes import Recipe
 from pipeline.parsers.registry import recipe_for
@@ -30,21 +29,17 @@ def main() -> None:
     for method in METHODS:
         data = llp_data(recipe_for(method, {}))
         measure(rows, method, data, "fp32")
-        few = first_of(data, FEW)
-        eager(rows, method, few)
+        eager(rows, method, first_of(data, FEW))
         for precision in ("bf16", "tf32"):
             measure(rows, method, data, precision)
-        if device().type == "cuda":
-            graphs(rows, method, few)
 
 
 def measure(rows: Rows, method: str, data: TrainingData, precision: str) -> None:
     """Write the row of a few epochs of the trainer, whose steps are a CUDA graph on a card."""
     name = f"{method}, {precision}"
-    with rows.attempt(name), multiplied(precision):
+    with rows.attempt(name):
         peak_memory(reset=True)
-        halved = {"precision": "bf16"} if precision == "bf16" else {}
-        recipe = recipe_for(method, options(epochs=EPOCHS, warmup_epochs=1, **halved))
+        recipe = recipe_for(method, options(epochs=EPOCHS, warmup_epochs=1, precision=precision))
         first, seconds, loss = epochs_of_trainer(method, recipe, data)
         found = {"epoch s": seconds, "first epoch s": first, "last loss": loss}
         rows.add(name, **found, **{"GiB at most": peak_memory()})
@@ -85,27 +80,6 @@ def epochs_of_trainer(
     curve = trainer.progress.curve
     seconds = [row["seconds"] for row in curve]
     return seconds[0], min(seconds[1:]), curve[-1]["loss"]
-
-
-def graphs(rows: Rows, method: str, data: TrainingData) -> None:
-    """Write the rows of steps alone, eager and as a graph; without dropout both must agree."""
-    name = f"{method}, bf16, no dropout, steps alone, CUDA graph"
-    with rows.attempt(name):
-        recipe = recipe_for(method, options(precision="bf16", dropout=0, **no_drop(method)))
-        slow, captured = (Steps(method, recipe, data, [0], device()) for _ in range(2))
-        captured.capture()
-        (_, expected), (_, found) = slow.epoch(), captured.epoch()
-        apart = max(
-            float((each - captured.weights[key]).detach().abs().max())
-            for key, each in slow.weights.items()
-        )
-        more = {"loss - eager's": float(found - expected), "weights apart": apart}
-        rows.add(name, **{"last loss": float(found)}, **more)
-
-
-def no_drop(method: str) -> dict[str, object]:
-    """Return the options that turn LINK's own dropout off."""
-    return {"text_dropout": 0} if method == "link" else {}
 
 
 if __name__ == "__main__":

@@ -271,9 +271,7 @@ def test_what_cannot_be_batched_is_said_and_trained_in_turn(
         folders = {seed: tmp_path / f"{batched}" / f"seed{seed}" for seed in (0, 1)}
         train_seeds(plan_of(corpus, "mgn", batched), folders, [CPU])
     said = [each.getMessage() for each in caplog.records if "after the other" in each.getMessage()]
-    assert said == [
-        "the seeds of mgn are trained one after the other: its steps cannot be batched"
-    ]
+    assert said == ["the seeds of mgn are trained one after the other: its steps cannot be batched"]
     for seed in ("seed0", "seed1"):
         files = [(tmp_path / f"{batched}" / seed / FILE).read_bytes() for batched in (True, False)]
         assert files[0] == files[1]

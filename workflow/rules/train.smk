@@ -42,9 +42,10 @@ rule train_parser:
         tables=table_contents("train", "val"),
         classes=class_contents("name"),
         seeds=job_seeds,
+        batching="--batch-seeds" if CONFIG.training.batch_seeds else "",
         out=own_folder(levels=2),
     shell:
         "python -m pipeline train {params.method} {params.features}"
         " --annotations {params.annotations:q} --vocabulary {params.vocabulary:q}"
-        " --seeds {params.seeds} --processes {threads} --gpus {threads}"
+        " --seeds {params.seeds} --processes {threads} --gpus {threads} {params.batching}"
         " --fit-only --out {params.out:q} > {log:q} 2>&1"
