@@ -74,10 +74,10 @@ class BatchedTrainer:
         self._generators: list[torch.Generator] = []
         for job in jobs:
             self._add(Trainer(job))
-        plan = self.trainers[0].plan
-        self._loss = _Loss(plan)
-        self._weights = {name: self._stacked(name) for name, _ in plan.named_parameters()}
-        self._buffers = {name: self._stacked(name) for name, _ in plan.named_buffers()}
+        plans = [trainer.plan for trainer in self.trainers]
+        self._loss = _Loss(plans[0])
+        self._weights = _stacked([dict(plan.named_parameters()) for plan in plans])
+        self._buffers = _stacked([dict(plan.named_buffers()) for plan in plans])
         self._optimiser = self._stacked_optimiser()
         self._captured: CapturedStep | None = None
 
@@ -95,14 +95,6 @@ class BatchedTrainer:
             torch.cuda.get_rng_state(device) if self._on_cuda else torch.get_rng_state()
         )
         self._generators.append(generator)
-
-    def _stacked(self, name: str) -> Tensor:
-        """Return a weight or buffer of all seeds [S, ...]; their own become views of it."""
-        own = [trainer.plan.state_dict(keep_vars=True)[name] for trainer in self.trainers]
-        stacked = torch.stack([each.detach() for each in own])
-        for each, view in zip(own, stacked, strict=True):
-            each.data = view
-        return stacked.requires_grad_(own[0].requires_grad)
 
     def _stacked_optimiser(self) -> torch.optim.Optimizer:
         """Return the first seed's optimiser, for the stacked weights."""
@@ -245,6 +237,17 @@ class BatchedTrainer:
     @property
     def _all_generators(self) -> list[torch.Generator]:
         return [*self._generators, *(trainer.shuffling for trainer in self.trainers)]
+
+
+def _stacked(of_seeds: Sequence[Tensors]) -> Tensors:
+    """Return the tensors of all seeds as [S, ...], by name; the seeds' own become views of them."""
+    together = {}
+    for name, first in of_seeds[0].items():
+        stacked = torch.stack([tensors[name].detach() for tensors in of_seeds])
+        for tensors, view in zip(of_seeds, stacked, strict=True):
+            tensors[name].data = view
+        together[name] = stacked.requires_grad_(first.requires_grad)
+    return together
 
 
 def clip_each(weights: Sequence[Tensor], largest: float) -> None:
