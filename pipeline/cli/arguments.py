@@ -158,10 +158,10 @@ def recipe_options(arguments: argparse.Namespace) -> dict[str, str]:
     return options
 
 
-def add_machine(parser: argparse.ArgumentParser, device: str = "auto") -> None:
+def add_machine(parser: argparse.ArgumentParser) -> None:
     """Declare where PyTorch runs."""
     parser.add_argument(
-        "--device", default=device, help="auto, cpu, cuda or cuda:INDEX (default: %(default)s)"
+        "--device", default="auto", help="auto, cpu, cuda or cuda:INDEX (default: %(default)s)"
     )
     parser.add_argument(
         "--threads", type=count, metavar="N", help="CPU threads (default: OMP_NUM_THREADS, or all)"

@@ -461,7 +461,7 @@ def _is_any(error: Exception, names: frozenset[str]) -> bool:
     return not names.isdisjoint(each.__name__ for each in type(error).__mro__)
 
 
-def hub_error(what: str, error: Exception, by_hand: str = "") -> PipelineError:
+def hub_error(what: str, error: Exception, by_hand: str) -> PipelineError:
     """Return why something could not be downloaded from the Hub, as one sentence.
 
     Parameters

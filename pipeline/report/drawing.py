@@ -140,15 +140,15 @@ def text_width(text: str) -> int:
     )
 
 
-def shortened(text: str, most: int = LONGEST_LABEL) -> str:
+def shortened(text: str) -> str:
     """Return a text as a figure's label: cut in the middle if it is too wide for one.
 
     Tables and CSV files have the whole text.
     """
-    if text_width(text) <= most:
+    if text_width(text) <= LONGEST_LABEL:
         return text
     ends = list(text)
-    while text_width("".join(ends)) > most - 1:
+    while text_width("".join(ends)) >= LONGEST_LABEL:
         del ends[len(ends) * 2 // 3]
     middle = len(ends) * 2 // 3
     return f"{''.join(ends[:middle]).rstrip()}…{''.join(ends[middle:]).lstrip()}"
