@@ -1,8 +1,7 @@
 
 /** Classes, confusions and curves of the method that the reader chose. */
 (() => {
-  const { ABSENT, element, makeSortable } = page;
-  const byId = (id) => document.getElementById(id);
+  const { byId, element } = page, { ABSENT, makeSortable } = tables;
   const data = JSON.parse(byId("details-data").textContent);
   const MODALITIES = [["heard", "audio"], ["seen", "visual"]];
   const NOTHING = "nothing", MOST_CLASSES = 40;

@@ -56,11 +56,7 @@ from pipeline.report.titles import encoder_lines, run_title
 
 _HERE = Path(__file__).parent
 # Timeline tracks share the styles of the parse page.
-STYLES = (
-    _HERE.parent / "core" / "page.css",
-    _HERE.parent / "inference" / "page.css",
-    _HERE / "report.css",
-)
+STYLES = (_HERE.parent / "inference" / "page.css", _HERE / "report.css")
 SCRIPTS = tuple(_HERE / name for name in ("tables.js", "details.js", "videos.js"))
 LEFT_OUT_SHOWN = 200
 
