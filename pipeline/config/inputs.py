@@ -85,7 +85,7 @@ def check_videos(config: Config, source: ManifestSource) -> str:
     for split, (found, listed) in counts.items():
         if not found:
             raise PipelineError(
-                f"{folder} has a file for none of the {listed} {split} videos of"
+                f"{folder} has files for 0 of {listed:,} {split} videos of"
                 f" {SPLIT_TABLES[split]}; put them there, named by their full name or id, or check"
                 " dataset.videos."
             )

@@ -10,6 +10,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from pipeline.core.wording import counted
+
 
 def render(template: Path, context: Mapping[str, Any], **filters: Any) -> str:
     """Return a page; every value that is not ``Markup`` is escaped."""
@@ -20,13 +22,15 @@ def render(template: Path, context: Mapping[str, Any], **filters: Any) -> str:
 
 def environment(folder: Path, autoescape: bool = True) -> Environment:
     """Return the templates of a folder; only HTML needs its values escaped."""
-    return Environment(
+    templates = Environment(
         loader=FileSystemLoader(folder),
         autoescape=autoescape,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    templates.filters["counted"] = counted
+    return templates
 
 
 def style(*paths: Path) -> Markup:

@@ -13,6 +13,7 @@ from pathlib import Path
 from pipeline.core.files import write_text
 from pipeline.core.shards import LABELS_FILE, ShardReader
 from pipeline.core.vocabulary import Vocabulary
+from pipeline.core.wording import counted
 from pipeline.evaluation.bootstrap import (
     BOOTSTRAP_DRAWS,
     Floats,
@@ -150,7 +151,7 @@ class Comparison:
     def how_ranked(self) -> str:
         """The caption of ranks and letters."""
         pairs = len(self.standings) * (len(self.standings) - 1) // 2
-        return HOW_RANKED.format(pairs=pairs)
+        return HOW_RANKED.format(pairs=counted(pairs, "pair"))
 
 
 def compare(

@@ -216,7 +216,7 @@
       chart({ title: "Type@AV by threshold, percent", x: "segment threshold", y: "Type@AV", most: 1, lines: levels, own: curves.own }),
       chart({ title: "Precision by recall, percent", x: "recall", y: "precision", most: 100, lines: modalities }),
     );
-    const caption = `${curves.videos} validation videos, first seed. The thresholds for seconds and for the`
+    const caption = `Validation videos: ${curves.videos}, first seed. The thresholds for seconds and for the`
       + ` whole video move together. In the first chart the dotted line is ${own}. The second one`
       + " counts the seconds of all classes together; its dots are at the same threshold.";
     box.replaceChildren(figures, element("p", "caption", caption));

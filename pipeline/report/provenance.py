@@ -12,6 +12,7 @@ from typing import Any
 from pipeline import __version__
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import REPOSITORY, sha256_of
+from pipeline.core.wording import counted
 from pipeline.data.annotations import EVENT_TABLES, SPLIT_TABLES
 from pipeline.features.encoders.identity import encoder_notice, encoder_text, short_digest
 from pipeline.parsers.registry import recipe_for
@@ -215,7 +216,7 @@ def facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     lines += [
         (
             "machine",
-            f"{machine_facts['system']}, {machine_facts['cores']} cores of "
+            f"{machine_facts['system']}, {counted(machine_facts['cores'], 'core')} of "
             f"{machine_facts['processor']}",
         ),
         ("GPUs", _listed(machine_facts["gpus"]) or "none"),
