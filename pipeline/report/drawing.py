@@ -17,8 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from pipeline.core.files import write_text
-from pipeline.report.tables import write_csv
+from pipeline.core.files import write_csv, write_text
 
 # Colour-blind-safe modality colours with 3:1 contrast against white and near-black.
 # Source: Okabe & Ito, "Color universal design" (2008).
