@@ -194,7 +194,7 @@ class ManifestSource:
         return digest.hexdigest()[:16]
 
     def counts(self) -> dict[str, tuple[int, int]]:
-        """Return of each split how many videos have a file, and how many its table lists.
+        """Return for each split how many videos have a file, and how many its table lists.
 
         Empty while a table or the folder is missing.
         """

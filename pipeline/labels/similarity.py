@@ -56,9 +56,9 @@ def read_logits(encoder: str, folder: Path, vocabulary: Vocabulary) -> Shard:
         ``clip`` or ``clap``; the features must be from this encoder.
     folder
         Folder with ``K-of-N.safetensors``, which have ``embedding [N, T, D]`` (imported features
-        may have ``label_embedding`` for this instead), and
-        ``prompts.safetensors``, which has ``text [C, D]`` and ``logit_scale`` (exponentiated, in
-        its header); both arrays are L2-normalised.
+        may have ``label_embedding`` for this instead), and ``prompts.safetensors``, which has
+        ``text [C, D]`` and ``logit_scale`` (exponentiated, in its header); both arrays are
+        L2-normalised.
     vocabulary
         The classes; the prompts must have the same.
 

@@ -132,14 +132,13 @@ def provenance(artifacts: Artifacts, costs: Sequence[StageCost]) -> dict[str, An
         ``pipeline`` and ``git``: versions. ``configuration``: the effective configuration, or None
         if unknown. ``encoders``: backend, model and weights of each encoder, as far as they are
         known; ``notice``: what must be said of them, empty if nothing must. ``weights``: file and
-        SHA-256 of each encoder that was configured, empty if unknown. ``imported``:
-        path to origin of each archive of released features. ``hub``: the commit, SHA-256 and size
-        of each file from the Hugging Face Hub, by reference; ``verified`` is false for a file that
-        was put there by hand. ``tables`` and
-        ``vocabulary``: SHA-256 by file name. ``classes`` and ``segments``: C and T. ``seeds``: by
-        method. ``recipes``: all options of every training run. ``features``: names of the feature
-        folders. ``machine``, ``python`` and ``packages``: environment of the report job.
-        ``cost``: one ``StageCost`` per stage.
+        SHA-256 of each encoder that was configured, empty if unknown. ``imported``: path to origin
+        of each archive of released features. ``hub``: the commit, SHA-256 and size of each file
+        from the Hugging Face Hub, by reference; ``verified`` is false for a file that was put there
+        by hand. ``tables`` and ``vocabulary``: SHA-256 by file name. ``classes`` and ``segments``:
+        C and T. ``seeds``: by method. ``recipes``: all options of every training run.
+        ``features``: names of the feature folders. ``machine``, ``python`` and ``packages``:
+        environment of the report job. ``cost``: one ``StageCost`` per stage.
     """
     sources = artifacts.sources
     tables = (

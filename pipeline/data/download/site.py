@@ -67,7 +67,7 @@ class Site:
         Returns
         -------
         Response
-            ``too_short`` where the video ends before its window does; the part there is, is kept.
+            ``too_short`` where the video ends before its window does; what there is of it is kept.
 
         Raises
         ------
