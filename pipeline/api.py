@@ -17,6 +17,7 @@ from pipeline.core.arrays import label_problem
 from pipeline.core.errors import PipelineError
 from pipeline.core.validation import validated
 from pipeline.core.vocabulary import DEFAULT_PATH, MODALITIES, Vocabulary, read_vocabulary
+from pipeline.core.wording import counted
 from pipeline.data.annotations import read_events, read_names
 from pipeline.data.corrections import read_corrections
 from pipeline.evaluation.coverage import ParsedVideos
@@ -220,14 +221,14 @@ def _size(
     if len(set(shapes)) > 1 or len(shape) != 3 or shape[0] != videos:
         raise PipelineError(
             f"the arrays are {', '.join(map(str, shapes))}; they must all be (N, T, C) with"
-            f" N = {videos} videos."
+            f" N = {videos}, the number of videos."
         )
     if 0 in shape:
         raise PipelineError(f"(N, T, C) is {shape}; N, T and C must be 1 or more.")
     if shape[2] != classes:
         raise PipelineError(
-            f"the arrays have {shape[2]} classes, but {classes} class names are known;"
-            " pass class_names."
+            f"the arrays have {counted(shape[2], 'class')}, but {classes} have a known name; pass"
+            " class_names."
         )
     return shape[1], shape[2]
 

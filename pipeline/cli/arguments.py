@@ -36,26 +36,22 @@ def seed_number(text: str) -> int:
 
 def positive(text: str) -> float:
     """Read a finite number above 0."""
-    value = _float(text)
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is given; it must be finite and above 0")
-    return value
+    return _finite(text, math.ulp(0), "above 0")
 
 
 def seconds(text: str) -> float:
     """Read a finite number of seconds, 0 or more."""
-    value = _float(text)
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is given; it must be finite and 0 or more")
-    return value
+    return _finite(text, 0, "0 or more")
 
 
-def _float(text: str) -> float:
-    """Return a number; NaN for what is none."""
+def _finite(text: str, least: float, allowed: str) -> float:
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        return math.nan
+        value = math.nan
+    if not least <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is given; it must be finite and {allowed}")
+    return value
 
 
 def add_annotations(parser: argparse.ArgumentParser) -> None:
@@ -158,10 +154,10 @@ def recipe_options(arguments: argparse.Namespace) -> dict[str, str]:
     return options
 
 
-def add_machine(parser: argparse.ArgumentParser, device: str = "auto") -> None:
+def add_machine(parser: argparse.ArgumentParser) -> None:
     """Declare where PyTorch runs."""
     parser.add_argument(
-        "--device", default=device, help="auto, cpu, cuda or cuda:INDEX (default: %(default)s)"
+        "--device", default="auto", help="auto, cpu, cuda or cuda:INDEX (default: %(default)s)"
     )
     parser.add_argument(
         "--threads", type=count, metavar="N", help="CPU threads (default: OMP_NUM_THREADS, or all)"

@@ -1,4 +1,4 @@
-"""``python -m pipeline demo-encoders``: train the demo's small CLIP and CLAP."""
+"""``demo-encoders``: train the demo's small CLIP and CLAP."""
 
 import argparse
 from pathlib import Path
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Run the stage."""
+    """Train both encoders."""
     from pipeline.demo.encoders import make_encoders
 
     make_encoders(arguments.out, arguments.seed)

@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> None:
     from pipeline.cli.arguments import limit_threads
     from pipeline.data.manifest import list_videos, rows_of_shard
     from pipeline.features.encoders.base import load_encoder
-    from pipeline.features.from_videos import FeaturesFromVideos, shard_files
+    from pipeline.features.from_videos import encode_videos, shard_files
 
     limit_threads(arguments)
     settings = settings_from(arguments)
@@ -51,4 +51,4 @@ def run(arguments: argparse.Namespace) -> None:
         name: shard_files(arguments.out / f"{name}-{made}", f"{shard}-of-{shards}")
         for name, made in settings.feature_fingerprints().items()
     }
-    FeaturesFromVideos(decoding, encoders, arguments.workers).encode(videos, outputs)
+    encode_videos(videos, outputs, decoding=decoding, encoders=encoders, workers=arguments.workers)

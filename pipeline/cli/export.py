@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pipeline.cli.arguments import add_vocabulary
 from pipeline.cli.sources import add_encoder_folders
+from pipeline.core.wording import counted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,4 +50,4 @@ def run(arguments: argparse.Namespace) -> None:
     )
     vocabulary = read_vocabulary(arguments.vocabulary)
     videos = export(source, arguments.layout, vocabulary, arguments.out)
-    print(f"{videos} videos written to '{arguments.out}'")
+    print(f"{counted(videos, 'video')} written to '{arguments.out}'")

@@ -9,7 +9,7 @@ from pipeline.features.import_options import ReleasedFeatures
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the stage's arguments."""
+    """Add the command's arguments."""
     add_options(parser, ReleasedFeatures)
     add_annotations(parser)
     add_vocabulary(parser)

@@ -10,6 +10,7 @@ from pipeline.cli.options import add_options
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import check_writable
 from pipeline.core.vocabulary import DEFAULT_PATH
+from pipeline.core.wording import counted
 from pipeline.inference.options import ParseOptions
 from pipeline.media.options import DecodeOptions
 
@@ -111,7 +112,7 @@ def run(arguments: argparse.Namespace) -> None:
             print(f"{video.title}:")
         print(events_text(video.events))
     if len(parsed) > MOST_PRINTED:
-        print(f"... and {len(parsed) - MOST_PRINTED} more videos")
+        print(f"... and {counted(len(parsed) - MOST_PRINTED, 'more video')}")
     page = arguments.out / "index.html" if len(parsed) > 1 else None
     print(page or arguments.out / parsed[0].name / "index.html")
 

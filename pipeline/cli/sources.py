@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add them."""
+    """Add the arguments."""
     folder: dict[str, Any] = {"type": Path, "metavar": "DIR"}
     add = parser.add_argument
     add(

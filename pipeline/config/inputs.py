@@ -85,7 +85,7 @@ def check_videos(config: Config, source: ManifestSource) -> str:
     for split, (found, listed) in counts.items():
         if not found:
             raise PipelineError(
-                f"{folder} has a file for none of the {listed} {split} videos of"
+                f"{folder} has files for 0 of {listed:,} {split} videos of"
                 f" {SPLIT_TABLES[split]}; put them there, named by their full name or id, or check"
                 " dataset.videos."
             )
@@ -103,20 +103,12 @@ def check_folder(key: str, folder: str, advice: str) -> None:
     PipelineError
         It is not.
     """
-    if not Path(folder).is_dir():
-        raise PipelineError(f"{key} '{folder}' does not exist; {advice}.")
+    _check_found(Path(folder).is_dir(), key, folder, advice)
 
 
-def check_file(key: str, file: str, advice: str) -> None:
-    """Check that a file is there.
-
-    Raises
-    ------
-    PipelineError
-        It is not.
-    """
-    if not Path(file).is_file():
-        raise PipelineError(f"{key} '{file}' does not exist; {advice}.")
+def _check_found(is_found: bool, key: str, path: str | Path, advice: str) -> None:
+    if not is_found:
+        raise PipelineError(f"{key} '{path}' does not exist; {advice}.")
 
 
 def contents_digest(paths: Iterable[Path]) -> str:
@@ -170,8 +162,9 @@ def _check_tables(folder: str) -> None:
 def _check_encoder(key: str, options: EncoderOptions) -> None:
     if not is_fetched(options) and options.random_seed is None:
         with _named(f"{key}.weights"):
-            path = str(options.weights_path)
-        check_file(f"{key}.weights", path, f"put the file there, or set {key}.url")
+            path = options.weights_path
+        advice = f"put the file there, or set {key}.url"
+        _check_found(path.is_file(), f"{key}.weights", path, advice)
     with _named(f"{key}.model"):
         config = options.config_path
     known = _architectures(options.backend)
@@ -240,7 +233,8 @@ def _check_teacher(config: Config) -> None:
     if stage is None or stage.demo is not None:
         return
     advice = "put UnAV-100's annotations there, or set teacher.annotations"
-    check_file("teacher.annotations", stage.annotations or "", advice)
+    path = Path(stage.annotations or "")
+    _check_found(path.is_file(), "teacher.annotations", path, advice)
     with _named("teacher.features"):
         for encoder in UNAV_ARCHIVES:
             stage.archive(encoder)

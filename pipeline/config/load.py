@@ -127,7 +127,7 @@ def load_config(files: Sequence[Path] = (), preset: str | None = None) -> Config
 
 
 def config_warnings(config: Config) -> list[str]:
-    """Return what is allowed in a configuration, but is hardly meant: one sentence each."""
+    """Return what is allowed in a configuration but hardly meant, one sentence each."""
     toys = [
         name
         for name, encoder in config.encoders.by_name.items()

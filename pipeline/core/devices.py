@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import torch
 
 from pipeline.core.errors import PipelineError
+from pipeline.core.wording import counted
 
 DEVICE = re.compile(r"cpu|cuda(:(?P<index>[0-9]+))?")
 
@@ -64,8 +65,6 @@ def choose_device(name: str) -> torch.device:
     if match is None:
         raise PipelineError(f"device must be auto, cpu, cuda or cuda:INDEX, not '{name}'.")
     if name != "cpu" and int(match["index"] or 0) >= torch.cuda.device_count():
-        raise PipelineError(
-            f"device is '{name}', but only {torch.cuda.device_count()} GPUs are visible; use auto"
-            " or cpu."
-        )
+        visible = counted(torch.cuda.device_count(), "visible GPU")
+        raise PipelineError(f"device is '{name}', but there is {visible}; use auto or cpu.")
     return torch.device(name)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from enum import StrEnum
 
-# Likeness of two words from which one may be a typing mistake of the other.
+# How alike two words must be for one to be suggested in place of the other.
 CLOSE = 0.65
 
 

@@ -145,8 +145,19 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_tsv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a tab-separated table, atomically."""
+    _write_table(path, header, rows, "\t")
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a comma-separated table, atomically; None becomes an empty cell."""
+    _write_table(path, header, rows, ",")
+
+
+def _write_table(
+    path: Path, header: Sequence[str], rows: Iterable[Sequence[object]], delimiter: str
+) -> None:
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+        writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
 

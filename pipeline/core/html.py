@@ -3,12 +3,14 @@
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+
+from pipeline.core.wording import counted
 
 
 def render(template: Path, context: Mapping[str, Any], **filters: Any) -> str:
@@ -20,25 +22,32 @@ def render(template: Path, context: Mapping[str, Any], **filters: Any) -> str:
 
 def environment(folder: Path, autoescape: bool = True) -> Environment:
     """Return the templates of a folder; only HTML needs its values escaped."""
-    return Environment(
+    templates = Environment(
         loader=FileSystemLoader(folder),
         autoescape=autoescape,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    templates.filters["counted"] = counted
+    return templates
 
 
 def style(*paths: Path) -> Markup:
-    """Concatenate style sheets; later ones override earlier ones."""
-    return Markup("".join(path.read_text(encoding="utf-8") for path in paths))
+    """Concatenate all pages' style sheet and these; later ones override earlier ones."""
+    return Markup(_concatenated("page.css", paths))
 
 
 def script_and_hash(*paths: Path) -> tuple[Markup, str]:
-    """Concatenate scripts, and return the hash for the page's Content-Security-Policy."""
-    script = "".join(path.read_text(encoding="utf-8") for path in paths)
+    """Concatenate all pages' script and these; add the hash for the Content-Security-Policy."""
+    script = _concatenated("page.js", paths)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return Markup(script), f"sha256-{digest}"
+
+
+def _concatenated(shared: str, paths: Sequence[Path]) -> str:
+    files = [Path(__file__).with_name(shared), *paths]
+    return "".join(path.read_text(encoding="utf-8") for path in files)
 
 
 def as_json(value: object) -> Markup:

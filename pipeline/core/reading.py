@@ -18,7 +18,7 @@ LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 class _RefusedError(yaml.YAMLError):
-    """What YAML allows, but hardly means what was meant."""
+    """Valid YAML that its author can hardly have meant."""
 
 
 class _StrictLoader(yaml.SafeLoader):

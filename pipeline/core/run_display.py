@@ -16,6 +16,7 @@ from threading import Event, Thread
 from typing import Any, TextIO
 
 from pipeline.core.progress import duration
+from pipeline.core.wording import counted
 
 # Seconds between two lines on running jobs: on a terminal, where they replace each other, and
 # in a file.
@@ -97,7 +98,8 @@ class RunDisplay(logging.Handler):
 
     def _begin(self, counts: Mapping[str, int]) -> None:
         self.stages = {name: Stage(count) for name, count in counts.items() if name != "total"}
-        self._print(f"{counts['total']} jobs in {len(self.stages)} stages")
+        jobs, stages = counted(counts["total"], "job"), counted(len(self.stages), "stage")
+        self._print(f"{jobs} in {stages}")
         Thread(target=self._watch, daemon=True).start()
 
     def _start(self, values: Mapping[str, Any]) -> None:

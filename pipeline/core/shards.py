@@ -26,6 +26,7 @@ from safetensors.numpy import save_file
 from pipeline.core.arrays import number_problem
 from pipeline.core.errors import PipelineError, Status
 from pipeline.core.files import atomic_path, existing_file
+from pipeline.core.wording import counted
 
 # An array of any dtype.
 Array = NDArray[Any]
@@ -66,7 +67,7 @@ class Shard:
             raise ValueError("shard names must be unique")
         for key, array in self.arrays.items():
             if len(array) != len(self.names):
-                raise ValueError(f"{key} has {len(array)} rows for {len(self.names)} videos")
+                raise ValueError(f"{key} has length {len(array)}, but names {len(self.names)}")
 
     def __getitem__(self, key: str) -> NDArray[Any]:
         if key not in self.arrays:
@@ -87,7 +88,7 @@ class Shard:
         absent = [name for name in names if name not in rows_by_name]
         if absent:
             raise PipelineError(
-                f"{len(absent)} videos are missing from the shard, including '{absent[0]}'."
+                f"the shard lacks {counted(len(absent), 'video')}, the first is '{absent[0]}'."
             )
         rows = np.array([rows_by_name[name] for name in names], dtype=np.int64)
         arrays = {key: array[rows] for key, array in self.arrays.items()}
@@ -298,8 +299,8 @@ def join_shards(parts: Iterable[Shard]) -> Shard:
     names = [name for shard in filled for name in shard.names]
     if repeated := [name for name, count in Counter(names).items() if count > 1]:
         raise PipelineError(
-            f"{len(repeated)} videos are in two shards, the first is '{repeated[0]}'; remove the"
-            " copied or renamed file, and make its shard again."
+            f"two shards share {counted(len(repeated), 'video')}, the first is '{repeated[0]}';"
+            " remove the copied or renamed file, and make its shard again."
         )
     keys = filled[0].arrays.keys()
     for key in keys:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import existing_file, write_text
 from pipeline.core.vocabulary import Vocabulary
+from pipeline.core.wording import counted
 
 SPLIT_TABLES = {"train": "AVVP_train.csv", "val": "AVVP_val_pd.csv", "test": "AVVP_test_pd.csv"}
 # Splits with annotated events, which can be scored.
@@ -94,8 +95,8 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, tuple[s
         values = [value.strip() for value in line.split("\t")]
         if len(values) <= max(indices):
             raise PipelineError(
-                f"'{path}' line {number} has {len(values)} tab-separated values, but its header "
-                f"has {len(header)} columns; complete the row."
+                f"'{path}' line {number} has {counted(len(values), 'tab-separated value')}, but its"
+                f" header has {counted(len(header), 'column')}; complete the row."
             )
         yield number, tuple(values[index] for index in indices)
 

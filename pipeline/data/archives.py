@@ -22,6 +22,7 @@ import numpy as np
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import fingerprint
 from pipeline.core.shards import Array
+from pipeline.core.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -177,8 +178,8 @@ class ArrayArchive:
             ) from None
         if len(content) != member.file_size:
             raise PipelineError(
-                f"'{what}' has {len(content)} bytes, but the archive states {member.file_size};"
-                " delete the archive and download it again."
+                f"'{what}' has {counted(len(content), 'byte')}, but the archive states"
+                f" {member.file_size:,}; delete the archive and download it again."
             )
         return parse_npy(content, what)
 
@@ -304,8 +305,8 @@ def parse_npy(content: bytes, what: str) -> Array:
         count *= length
     if len(content) - start != count * dtype.itemsize:
         raise PipelineError(
-            f"'{what}' has {len(content) - start} bytes of values, but its header {shape} of"
-            f" {dtype} needs {count * dtype.itemsize}; write it again."
+            f"'{what}' has {counted(len(content) - start, 'byte')} of values, but its header"
+            f" {shape} of {dtype} needs {count * dtype.itemsize:,}; write it again."
         )
     array = np.frombuffer(content, dtype, count, start)
     return array.reshape(shape, order="F" if is_fortran else "C")

@@ -20,6 +20,7 @@ from typing import Any
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import UNWRITABLE, fingerprint, sha256_of, write_json
 from pipeline.core.references import HubReference, parse_hub_reference
+from pipeline.core.wording import counted
 from pipeline.data.fetch import (
     TRANSIENT_CODES,
     Answer,
@@ -461,7 +462,7 @@ def _is_any(error: Exception, names: frozenset[str]) -> bool:
     return not names.isdisjoint(each.__name__ for each in type(error).__mro__)
 
 
-def hub_error(what: str, error: Exception, by_hand: str = "") -> PipelineError:
+def hub_error(what: str, error: Exception, by_hand: str) -> PipelineError:
     """Return why something could not be downloaded from the Hub, as one sentence.
 
     Parameters
@@ -534,7 +535,7 @@ def _mismatch(path: Path, stated: StatedFile) -> str:
     """Return how a file differs from what the Hub states; empty if it does not."""
     size = path.stat().st_size
     if stated.size is not None and size != stated.size:
-        return f"has {size} bytes, but the Hub states {stated.size}"
+        return f"has {counted(size, 'byte')}, but the Hub states {stated.size:,}"
     if re.fullmatch(r"[0-9a-f]{64}", stated.digest) and stated.digest != sha256_of(path):
         return f"has SHA-256 {sha256_of(path)}, but the Hub states {stated.digest}"
     if re.fullmatch(r"[0-9a-f]{40}", stated.digest) and stated.digest != _git_hash(path):

@@ -106,7 +106,7 @@ def unused_files(folder: MediaFolder, rows: Iterable[ManifestRow]) -> str:
     if not unused:
         return ""
     return (
-        f"{len(unused)} of {len(folder.files)} media files, such as '{unused[0]}', are not used: no"
+        f"{len(unused)} of {len(folder.files)} media files not used, such as '{unused[0]}': no"
         " table has such a video, or its full name or another format is preferred"
     )
 
@@ -194,7 +194,7 @@ class ManifestSource:
         return digest.hexdigest()[:16]
 
     def counts(self) -> dict[str, tuple[int, int]]:
-        """Return of each split how many videos have a file, and how many its table lists.
+        """Return for each split how many videos have a file, and how many its table lists.
 
         Empty while a table or the folder is missing.
         """

@@ -139,11 +139,11 @@ def _warn_of_lost_events(path: Path, videos: Mapping[str, DenseVideo]) -> None:
     if not lost:
         return
     name, (start, end, _) = lost[0]
-    example = f"such as {start:g} to {end:g} of '{name}' with {videos[name].seconds} seconds"
+    example = f"such as {start:g} to {end:g} of '{name}', which lasts {videos[name].seconds} s"
     if len(lost) == len(events):
         raise PipelineError(
-            f"none of the {len(events):,} events in '{path}' lies within its video, {example}; give"
-            " times in seconds from the video's start."
+            f"no event in '{path}' lies within its video, {example}; give times in seconds from the"
+            " video's start."
         )
     logger.warning(
         "%d of the %d events in '%s' cover no second of their video and are ignored, %s",

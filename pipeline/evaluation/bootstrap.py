@@ -4,36 +4,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 BOOTSTRAP_DRAWS = 1000
-
-
 BOOTSTRAP_SEED = 0
-
-
 CONFIDENCE = 0.95
-
 
 Floats = NDArray[np.float64]
 
 
-def bootstrap_means(
-    values: Floats, draws: int = BOOTSTRAP_DRAWS, seed: int = BOOTSTRAP_SEED
-) -> Floats:
-    """Return the means over resamples of videos, drawn with replacement.
+def bootstrap_means(values: Floats) -> Floats:
+    """Return the means over B resamples of videos, drawn with replacement.
 
     Parameters
     ----------
     values : ``[M, N]``
         M values of each of N videos. All M use the same resamples, so differences between two
         methods on the same videos give a paired bootstrap.
-    draws, seed
-        Number of resamples, and their seed.
 
     Returns
     -------
-    ndarray ``[draws, M]``
+    ndarray ``[B, M]``
     """
     count = values.shape[1]
-    means: Floats = (draw_resamples(count, draws, seed) @ values.T) / count
+    resamples = draw_resamples(count, BOOTSTRAP_DRAWS, BOOTSTRAP_SEED)
+    means: Floats = (resamples @ values.T) / count
     return means
 
 
@@ -46,7 +38,7 @@ def draw_resamples(count: int, draws: int, seed: int | np.random.Generator) -> N
 
 
 def percentile_interval(means: Floats) -> Floats:
-    """Return the 95% interval ``[M, 2]``, low and high, of bootstrap means ``[draws, M]``."""
+    """Return the 95% interval ``[M, 2]``, low and high, of bootstrap means ``[B, M]``."""
     tail = (1 - CONFIDENCE) / 2
     ends: Floats = np.quantile(means, (tail, 1 - tail), axis=0).T
     return ends

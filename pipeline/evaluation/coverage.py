@@ -85,8 +85,8 @@ class ParsedVideos:
         first, total = names[missing[0]], f"{len(names):,}"
         if not rows:
             raise PipelineError(
-                f"none of the {total} listed videos is among the parsed videos (the first is"
-                f" '{first}'); both must use the full name ID_START_END."
+                f"no listed video is among the parsed videos (the first of {total} is '{first}');"
+                " both must use the full name ID_START_END."
             )
         for row in missing:
             if np.any(predicted[:, row]):

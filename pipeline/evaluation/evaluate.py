@@ -13,6 +13,7 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.files import write_json
 from pipeline.core.shards import ShardReader
 from pipeline.core.vocabulary import Vocabulary
+from pipeline.core.wording import counted
 from pipeline.data.annotations import (
     EVENT_TABLES,
     SCORED_SPLITS,
@@ -74,9 +75,7 @@ def evaluate_arrays(
     scores = score(*truth, *predicted)
     per_video = scores.per_video["segment"]["audio"]
     if len(per_video) != len(names):
-        raise ValueError(
-            f"the labels have {len(per_video)} videos, but there are {len(names)} names"
-        )
+        raise ValueError(f"the labels have length {len(per_video)}, but names {len(names)}")
     return {
         "split": split,
         "videos": len(names),
@@ -349,8 +348,8 @@ def evaluate_model(
         listed = set(read_names(annotations / SPLIT_TABLES[split]))
         if strangers := [name for name in found.names if name not in listed]:
             raise PipelineError(
-                f"{len(strangers):,} of the {len(found.names):,} {split} videos parsed in"
-                f" '{folder}' are not in '{annotations / SPLIT_TABLES[split]}', the first is"
+                f"'{annotations / SPLIT_TABLES[split]}' lacks {len(strangers):,} of"
+                f" {len(found.names):,} {split} videos parsed in '{folder}', the first is"
                 f" '{strangers[0]}'; give the annotations of these videos."
             )
     return write_metrics(folder, predictions, vocabulary, corrections)
@@ -406,7 +405,7 @@ def summary(evaluation: dict[str, Any], total: int | None = None) -> str:
 def replaced_text(corrected: dict[str, Any]) -> str:
     """Return how many videos' annotations were corrected in each modality."""
     return ", ".join(
-        f"{modality} of {count:,} video{'' if count == 1 else 's'}"
+        f"{modality} of {counted(count, 'video')}"
         for modality, count in corrected["replaced"].items()
     )
 
@@ -415,10 +414,11 @@ def _coverage_text(evaluation: dict[str, Any], total: int | None) -> str:
     """Return how many videos were scored, and how those that were not parsed were counted."""
     videos, coverage = evaluation["videos"], evaluation.get("coverage")
     if coverage is None:
-        return f"{videos} videos" if total is None else f"{videos:,} of {total:,} videos"
+        return counted(videos, "video") if total is None else f"{videos:,} of {total:,} videos"
     listed, unparsed = coverage["listed"], coverage["listed"] - coverage["parsed"]
     if unparsed and coverage["missing"] == "empty":
-        return f"{listed:,} videos, {unparsed:,} of them not parsed and scored as without events"
+        unparsed_text = f"{unparsed:,} of them not parsed and scored as without events"
+        return f"{counted(listed, 'video')}, {unparsed_text}"
     return f"{videos:,} of {listed:,} videos"
 
 

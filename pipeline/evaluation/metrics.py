@@ -107,32 +107,15 @@ class Scores:
             for level, by_metric in self.per_video.items()
         }
 
-    def intervals(
-        self, draws: int = BOOTSTRAP_DRAWS, seed: int = BOOTSTRAP_SEED
-    ) -> dict[str, dict[str, list[float]]]:
-        """Return level to metric to the 95% bootstrap interval over videos.
-
-        Parameters
-        ----------
-        draws
-            Number of resamples of N videos with replacement.
-        seed
-            Seed of the resamples, which all metrics share.
-
-        Returns
-        -------
-        dict
-            ``[low, high]`` in percent.
-        """
-        ends = iter((100 * percentile_interval(bootstrap_means(self.table, draws, seed))).tolist())
+    def intervals(self) -> dict[str, dict[str, list[float]]]:
+        """Return level to metric to the 95% bootstrap interval over videos, in percent."""
+        ends = iter((100 * percentile_interval(bootstrap_means(self.table))).tolist())
         return {level: {metric: next(ends) for metric in METRICS} for level in LEVELS}
 
 
 def class_intervals(
     truth: NDArray[np.generic],
     trainings: Sequence[NDArray[np.generic]],
-    draws: int = BOOTSTRAP_DRAWS,
-    seed: int = BOOTSTRAP_SEED,
 ) -> Floats:
     """Return the 95% bootstrap interval over videos of each class's segment-level F1.
 
@@ -142,15 +125,13 @@ def class_intervals(
         Annotated labels of one modality; nonzero is positive.
     trainings
         Predicted labels of each training run; a resample's F1 is the mean over runs.
-    draws, seed
-        Number of resamples, and their seed.
 
     Returns
     -------
     ndarray ``[C, 2]``
         Low and high in [0, 1], over the resamples in which the class occurs; NaN if it never does.
     """
-    weights = draw_resamples(len(truth), draws, seed)
+    weights = draw_resamples(len(truth), BOOTSTRAP_DRAWS, BOOTSTRAP_SEED)
     counts = [_count_segments(truth != 0, predicted != 0) for predicted in trainings]
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):
         warnings.filterwarnings("ignore", "(Mean of empty|All-NaN) slice", RuntimeWarning)

@@ -10,6 +10,7 @@ import numpy as np
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.vocabulary import MODALITIES, Vocabulary
+from pipeline.core.wording import counted
 from pipeline.data.annotations import (
     EventRow,
     Labels,
@@ -146,9 +147,9 @@ def check_scored(
     table, segments = lost[0], lost[0].labels.shape[1]
     reasons = _reasons(table, UNSCORED, vocabulary) or "their videos are in another split"
     raise PipelineError(
-        f"none of the {_counted(table.events)} in '{table.source}' is scored ({reasons}); check"
-        f" that they are of the {len(names):,} videos to score (the first is '{names[0]}'), by the"
-        f" full name ID_START_END, and that a video has {segments} segments."
+        f"no event in '{table.source}' is scored ({reasons}); check that their videos are among the"
+        f" {len(names):,} to score (the first is '{names[0]}'), by the full name ID_START_END, and"
+        f" that a video has {counted(segments, 'segment')}."
     )
 
 
@@ -167,8 +168,8 @@ def warn_of_unscored(tables: Iterable[ScoredTable], vocabulary: Vocabulary, wher
             )
             logger.log(
                 logging.INFO if is_usual else logging.WARNING,
-                "%d of the %s in '%s' %s %s (%s: %s%s), such as %s of '%s'",
-                *(len(rows), _counted(table.events), table.source),
+                "%d of %s in '%s' %s %s (%s: %s%s), such as %s of '%s'",
+                *(len(rows), counted(table.events, "event"), table.source),
                 "is" if len(rows) == 1 else "are",
                 "scored in part" if kind in CUT else "not scored",
                 *(kind, meaning, f" in {where}" if kind == "unknown_video" else ""),
@@ -214,7 +215,3 @@ def _reasons(table: ScoredTable, meanings: Mapping[str, str], vocabulary: Vocabu
         for kind, rows in table.unscored.items()
         if kind in meanings
     )
-
-
-def _counted(events: int) -> str:
-    return f"{events:,} event{'' if events == 1 else 's'}"

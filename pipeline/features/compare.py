@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.shards import Array, ShardReader, read_array, shard_paths
+from pipeline.core.wording import counted
 from pipeline.features.npy_layouts import ID_LENGTH, check_unique_ids, read_npy_folder
 
 PERCENTILES = (0, 1, 5, 25, 50, 75, 100)
@@ -39,8 +40,8 @@ class FeatureComparison:
         """Return mean, percentiles, histogram and the least similar videos as text."""
         videos, segments = self.cosines.shape
         lines = [
-            f"{videos} videos of {segments} segments in both, {self.only_first} only in the"
-            f" first, {self.only_second} only in the second",
+            f"{counted(videos, 'video')} of {counted(segments, 'segment')} in both,"
+            f" {self.only_first} only in the first, {self.only_second} only in the second",
             f"cosine: mean {self.cosines.mean():.6f}",
         ]
         for share, value in zip(PERCENTILES, np.percentile(self.cosines, PERCENTILES), strict=True):

@@ -21,6 +21,7 @@ from pipeline.core.shards import (
     write_shard,
     write_status,
 )
+from pipeline.core.wording import counted
 from pipeline.features.encoders.base import Encoder
 from pipeline.features.encoders.options import FEATURES_VERSION, EncoderOptions
 
@@ -50,8 +51,8 @@ class Timing:
         total = max(self.waited + self.encode + self.write, 1e-9)
         share = self.waited / max(self.waited + self.encode, 1e-9)
         return (
-            f"{videos} videos: read {self.read:.1f} s, encode {self.encode:.1f} s, write"
-            f" {self.write:.1f} s, {videos / total:.2f} videos/s, device waited {share:.1%}"
+            f"{counted(videos, 'video')}: read {self.read:.1f} s, encode {self.encode:.1f} s,"
+            f" write {self.write:.1f} s, {videos / total:.2f} videos/s, device waited {share:.1%}"
         )
 
 

@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.core.background import run_ahead
@@ -20,68 +19,57 @@ VIDEOS_AT_A_TIME = 64
 ShardFiles = tuple[Path, Path]
 
 
-@dataclass(frozen=True)
-class FeaturesFromVideos:
-    """How a shard's videos become features.
+def encode_videos(
+    videos: Sequence[VideoWindow],
+    outputs: Mapping[str, ShardFiles],
+    *,
+    decoding: Decoding,
+    encoders: Mapping[str, Encoder],
+    workers: int,
+) -> None:
+    """Write every encoder's features of a shard's videos.
 
-    Attributes
+    The files are those of the stages ``segments`` and ``features``, byte for byte, where a batch
+    size does not change the order of sums.
+
+    Parameters
     ----------
+    videos
+        The shard's videos.
+    outputs
+        Files to write by encoder.
     decoding
         How videos are decoded, for all encoders.
     encoders
         Encoders by name.
     workers
         Number of decode processes.
+
+    Raises
+    ------
+    PipelineError
+        Decode processes cannot start, a video violates a policy that is ``fail``, or the
+        segments do not suit an encoder.
     """
+    with tempfile.TemporaryDirectory(prefix="avvp-") as name:
+        folder = Path(name)
 
-    decoding: Decoding
-    encoders: Mapping[str, Encoder]
-    workers: int
+        def decode(chunk: tuple[int, Sequence[VideoWindow]]) -> ShardFiles:
+            index, some = chunk
+            files = shard_files(folder, f"segments-{index}")
+            run_shard(some, decoding, workers, *files)
+            return files
 
-    def encode(self, videos: Sequence[VideoWindow], outputs: Mapping[str, ShardFiles]) -> None:
-        """Write every encoder's features of a shard's videos.
-
-        The files are those of the stages ``segments`` and ``features``, byte for byte, where a
-        batch size does not change the order of sums.
-
-        Parameters
-        ----------
-        videos
-            The shard's videos.
-        outputs
-            Files to write by encoder.
-
-        Raises
-        ------
-        PipelineError
-            Decode processes cannot start, a video violates a policy that is ``fail``, or the
-            segments do not suit an encoder.
-        """
-        with tempfile.TemporaryDirectory(prefix="avvp-") as name:
-            folder = Path(name)
-            chunks = list(enumerate(_chunks(videos)))
-
-            def decode(chunk: tuple[int, Sequence[VideoWindow]]) -> ShardFiles:
-                index, some = chunk
-                files = shard_files(folder, f"segments-{index}")
-                run_shard(some, self.decoding, self.workers, *files)
-                return files
-
-            parts: list[dict[str, ShardFiles]] = []
-            for segments in run_ahead(decode, chunks, threads=1, ahead=1):
-                parts.append(self._encode_chunk(folder, len(parts), segments))
-                segments[0].unlink()
-            for encoder, files in outputs.items():
-                _join([part[encoder] for part in parts], files)
-
-    def _encode_chunk(
-        self, folder: Path, index: int, segments: ShardFiles
-    ) -> dict[str, ShardFiles]:
-        written = {}
-        for name, encoder in self.encoders.items():
-            written[name] = shard_files(folder, f"{name}-{index}")
-            encode_shard(encoder, *segments, *written[name])
-        return written
+        parts: list[dict[str, ShardFiles]] = []
+        chunks = list(enumerate(_chunks(videos)))
+        for segments in run_ahead(decode, chunks, threads=1, ahead=1):
+            written = {each: shard_files(folder, f"{each}-{len(parts)}") for each in encoders}
+            for each, files in written.items():
+                encode_shard(encoders[each], *segments, *files)
+            segments[0].unlink()
+            parts.append(written)
+        for each, files in outputs.items():
+            _join([part[each] for part in parts], files)
 
 
 def _chunks(videos: Sequence[VideoWindow]) -> list[Sequence[VideoWindow]]:

@@ -387,7 +387,7 @@ def _check_kept(rows: Sequence[StatusRow]) -> None:
     left_out = [row for row in rows if not row.kept]
     if left_out and len(left_out) == len(rows):
         raise PipelineError(
-            f"none of the {len(rows)} videos can be imported: {left_out[0].detail}; check"
+            f"imported 0 of {len(rows)} videos: {left_out[0].detail}; check"
             " dataset.features and the archives."
         )
     for status in dict.fromkeys(row.status for row in left_out):

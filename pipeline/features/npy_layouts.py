@@ -46,6 +46,7 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.files import atomic_path, child_path
 from pipeline.core.progress import track
 from pipeline.core.shards import Array
+from pipeline.core.wording import counted
 from pipeline.features.encoders.pooling import pool_seconds
 
 # Converts the rows of a file to one per second.
@@ -204,8 +205,8 @@ def read_word_vectors(folder: Path, classes: int) -> Array:
     vectors = load_npy(path)
     if vectors.ndim != 2 or len(vectors) != classes:
         raise PipelineError(
-            f"'{path}' has shape {vectors.shape}, but the vocabulary has {classes} classes; it must"
-            " have one row per class."
+            f"'{path}' has shape {vectors.shape}, but the vocabulary has"
+            f" {counted(classes, 'class')}; it must have one row per class."
         )
     return vectors
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import PipelineError, one_of
 from pipeline.core.shards import join_shards, read_features_of, shard_paths
+from pipeline.core.wording import counted
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -31,7 +32,7 @@ class Features:
 
     def __repr__(self) -> str:
         shapes = ", ".join(f"{key} {array.shape}" for key, array in self.arrays.items())
-        return f"Features({len(self)} videos, {shapes})"
+        return f"Features({counted(len(self), 'video')}, {shapes})"
 
     def __len__(self) -> int:
         return len(self.names)

@@ -17,6 +17,7 @@ from pipeline.core.shards import (
     read_status,
     shard_paths,
 )
+from pipeline.core.wording import counted
 from pipeline.data.manifest import shard_of
 from pipeline.features.encoders.options import ENCODER_OPTIONS
 from pipeline.features.import_options import UNIT_ARRAYS, similarity_array
@@ -57,8 +58,8 @@ class VerifiedFolder:
             f"{key} [{self.videos}, {t}, {d}]" for key, (t, d) in self.shapes.items()
         )
         return (
-            f"{self.encoder} {self.fingerprint}: {self.shards} shards are valid, {self.videos}"
-            f" videos ({self.left_out} dropped), {arrays}."
+            f"{self.encoder} {self.fingerprint}: {counted(self.shards, 'valid shard')},"
+            f" {counted(self.videos, 'video')} ({self.left_out} dropped), {arrays}."
         )
 
 

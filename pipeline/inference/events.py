@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import PipelineError, Status
 from pipeline.core.vocabulary import MODALITIES
+from pipeline.core.wording import counted
 from pipeline.data.annotations import Labels, find_runs
 from pipeline.parsers.recipes import Recipe
 
@@ -129,7 +130,7 @@ class Parsed:
     notice: str = ""
 
     def __repr__(self) -> str:
-        return f"Parsed({self.title!r}, {self.length} s, {len(self.events)} events)"
+        return f"Parsed({self.title!r}, {self.length} s, {counted(len(self.events), 'event')})"
 
     @property
     def length(self) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pipeline.core.errors import ItemError, PipelineError, Status
 from pipeline.core.files import fingerprint
+from pipeline.core.wording import counted
 from pipeline.media.folder import EXTENSIONS, MediaFolder, read_folder
 
 logger = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ def find_files(given: Iterable[Path], follow_links: bool = False) -> InputFiles:
     paths = list(files.named.values())
     missing = [path for path in paths if not path.exists()]
     if len(missing) == len(paths):
-        too = f", nor any of the other {len(paths) - 1} files" if len(paths) > 1 else ""
+        too = f", nor {counted(len(paths) - 1, 'other file')}" if len(paths) > 1 else ""
         raise PipelineError(f"'{printable(str(paths[0]))}' does not exist{too}; check the path.")
     for path in missing:
         logger.warning("'%s' does not exist; it is left out", printable(str(path)))

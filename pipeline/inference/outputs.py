@@ -44,7 +44,7 @@ def write_outputs(folder: Path, parsed: Parsed, embed_bytes: int) -> Parsed:
     """
     if not (folder / JSON_FILE).exists():
         check_unclaimed(folder, parsed.path)
-    (folder / PAGE_FILE).unlink(missing_ok=True)  # a folder is complete with its page
+    (folder / PAGE_FILE).unlink(missing_ok=True)  # written last: it marks a complete folder
     write_parsed_files(folder, parsed, embed_bytes)
     media = replace(
         parsed.media,

@@ -1,6 +1,5 @@
-"use strict";
 (() => {
-  const byId = (id) => document.getElementById(id);
+  const { byId, element, row } = page;
   const data = JSON.parse(byId("data").textContent);
   const media = byId("media");
   const slider = byId("threshold");
@@ -9,7 +8,6 @@
   const TITLES = ["Heard", "Seen"], STYLES = ["heard", "seen"];
   const ABSENT = ["The file has no sound.", "The file has no pictures."];
   const PIXELS_PER_SECOND = 4; // at least; the timeline of a long video scrolls
-  const STEPS = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600];
   const NARROW = 38; // narrowest bar that shows its confidence, in pixels
   const MARK = 52; // space for a time on the scale, in pixels
   const NUDGE = 0.05; // how far a key moves the threshold
@@ -74,55 +72,9 @@
 
   // ---- drawing
 
-  function element(tag, style, text) {
-    const made = document.createElement(tag);
-    if (style) made.className = style;
-    if (text !== undefined) made.textContent = text;
-    return made;
-  }
-
   function clock(seconds) {
     const whole = Math.floor(seconds);
     return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
-  }
-
-  function row(style, name) {
-    const made = element("div", `row ${style}`);
-    made.append(element("div", "name", name), element("div", "lane"));
-    return made;
-  }
-
-  /** Mark the scale and the lanes at round seconds, as densely as space allows. */
-  function mark() {
-    const lane = tracks.querySelector(".scale .lane");
-    const fits = Math.max(1, lane.clientWidth / MARK);
-    const step = STEPS.find((seconds) => data.seconds / seconds <= fits) || data.seconds;
-    const times = [];
-    for (let t = 0; t <= data.seconds; t += step) times.push(t);
-    lane.replaceChildren(...times.map((t) => {
-      const made = element("span", "", clock(t));
-      made.style.left = `${(100 * t) / data.seconds}%`;
-      if (t > 0 && data.seconds - t < step / 2) made.className = "is-last";
-      return made;
-    }));
-    tracks.style.setProperty("--parts", data.seconds / step);
-  }
-
-  function trace(values) {
-    const space = "http://www.w3.org/2000/svg";
-    const svg = document.createElementNS(space, "svg");
-    svg.setAttribute("class", "trace");
-    svg.setAttribute("viewBox", `0 0 ${data.seconds} 1`);
-    svg.setAttribute("preserveAspectRatio", "none");
-    svg.setAttribute("aria-hidden", "true");
-    const path = document.createElementNS(space, "path");
-    const steps = values.map((value) => `V${1 - value / data.scale}h1`).join("");
-    path.setAttribute("d", `M0 1${steps}V1Z`);
-    const line = document.createElementNS(space, "line");
-    const attributes = { x1: 0, x2: data.seconds, y1: 1 - threshold, y2: 1 - threshold };
-    for (const [key, value] of Object.entries(attributes)) line.setAttribute(key, value);
-    svg.append(path, line);
-    return svg;
   }
 
   // The event of each button, with its kind: a track or a modality.
@@ -131,8 +83,7 @@
   function bar(event, track) {
     const made = element("button", "bar", two(event.confidence));
     made.type = "button";
-    made.style.left = `${(100 * event.onset) / data.seconds}%`;
-    made.style.width = `${(100 * (event.offset - event.onset)) / data.seconds}%`;
+    page.setSpan(made, event.onset, event.offset, data.seconds);
     const span = `${clock(event.onset)} to ${clock(event.offset)}`;
     const words = `${event.name}, ${STYLES[track]}, ${span}, confidence ${two(event.confidence)}`;
     made.setAttribute("aria-label", words);
@@ -152,7 +103,8 @@
       const line = row(STYLES[track], data.classes[index]);
       line.dataset.track = track;
       line.dataset.index = index;
-      line.lastChild.append(trace(data.scores[track][index]));
+      const scores = data.scores[track][index].map((value) => value / data.scale);
+      line.lastChild.append(page.trace(scores, threshold));
       for (const event of bars) if (event.index === index) line.lastChild.append(bar(event, track));
       made.push(line);
     }
@@ -226,7 +178,8 @@
   }
 
   function fit() {
-    mark();
+    const scale = tracks.querySelector(".scale"), width = scale.lastChild.clientWidth;
+    page.mark(tracks, scale, data.seconds, Math.max(1, width / MARK), clock);
     const bars = [...tracks.querySelectorAll(".bar")];
     // Read all widths before any change: reading one after a change triggers a new layout.
     const widths = bars.map((made) => made.getBoundingClientRect().width);

@@ -28,9 +28,6 @@ from pipeline.inference.tables import (
 )
 
 _HERE = Path(__file__).parent
-# Shared with the report: type, text colours and tables.
-BASE_STYLE = _HERE.parent / "core" / "page.css"
-STYLE = _HERE / "page.css"
 # The slider's range, widened to include the threshold in use. The page leaves out classes that
 # never reach its lower end.
 LOWEST, HIGHEST = 0.05, 0.95
@@ -134,6 +131,6 @@ def _base64(path: Path) -> Markup:
 
 
 def _render(template: str, context: Mapping[str, Any]) -> str:
-    style = pages.style(BASE_STYLE, STYLE)
+    style = pages.style(_HERE / "page.css")
     filters = {"display_name": display_name, "two_decimals": two_decimals}
     return pages.render(_HERE / template, {**context, "style": style}, **filters)

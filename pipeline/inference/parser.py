@@ -16,6 +16,7 @@ from pipeline.core.devices import choose_device
 from pipeline.core.errors import ItemError, PipelineError, Status
 from pipeline.core.files import sha256_of
 from pipeline.core.vocabulary import MODALITIES, Vocabulary
+from pipeline.core.wording import counted
 from pipeline.features.encoders.base import CaptionEncoder
 from pipeline.features.encoders.identity import encoder_notice, encoder_text
 from pipeline.inference.diagnostics import WindowOutcomes, diagnose, parsed_seconds
@@ -71,7 +72,7 @@ class Parser:
 
     def __repr__(self) -> str:
         method = self._predictor.provenance.get("method", "parser")
-        return f"Parser({method!r}, {len(self.class_names)} classes)"
+        return f"Parser({method!r}, {counted(len(self.class_names), 'class')})"
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -280,8 +280,8 @@ def check_settings(folder: Path, settings: InferenceSettings) -> None:
         )
     if checkpoint.classes != settings.vocabulary.names:
         raise PipelineError(
-            f"'{folder}' was trained on {len(checkpoint.classes)} classes that differ from the"
-            f" {len(settings.classes)} classes of the settings; use the settings of the same run."
+            f"'{folder}' was trained on other classes ({len(checkpoint.classes)}) than the settings"
+            f" have ({len(settings.classes)}); use the settings of the same run."
         )
     checkpoint.check_features(settings.fingerprints())
     if settings.imported:

@@ -111,8 +111,8 @@ def write_settings(
     rows = _read_thresholds(existing_file(thresholds, "the thresholds"))
     if set(rows) != set(vocabulary.names):
         raise PipelineError(
-            f"'{thresholds}' has {len(rows)} classes that differ from the {len(vocabulary)} of the"
-            " vocabulary; run pseudo-labels with this vocabulary."
+            f"'{thresholds}' has other classes ({len(rows)}) than the vocabulary"
+            f" ({len(vocabulary)}); run pseudo-labels with this vocabulary."
         )
     classes = tuple(_with_thresholds(known, rows[known.name]) for known in vocabulary.classes)
     whole = settings.model_copy(update={"classes": classes})

@@ -7,6 +7,7 @@ from pathlib import Path
 from pipeline.core.errors import ItemError, PipelineError, Status
 from pipeline.core.shards import StatusRow, write_status
 from pipeline.core.vocabulary import MODALITIES
+from pipeline.core.wording import counted
 from pipeline.inference.events import EMBED_BYTES, Parsed
 from pipeline.inference.input_files import STATUS_FILE, InputFiles, printable
 from pipeline.inference.outputs import write_outputs
@@ -113,7 +114,7 @@ def _rows_of(left_out: Mapping[str, ItemError]) -> Iterator[StatusRow]:
 def _no_video(named: Mapping[str, Path], failures: Mapping[str, ItemError]) -> str:
     name = next(name for name in named if name in failures)
     error, others = failures[name], len(failures) - 1
-    too = {0: "", 1: ", nor can the other file"}.get(others, f", nor can the other {others} files")
+    too = f", nor can {counted(others, 'other file')}" if others else ""
     return (
         f"'{printable(str(named[name]))}' cannot be parsed ({error}){too}; check that it plays"
         " elsewhere; the documentation's troubleshooting page has more."

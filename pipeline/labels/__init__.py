@@ -1,1 +1,1 @@
-"""Segment pseudo-labels from the similarity of segments and class captions."""
+"""Segment pseudo-labels, from similarity to class captions or from a trained teacher."""

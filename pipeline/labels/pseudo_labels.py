@@ -265,7 +265,7 @@ def make_pseudo_labels(
         meta[TEACHER_LABELS] = sha256_of(teacher / TEACHER_FILE)[:10]
     masked = masked_labels(judged, thresholds)
     if released:
-        masked = _stacked(released, videos.names, "_masked")
+        masked = stacked(released, videos.names, "_masked")
         meta[RELEASED_LABELS] = released.meta.get("imported", "yes")
     arrays = _label_arrays(videos, judged, thresholds, unmasked, masked)
     write_shard(out / LABELS_FILE, Shard(videos.names, arrays, meta))
@@ -304,7 +304,7 @@ def _write_released_labels(
             meta[encoder] = reader.meta["fingerprint"]
     write_shard(out / LABELS_FILE, Shard(released.names, released.arrays, meta))
     write_thresholds(out / "thresholds.tsv", fixed_thresholds(vocabulary), vocabulary)
-    masked = _stacked(released, released.names, "_masked")
+    masked = stacked(released, released.names, "_masked")
     row_of = {name: row for row, name in enumerate(released.names)}
     names, rows, truth = {}, {}, {}
     tables = [annotations / table for table in EVENT_TABLES.values()]
@@ -316,8 +316,11 @@ def _write_released_labels(
     _write_quality(out, names, truth, {"masked": masked}, rows, vocabulary)
 
 
-def _stacked(labels: Shard, names: Sequence[str], suffix: str) -> Labels:
-    """Return the labels ``[2, N, T, C]`` of some videos, audio before visual."""
+def stacked(labels: Shard, names: Sequence[str], suffix: str) -> NDArray[Any]:
+    """Return labels or logits ``[2, N, T, C]`` of some videos, audio before visual.
+
+    ``suffix`` ends the arrays' names: it is empty, ``_masked`` or ``_logits``.
+    """
     chosen = labels.select(names)
     return np.stack([chosen[f"{modality}{suffix}"] for modality in MODALITIES])
 

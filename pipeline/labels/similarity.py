@@ -56,9 +56,9 @@ def read_logits(encoder: str, folder: Path, vocabulary: Vocabulary) -> Shard:
         ``clip`` or ``clap``; the features must be from this encoder.
     folder
         Folder with ``K-of-N.safetensors``, which have ``embedding [N, T, D]`` (imported features
-        may have ``label_embedding`` for this instead), and
-        ``prompts.safetensors``, which has ``text [C, D]`` and ``logit_scale`` (exponentiated, in
-        its header); both arrays are L2-normalised.
+        may have ``label_embedding`` for this instead), and ``prompts.safetensors``, which has
+        ``text [C, D]`` and ``logit_scale`` (exponentiated, in its header); both arrays are
+        L2-normalised.
     vocabulary
         The classes; the prompts must have the same.
 
@@ -76,8 +76,8 @@ def read_logits(encoder: str, folder: Path, vocabulary: Vocabulary) -> Shard:
     prompts = read_shard(folder / PROMPTS_FILE)
     if prompts.names != vocabulary.names:
         raise PipelineError(
-            f"the {len(prompts.names)} classes of the prompts in '{folder}' are not the "
-            f"{len(vocabulary)} of the vocabulary; run the prompts stage with this vocabulary."
+            f"the prompts in '{folder}' have other classes ({len(prompts.names)}) than the"
+            f" vocabulary ({len(vocabulary)}); run the prompts stage with this vocabulary."
         )
     with ShardReader(shard_paths(folder)[0]) as reader:
         key = similarity_array(reader.keys)

@@ -50,11 +50,6 @@ class _Process:
 _PROCESS = _Process()
 
 
-def forget() -> None:
-    """End the pass that this process has begun, if any."""
-    _PROCESS.begin(None)
-
-
 def is_reached(media: Media, start: float, decoding: Decoding) -> bool:
     """Return whether the pass that this process has begun reaches a window of a file."""
     one_pass = _PROCESS.one_pass

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.core.errors import PipelineError
-from pipeline.core.files import write_text
+from pipeline.core.files import write_csv, write_text
 from pipeline.data.annotations import SPLIT_TABLES, read_names
 from pipeline.features.encoders.identity import encoder_notice
 from pipeline.parsers.checkpoint import read_checkpoint
@@ -22,7 +22,6 @@ from pipeline.report.tables import (
     marked_texts,
     parser_row,
     with_notes,
-    write_csv,
 )
 from pipeline.report.titles import UNKNOWN_DATASET, encoder_lines, encoders_of, run_title
 from pipeline.report.trained import TrainedParser

@@ -12,11 +12,11 @@ import numpy as np
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import existing_file
 from pipeline.core.shards import CHECKPOINT_FILE, LABELS_FILE, Shard, read_shard
-from pipeline.core.vocabulary import MODALITIES, Vocabulary, read_vocabulary
+from pipeline.core.vocabulary import Vocabulary, read_vocabulary
 from pipeline.data.annotations import EVENT_TABLES, SPLIT_TABLES, Labels, read_names
 from pipeline.evaluation.evaluate import SplitPredictions, read_predictions
 from pipeline.evaluation.tables import read_labels
-from pipeline.labels.pseudo_labels import RELEASED_LABELS, TEACHER_LABELS
+from pipeline.labels.pseudo_labels import RELEASED_LABELS, TEACHER_LABELS, stacked
 from pipeline.labels.thresholds import fixed_thresholds
 from pipeline.parsers.recipes.base import CALIBRATED, TAUGHT
 from pipeline.parsers.registry import METHODS
@@ -156,14 +156,12 @@ class Artifacts:
 
     def pseudo_labels(self, split: str) -> Labels:
         """Return the pseudo-labels ``[2, N, T, C]`` of a split, of the kind that is shown."""
-        shard = self.labels.select(self.names(split))
         suffix = "" if self.has_unmasked_labels else "_masked"
-        return np.stack([shard[f"{modality}{suffix}"] for modality in MODALITIES])
+        return stacked(self.labels, self.names(split), suffix)
 
     def uncalibrated_labels(self, split: str) -> Labels:
         """Return the pseudo-labels ``[2, N, T, C]`` at the vocabulary's thresholds."""
-        shard = self.labels.select(self.names(split))
-        logits = np.stack([shard[f"{modality}_logits"] for modality in MODALITIES])
+        logits = stacked(self.labels, self.names(split), "_logits")
         fixed = fixed_thresholds(self.vocabulary).unmasked
         labels: Labels = (logits > fixed[:, None, None]).astype(np.uint8)
         return labels

@@ -1,6 +1,6 @@
 
 (() => {
-  const byId = (id) => document.getElementById(id);
+  const { byId } = page;
   const form = byId("filters"), table = byId("board"), body = table.tBodies[0];
   const rows = [...body.rows], heads = [...table.tHead.rows[0].cells];
   const FILTERS = ["inputs", "labels", "source"];
@@ -26,11 +26,11 @@
     byId("shown").textContent = `${shown} of ${rows.length} rows.`;
   }
 
-  page.makeSortable(table);
+  tables.makeSortable(table);
   form.addEventListener("input", filter);
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("reset", () => setTimeout(filter));
   form.hidden = false;
   filter();
-  page.sortBy(table, heads.findIndex((head) => head.textContent === "seg. Type"), "descending");
+  tables.sortBy(table, heads.findIndex((head) => head.textContent === "seg. Type"), "descending");
 })();

@@ -133,7 +133,7 @@ def write_compare_page(
         "labels": sorted({row.labels for row in rows}),
         "has_published": bool(beside),
         "plots": plots,
-        "style": pages.style(_HERE.parent / "core" / "page.css", _HERE / "compare.css"),
+        "style": pages.style(_HERE / "compare.css"),
         "script": script,
         "script_hash": script_hash,
     }

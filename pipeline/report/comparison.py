@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from pipeline.core.files import write_text
+from pipeline.core.files import write_csv, write_text
 from pipeline.core.shards import LABELS_FILE, ShardReader
 from pipeline.core.vocabulary import Vocabulary
+from pipeline.core.wording import counted
 from pipeline.evaluation.bootstrap import (
     BOOTSTRAP_DRAWS,
     Floats,
@@ -48,7 +49,6 @@ from pipeline.report.tables import (
     METRIC_HEADER,
     aligned_markdown,
     csv_table,
-    write_csv,
 )
 from pipeline.report.titles import LLP, encoder_lines, run_title
 from pipeline.report.trained import Encoders
@@ -150,7 +150,7 @@ class Comparison:
     def how_ranked(self) -> str:
         """The caption of ranks and letters."""
         pairs = len(self.standings) * (len(self.standings) - 1) // 2
-        return HOW_RANKED.format(pairs=pairs)
+        return HOW_RANKED.format(pairs=counted(pairs, "pair"))
 
 
 def compare(

@@ -1,4 +1,4 @@
-"""DecisionScores on the validation split as the threshold moves, and precision against recall.
+"""Scores on the validation split as the threshold moves, and precision against recall.
 
 Axes: N videos, T segments, C classes.
 """

@@ -1,8 +1,7 @@
 
 /** Classes, confusions and curves of the method that the reader chose. */
 (() => {
-  const { ABSENT, element, makeSortable } = page;
-  const byId = (id) => document.getElementById(id);
+  const { byId, element } = page, { ABSENT, makeSortable } = tables;
   const data = JSON.parse(byId("details-data").textContent);
   const MODALITIES = [["heard", "audio"], ["seen", "visual"]];
   const NOTHING = "nothing", MOST_CLASSES = 40;
@@ -217,7 +216,7 @@
       chart({ title: "Type@AV by threshold, percent", x: "segment threshold", y: "Type@AV", most: 1, lines: levels, own: curves.own }),
       chart({ title: "Precision by recall, percent", x: "recall", y: "precision", most: 100, lines: modalities }),
     );
-    const caption = `${curves.videos} validation videos, first seed. The thresholds for seconds and for the`
+    const caption = `Validation videos: ${curves.videos}, first seed. The thresholds for seconds and for the`
       + ` whole video move together. In the first chart the dotted line is ${own}. The second one`
       + " counts the seconds of all classes together; its dots are at the same threshold.";
     box.replaceChildren(figures, element("p", "caption", caption));

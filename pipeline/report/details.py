@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.files import write_csv
 from pipeline.core.vocabulary import MODALITIES, display_name
 from pipeline.evaluation.metrics import LEVELS
 from pipeline.report.artifacts import Artifacts
@@ -40,7 +41,6 @@ from pipeline.report.curves import (
 )
 from pipeline.report.methods import MethodPredictions, every_method
 from pipeline.report.paired import PAIRS_FILE, MethodScores, PairTest, compare_all, method_scores
-from pipeline.report.tables import write_csv
 from pipeline.report.timelines import TimelinePlot
 
 Rows = list[list[object]]

@@ -15,6 +15,7 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.ffmpeg import ffmpeg_path
 from pipeline.core.files import RESOURCES, license_path
 from pipeline.core.vocabulary import read_vocabulary
+from pipeline.core.wording import counted
 from pipeline.report.published import read_published
 
 SUPPORTED_PYTHON = ((3, 11), (3, 13))
@@ -106,9 +107,9 @@ def _check_torch() -> CheckLine:
     total = torch.ones(2, 2).matmul(torch.ones(2, 2)).sum().item()
     if total != 8:
         return CheckLine("torch", f"{torch.__version__} computes 2 * 2 * 2 = {total}.", "wrong")
-    threads = torch.get_num_threads()
+    threads = counted(torch.get_num_threads(), "CPU thread")
     cuda = f"CUDA {torch.version.cuda}" if torch.version.cuda else "no CUDA"
-    return CheckLine("torch", f"{torch.__version__}, built with {cuda}, {threads} CPU threads")
+    return CheckLine("torch", f"{torch.__version__}, built with {cuda}, {threads}")
 
 
 def _check_gpu() -> CheckLine:

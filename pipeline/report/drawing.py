@@ -17,8 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from pipeline.core.files import write_text
-from pipeline.report.tables import write_csv
+from pipeline.core.files import write_csv, write_text
 
 # Colour-blind-safe modality colours with 3:1 contrast against white and near-black.
 # Source: Okabe & Ito, "Color universal design" (2008).
@@ -140,15 +139,15 @@ def text_width(text: str) -> int:
     )
 
 
-def shortened(text: str, most: int = LONGEST_LABEL) -> str:
+def shortened(text: str) -> str:
     """Return a text as a figure's label: cut in the middle if it is too wide for one.
 
     Tables and CSV files have the whole text.
     """
-    if text_width(text) <= most:
+    if text_width(text) <= LONGEST_LABEL:
         return text
     ends = list(text)
-    while text_width("".join(ends)) > most - 1:
+    while text_width("".join(ends)) >= LONGEST_LABEL:
         del ends[len(ends) * 2 // 3]
     middle = len(ends) * 2 // 3
     return f"{''.join(ends[:middle]).rstrip()}…{''.join(ends[middle:]).lstrip()}"

@@ -25,7 +25,7 @@ HOW_RANKED = (
     "same ones for all methods, and the seeds of each method; a method with one seed has no "
     "variation over seeds. Rank: mean and 95% interval of the rank by Type@AV; 1 is best. Letters: "
     "methods with a letter in common do not differ significantly in this metric (two-sided, 5% "
-    "level after Holm's correction for all {pairs} pairs). compare_pairs.csv has every pair."
+    "level after Holm's correction for {pairs}). compare_pairs.csv has every pair."
 )
 
 

@@ -12,6 +12,7 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.files import RESOURCES, existing_file, sha256_of
 from pipeline.core.references import parse_hub_reference
 from pipeline.core.vocabulary import Vocabulary
+from pipeline.core.wording import counted
 from pipeline.data.annotation_checks import LLP_RELEASES
 from pipeline.data.annotations import EVENT_TABLES, SPLIT_TABLES, read_names
 from pipeline.data.archives import ArrayArchive
@@ -148,7 +149,7 @@ def check_llp(
         wrong["metrics"] = None
         yield CheckLine("metrics", str(error), "wrong")
     else:
-        yield CheckLine("predicted", f"{videos} test videos, in '{sources.model}'")
+        yield CheckLine("predicted", f"{counted(videos, 'test video')}, in '{sources.model}'")
         goal = expected or published_scores()
         for level in LEVELS:
             name = f"{level} level"

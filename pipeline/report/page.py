@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core import html as pages
-from pipeline.core.files import write_json, write_text
+from pipeline.core.files import write_csv, write_json, write_text
 from pipeline.core.vocabulary import display_name
 from pipeline.data.annotation_checks import FINDING_KINDS
 from pipeline.report.artifacts import (
@@ -49,18 +49,13 @@ from pipeline.report.tables import (
     marked_rows,
     result_rows,
     screen_table,
-    write_csv,
 )
 from pipeline.report.timelines import TIMELINE_FILE, ranked_timelines, showcase, timeline_svg
 from pipeline.report.titles import encoder_lines, run_title
 
 _HERE = Path(__file__).parent
 # Timeline tracks share the styles of the parse page.
-STYLES = (
-    _HERE.parent / "core" / "page.css",
-    _HERE.parent / "inference" / "page.css",
-    _HERE / "report.css",
-)
+STYLES = (_HERE.parent / "inference" / "page.css", _HERE / "report.css")
 SCRIPTS = tuple(_HERE / name for name in ("tables.js", "details.js", "videos.js"))
 LEFT_OUT_SHOWN = 200
 

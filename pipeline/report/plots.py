@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from pipeline.core.wording import counted
 from pipeline.evaluation.metrics import LEVELS, METRICS, score
 from pipeline.report.artifacts import Artifacts
 from pipeline.report.drawing import (
@@ -135,7 +136,7 @@ def _pseudo_labels(artifacts: Artifacts, split: str) -> Plot:
         )
         svg = to_svg(figure, name, description)
     caption = (
-        f"F1 over {artifacts.quality[split]['unmasked']['videos']} videos of zero-shot "
+        f"F1 over {counted(artifacts.quality[split]['unmasked']['videos'], 'video')} of zero-shot "
         f"pseudo-labels{CALIBRATION_CAPTION if before else ''}; of pseudo-labels masked with the "
         f"videos' own weak labels (oracle); and of {method}, {seeds(len(trained))}."
     )

@@ -12,6 +12,7 @@ from typing import Any
 from pipeline import __version__
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import REPOSITORY, sha256_of
+from pipeline.core.wording import counted
 from pipeline.data.annotations import EVENT_TABLES, SPLIT_TABLES
 from pipeline.features.encoders.identity import encoder_notice, encoder_text, short_digest
 from pipeline.parsers.registry import recipe_for
@@ -131,14 +132,13 @@ def provenance(artifacts: Artifacts, costs: Sequence[StageCost]) -> dict[str, An
         ``pipeline`` and ``git``: versions. ``configuration``: the effective configuration, or None
         if unknown. ``encoders``: backend, model and weights of each encoder, as far as they are
         known; ``notice``: what must be said of them, empty if nothing must. ``weights``: file and
-        SHA-256 of each encoder that was configured, empty if unknown. ``imported``:
-        path to origin of each archive of released features. ``hub``: the commit, SHA-256 and size
-        of each file from the Hugging Face Hub, by reference; ``verified`` is false for a file that
-        was put there by hand. ``tables`` and
-        ``vocabulary``: SHA-256 by file name. ``classes`` and ``segments``: C and T. ``seeds``: by
-        method. ``recipes``: all options of every training run. ``features``: names of the feature
-        folders. ``machine``, ``python`` and ``packages``: environment of the report job.
-        ``cost``: one ``StageCost`` per stage.
+        SHA-256 of each encoder that was configured, empty if unknown. ``imported``: path to origin
+        of each archive of released features. ``hub``: the commit, SHA-256 and size of each file
+        from the Hugging Face Hub, by reference; ``verified`` is false for a file that was put there
+        by hand. ``tables`` and ``vocabulary``: SHA-256 by file name. ``classes`` and ``segments``:
+        C and T. ``seeds``: by method. ``recipes``: all options of every training run.
+        ``features``: names of the feature folders. ``machine``, ``python`` and ``packages``:
+        environment of the report job. ``cost``: one ``StageCost`` per stage.
     """
     sources = artifacts.sources
     tables = (
@@ -215,7 +215,7 @@ def facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     lines += [
         (
             "machine",
-            f"{machine_facts['system']}, {machine_facts['cores']} cores of "
+            f"{machine_facts['system']}, {counted(machine_facts['cores'], 'core')} of "
             f"{machine_facts['processor']}",
         ),
         ("GPUs", _listed(machine_facts["gpus"]) or "none"),

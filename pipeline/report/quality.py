@@ -40,14 +40,14 @@ class FindingGroup:
         Kind of the findings, and the table.
     count
         Number of findings.
-    examples
-        Video and detail of the first findings.
+    example
+        Video and detail of the first one.
     """
 
     kind: str
     table: str
     count: int
-    examples: tuple[tuple[str, str], ...]
+    example: tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -129,12 +129,9 @@ def _severity(row: StatusRow) -> tuple[bool, bool]:
     return not row.kept, row.status != Status.OK
 
 
-def read_findings(path: Path | None, examples: int = 1) -> list[FindingGroup]:
+def read_findings(path: Path | None) -> list[FindingGroup]:
     """Read the table of annotation checks (kind, table, filename, detail), grouped in its order."""
     groups: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for row in read_tsv(path) if path else ():
         groups.setdefault((row["kind"], row["table"]), []).append((row["filename"], row["detail"]))
-    return [
-        FindingGroup(kind, table, len(rows), tuple(rows[:examples]))
-        for (kind, table), rows in groups.items()
-    ]
+    return [FindingGroup(kind, table, len(rows), rows[0]) for (kind, table), rows in groups.items()]

@@ -117,9 +117,7 @@ def assess(scores: Sequence[Floats], draws: int = RESAMPLES) -> tuple[MetricSign
     )
 
 
-def resampled_means(
-    scores: Sequence[Floats], draws: int = RESAMPLES, seed: int = BOOTSTRAP_SEED
-) -> Floats:
+def resampled_means(scores: Sequence[Floats], draws: int) -> Floats:
     """Return the mean score of every method in each resample, ``[B, M, K]``.
 
     A resample draws videos with replacement, the same ones for all methods, and for each method
@@ -129,10 +127,10 @@ def resampled_means(
     ----------
     scores
         For each method, its scores ``[S, M, N]``.
-    draws, seed
-        Number of resamples, and their seed.
+    draws
+        Number of resamples.
     """
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(BOOTSTRAP_SEED)
     chunks = [
         _means_of_chunk(scores, min(CHUNK, draws - start), generator)
         for start in range(0, draws, CHUNK)

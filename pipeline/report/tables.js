@@ -1,15 +1,6 @@
-"use strict";
-
-/** What the page's scripts share: elements, and tables whose columns sort. */
-const page = (() => {
+/** Tables whose columns sort. */
+const tables = (() => {
   const ABSENT = "–";
-
-  function element(tag, style, text) {
-    const node = document.createElement(tag);
-    if (style) node.className = style;
-    if (text !== undefined) node.textContent = text;
-    return node;
-  }
 
   /** Return what a row is sorted by in a column, or null if its cell has no value. */
   function key(row, column) {
@@ -36,7 +27,7 @@ const page = (() => {
   /** Make the columns of a table sort when their headers are pressed. */
   function makeSortable(table) {
     [...table.tHead.rows[0].cells].forEach((head, column) => {
-      const button = element("button", "", head.textContent);
+      const button = page.element("button", "", head.textContent);
       button.type = "button";
       button.addEventListener("click", () => {
         const opposite = { ascending: "descending", descending: "ascending" };
@@ -47,5 +38,5 @@ const page = (() => {
     });
   }
 
-  return { ABSENT, element, makeSortable, sortBy };
+  return { ABSENT, makeSortable, sortBy };
 })();

@@ -1,14 +1,11 @@
 """Result tables: parsers and pseudo-labels of this run."""
 
-import csv
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
-from pipeline.core.files import atomic_path
 from pipeline.evaluation.evaluate import replaced_text
 from pipeline.evaluation.metrics import LEVELS, METRICS
 from pipeline.report.artifacts import Artifacts, dense_labels
@@ -342,11 +339,3 @@ def cell(value: float) -> float | None:
 def rounded(value: float) -> str:
     """Return a number with one decimal, or a dash for NaN."""
     return ABSENT if math.isnan(value) else f"{value:.1f}"
-
-
-def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a comma-separated table atomically; None becomes an empty cell."""
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)

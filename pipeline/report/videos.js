@@ -1,13 +1,11 @@
 
 /** The list of videos, each with its timeline and, where its file is there, its clip. */
 (() => {
-  const { element } = page;
-  const byId = (id) => document.getElementById(id);
+  const { byId, element, row } = page;
   const data = JSON.parse(byId("browser-data").textContent);
   // CSS class (shared with the parse page) and title of each modality.
   const MODALITIES = [["heard", "Audible"], ["seen", "Visible"]];
-  const STEPS = [1, 2, 5, 10, 20, 30, 60, 120, 300], MOST_MARKS = 12;
-  const BATCH = 20;
+  const MOST_MARKS = 12, BATCH = 20;
   const NAME = 0, SPLIT = 1, SEGMENT = 2, EVENT = 3;
   const DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
   const method = byId("method"), splits = byId("split"), classes = byId("class"), rows = byId("videos");
@@ -48,53 +46,14 @@
 
   // ---- timeline of one video
 
-  function row(style, name) {
-    const node = element("div", `row ${style}`);
-    node.append(element("div", "name", name), element("div", "lane"));
-    return node;
-  }
-
-  function setSpan(node, onset, offset) {
-    node.style.left = `${(100 * onset) / data.seconds}%`;
-    node.style.width = `${(100 * (offset - onset)) / data.seconds}%`;
-  }
-
-  function scale(step) {
-    const node = row("scale", "seconds");
-    for (let t = 0; t <= data.seconds; t += step) {
-      const mark = element("span", t > 0 && data.seconds - t < step / 2 ? "is-last" : "", String(t));
-      mark.style.left = `${(100 * t) / data.seconds}%`;
-      node.lastChild.append(mark);
-    }
-    return node;
-  }
-
-  /** Return the scores of a class, second by second, with the threshold that decides. */
-  function trace(values, threshold) {
-    const space = "http://www.w3.org/2000/svg";
-    const svg = document.createElementNS(space, "svg");
-    svg.setAttribute("class", "trace");
-    svg.setAttribute("viewBox", `0 0 ${data.seconds} 1`);
-    svg.setAttribute("preserveAspectRatio", "none");
-    svg.setAttribute("aria-hidden", "true");
-    const path = document.createElementNS(space, "path");
-    path.setAttribute("d", `M0 1${values.map((value) => `V${(1 - value).toFixed(3)}h1`).join("")}V1Z`);
-    const line = document.createElementNS(space, "line");
-    const ends = { x1: 0, x2: data.seconds, y1: 1 - threshold, y2: 1 - threshold };
-    for (const [name, value] of Object.entries(ends)) line.setAttribute(name, value);
-    svg.append(path, line);
-    return svg;
-  }
-
   const digits = (text) => [...text].map((digit) => DIGITS.indexOf(digit) / (DIGITS.length - 1));
 
   /** Return one row per class and modality, annotated above predicted, with a text alternative. */
   function tracks(video) {
     const traces = video.traces.map(digits);
-    const node = element("div", "tracks");
-    const step = STEPS.find((seconds) => data.seconds / seconds <= MOST_MARKS) || data.seconds;
-    node.style.setProperty("--parts", data.seconds / step);
-    node.append(scale(step));
+    const node = element("div", "tracks"), scale = row("scale", "seconds");
+    page.mark(node, scale, data.seconds, MOST_MARKS, String);
+    node.append(scale);
     const words = [];
     MODALITIES.forEach(([style, title], modality) => {
       const bars = video.bars.filter((bar) => bar.modality === modality);
@@ -106,7 +65,7 @@
       node.append(head);
       for (const index of [...new Set(bars.map((bar) => bar.index))].sort((a, b) => a - b)) {
         const line = row(style, data.classes[index]), scores = traces.shift();
-        if (scores) line.lastChild.append(trace(scores, video.threshold));
+        if (scores) line.lastChild.append(page.trace(scores, video.threshold));
         for (const { kind, index: of, onset, offset } of bars) {
           if (of !== index) continue;
           const bar = element("div", `bar ${kind}`);
@@ -117,7 +76,7 @@
             bar.title += `, mean score ${mean.toFixed(2)}`;
           }
           words.push(bar.title);
-          setSpan(bar, onset, offset);
+          page.setSpan(bar, onset, offset, data.seconds);
           line.lastChild.append(bar);
         }
         node.append(line);

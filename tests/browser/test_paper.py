@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from pipeline.core import html
-from pipeline.inference.page import BASE_STYLE
 
 # A4 without the margins that Chromium leaves, at 96 pixels per inch.
 PAPER = (718, 1000)
@@ -19,7 +18,7 @@ ROW = (
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_checksum_wraps_and_ink_is_dark(browser, tmp_path: Path, scheme: str):
     page = tmp_path / "page.html"
-    style = html.style(BASE_STYLE)
+    style = html.style()
     table = f"<div class='scroll'><table><tbody>{ROW * 3}</tbody></table></div>"
     page.write_text(f"<!doctype html><style>{style}</style><body>{table}")
     browser.open(page, PAPER, scheme)

@@ -130,7 +130,7 @@ def test_other_compression_is_refused(tmp_path: Path, compression: int) -> None:
 
 def test_a_shape_that_the_file_does_not_hold() -> None:
     content = npy(ROWS).replace(b"(10, 2)", b"(99, 9)")
-    with pytest.raises(PipelineError, match=r"has 80 bytes of values, but .* needs 3564"):
+    with pytest.raises(PipelineError, match=r"has 80 bytes of values, but .* needs 3,564"):
         parse_npy(content, "x.npy")
 
 

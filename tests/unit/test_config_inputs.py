@@ -142,7 +142,7 @@ def test_how_many_videos_are_there_is_said_and_a_split_without_any_refused(
     def said() -> str:
         return check_videos(config, ManifestSource(Path("ann"), Path("vids"), 2))
 
-    with pytest.raises(PipelineError, match="'vids' has a file for none of the 2 train videos of"):
+    with pytest.raises(PipelineError, match="'vids' has files for 0 of 2 train videos of"):
         said()
     for index in range(3):
         Path(f"vids/{index}0000000000_0_10.mp4").touch()

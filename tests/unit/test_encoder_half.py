@@ -1,15 +1,17 @@
 """Half-precision weights of vision transformers: folded activations, casting, features."""
 
 import copy
+import json
 
 import numpy as np
 import pytest
 import torch
 from open_clip.transformer import QuickGELU, VisionTransformer
-from small_encoders import IMAGE_SIZE, write_clip
+from small_encoders import IMAGE_SIZE, clip_config, write_clip
 
 from pipeline.features.encoders.base import load_encoder
 from pipeline.features.encoders.half import cast_weights, fold_quick_gelu
+from pipeline.features.encoders.options import encoder_options
 
 
 @pytest.fixture
@@ -64,3 +66,26 @@ def test_half_precision_casts_the_image_tower_alone_and_names_other_features(tmp
     cosine = (encoder.embed(frames)["embedding"] * plain.embed(frames)["embedding"]).sum(axis=-1)
     assert cosine.min() > 0.999
     assert half.fingerprint("d") != spec.fingerprint("d")
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_cast"),
+    [({}, True), ({"layers": [1, 1, 1, 1]}, False), ({"timm_model_name": "resnet10t"}, False)],
+)
+def test_a_fingerprint_tells_cast_weights_where_they_are_cast(tmp_path, changes, is_cast):
+    config = clip_config()
+    config["vision_cfg"] |= changes
+    path = tmp_path / "changed.json"
+    path.write_text(json.dumps(config))
+    spec = encoder_options("clip", model=str(path), weights="random", precision="bf16")
+    tower = load_encoder(spec, "cpu")._model.tower
+    assert all(weight.dtype == torch.bfloat16 for weight in tower.parameters()) is is_cast
+    assert ("cast" in spec._cast) is is_cast
+
+
+def test_a_named_resnet_keeps_the_fingerprint_of_autocast():
+    specs = [
+        encoder_options("clip", model=model, weights="random", precision="fp16")
+        for model in ("RN50x4-quickgelu", "ViT-B-32")
+    ]
+    assert [spec._cast for spec in specs] == [{}, {"cast": "weights"}]

@@ -55,9 +55,7 @@ def test_a_whole_folder_passes_and_says_what_it_holds(folder, capsys):
     assert (verified.videos, verified.left_out, verified.shards) == (9, 2, 2)
     assert verified.shapes == {"embedding": (T, D)}
     assert main(["features-verify", str(folder)]) == 0
-    assert (
-        "2 shards are valid, 9 videos (2 dropped), embedding [9, 3, 8]" in capsys.readouterr().out
-    )
+    assert "2 valid shards, 9 videos (2 dropped), embedding [9, 3, 8]" in capsys.readouterr().out
 
 
 def changed(change):

@@ -164,8 +164,8 @@ def test_a_damaged_partial_download_starts_over(hub, client):
 @pytest.mark.parametrize(
     ("file", "sent", "problem"),
     [
-        ("weights.bin", LARGE[:-1], "has 102399 bytes, but the Hub states 102400"),
-        ("weights.bin", LARGE + b"x", "has 102401 bytes, but the Hub states 102400"),
+        ("weights.bin", LARGE[:-1], "has 102,399 bytes, but the Hub states 102,400"),
+        ("weights.bin", LARGE + b"x", "has 102,401 bytes, but the Hub states 102,400"),
         (
             "weights.bin",
             b"x" * len(LARGE),

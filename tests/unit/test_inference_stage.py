@@ -244,7 +244,7 @@ def test_zero_shot_is_a_softmax_over_classes_references_and_background(run_folde
     ("change", "message"),
     [
         ({"segments": T + 1}, "trained on clap"),
-        ({"classes": []}, "differ from the 0 classes of the settings"),
+        ({"classes": []}, "other classes (2) than the settings have (0)"),
         ({"segments": "ten"}, "has no valid inference settings (key 'segments' is 'ten'"),
     ],
 )
@@ -276,4 +276,4 @@ def test_thresholds_of_other_classes_are_refused(tmp_path, run_folder, capsys):
     words = ["inference-settings", "--config", str(run_folder / "config.yaml")]
     words += ["--thresholds", str(run_folder / "thresholds.tsv"), "--out", str(tmp_path / "s.json")]
     assert main(words) == 2  # LLP's vocabulary
-    assert "2 classes that differ from the 25 of the vocabulary" in capsys.readouterr().err
+    assert "other classes (2) than the vocabulary (25)" in capsys.readouterr().err

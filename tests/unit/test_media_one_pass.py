@@ -34,7 +34,7 @@ def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(autouse=True)
 def _short_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(one_pass, "LONG_SECONDS", LONG)
-    one_pass.forget()
+    one_pass._PROCESS.begin(None)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def windows_of(path: Path, step: int) -> list[VideoWindow]:
 
 
 def decode_alone(window: VideoWindow, decoding: Decoding = DECODING) -> Decoded:
-    one_pass.forget()
+    one_pass._PROCESS.begin(None)
     return decode_video(VideoWindow("a", window.path, window.start, window.end), decoding)
 
 

@@ -61,7 +61,7 @@ def test_shards_made_differently_are_not_joined() -> None:
 
 
 def test_a_video_in_two_shards_is_named() -> None:
-    with pytest.raises(PipelineError, match="1 videos are in two shards, the first is 'b'"):
+    with pytest.raises(PipelineError, match="two shards share 1 video, the first is 'b'"):
         join_shards([shard("a", "b"), shard("c", "b")])
 
 
@@ -135,7 +135,7 @@ def test_a_header_of_another_form_is_one_sentence(tmp_path: Path, header: str) -
 
 
 @pytest.mark.parametrize(
-    ("names", "why"), [(["a"], "has 2 rows for 1 videos"), (["a", "a"], "must be unique")]
+    ("names", "why"), [(["a"], "has length 2, but names 1"), (["a", "a"], "must be unique")]
 )
 def test_arrays_of_other_videos_are_one_sentence(
     tmp_path: Path, names: list[str], why: str

@@ -145,7 +145,7 @@ def test_annotations_are_read_by_label_id(tmp_path: Path) -> None:
         ({"subset": "training"}, "must be one of train, validation, test"),
         (
             {"annotations": [{"segment": [2, 1], "label": "b", "label_id": 0}]},
-            "none of the 1 events .* lies within its video, such as 2 to 1 of 'abc' with 3 seconds",
+            "no event in .* lies within its video, such as 2 to 1 of 'abc', which lasts 3 s",
         ),
     ],
 )
@@ -167,7 +167,7 @@ def test_events_outside_their_video_are_counted(
     path.write_text(json.dumps({"database": {"abc": video}}))
     assert read_unav(path).videos["abc"].labels(1).sum() == 3
     assert "2 of the 5 events" in caplog.text
-    assert "such as -2 to -1 of 'abc' with 3 seconds" in caplog.text
+    assert "such as -2 to -1 of 'abc', which lasts 3 s" in caplog.text
 
 
 def test_a_class_with_two_names(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from pipeline.core.files import atomic_path, existing_file
 from pipeline.data.download.cut import OUTPUT_OPTIONS, cut_window
 from pipeline.data.download.options import YOUTUBE_HOME, DownloadOptions
 from pipeline.data.download.responses import FULL_DISK, Response, response_from
+from pipeline.data.fetch import retry_after
 from pipeline.data.manifest import window_of
 from pipeline.media.probe import probe
 from pipeline.media.segments import SHORT_SECONDS
@@ -66,7 +67,7 @@ class Site:
         Returns
         -------
         Response
-            ``too_short`` where the video ends before its window does; the part there is, is kept.
+            ``too_short`` where the video ends before its window does; what there is of it is kept.
 
         Raises
         ------
@@ -241,11 +242,9 @@ def check_clip(part: Path, window: tuple[float, float], lengths: list[float]) ->
 
 
 def _asked_wait(error: Exception) -> float:
-    """Return the seconds of a response's Retry-After header; 0 without one."""
+    """Return how many seconds the site asked yt-dlp to wait; 0 if it did not."""
     cause = (getattr(error, "exc_info", None) or (None, None))[1]
-    headers: Mapping[str, str] = getattr(getattr(cause, "response", None), "headers", {})
-    value = headers.get("Retry-After") or ""
-    return float(value) if value.isascii() and value.isdigit() else 0.0
+    return retry_after(cause) if cause else 0.0
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Which encoders, and the fingerprint of all that decides their numbers; loads no heavy library."""
 
+import json
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -243,7 +244,8 @@ class EncoderOptions(Options):
     def _cast(self) -> dict[str, str]:
         """Where half precision casts weights once; empty otherwise, as in older caches."""
         is_half = self.precision in ("bf16", "fp16")
-        is_cast = is_half and (self.encoder, self.backend) == ("clip", "open_clip")
+        is_open_clip = (self.encoder, self.backend) == ("clip", "open_clip")
+        is_cast = is_half and is_open_clip and _is_vision_transformer(self.model, self.config_path)
         return {"cast": "weights"} if is_cast else {}
 
     @property
@@ -373,6 +375,20 @@ def encoder_options(encoder: str, **values: Any) -> EncoderOptions:
 @cache
 def _sha256_once(path: Path, _modified: int) -> str:
     return sha256_of(path)
+
+
+def _is_vision_transformer(model: str, config: Path | None) -> bool:
+    """Return whether open_clip builds an architecture's image tower from its own transformer.
+
+    Otherwise it is a ResNet, which has a list of layers or a name like RN50, or timm's.
+    """
+    if config is None:
+        return not model.startswith("RN")
+    try:
+        tower = json.loads(config.read_bytes())["vision_cfg"]
+        return not (isinstance(tower.get("layers"), list) or tower.get("timm_model_name"))
+    except (AttributeError, LookupError, TypeError, ValueError):
+        return True  # what loads the encoder says what is wrong with the file
 
 
 def tokenizer_files(folder: Path) -> list[Path]:
