@@ -2,7 +2,8 @@
 
 Both take the same segments in the same batches, taking turns. The stage reads its shard, transforms
 (normalised pixels, log-mel), encodes, writes features and a status table; the bare loop has its
-pixels or spectrograms ready and calls the model alone.
+pixels or spectrograms ready and calls the model alone. Seconds are CPU time on a CPU, wall time on
+a GPU.
 
 ``python tests/benchmarks/bench_encode.py [--device cpu] [--repeats 3] [--videos 8] [NAME ...]``
 """
@@ -130,17 +131,19 @@ def measure(name: str, videos: int, repeats: int, device: str) -> None:
     spec, batch_size = SPECS[name]
     encoder = load_encoder(spec.model_copy(update={"batch_size": batch_size}), device)
     with both_ways(encoder, segments_of(encoder, videos)) as (stage, bare):
-        seconds = np.array([[timed(stage), timed(bare)] for _ in range(repeats + 1)][1:])
+        clock = time.process_time if device == "cpu" else time.perf_counter
+        rounds = [[timed(stage, clock), timed(bare, clock)] for _ in range(repeats + 1)]
+    seconds = np.array(rounds[1:])
     (stage_seconds, bare_seconds), ratio = np.median(seconds, axis=0), seconds[:, 1] / seconds[:, 0]
     rates = [videos * T / value for value in (stage_seconds, bare_seconds)]
     print(name, *(f"{rate:.1f}" for rate in rates), f"{np.median(ratio):.3f}", sep="\t", flush=True)
 
 
-def timed(function: Callable[[], object]) -> float:
+def timed(function: Callable[[], object], clock: Callable[[], float]) -> float:
     """Return the seconds that a call takes; what it returns is on the CPU by then."""
-    began = time.perf_counter()
+    began = clock()
     function()
-    return time.perf_counter() - began
+    return clock() - began
 
 
 def main() -> None:
