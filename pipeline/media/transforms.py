@@ -57,9 +57,14 @@ def clip(picture: RgbImage, size: int) -> RgbImage:
     height, width = picture.shape[:2]
     short = min(height, width)
     height, width = int(size * height / short), int(size * width / short)
-    resized = Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC)
     top, left = round((height - size) / 2), round((width - size) / 2)
-    return np.asarray(resized.crop((left, top, left + size, top + size)), dtype=np.uint8)
+    image = Image.fromarray(picture)
+    if width > size:
+        # PIL resizes the width of such pictures first; the height then matters inside the crop only.
+        image = image.resize((width, image.height), Image.Resampling.BICUBIC)
+        image = image.crop((left, 0, left + size, image.height))
+    resized = image.resize((size, height), Image.Resampling.BICUBIC)
+    return np.asarray(resized.crop((0, top, size, top + size)), dtype=np.uint8)
 
 
 def valor(picture: RgbImage, size: int) -> RgbImage:

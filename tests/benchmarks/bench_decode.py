@@ -4,8 +4,9 @@
 (b) the usual script: ffmpeg to JPEG files at 8 frames a second, PIL, ffmpeg to wav, librosa;
 (c) the floor: the ffmpeg program decodes both streams and throws them away.
 
-All on the same clips, one thread each, taking turns:
-``python tests/benchmarks/bench_decode.py [--repeats 7] [CLIP ...]``
+All on the same clips, one thread each, taking turns. Then (a) and (b) decode all clips, several at
+a time; the last row has their wall and CPU ms a clip and the ratios:
+``python tests/benchmarks/bench_decode.py [--repeats 7] [--processes 2] [CLIP ...]``
 """
 
 import argparse
@@ -15,7 +16,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -89,10 +92,24 @@ def cpu_seconds() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
+def together(pool: Executor, name: str, clips: Sequence[Path]) -> tuple[float, float]:
+    """Return milliseconds of wall clock and of CPU a clip, several at a time."""
+    began = time.perf_counter()
+    costs = list(pool.map(partial(cost_of, name), clips))
+    wall = (time.perf_counter() - began) * 1e3
+    return wall / len(clips), sum(cpu for _, cpu in costs) / len(clips)
+
+
+def cost_of(name: str, path: Path) -> tuple[float, float]:
+    """Return a way's ``cost``, in a process of a pool."""
+    return cost(WAYS[name], path)
+
+
 def main() -> None:
     """Print medians in ms and ratios, a row a clip; CPU times are what a busy machine leaves."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("clips", type=Path, nargs="*", help="by default synthesised ones")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -109,6 +126,14 @@ def main() -> None:
             rows.append(np.median(rounds, axis=0))
             print_row(clip.name, rows[-1])
         print_row("sum", np.sum(rows, axis=0))
+        with ProcessPoolExecutor(arguments.processes) as pool:
+            rounds = [
+                [together(pool, name, 2 * clips) for name in ("a", "b script")]
+                for _ in range(arguments.repeats + 1)
+            ][1:]
+        ours, script = np.median(rounds, axis=0)
+        costs, ratios = (f"{v:.0f}" for v in (*ours, *script)), (f"{v:.2f}" for v in script / ours)
+        print(f"{arguments.processes} at a time", *costs, *ratios, sep="\t")
 
 
 def print_row(name: str, medians: np.ndarray) -> None:

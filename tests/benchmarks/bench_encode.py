@@ -32,6 +32,7 @@ from pipeline.features.extract import encode_shard
 
 T, RATE = 10, 48_000
 DEMO = REPOSITORY / "pipeline" / "resources" / "demo_encoders"
+CLIPS = ("ViT-B-32", "ViT-B-16", "ViT-L-14")
 
 
 def demo_spec(encoder: str, backend: str, model: str, weights: str) -> EncoderOptions:
@@ -41,13 +42,15 @@ def demo_spec(encoder: str, backend: str, model: str, weights: str) -> EncoderOp
     )
 
 
+def random_clip(model: str) -> EncoderOptions:
+    """Return one of OpenAI's models with random weights."""
+    return encoder_options("clip", backend="open_clip", model=model, weights="random")
+
+
 SPECS = {
     "demo-clip": (demo_spec("clip", "open_clip", "clip.json", "clip.safetensors"), 64),
     "demo-clap": (demo_spec("clap", "transformers", "clap", "clap/model.safetensors"), 32),
-    "ViT-L-14": (
-        encoder_options("clip", backend="open_clip", model="ViT-L-14-quickgelu", weights="random"),
-        10,
-    ),
+    **{name: (random_clip(f"{name}-quickgelu"), 10) for name in CLIPS},
     "HTSAT-tiny": (
         encoder_options("clap", backend="laion_clap", model="HTSAT-tiny", weights="random"),
         10,
@@ -130,17 +133,19 @@ def measure(name: str, videos: int, repeats: int, device: str) -> None:
     spec, batch_size = SPECS[name]
     encoder = load_encoder(spec.model_copy(update={"batch_size": batch_size}), device)
     with both_ways(encoder, segments_of(encoder, videos)) as (stage, bare):
-        seconds = np.array([[timed(stage), timed(bare)] for _ in range(repeats + 1)][1:])
+        rounds = [[timed(stage, device), timed(bare, device)] for _ in range(repeats + 1)]
+    seconds = np.array(rounds[1:])
     (stage_seconds, bare_seconds), ratio = np.median(seconds, axis=0), seconds[:, 1] / seconds[:, 0]
     rates = [videos * T / value for value in (stage_seconds, bare_seconds)]
     print(name, *(f"{rate:.1f}" for rate in rates), f"{np.median(ratio):.3f}", sep="\t", flush=True)
 
 
-def timed(function: Callable[[], object]) -> float:
-    """Return the seconds that a call takes; what it returns is on the CPU by then."""
-    began = time.perf_counter()
+def timed(function: Callable[[], object], device: str) -> float:
+    """Return a call's seconds of CPU time, or on a GPU of wall time until its results are here."""
+    clock = time.process_time if device == "cpu" else time.perf_counter
+    began = clock()
     function()
-    return time.perf_counter() - began
+    return clock() - began
 
 
 def main() -> None:

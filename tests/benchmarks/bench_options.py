@@ -3,7 +3,8 @@
 Every variant takes turns with the plain encoder on the same segments and the same weights. Errors
 are of embeddings: the largest difference of a value, and the smallest cosine of a segment.
 
-``python tests/benchmarks/bench_options.py [--device cpu] [--repeats 3] [--videos N] [NAME ...]``
+``python tests/benchmarks/bench_options.py [--device cpu] [--repeats 3] [--videos N] [NAME ...]
+[--options bf16 ...]``
 """
 
 import argparse
@@ -42,7 +43,7 @@ def measure(name: str, options: list[str], videos: int, repeats: int, device: st
         other = variant(name, option, device)
         found = other.embed(segments)["embedding"]  # compiles
         runs = [partial(encoder.embed, segments) for encoder in (plain, other)]
-        seconds = np.array([[timed(run) for run in runs] for _ in range(repeats)])
+        seconds = np.array([[timed(run, device) for run in runs] for _ in range(repeats)])
         lengths = np.linalg.norm(expected, axis=-1) * np.linalg.norm(found, axis=-1)
         cosine = ((expected * found).sum(axis=-1) / lengths).min()
         rate, gain = videos * T / np.median(seconds[:, 0]), seconds[:, 0] / seconds[:, 1]
@@ -57,10 +58,11 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--videos", type=int, help="by default 8 for small models, 1 for large")
+    parser.add_argument("--options", nargs="+", default=OPTIONS)
     parser.add_argument("--batch-sizes", action="store_true", help="instead of the options")
     parser.add_argument("names", nargs="*", default=list(SPECS))
     arguments = parser.parse_args()
-    options = [str(size) for size in BATCH_SIZES] if arguments.batch_sizes else list(OPTIONS)
+    options = [str(size) for size in BATCH_SIZES] if arguments.batch_sizes else arguments.options
     print("encoder", "option", "plain segments/s", "gain", "max abs", "1 - cosine", sep="\t")
     for name in arguments.names:
         videos = arguments.videos or (8 if name.startswith("demo") else 1)

@@ -312,13 +312,9 @@ def test_the_map_of_any_length_is_that_of_its_ten_second_windows(clap, seconds):
 
 
 def test_each_second_is_embedded_by_itself(clap):
-    audio = sound(1, 10)
-    changed = audio.copy()
-    changed[:, 3 * SAMPLE_RATE : 4 * SAMPLE_RATE] = 0
-    before, after = clap.embed(audio), clap.embed(changed)
-    moved = np.abs(before["embedding"] - after["embedding"]).max(axis=-1)[0] > 1e-5
-    assert moved.tolist() == [second == 3 for second in range(10)]
-    assert (np.abs(before["map"] - after["map"]).max(axis=-1) > 1e-5).any()
+    audio = sound(2, 13)
+    alone = clap.embed(audio.reshape(-1, SAMPLE_RATE))["embedding"].reshape(2, 13, DIMENSION)
+    assert np.abs(clap.embed(audio)["embedding"] - alone).max() < 1e-6
 
 
 def test_clap_refuses_parts_of_seconds(clap):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.errors import PipelineError, one_of
 from pipeline.features.encoders.base import normalised
-from pipeline.features.encoders.mel import WINDOW_SECONDS, LogMel
+from pipeline.features.encoders.mel import BANDS, INNER, SECOND_FRAMES, WINDOW_SAMPLES, LogMel
 from pipeline.features.encoders.options import EncoderOptions
 from pipeline.features.encoders.pooling import pool_seconds
 from pipeline.features.encoders.runner import Runner
@@ -112,10 +112,17 @@ class ClapEncoder:
             )
         audio = torch.from_numpy(segments)
         seconds = audio.view(videos * count, SAMPLE_RATE)
-        embedding = self.runner.run(seconds, self._mel.seconds, self._embedding)
+        windows = [
+            self.runner.prepare(window, self._mel.windows)
+            for window in audio.split(WINDOW_SAMPLES, dim=1)
+        ]
+        edges = self.runner.prepare(seconds, self._mel.edges)
+        frames = torch.cat([_inner_frames(windows, count), edges], dim=1)
+        embedding = self.runner.run(frames, self._mel.repeated, self._embedding)
+        maps = [self.runner.run(window, _unchanged, self._window_map) for window in windows]
         return {
             "embedding": embedding.view(videos, count, -1).numpy(),
-            "map": self._window_maps(audio).numpy(),
+            "map": torch.cat(maps, dim=1)[:, :count].numpy(),
         }
 
     def tokenize(self, captions: Sequence[str]) -> torch.Tensor:
@@ -134,23 +141,15 @@ class ClapEncoder:
             return normalised(self._model.encode_tokens(ids, mask))
 
         tokens = torch.stack(self._tokenizer(captions), dim=1)
-        return self.runner.run(tokens, lambda rows: rows, encode).numpy()
+        return self.runner.run(tokens, _unchanged, encode).numpy()
 
     def _embedding(self, mel: torch.Tensor) -> torch.Tensor:
         pooled = self._model.map_audio(mel).mean(dim=(2, 3))
         return normalised(self._model.project_audio(pooled))
 
-    def _window_maps(self, audio: torch.Tensor) -> torch.Tensor:
-        """Return the pooled map ``[n, T, D']`` from windows of 10 s; the last may be shorter."""
-
-        def encode(mel: torch.Tensor) -> torch.Tensor:
-            return pool_seconds(self._model.map_audio(mel).float())
-
-        maps = []
-        for window in audio.split(WINDOW_SECONDS * SAMPLE_RATE, dim=1):
-            pooled = self.runner.run(window, self._mel.windows, encode)
-            maps.append(pooled[:, : window.shape[1] // SAMPLE_RATE])
-        return torch.cat(maps, dim=1)
+    def _window_map(self, mel: torch.Tensor) -> torch.Tensor:
+        """Return the pooled map ``[B, 10, D']`` of windows of 10 s."""
+        return pool_seconds(self._model.map_audio(mel).float())
 
 
 def load(spec: EncoderOptions, runner: Runner) -> ClapEncoder:
@@ -166,6 +165,16 @@ def _tokenizer(spec: EncoderOptions, config: Any) -> tuple[CaptionTokenizer, dic
         logger.warning("random weights: using a byte-level tokenizer with %d entries", size)
         return stand_in_tokenizer(size, positions), {"tokenizer": "stand-in of single bytes"}
     return read_tokenizer(spec.tokenizer_folder, size, positions), {}
+
+
+def _inner_frames(windows: Sequence[torch.Tensor], seconds: int) -> torch.Tensor:
+    """Return the frames ``[n * seconds, 97, 64]`` of each second that `LogMel.repeated` takes."""
+    frames = torch.cat([window[:, :-1] for window in windows], dim=1)
+    return frames[:, : seconds * SECOND_FRAMES].reshape(-1, SECOND_FRAMES, BANDS)[:, INNER]
+
+
+def _unchanged(rows: torch.Tensor) -> torch.Tensor:
+    return rows
 
 
 def _transformers_model(spec: EncoderOptions) -> ClapModel:

@@ -91,36 +91,43 @@ class Runner:
 
         Rows are moved to the device as they are (uint8, int16) and transformed there.
         """
+
+        def embed(batch: torch.Tensor) -> torch.Tensor:
+            inputs = transform(batch)
+            inputs = _channels_last(inputs) if self.channels_last else inputs
+            with naming_compiler(self.compiled), self.arithmetic():
+                return encode(inputs).float()
+
+        # Together: to copy each batch back would let the GPU wait for the next one.
+        return self.prepare(rows, embed).cpu()
+
+    def prepare(
+        self, rows: torch.Tensor, transform: Callable[[torch.Tensor], torch.Tensor]
+    ) -> torch.Tensor:
+        """Return ``transform(rows)`` of all rows, on the device."""
         done: list[torch.Tensor] = []
         start = 0
         while start < len(rows):
             batch = rows[start : start + self.batch_size]
-            embeddings = self._run_batch(batch, transform, encode)
-            if embeddings is None:
+            outputs = self._run_batch(batch, transform)
+            if outputs is None:
                 self._halve()
                 continue
-            done.append(embeddings)
+            done.append(outputs)
             start += len(batch)
-        # Together: to copy each batch back would let the GPU wait for the next one.
-        return torch.cat(done).cpu()
+        return torch.cat(done)
 
     def _run_batch(
-        self,
-        batch: torch.Tensor,
-        transform: Callable[[torch.Tensor], torch.Tensor],
-        encode: Callable[[torch.Tensor], torch.Tensor],
+        self, batch: torch.Tensor, transform: Callable[[torch.Tensor], torch.Tensor]
     ) -> torch.Tensor | None:
-        """Return a batch's embeddings as fp32, on the device; None if its memory ran out.
+        """Return ``transform(batch)``; None if its memory ran out.
 
         The memory is free again only when the error is gone, which holds the tensors so far.
         """
         try:
             # Not inference_mode, which measured 48 times slower with CPU autocast.
             with self._starting, torch.no_grad():
-                inputs = transform(batch.to(self.device, non_blocking=True))
-                inputs = _channels_last(inputs) if self.channels_last else inputs
-                with naming_compiler(self.compiled), self.arithmetic():
-                    return encode(inputs).float()
+                return transform(batch.to(self.device, non_blocking=True))
         except torch.cuda.OutOfMemoryError:
             return None
 
