@@ -19,8 +19,9 @@ from pipeline.inference.events import DecisionThresholds
 from pipeline.inference.settings import InferenceSettings
 from pipeline.labels.similarity import similarity_logits
 from pipeline.parsers.checkpoint import FILE, read_checkpoint
+from pipeline.parsers.decision import Probabilities
 from pipeline.parsers.interface import ParserInputs
-from pipeline.parsers.prediction import Probabilities, parse_videos
+from pipeline.parsers.prediction import parse_videos
 
 logger = logging.getLogger(__name__)
 

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from pipeline.data.annotations import Labels
+from pipeline.parsers.class_thresholds import moved_threshold, searched_visual_thresholds
 from pipeline.parsers.denoising_plan import DenoisingPlan
 from pipeline.parsers.evidence import EvidenceNetwork, mutual_loss
 from pipeline.parsers.interface import Dimensions, ParserInputs, ParserTargets, Prediction
 from pipeline.parsers.llp_numbers import VISUAL_THRESHOLDS
 from pipeline.parsers.plan import PARSER, Batch, Phase, Update, Validation
 from pipeline.parsers.recipes import CmpaeRecipe
-from pipeline.parsers.thresholds import moved_threshold, searched_visual_thresholds
 
 # Thresholds that the released code tries for each class.
 CANDIDATES = (0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7)

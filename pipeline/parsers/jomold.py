@@ -14,6 +14,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from pipeline.parsers.class_thresholds import moved_threshold
 from pipeline.parsers.denoising import DenoisedNetwork
 from pipeline.parsers.interface import (
     Dimensions,
@@ -24,7 +25,6 @@ from pipeline.parsers.interface import (
 from pipeline.parsers.layers import HanEncoder, MmilHead, Projection
 from pipeline.parsers.losses import segment_nce, video_bce
 from pipeline.parsers.recipes import DenoisingRecipe
-from pipeline.parsers.thresholds import moved_threshold
 
 # Thresholds of JoMoLD's decisions on segments and videos.
 ESTIMATOR_THRESHOLD = 0.5

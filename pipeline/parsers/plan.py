@@ -17,13 +17,13 @@ from typing_extensions import TypeVar
 
 from pipeline.core.devices import naming_compiler
 from pipeline.data.annotations import Labels
+from pipeline.parsers.decision import Probabilities
 from pipeline.parsers.interface import (
     Dimensions,
     ParserInputs,
     ParserNetwork,
     ParserTargets,
 )
-from pipeline.parsers.prediction import Probabilities
 from pipeline.parsers.recipes import Recipe, Selection
 
 # The part of a plan that every plan has, and the optimiser of most updates.

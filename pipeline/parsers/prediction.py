@@ -3,7 +3,6 @@
 Axes: N videos, T segments, C classes.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +16,12 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.shards import Shard, write_shard
 from pipeline.core.vocabulary import MODALITIES, Vocabulary
 from pipeline.data.annotations import Labels, segments_to_events, write_events
+from pipeline.parsers.decision import Probabilities, decide
 from pipeline.parsers.interface import ParserInputs, ParserNetwork, Prediction
 from pipeline.parsers.recipes import Recipe
 
 # Videos per batch; inference needs little memory, so this affects speed only.
 BATCH = 512
-
-
-@dataclass(frozen=True)
-class Probabilities:
-    """Predicted probabilities of N videos.
-
-    Attributes
-    ----------
-    audio, visual
-        Segment probabilities P^m [N, T, C] in [0, 1].
-    gate
-        Video-level probabilities [N, 2, C], audio first; they gate the segment predictions.
-    attention
-        Segment weights [N, 2, T] in (0, 1), audio first; None if the method does not weight
-        segments.
-    """
-
-    audio: NDArray[np.float32]
-    visual: NDArray[np.float32]
-    gate: NDArray[np.float32]
-    attention: NDArray[np.float32] | None = None
 
 
 def parse_videos(parser: ParserNetwork[Any], inputs: ParserInputs, recipe: Recipe) -> Probabilities:
@@ -88,37 +67,6 @@ def _gate(predicted: Prediction, recipe: Recipe) -> Tensor:
     if recipe.gate == "either":
         return predicted.by_modality.amax(dim=1, keepdim=True).expand_as(both)
     return predicted.by_modality
-
-
-def decide(
-    probabilities: Probabilities, recipe: Recipe, thresholds: NDArray[np.float64] | None = None
-) -> tuple[Labels, Labels]:
-    """Return predicted segment labels [N, T, C] of audio and visual.
-
-    A segment is positive if ``P >= θ_seg`` and ``gate >= θ_vid``. Both thresholds are inclusive,
-    as in the released evaluators of HAN and its successors.
-
-    Parameters
-    ----------
-    probabilities
-        Of N videos.
-    recipe
-        Its thresholds are θ_seg and θ_vid.
-    thresholds : ``[2, C]``
-        In place of θ_seg, by modality and class; θ_vid moves by the same amounts, as in `parse`.
-    """
-    own = recipe.segment_threshold
-    chosen = np.full((2, 1), own) if thresholds is None else thresholds
-    # In the precision of the probabilities, so that a threshold reaches its own value.
-    segment, video = (
-        values.astype(np.float32) for values in (chosen, recipe.video_threshold + (chosen - own))
-    )
-    open_gates = probabilities.gate >= video
-    audio, visual = (
-        ((segments >= segment[index]) & open_gates[:, index, None]).astype(np.uint8)
-        for index, segments in enumerate((probabilities.audio, probabilities.visual))
-    )
-    return audio, visual
 
 
 def write_predictions(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pipeline.core.shards import ShardReader
 from pipeline.core.vocabulary import MODALITIES
 from pipeline.evaluation.evaluate import SplitPredictions
+from pipeline.parsers.decision import Probabilities, decision_scores
 from pipeline.report.artifacts import SPLIT_TITLES, Artifacts
 from pipeline.report.tables import PSEUDO_LABEL_TITLES
 from pipeline.report.trained import TrainedParser
@@ -62,7 +63,7 @@ def every_method(artifacts: Artifacts) -> Iterator[MethodPredictions]:
 
 def _of_parsers(artifacts: Artifacts, parsers: Sequence[TrainedParser]) -> MethodPredictions:
     first = parsers[0]
-    found = {split: decision_scores(first, split) for split in SPLIT_TITLES}
+    found = {split: scores_of(first, split) for split in SPLIT_TITLES}
     return MethodPredictions(
         key=first.group,
         name=first.display_name,
@@ -83,18 +84,10 @@ def _of_labels(artifacts: Artifacts) -> MethodPredictions:
     return MethodPredictions("pseudo_labels", title, (), splits, {}, 0.5)
 
 
-def decision_scores(parser: TrainedParser, split: str) -> DecisionScores | None:
-    """Return one number per decision, ``[2, N, T, C]``: min(P, gate - θ_vid + θ_seg).
-
-    It reaches θ_seg where P reaches θ_seg and the gate reaches θ_vid. None if the parser's folder
-    lacks a probability.
-    """
+def scores_of(parser: TrainedParser, split: str) -> DecisionScores | None:
+    """Return the scores of `decision.decision_scores`; None if the folder lacks a probability."""
     with ShardReader(parser.folder / f"probabilities_{split}.safetensors") as shard:
         if not {*MODALITIES, "gate"} <= set(shard.keys):
             return None
-        segments = np.stack([shard.array(modality) for modality in MODALITIES])
-        gates = shard.array("gate").transpose(1, 0, 2)[:, :, None]
-    recipe = parser.recipe
-    shift = recipe.segment_threshold - recipe.video_threshold
-    scores: DecisionScores = np.minimum(segments, gates + np.float32(shift)).astype(np.float32)
-    return scores
+        arrays = {key: shard.array(key) for key in (*MODALITIES, "gate")}
+    return decision_scores(Probabilities(**arrays), parser.recipe)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pipeline.core.files import write_text
 from pipeline.core.vocabulary import MODALITIES
 from pipeline.data.annotations import Labels
-from pipeline.parsers.prediction import Probabilities, decide
+from pipeline.parsers.decision import Probabilities, decide
 from pipeline.parsers.recipes import Recipe
 
 DECISIONS_FILE = "thresholds.csv"

@@ -8,8 +8,9 @@ import torch
 
 from pipeline.data.annotations import Labels
 from pipeline.evaluation.metrics import score, score_only
+from pipeline.parsers.decision import Probabilities, decide
 from pipeline.parsers.interface import ParserNetwork
-from pipeline.parsers.prediction import Probabilities, decide, parse_videos
+from pipeline.parsers.prediction import parse_videos
 from pipeline.parsers.recipes import Recipe, Selection
 from pipeline.training.dataset import EvaluationVideos
 

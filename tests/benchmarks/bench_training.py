@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from simulated import make_vocabulary, names_of
 
 from pipeline.evaluation.metrics import score
+from pipeline.parsers.decision import decide
 from pipeline.parsers.interface import Dimensions, ParserInputs, ParserTargets
-from pipeline.parsers.prediction import decide, parse_videos
+from pipeline.parsers.prediction import parse_videos
 from pipeline.parsers.recipes import Recipe
 from pipeline.parsers.registry import build_network, recipe_for
 from pipeline.training.dataset import EvaluationVideos, TrainingData, TrainingVideos

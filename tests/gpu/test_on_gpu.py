@@ -42,7 +42,8 @@ from pipeline.features.encoders.runner import FIRST_BATCH, LARGEST_BATCH
 from pipeline.features.extract import encode_shard
 from pipeline.labels.similarity import similarity_logits
 from pipeline.labels.thresholds import best_threshold
-from pipeline.parsers.prediction import decide, parse_videos
+from pipeline.parsers.decision import decide
+from pipeline.parsers.prediction import parse_videos
 from pipeline.parsers.registry import build_network, recipe_for
 from pipeline.training.batched_seeds import BatchedTrainer
 from pipeline.training.trainer import STATE_FILE, Trainer, TrainingJob

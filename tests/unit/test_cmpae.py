@@ -13,15 +13,16 @@ from torch.nn import functional
 
 from pipeline.data.annotations import Labels
 from pipeline.evaluation.metrics import score
+from pipeline.parsers.class_thresholds import moved_threshold, searched_visual_thresholds
 from pipeline.parsers.cmpae import CANDIDATES, Cmpae, CmpaePlan
+from pipeline.parsers.decision import Probabilities, decide
 from pipeline.parsers.evidence import EvidenceOutput, mutual_loss
 from pipeline.parsers.interface import Dimensions, ParserInputs, ParserNetwork, ParserTargets
 from pipeline.parsers.llp_numbers import VISUAL_THRESHOLDS
 from pipeline.parsers.plan import Batch
-from pipeline.parsers.prediction import Probabilities, decide, parse_videos
+from pipeline.parsers.prediction import parse_videos
 from pipeline.parsers.recipes import CmpaeRecipe
 from pipeline.parsers.registry import build_network, build_plan
-from pipeline.parsers.thresholds import moved_threshold, searched_visual_thresholds
 
 CLASSIC = Dimensions(128, 2048, 512, 0, 0, 10, 25)
 CACHED = Dimensions(768, 768, 0, 0, 0, 10, 25)

@@ -8,7 +8,7 @@ import torch
 from simulated import make_dataset, make_world
 
 from pipeline.evaluation.metrics import score_only
-from pipeline.parsers.prediction import decide
+from pipeline.parsers.decision import decide
 from pipeline.parsers.registry import recipe_for
 from pipeline.training.dataset import TrainingData
 from pipeline.training.trainer import STATE_FILE, Trainer, TrainingJob

@@ -11,8 +11,9 @@ from simulated import make_dataset, make_world
 from pipeline.evaluation.metrics import score
 from pipeline.parsers.checkpoint import read_checkpoint, write_checkpoint
 from pipeline.parsers.cmpae import Cmpae
+from pipeline.parsers.decision import decide
 from pipeline.parsers.denoising_plan import DenoisingPlan
-from pipeline.parsers.prediction import decide, parse_videos
+from pipeline.parsers.prediction import parse_videos
 from pipeline.parsers.registry import recipe_for
 from pipeline.training.dataset import TrainingData
 from pipeline.training.trainer import STATE_FILE, Trainer, TrainingJob

@@ -24,7 +24,8 @@ from pipeline.features.npy_layouts import (
 )
 from pipeline.inference.parser import load_parser
 from pipeline.parsers.checkpoint import read_checkpoint, write_checkpoint
-from pipeline.parsers.prediction import decide, parse_videos
+from pipeline.parsers.decision import decide
+from pipeline.parsers.prediction import parse_videos
 from pipeline.parsers.registry import METHODS, recipe_for
 from pipeline.training.dataset import TrainingData
 from pipeline.training.sources import encoder_folder

@@ -139,7 +139,7 @@ def test_events_have_one_modality_at_a_time():
 @pytest.mark.parametrize("video", [0.7, 0.7001, 0.70013])
 def test_the_gate_decides_with_the_probability_as_predict_does(segment, video):
     """Finer thresholds than of four decimals count as the next of four."""
-    from pipeline.parsers.prediction import Probabilities, decide
+    from pipeline.parsers.decision import Probabilities, decide
     from pipeline.parsers.registry import recipe_for
 
     random = np.random.default_rng(0)

@@ -24,7 +24,7 @@ from pipeline.inference.parser import Parser
 from pipeline.inference.playback import make_playable
 from pipeline.inference.settings import InferenceSettings
 from pipeline.inference.stage import parse_files
-from pipeline.parsers.prediction import Probabilities
+from pipeline.parsers.decision import Probabilities
 
 T = 4
 RANDOM = {"model": "none", "weights": "random:1"}

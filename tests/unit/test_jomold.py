@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipeline.parsers.decision import Probabilities, decide
 from pipeline.parsers.denoising_plan import DenoisingPlan
 from pipeline.parsers.interface import Dimensions, ParserInputs, ParserTargets
 from pipeline.parsers.jomold import Jomold, NoiseEstimator
-from pipeline.parsers.prediction import Probabilities, decide
 from pipeline.parsers.recipes import CmpaeRecipe, JomoldRecipe
 from pipeline.parsers.registry import build_network, build_plan
 

@@ -14,12 +14,13 @@ from test_mm_pyramid import same, shaken, slow_attention, slow_encoder, with_sca
 from torch import Tensor
 
 from pipeline.core.errors import PipelineError
+from pipeline.parsers.decision import decide
 from pipeline.parsers.interface import Dimensions, ParserInputs, ParserTargets
 from pipeline.parsers.layers import HanEncoder
 from pipeline.parsers.leap import LabelDecoder, Leap
 from pipeline.parsers.losses import leap_target
 from pipeline.parsers.mm_pyramid import PyramidEncoder, TransformerLayer
-from pipeline.parsers.prediction import decide, parse_videos
+from pipeline.parsers.prediction import parse_videos
 from pipeline.parsers.registry import build_network, recipe_for
 from pipeline.training.trainer import STATE_FILE, Trainer, TrainingJob
 

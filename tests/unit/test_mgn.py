@@ -14,9 +14,10 @@ from torch import nn
 from torch.nn import functional
 
 from pipeline.core.errors import PipelineError
+from pipeline.parsers.decision import decide
 from pipeline.parsers.interface import Dimensions, ParserInputs, ParserTargets
 from pipeline.parsers.mgn import Assignment, AttentionBlock, DropPath, Grouping, GroupingStage, Mgn
-from pipeline.parsers.prediction import decide, parse_videos
+from pipeline.parsers.prediction import parse_videos
 from pipeline.parsers.recipes import MgnRecipe
 from pipeline.parsers.registry import build_network, recipe_for
 from pipeline.training.states import STATE_FILE

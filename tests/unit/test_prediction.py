@@ -27,8 +27,9 @@ from pipeline.data.annotations import (
 )
 from pipeline.parsers import registry
 from pipeline.parsers.checkpoint import read_checkpoint, write_checkpoint
+from pipeline.parsers.decision import Probabilities, decide, decision_scores
 from pipeline.parsers.interface import Dimensions, ParserInputs
-from pipeline.parsers.prediction import Probabilities, decide, parse_videos, write_predictions
+from pipeline.parsers.prediction import parse_videos, write_predictions
 from pipeline.parsers.recipes import LinkRecipe, Recipe
 from pipeline.parsers.registry import build_network, recipe_for
 from pipeline.report.trained import read_parsers
@@ -435,3 +436,23 @@ def test_killed_process_resumes_to_the_same_bytes(corpus: Corpus, tmp_path: Path
     assert set(before) == {name for name in after if not name.startswith(".")}
     for name in set(before) - {"curve.csv"}:
         assert before[name] == after[name], name
+
+
+@pytest.mark.parametrize(("segment", "video"), [(0.5, 0.5), (0.25, 0.45), (0.25, 0.52), (0.6, 0.3)])
+def test_scores_reach_the_threshold_exactly_where_it_is_decided(segment: float, video: float):
+    """Also where probabilities and gates are the thresholds, and a bit beside them."""
+    recipe = recipe_for("han", {"segment_threshold": segment, "video_threshold": video})
+    values = []
+    for threshold in (segment, video):
+        exact = np.float32(threshold)
+        steps = [np.nextafter(exact, np.float32(end)) for end in (0, 1)]
+        values.append(np.array([exact, *steps, 0, 1, 0.4], np.float32))
+    segments, gates = np.meshgrid(*values, indexing="ij")
+    probabilities = Probabilities(
+        segments[:, None], segments[::-1, None], np.stack((gates, gates), axis=1)
+    )
+    scores = decision_scores(probabilities, recipe)
+    expected = np.stack(decide(probabilities, recipe)) != 0
+    assert expected.any()
+    assert not expected.all()
+    np.testing.assert_array_equal(scores >= np.float32(segment), expected)

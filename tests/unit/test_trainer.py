@@ -16,7 +16,8 @@ from simulated import make_dataset, make_world
 from pipeline.core.errors import PipelineError
 from pipeline.evaluation.metrics import score
 from pipeline.parsers.checkpoint import read_checkpoint, write_checkpoint
-from pipeline.parsers.prediction import decide, parse_videos
+from pipeline.parsers.decision import decide
+from pipeline.parsers.prediction import parse_videos
 from pipeline.parsers.recipes import HanRecipe, Recipe
 from pipeline.parsers.registry import build_network, recipe_for
 from pipeline.training import trainer as training

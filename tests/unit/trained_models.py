@@ -12,8 +12,9 @@ from simulated import make_vocabulary
 from pipeline.data.annotations import EVENT_TABLES, SPLIT_TABLES, segments_to_events, write_events
 from pipeline.evaluation.evaluate import evaluate_model
 from pipeline.parsers.checkpoint import Checkpoint, write_checkpoint
+from pipeline.parsers.decision import Probabilities
 from pipeline.parsers.interface import Dimensions
-from pipeline.parsers.prediction import Probabilities, write_predictions
+from pipeline.parsers.prediction import write_predictions
 from pipeline.parsers.registry import build_network, recipe_for
 from pipeline.training.results import write_curve
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pipeline.data.annotations import Labels
-from pipeline.parsers.prediction import Probabilities, decide
+from pipeline.parsers.decision import Probabilities, decide
 from pipeline.parsers.recipes import Recipe
 
 
