@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         required=True,
-        help="folders VARIANT/seed{SEED} or VARIANT",
+        help="trained variants: their folders, or folders of them",
     )
     add_annotations(parser)
     add_dataset(parser)
@@ -23,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the ablation and print its table."""
+    from pipeline.parsers.model_folders import model_folders
     from pipeline.report.ablation import write_ablation
 
     where = (arguments.annotations, arguments.out, arguments.dataset)
-    print(write_ablation(arguments.models, *where))
+    print(write_ablation(model_folders(arguments.models), *where))

@@ -11,7 +11,9 @@ from pipeline.cli.arguments import (
     add_videos,
     add_workers,
 )
+from pipeline.cli.options import add_options
 from pipeline.cli.settings import add_settings, settings_from
+from pipeline.media.options import FolderOptions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings(parser)
     add_annotations(parser)
     add_videos(parser)
+    add_options(parser, FolderOptions)
     add_shard(parser)
     add_workers(parser)
     add_machine(parser)
@@ -44,7 +47,9 @@ def run(arguments: argparse.Namespace) -> None:
     settings = settings_from(arguments)
     decoding = settings.decoding
     shard, shards = arguments.shard
-    rows = list_videos(arguments.annotations, arguments.videos, shards, decoding.untrimmed)
+    rows = list_videos(
+        arguments.annotations, arguments.videos, shards, decoding.untrimmed, arguments.follow_links
+    )
     videos = [row.window for row in rows_of_shard(rows, shard, shards)]
     encoders = {name: load_encoder(spec, arguments.device) for name, spec in settings.specs.items()}
     outputs = {

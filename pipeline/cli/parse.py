@@ -159,7 +159,8 @@ def _trained(arguments: argparse.Namespace) -> "Parser":
         from pipeline.config.load import load_config
         from pipeline.config.settings import inference_settings
 
-        settings = inference_settings(load_config(arguments.config), settings.classes)
+        moved = inference_settings(load_config(arguments.config), settings.classes)
+        settings = settings.model_copy(update={"encoders": moved.encoders})
     return load_parser(
         folder, device=arguments.device, threshold=arguments.threshold, settings=settings
     )

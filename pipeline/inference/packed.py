@@ -29,14 +29,14 @@ from pipeline.data.hub import fetch_hub_file, fetch_snapshot
 from pipeline.evaluation.metrics import LEVELS, METRICS
 from pipeline.features.encoders.identity import encoder_notice, encoder_text
 from pipeline.features.encoders.options import EncoderOptions, tokenizer_files
-from pipeline.inference.predictors import check_settings
+from pipeline.inference.predictors import checkpoint_of
 from pipeline.inference.settings import (
     SETTINGS_FILE,
     InferenceSettings,
     find_settings,
     read_settings,
 )
-from pipeline.parsers.checkpoint import FILE, Checkpoint, read_checkpoint
+from pipeline.parsers.checkpoint import FILE, Checkpoint
 from pipeline.parsers.model_folders import model_folder
 from pipeline.parsers.registry import THRESHOLDS_FILE, method_named
 
@@ -184,11 +184,11 @@ def pack_parser(
     _check_free(out)
     source = model_folder(source)
     settings = read_parser_settings(source, settings_path)
-    check_settings(source, settings)
+    checkpoint = checkpoint_of(source, settings)
     original = read_settings(settings_path or find_settings(source))
     packed, copies = _packed_settings(original, settings, with_encoders)
     needed = list(_encoder_files(packed, settings, set(copies)))
-    card = model_card(read_checkpoint(source), packed, needed, _metrics(source), dataset)
+    card = model_card(checkpoint, packed, needed, _metrics(source), dataset)
     files = copies | {FILE: source / FILE, LICENSE_FILE: license_path()}
     (out / THRESHOLDS_FILE).unlink(missing_ok=True)
     if (source / THRESHOLDS_FILE).is_file():

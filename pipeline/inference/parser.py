@@ -34,7 +34,7 @@ from pipeline.inference.predictors import (
     WindowBatch,
     WindowFeatures,
     ZeroShotPredictor,
-    check_settings,
+    checkpoint_of,
     load_encoders,
 )
 from pipeline.inference.settings import InferenceSettings
@@ -297,9 +297,11 @@ def load_parser(
     folder = parser_folder(source)
     settings = settings or read_parser_settings(folder)
     fetch_encoders(settings)
-    check_settings(folder, settings)
+    checkpoint = checkpoint_of(folder, settings)
     encoders = load_encoders(settings, device)
-    predictor = TrainedPredictor(folder, settings, encoders, choose_device(device), threshold)
+    predictor = TrainedPredictor(
+        folder, checkpoint, settings, encoders, choose_device(device), threshold
+    )
     return Parser(predictor, settings, encoders)
 
 

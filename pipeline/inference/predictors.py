@@ -18,7 +18,7 @@ from pipeline.features.encoders.base import CaptionEncoder, load_encoder, prove_
 from pipeline.inference.events import DecisionThresholds
 from pipeline.inference.settings import InferenceSettings
 from pipeline.labels.similarity import similarity_logits
-from pipeline.parsers.checkpoint import FILE, read_checkpoint
+from pipeline.parsers.checkpoint import FILE, Checkpoint, read_checkpoint
 from pipeline.parsers.decision import Probabilities
 from pipeline.parsers.interface import ParserInputs
 from pipeline.parsers.prediction import parse_videos
@@ -118,6 +118,8 @@ class TrainedPredictor:
     ----------
     folder
         Folder of the checkpoint.
+    checkpoint
+        What it holds, see `checkpoint_of`.
     settings
         How its features are made, with its classes.
     encoders
@@ -133,13 +135,12 @@ class TrainedPredictor:
     def __init__(
         self,
         folder: Path,
+        checkpoint: Checkpoint,
         settings: InferenceSettings,
         encoders: Mapping[str, CaptionEncoder],
         device: torch.device,
         threshold: float | None,
     ) -> None:
-        checkpoint = read_checkpoint(folder)
-        check_settings(folder, settings)
         self.class_names = checkpoint.classes
         self.thresholds = DecisionThresholds.of(checkpoint.recipe, threshold)
         self.provenance = {
@@ -156,7 +157,9 @@ class TrainedPredictor:
             modality: encoders[ENCODER_OF[modality]].embed_captions(
                 self._vocabulary.captions(modality)
             )
-            for modality in MODALITIES
+            for modality in (
+                MODALITIES if self._recipe.uses_texts or self._recipe.uses_prior else ()
+            )
         }
 
     def predict(self, windows: WindowBatch) -> Probabilities:
@@ -260,8 +263,8 @@ def _words(name: str) -> set[str]:
     return {word.casefold() for word in re.findall(r"[^\W_]+", name)}
 
 
-def check_settings(folder: Path, settings: InferenceSettings) -> None:
-    """Check that settings belong to the run of a checkpoint; no encoder is loaded.
+def checkpoint_of(folder: Path, settings: InferenceSettings) -> Checkpoint:
+    """Return the checkpoint of a folder, which settings of the same run belong to.
 
     Raises
     ------
@@ -291,6 +294,7 @@ def check_settings(folder: Path, settings: InferenceSettings) -> None:
             " of its settings and may differ a little",
             folder,
         )
+    return checkpoint
 
 
 def load_encoders(settings: InferenceSettings, device: str) -> dict[str, CaptionEncoder]:

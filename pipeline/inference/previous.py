@@ -46,9 +46,9 @@ def _read(folder: Path, name: str, path: Path, embed_bytes: int) -> Parsed | Non
     # The page is written last.
     if not path.is_file() or not all((folder / file).is_file() for file in (*FILES, PAGE_FILE)):
         return None
-    if not names_media((folder / ELAN_FILE).read_text(encoding="utf-8"), path):
-        return None
     try:
+        if not names_media((folder / ELAN_FILE).read_text(encoding="utf-8"), path):
+            return None
         value = json.loads((folder / JSON_FILE).read_bytes())
         if (value["format"], value["embed_bytes"]) != (JSON_FORMAT, embed_bytes):
             return None

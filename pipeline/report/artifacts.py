@@ -11,13 +11,14 @@ import numpy as np
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import existing_file
-from pipeline.core.shards import CHECKPOINT_FILE, LABELS_FILE, Shard, read_shard
+from pipeline.core.shards import LABELS_FILE, Shard, read_shard
 from pipeline.core.vocabulary import Vocabulary, read_vocabulary
 from pipeline.data.annotations import EVENT_TABLES, SPLIT_TABLES, Labels, read_names
 from pipeline.evaluation.evaluate import SplitPredictions, read_predictions
 from pipeline.evaluation.tables import read_labels
 from pipeline.labels.pseudo_labels import RELEASED_LABELS, TEACHER_LABELS, stacked
 from pipeline.labels.thresholds import fixed_thresholds
+from pipeline.parsers.model_folders import model_folders
 from pipeline.parsers.recipes.base import CALIBRATED, TAUGHT
 from pipeline.parsers.registry import METHODS
 from pipeline.parsers.released import RELEASED
@@ -244,21 +245,9 @@ def read_tsv(path: Path) -> list[dict[str, str]]:
 
 def _read_all_parsers(models: Sequence[Path]) -> dict[str, tuple[TrainedParser, ...]]:
     """Read the model folders of a run, with methods in the registry's order."""
-    found = read_parsers([folder for given in models for folder in _model_folders(given)])
+    found = read_parsers(model_folders(models))
     order = [*METHODS, *(key + RELEASED_SUFFIX for key in RELEASED)]
     return {method: found[method] for method in order if method in found}
-
-
-def _model_folders(given: Path) -> list[Path]:
-    """Return a model folder itself, or those in a folder of ``{method}/seed{S}/``."""
-    if (given / CHECKPOINT_FILE).is_file():
-        return [given]
-    found = sorted(path.parent for path in given.glob("*/seed*/metrics.json"))
-    if not found:
-        raise PipelineError(
-            f"'{given}' has no METHOD/seedS/metrics.json; train a parser, then run the report."
-        )
-    return found
 
 
 def _mean_type(parsers: tuple[TrainedParser, ...]) -> float:

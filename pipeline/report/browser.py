@@ -59,9 +59,10 @@ def find_clips(sources: ReportInputs, page_folder: Path) -> dict[str, Clip]:
     if sources.videos is None:
         return {}
     configuration = sources.settings.get("configuration") or {}
-    untrimmed = bool((configuration.get("dataset") or {}).get("untrimmed", False))
+    dataset = configuration.get("dataset") or {}
+    how = [bool(dataset.get(key)) for key in ("untrimmed", "follow_links")]
     try:
-        rows = list_videos(sources.annotations, sources.videos, 1, untrimmed)
+        rows = list_videos(sources.annotations, sources.videos, 1, *how)
     except PipelineError:
         return {}
     here = os.path.abspath(page_folder)

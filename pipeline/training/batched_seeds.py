@@ -59,7 +59,8 @@ class BatchedTrainer:
     Parameters
     ----------
     jobs
-        They differ in their seeds only, and `refusal` has nothing against them.
+        They differ in their seeds only, and `refusal` has nothing against them. Their dataset
+        should be on the device, or each seed copies it there.
 
     Attributes
     ----------
@@ -82,11 +83,7 @@ class BatchedTrainer:
         self._captured: CapturedStep | None = None
 
     def _add(self, trainer: Trainer) -> None:
-        """Add a seed that was just built, so that the random state is its own; share the videos."""
-        if self.trainers:
-            first = self.trainers[0]
-            trainer.inputs, trainer.targets = first.inputs, first.targets
-            trainer.validation = first.validation
+        """Add a seed that was just built, so that the random state is its own."""
         trainer.level = logging.DEBUG
         self.trainers.append(trainer)
         device = self.job.device

@@ -7,7 +7,7 @@ unmasked pseudo-labels are read, so their weak labels cannot reach a parser.
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -98,6 +98,17 @@ class TrainingData:
         content = [train.inputs.digest(), train.targets.digest(), val.inputs.digest()]
         content += [hashlib.sha256(labels.tobytes()).hexdigest() for labels in val.truth]
         return fingerprint(content)
+
+    def to(self, device: torch.device) -> "TrainingData":
+        """Return the same data on a device, where all seeds can share it."""
+        train = replace(
+            self.train, inputs=self.train.inputs.to(device), targets=self.train.targets.to(device)
+        )
+        evaluated = {
+            split: replace(videos, inputs=videos.inputs.to(device))
+            for split, videos in self.evaluated.items()
+        }
+        return replace(self, train=train, evaluated=evaluated)
 
 
 def read_training_data(

@@ -123,6 +123,8 @@ def train_seeds(plan: SeedPlan, folders: SeedFolders, devices: Sequence[torch.de
 def train_on_one_device(plan: SeedPlan, folders: SeedFolders, device: torch.device) -> None:
     """Read the features once and train the seeds, together or in turn; keep their saved states."""
     dataset = read_training_data(plan.source, plan.annotations, plan.recipe, plan.vocabulary)
+    with _naming_memory("the features do", device):
+        dataset = dataset.to(device)
     jobs = [
         TrainingJob(plan.method, plan.recipe, dataset, seed, device, plan.cuda_graphs)
         for seed in folders

@@ -15,7 +15,12 @@ from pipeline.parsers.checkpoint import Checkpoint, read_checkpoint
 from pipeline.parsers.interface import ParserInputs
 from pipeline.parsers.prediction import parse_videos, write_predictions
 from pipeline.parsers.registry import THRESHOLDS_FILE, decided_recipe, decisions
-from pipeline.training.calibration import Thresholds, calibrated_thresholds, write_thresholds
+from pipeline.training.calibration import (
+    DECISIONS_FILE,
+    Thresholds,
+    calibrated_thresholds,
+    write_thresholds,
+)
 from pipeline.training.dataset import evaluation_videos, parser_inputs, split_names
 from pipeline.training.options import BEST_THRESHOLDS
 from pipeline.training.sources import FeatureSource
@@ -96,6 +101,8 @@ def predict(
         thresholds = np.full((len(MODALITIES), len(vocabulary)), float(threshold))
     videos = {split: parser_inputs(cache, split, names_of[split]) for split in splits}
     write_split_predictions(checkpoint, videos, vocabulary, out, device, thresholds)
+    # Of an earlier prediction into the same folder.
+    (out / (DECISIONS_FILE if thresholds is None else THRESHOLDS_FILE)).unlink(missing_ok=True)
     if thresholds is not None:
         write_thresholds(out, vocabulary.names, thresholds)
 

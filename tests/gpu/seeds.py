@@ -48,6 +48,7 @@ def main() -> None:
 def jobs_of(method: str, data: TrainingData, **changes: object) -> list[TrainingJob]:
     """Return a job for every seed."""
     recipe = recipe_for(method, options(epochs=EPOCHS, warmup_epochs=1, **changes))
+    data = data.to(device())
     return [TrainingJob(method, recipe, data, seed, device()) for seed in SEEDS]
 
 

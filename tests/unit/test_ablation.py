@@ -174,6 +174,9 @@ def test_table_has_ticks_scores_and_changes(tmp_path: Path) -> None:
     assert table["no_tsam"]["TSAM"] == "0"
     assert float(table["full"]["segment_type_percent"]) == 100
     assert int(table["baseline"]["parameters"]) < int(table["full"]["parameters"])
+    in_order = [str(tmp_path / variant) for variant in ("no_tsam", "full", "baseline")]
+    assert main(["ablation", "--models", *in_order, *words]) == 0
+    assert (tmp_path / "ablation.md").read_text(encoding="utf-8") == text
 
 
 def test_variants_scored_on_other_videos_are_refused(tmp_path: Path) -> None:

@@ -74,6 +74,21 @@ def test_files_are_those_of_two_stages(corpus, settings, monkeypatch):
     assert not list(corpus.glob("avvp-*"))
 
 
+def test_links_to_videos_elsewhere_are_followed(corpus, settings):
+    linked = corpus / "linked"
+    linked.mkdir()
+    for video in (corpus / "videos").iterdir():
+        (linked / video.name).symlink_to(video)
+    words = ["encode-videos", "--settings", settings.model_dump_json(), "--annotations"]
+    words += [str(corpus), "--videos", str(linked), "--shard", "1-of-1", "--device", "cpu"]
+    for follow in ([], ["--follow-links"]):
+        out = corpus / f"out{len(follow)}"
+        assert main([*words, *follow, "--out", str(out)]) == 0
+        [table] = out.glob("clip-*/1-of-1.status.tsv")
+        statuses = {str(row.status) for row in read_status(table)}
+        assert ("ok" in statuses) == bool(follow)
+
+
 def test_results_come_in_order_and_no_more_than_allowed_are_started():
     started = []
 

@@ -200,6 +200,17 @@ def test_a_broken_file_alone_is_one_sentence(tmp_path, run_folder, capsys):
     assert "0 parsed, 1 left out" in (tmp_path / "out/index.html").read_text()
 
 
+def test_a_configuration_moves_a_checkpoints_encoders_and_nothing_else(tmp_path, run_folder):
+    values = json.loads((run_folder / "config.yaml").read_text())
+    (tmp_path / "moved.yaml").write_text(json.dumps({"encoders": values["encoders"]}))
+    words = ["parse", str(write_clip(tmp_path / "clip.mp4", seconds=T)), "--device", "cpu"]
+    words += ["--checkpoint", str(run_folder / "results/models/link/seed0")]
+    for config in ([], ["--config", str(tmp_path / "moved.yaml")]):
+        assert main([*words, *config, "--out", str(tmp_path / f"out{len(config)}")]) == 0
+    first, second = (read_json(tmp_path / f"out{size}/clip") for size in (0, 2))
+    assert first["probabilities"] == second["probabilities"]
+
+
 def test_classes_in_words_need_no_training(tmp_path, run_folder):
     clip = write_clip(tmp_path / "clip.mp4", seconds=T)
     words = ["parse", str(clip), "--classes", "a bell, rain", "--out", str(tmp_path / "out")]

@@ -212,6 +212,9 @@ def test_another_threshold_needs_no_training(corpus: Corpus, tmp_path: Path, cap
     assert files_in(model) == before
     assert main([*words, "--threshold", str(recipe.segment_threshold)]) == 0
     assert (labels_in(out, corpus, "test") == labels_in(model, corpus, "test")).all()
+    for given, kept in (([], "thresholds.json"), (["--threshold", "0.3"], "thresholds.csv")):
+        assert main([*words, *given]) == 0
+        assert [path.name for path in out.glob("thresholds.*")] == [kept]
 
 
 @pytest.mark.parametrize("threshold", ["0", "1", "nan", "best"])

@@ -524,8 +524,17 @@ def test_the_best_on_test_leads(tmp_path: Path) -> None:
 
 
 def test_a_run_without_parsers_is_one_sentence(sources: ReportInputs, tmp_path: Path) -> None:
-    with pytest.raises(PipelineError, match="train a parser"):
+    with pytest.raises(PipelineError, match="cannot find a checkpoint at"):
         read_artifacts(replace(sources, models=(tmp_path,)))
+
+
+def test_models_are_a_run_a_method_or_a_seed(tmp_path: Path) -> None:
+    run = write_run(tmp_path, methods={"link": 0.2, "valorpp": 0.1}, seeds=(0, 1))
+    whole = run.models[0]
+    for models in ([whole], [whole / "link", whole / "valorpp/seed1", whole / "valorpp/seed0"]):
+        parsers = read_artifacts(replace(run, models=tuple(models))).parsers
+        seeds = {name: [parser.seed for parser in of] for name, of in parsers.items()}
+        assert seeds == {"valorpp": [0, 1], "link": [0, 1]}
 
 
 def test_videos_that_the_headline_did_not_parse_are_not_its(tmp_path: Path) -> None:

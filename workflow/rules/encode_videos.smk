@@ -39,10 +39,11 @@ rule encode_videos:
         annotations=annotations_folder,
         videos=videos_path,
         digest=shard_digest,
+        folder=command_words({"follow_links": DATASET.follow_links}),
         out=own_folder(2),
         settings=not_recorded(SETTINGS.model_dump_json()),
     shell:
         "python -m pipeline encode-videos --settings {params.settings:q}"
-        " --annotations {params.annotations:q} --videos {params.videos:q}"
+        " --annotations {params.annotations:q} --videos {params.videos:q} {params.folder}"
         " --shard {wildcards.scatteritem} --workers {threads} --gpus 1 --out {params.out:q}"
         " > {log:q} 2>&1"
