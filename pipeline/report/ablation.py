@@ -12,6 +12,7 @@ from pipeline.parsers.checkpoint import read_checkpoint
 from pipeline.parsers.components import components
 from pipeline.parsers.recipes import Recipe
 from pipeline.report.comparable import SPLIT, read_comparable, seed_mismatch_note
+from pipeline.report.leaderboard import megas
 from pipeline.report.tables import (
     HOW_MARKED,
     METRIC_HEADER,
@@ -88,7 +89,7 @@ def write_ablation(
     names = list(components(variants[0].recipe))
     table = _table(names, variants)
     changes = [f"- {variant.row.name}: {variant.changes or 'nothing'}" for variant in variants]
-    encoders = encoders_of(parser for parsers in trained for parser in parsers)
+    encoders = encoders_of(parser.encoders for parsers in trained for parser in parsers)
     title = f"# {run_title('Ablation', dataset)}"
     parts = [title, *encoder_lines(encoders), HOW_SCORED, _how_labelled(variants), table]
     parts += ["## Changes from the method's defaults", "\n".join(changes)]
@@ -139,7 +140,7 @@ def _table(names: Sequence[str], variants: Sequence[Variant]) -> str:
             *("✓" if present else "–" for present in components(variant.recipe).values()),
             str(variant.row.seeds),
             variant.row.coverage,
-            f"{variant.parameters / 1e6:.2f} M",
+            megas(variant.parameters),
             *marked_texts(variant.row.cells, marks),
         ]
         for variant, marks in zip(variants, marked, strict=True)

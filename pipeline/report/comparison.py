@@ -21,7 +21,7 @@ from pipeline.evaluation.bootstrap import (
     percentile_interval,
 )
 from pipeline.features.encoders.identity import encoder_notice, encoder_text
-from pipeline.report.artifacts import are_calibrated, are_released, are_taught, dense_labels
+from pipeline.report.artifacts import dense_labels
 from pipeline.report.compare_page import ComparisonTexts, write_compare_page
 from pipeline.report.leaderboard import (
     HOW_RANKED,
@@ -41,16 +41,14 @@ from pipeline.report.published import (
 from pipeline.report.significance import MetricSignificance
 from pipeline.report.standings import SCORE_ROWS, Standing, assess_standings, read_standings
 from pipeline.report.tables import (
-    HOW_CALIBRATED,
     HOW_DESCRIBED,
     HOW_MARKED,
-    HOW_RELEASED,
-    HOW_TAUGHT,
     METRIC_HEADER,
     aligned_markdown,
     csv_table,
+    how_labelled,
 )
-from pipeline.report.titles import LLP, encoder_lines, run_title
+from pipeline.report.titles import LLP, encoder_lines, encoders_of, run_title
 from pipeline.report.trained import Encoders
 
 # Rows of a score table ``[M, N]`` whose differences to the reference are tested.
@@ -140,11 +138,7 @@ class Comparison:
     @property
     def encoders(self) -> Encoders:
         """Identity of each encoder that the methods rest on, as far as it is recorded."""
-        return {
-            name: identity
-            for standing in self.standings.values()
-            for name, identity in standing.encoders.items()
-        }
+        return encoders_of(standing.encoders for standing in self.standings.values())
 
     @property
     def how_ranked(self) -> str:
@@ -234,10 +228,7 @@ def _labels_meta(pseudo_labels: Path | None) -> Mapping[str, str]:
 
 def _captions(meta: Mapping[str, str], has_published: bool) -> list[str]:
     """Return the captions above the leaderboard."""
-    parts = [HOW_COMPARED, HOW_DESCRIBED]
-    parts += [HOW_CALIBRATED] if are_calibrated(meta) else []
-    parts += [HOW_TAUGHT] if are_taught(meta) else []
-    parts += [HOW_RELEASED] if are_released(meta) else []
+    parts = [HOW_COMPARED, HOW_DESCRIBED, *how_labelled(meta)]
     return parts + ([HOW_PUBLISHED] if has_published else [])
 
 

@@ -13,8 +13,6 @@ from pipeline.report.artifacts import (
     SPLIT_TITLES,
     Artifacts,
     ReportInputs,
-    are_released,
-    are_taught,
     read_artifacts,
     read_tsv,
 )
@@ -36,15 +34,13 @@ from pipeline.report.provenance import PROVENANCE_FILE, StageCost, facts, proven
 from pipeline.report.published import PublishedRow, published_markdown, read_published
 from pipeline.report.quality import DataQuality, data_quality, read_findings
 from pipeline.report.tables import (
-    HOW_CALIBRATED,
     HOW_DESCRIBED,
     HOW_LABELLED,
     HOW_MARKED,
-    HOW_RELEASED,
-    HOW_TAUGHT,
     ResultRow,
     best_of_columns,
     csv_table,
+    how_labelled,
     markdown,
     marked_rows,
     result_rows,
@@ -124,7 +120,7 @@ def write_report(sources: ReportInputs, out: Path) -> Report:
         "title": run_title(TITLE, sources.dataset),
         "notice": record["notice"],
         "how_scored": HOW_RESULTS_SCORED,
-        "how_calibrated": " ".join(_how_labelled(artifacts)),
+        "how_calibrated": " ".join(how_labelled(artifacts.labels.meta)),
         "plots": plots,
         "thresholds": read_tsv(sources.pseudo_labels / "thresholds.tsv"),
         "quality": quality,
@@ -189,14 +185,6 @@ def _plots(artifacts: Artifacts, quality: DataQuality) -> dict[str, list[Plot]]:
     }
 
 
-def _how_labelled(artifacts: Artifacts) -> list[str]:
-    """Return what must be known of the pseudo-labels to read the results."""
-    meta = artifacts.labels.meta
-    calibrated = [HOW_CALIBRATED] if artifacts.is_calibrated else []
-    taught = [HOW_TAUGHT] if are_taught(meta) else []
-    return calibrated + taught + ([HOW_RELEASED] if are_released(meta) else [])
-
-
 def _write_tables(
     out: Path,
     artifacts: Artifacts,
@@ -210,7 +198,7 @@ def _write_tables(
         f"# {run_title('Results', artifacts.sources.dataset)}",
         *encoder_lines(record["encoders"]),
         HOW_RESULTS_SCORED,
-        *_how_labelled(artifacts),
+        *how_labelled(artifacts.labels.meta),
         "## Test",
         markdown(rows["test"]),
         "## Validation",

@@ -181,7 +181,7 @@ def run_encoders(artifacts: Artifacts) -> dict[str, Mapping[str, str]]:
         parts = {"backend": options.get("backend"), "model": options.get("model")}
         known = {key: str(value).rpartition("/")[2] for key, value in parts.items() if value}
         named[name] = {**known, "weights": weights["sha256"]}
-    every = (parser for parsers in artifacts.parsers.values() for parser in parsers)
+    every = (each.encoders for parsers in artifacts.parsers.values() for each in parsers)
     return {**named, **encoders_of(every)}
 
 

@@ -142,7 +142,7 @@ def _standing(parsers: Sequence[TrainedParser], row: ResultRow, scores: Floats) 
         selected_by=parsers[0].selected_by,
         selected_type=selected,
         best_type=best,
-        encoders=encoders_of(parsers),
+        encoders=encoders_of(parser.encoders for parser in parsers),
     )
 
 

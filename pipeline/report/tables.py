@@ -8,7 +8,13 @@ import numpy as np
 
 from pipeline.evaluation.evaluate import replaced_text
 from pipeline.evaluation.metrics import LEVELS, METRICS
-from pipeline.report.artifacts import Artifacts, dense_labels
+from pipeline.report.artifacts import (
+    Artifacts,
+    are_calibrated,
+    are_released,
+    are_taught,
+    dense_labels,
+)
 from pipeline.report.trained import PARTS, Evaluation, TrainedParser
 
 METRIC_TITLES = {
@@ -132,6 +138,16 @@ class ResultRow:
     def coverage(self) -> str:
         """Videos scored / in the split."""
         return f"{self.videos}/{self.total}"
+
+
+def how_labelled(meta: Mapping[str, str]) -> list[str]:
+    """Return what must be known of pseudo-labels, from their metadata, to read the results."""
+    sentences = {
+        HOW_CALIBRATED: are_calibrated(meta),
+        HOW_TAUGHT: are_taught(meta),
+        HOW_RELEASED: are_released(meta),
+    }
+    return [sentence for sentence, is_true in sentences.items() if is_true]
 
 
 def result_rows(artifacts: Artifacts, split: str) -> list[ResultRow]:

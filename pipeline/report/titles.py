@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import date
 
 from pipeline.features.encoders.identity import encoder_notice, encoder_text
-from pipeline.report.trained import Encoders, TrainedParser
+from pipeline.report.trained import Encoders
 
 LLP = "llp"
 UNKNOWN_DATASET = "other"
@@ -16,12 +16,9 @@ def run_title(what: str, dataset: str) -> str:
     return f"{what}: {', '.join([*named, date.today().isoformat()])}"
 
 
-def encoders_of(parsers: Iterable[TrainedParser]) -> Encoders:
+def encoders_of(parsers: Iterable[Encoders]) -> Encoders:
     """Return the identity of each encoder that parsers rest on, as far as it is recorded."""
-    found: dict[str, dict[str, str]] = {}
-    for parser in parsers:
-        found |= {name: dict(identity) for name, identity in parser.encoders.items()}
-    return found
+    return {name: identity for encoders in parsers for name, identity in encoders.items()}
 
 
 def encoder_lines(encoders: Encoders) -> list[str]:
