@@ -1,7 +1,8 @@
 """The command line: ``avvp STAGE ...``, the same as ``python -m pipeline STAGE ...``.
 
-Each stage is one module of this folder, with ``add_arguments(parser)`` and ``run(arguments)``. It
+Each module of this folder is one stage, with ``add_arguments(parser)`` and ``run(arguments)``. It
 is imported only when its stage runs, so ``--help`` is quick and a stage loads only what it uses.
+What stages have in common is in ``shared``.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import __version__
-from pipeline.cli.command_parser import CommandParser
+from pipeline.cli.shared.command_parser import CommandParser
 from pipeline.core.errors import PipelineError
 from pipeline.core.gpus import claimed_gpus
 from pipeline.core.process import accept_any_character, name_user, open_missing_streams

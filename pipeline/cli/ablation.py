@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from pipeline.cli.arguments import add_annotations, add_dataset
+from pipeline.cli.shared.arguments import add_annotations, add_dataset
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

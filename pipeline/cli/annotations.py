@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from pipeline.cli.arguments import add_annotations, add_vocabulary
-from pipeline.cli.options import add_options
+from pipeline.cli.shared.arguments import add_annotations, add_vocabulary
+from pipeline.cli.shared.options import add_options
 from pipeline.media.options import WindowOptions
 
 

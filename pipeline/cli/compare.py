@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from pipeline.cli.arguments import add_annotations, add_published, add_vocabulary
+from pipeline.cli.shared.arguments import add_annotations, add_published, add_vocabulary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Write the comparison and print the leaderboard."""
     from pipeline.core.vocabulary import read_vocabulary
     from pipeline.parsers.model_folders import model_folders
-    from pipeline.report.comparison import compare
+    from pipeline.report.comparison.compare import compare
     from pipeline.report.published import read_published
 
     table = compare(

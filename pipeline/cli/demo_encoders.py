@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from pipeline.cli.arguments import seed_number
+from pipeline.cli.shared.arguments import seed_number
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

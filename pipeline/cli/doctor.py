@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.cli.arguments import add_machine, limit_threads
+from pipeline.cli.shared.arguments import add_machine, limit_threads
 from pipeline.core.errors import PipelineError
 from pipeline.core.references import is_hub_reference
 from pipeline.parsers.released import RELEASED_REPOSITORY
 
 if TYPE_CHECKING:
-    from pipeline.report.doctor import CheckLine
+    from pipeline.doctor.machine import CheckLine
 
 PRESET = "llp"
 
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print one line per check; return 1 if something is wrong."""
-    from pipeline.report.doctor import has_failed
+    from pipeline.doctor.machine import has_failed
 
     lines = []
     for line in _checks(arguments):
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _checks(arguments: argparse.Namespace) -> "Iterator[CheckLine]":
-    from pipeline.report.doctor import check_environment
+    from pipeline.doctor.machine import check_environment
 
     if not arguments.llp:
         for name in ("features", "motion", "checkpoint", "annotations"):
@@ -83,7 +83,7 @@ def _checks(arguments: argparse.Namespace) -> "Iterator[CheckLine]":
     from pipeline.config.load import load_config
     from pipeline.core.devices import choose_device
     from pipeline.core.vocabulary import read_vocabulary
-    from pipeline.report.llp_check import LlpSources, check_llp
+    from pipeline.doctor.llp import LlpSources, check_llp
 
     _require_given(arguments)
     limit_threads(arguments)

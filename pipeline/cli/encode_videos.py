@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from pipeline.cli.arguments import (
+from pipeline.cli.shared.arguments import (
     add_annotations,
     add_gpus,
     add_machine,
@@ -11,8 +11,8 @@ from pipeline.cli.arguments import (
     add_videos,
     add_workers,
 )
-from pipeline.cli.options import add_options
-from pipeline.cli.settings import add_settings, settings_from
+from pipeline.cli.shared.options import add_options
+from pipeline.cli.shared.settings import add_settings, settings_from
 from pipeline.media.options import FolderOptions
 
 
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Decode and encode the shard."""
-    from pipeline.cli.arguments import limit_threads
+    from pipeline.cli.shared.arguments import limit_threads
     from pipeline.data.manifest import list_videos, rows_of_shard
     from pipeline.features.encoders.base import load_encoder
     from pipeline.features.from_videos import encode_videos, shard_files

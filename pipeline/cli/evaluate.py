@@ -4,8 +4,8 @@ import argparse
 from os.path import realpath
 from pathlib import Path
 
-from pipeline.cli.arguments import add_corrections, add_vocabulary
-from pipeline.cli.options import add_options
+from pipeline.cli.shared.arguments import add_corrections, add_vocabulary
+from pipeline.cli.shared.options import add_options
 from pipeline.core.errors import PipelineError
 from pipeline.evaluation.options import CoverageOptions
 from pipeline.media.options import WindowOptions

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from pipeline.cli.arguments import add_vocabulary
-from pipeline.cli.sources import add_encoder_folders
+from pipeline.cli.shared.arguments import add_vocabulary
+from pipeline.cli.shared.sources import add_encoder_folders
 from pipeline.core.wording import counted
 
 

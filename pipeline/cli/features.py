@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from pipeline.cli.arguments import add_gpus
-from pipeline.cli.encoder import add_encoder_arguments, encoder_from
+from pipeline.cli.shared.arguments import add_gpus
+from pipeline.cli.shared.encoder import add_encoder_arguments, encoder_from
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from pipeline.cli.arguments import add_vocabulary
+from pipeline.cli.shared.arguments import add_vocabulary
 from pipeline.parsers.released import RELEASED, RELEASED_REPOSITORY, import_released
 
 

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from pipeline.cli.arguments import add_annotations, add_vocabulary, count
-from pipeline.cli.options import add_options, options_from
+from pipeline.cli.shared.arguments import add_annotations, add_vocabulary, count
+from pipeline.cli.shared.options import add_options, options_from
 from pipeline.features.import_options import ReleasedFeatures
 
 

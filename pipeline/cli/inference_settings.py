@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from pipeline.cli.arguments import add_vocabulary
-from pipeline.cli.settings import add_settings, settings_from
+from pipeline.cli.shared.arguments import add_vocabulary
+from pipeline.cli.shared.settings import add_settings, settings_from
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,8 +4,8 @@ import argparse
 import logging
 from pathlib import Path
 
-from pipeline.cli.arguments import add_annotations, add_videos, count
-from pipeline.cli.options import add_options
+from pipeline.cli.shared.arguments import add_annotations, add_videos, count
+from pipeline.cli.shared.options import add_options
 from pipeline.media.options import FolderOptions, WindowOptions
 
 logger = logging.getLogger(__name__)

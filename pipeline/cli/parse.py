@@ -5,8 +5,8 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.cli.arguments import add_gpus, add_machine, add_workers, limit_threads
-from pipeline.cli.options import add_options
+from pipeline.cli.shared.arguments import add_gpus, add_machine, add_workers, limit_threads
+from pipeline.cli.shared.options import add_options
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import check_writable
 from pipeline.core.vocabulary import DEFAULT_PATH

@@ -4,8 +4,13 @@ import argparse
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline.cli.arguments import add_recipe_options, limit_threads, recipe_options, seed_number
-from pipeline.cli.sources import add_source_arguments, source_of
+from pipeline.cli.shared.arguments import (
+    add_recipe_options,
+    limit_threads,
+    recipe_options,
+    seed_number,
+)
+from pipeline.cli.shared.sources import add_source_arguments, source_of
 from pipeline.training.options import BEST_THRESHOLDS
 
 

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from pipeline.cli.arguments import add_vocabulary
-from pipeline.cli.encoder import add_encoder_arguments, encoder_from
+from pipeline.cli.shared.arguments import add_vocabulary
+from pipeline.cli.shared.encoder import add_encoder_arguments, encoder_from
 from pipeline.core.vocabulary import read_vocabulary
 
 

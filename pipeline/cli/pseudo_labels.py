@@ -3,8 +3,13 @@
 import argparse
 from pathlib import Path
 
-from pipeline.cli.arguments import add_annotations, add_machine, add_vocabulary, limit_threads
-from pipeline.cli.options import add_options
+from pipeline.cli.shared.arguments import (
+    add_annotations,
+    add_machine,
+    add_vocabulary,
+    limit_threads,
+)
+from pipeline.cli.shared.options import add_options
 from pipeline.labels.thresholds import LabelOptions
 
 

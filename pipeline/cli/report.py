@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from pipeline.cli.arguments import add_annotations, add_published, add_vocabulary
+from pipeline.cli.shared.arguments import add_annotations, add_published, add_vocabulary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

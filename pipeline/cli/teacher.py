@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from pipeline.cli.arguments import add_gpus, add_machine, limit_threads, seconds, seed_number
-from pipeline.cli.options import add_options, options_from
+from pipeline.cli.shared.arguments import add_gpus, add_machine, limit_threads, seconds, seed_number
+from pipeline.cli.shared.options import add_options, options_from
 from pipeline.labels.teacher_options import TeacherOptions
 
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from pipeline.cli.arguments import (
+from pipeline.cli.shared.arguments import (
     add_gpus,
     add_recipe_options,
     count,
@@ -12,7 +12,7 @@ from pipeline.cli.arguments import (
     seconds,
     seed_number,
 )
-from pipeline.cli.sources import add_source_arguments, source_of
+from pipeline.cli.shared.sources import add_source_arguments, source_of
 from pipeline.core.errors import PipelineError
 from pipeline.core.shards import CHECKPOINT_FILE
 from pipeline.parsers.registry import METHODS, recipe_for

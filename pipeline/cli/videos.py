@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.cli.arguments import add_annotations, add_videos
-from pipeline.cli.options import add_options, options_from
+from pipeline.cli.shared.arguments import add_annotations, add_videos
+from pipeline.cli.shared.options import add_options, options_from
 from pipeline.data.download.options import DownloadOptions
 from pipeline.media.options import FolderOptions, WindowOptions
 

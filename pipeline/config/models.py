@@ -23,7 +23,7 @@ from pipeline.inference.options import ParseOptions
 from pipeline.labels.teacher_options import TeacherOptions
 from pipeline.labels.thresholds import LabelOptions
 from pipeline.media.options import DecodeOptions, Decoding, FolderOptions, WindowOptions
-from pipeline.parsers.components import link_variants
+from pipeline.parsers.link_ablation import link_variants
 from pipeline.parsers.recipes import Recipe
 from pipeline.parsers.registry import DECISIONS, recipe_for
 from pipeline.training.options import TrainingOptions

@@ -1,8 +1,8 @@
 """Options: what people can set, declared once and used by configuration, command line and docs.
 
 Each stage's options are one model. The configuration contains it, the command line generates its
-arguments from it (``pipeline.cli.options``), the docs list its fields, and fingerprints hash what
-``deciding`` returns.
+arguments from it (``pipeline.cli.shared.options``), the docs list its fields, and fingerprints hash
+what ``deciding`` returns.
 """
 
 from collections.abc import Iterator

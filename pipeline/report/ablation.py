@@ -9,10 +9,10 @@ from pipeline.core.files import write_csv, write_text
 from pipeline.data.annotations import SPLIT_TABLES, read_names
 from pipeline.features.encoders.identity import encoder_notice
 from pipeline.parsers.checkpoint import read_checkpoint
-from pipeline.parsers.components import components
+from pipeline.parsers.link_ablation import components
 from pipeline.parsers.recipes import Recipe
 from pipeline.report.comparable import SPLIT, read_comparable, seed_mismatch_note
-from pipeline.report.leaderboard import megas
+from pipeline.report.comparison.leaderboard import megas
 from pipeline.report.tables import (
     HOW_MARKED,
     METRIC_HEADER,

@@ -7,9 +7,14 @@ import numpy as np
 
 from pipeline.evaluation.bootstrap import Floats
 from pipeline.evaluation.metrics import LEVELS, score
-from pipeline.report.leaderboard import pair_csv
 from pipeline.report.methods import MethodPredictions
-from pipeline.report.significance import RESAMPLES, MetricSignificance, PairedComparison, assess
+from pipeline.report.significance import (
+    RESAMPLES,
+    MetricSignificance,
+    PairedComparison,
+    assess,
+    pair_csv,
+)
 
 PAIRS_FILE = "pairs.csv"
 HOW_PAIRED = (

@@ -7,8 +7,8 @@ Statistics 6, 1979); letters, Piepho (Journal of Computational and Graphical Sta
 Axes: K methods, S seeds of one method, M metrics, N videos, B resamples.
 """
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass
 from itertools import combinations
 from string import ascii_letters
 
@@ -246,3 +246,21 @@ def ranks(scores: Floats) -> Floats:
     equal = (scores[:, None, :] == scores[:, :, None]).sum(axis=2)
     table: Floats = 1 + better + (equal - 1) / 2
     return table
+
+
+def pair_csv(
+    names: Sequence[str], significance: Mapping[str, MetricSignificance]
+) -> tuple[list[str], list[list[object]]]:
+    """Return compare_pairs.csv: every pair of methods at both levels.
+
+    ``names`` are those of the methods in the order of ``significance``.
+    """
+    header = ["metric", "first", "second", "difference", "low", "high", "p", "p_holm"]
+    header.append("is_significant")
+    rows: list[list[object]] = []
+    for level, found in significance.items():
+        for pair in found.pairs:
+            first, second, *values = astuple(pair)
+            methods = (names[first], names[second])
+            rows.append([f"{level}_type", *methods, *values, int(pair.is_significant)])
+    return header, rows

@@ -28,8 +28,8 @@ from simulated import THRESHOLD, Array, Videos, World, assemble, make_world, obs
 from pipeline.demo import statistics
 from pipeline.demo.scripts import SEGMENTS, VideoScript, write_scripts
 from pipeline.evaluation.metrics import score
-from pipeline.parsers.components import link_variants
 from pipeline.parsers.decision import decide
+from pipeline.parsers.link_ablation import link_variants
 from pipeline.parsers.prediction import parse_videos
 from pipeline.parsers.registry import recipe_for
 from pipeline.training.trainer import Trainer, TrainingJob

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.core.vocabulary import DEFAULT_PATH
-from pipeline.report.compare_page import ComparisonTexts, write_compare_page
-from pipeline.report.leaderboard import board_rows
+from pipeline.report.comparison.leaderboard import board_rows
+from pipeline.report.comparison.page import ComparisonTexts, write_compare_page
+from pipeline.report.comparison.standings import SCORE_ROWS, Standing, assess_standings
 from pipeline.report.published import read_published
-from pipeline.report.standings import SCORE_ROWS, Standing, assess_standings
 from pipeline.report.tables import ResultRow, Score
 
 # Text that must never become markup.

@@ -12,8 +12,8 @@ from trained_models import true_labels, write_annotations, write_model
 from pipeline.cli import main
 from pipeline.config.load import effective_config
 from pipeline.core.errors import PipelineError
-from pipeline.parsers.components import components, link_variants
 from pipeline.parsers.interface import Dimensions
+from pipeline.parsers.link_ablation import components, link_variants
 from pipeline.parsers.recipes import Recipe
 from pipeline.parsers.registry import build_network, recipe_for
 from pipeline.report.ablation import write_ablation

@@ -30,9 +30,9 @@ from pipeline.core.shards import LABELS_FILE, Shard, write_shard
 from pipeline.data.annotations import EVENT_TABLES, segments_to_events, write_events
 from pipeline.parsers.checkpoint import read_checkpoint
 from pipeline.parsers.recipes.base import CALIBRATED
-from pipeline.report.comparison import TESTED, compare, paired_differences
+from pipeline.report.comparison.compare import TESTED, compare, paired_differences
+from pipeline.report.comparison.standings import read_standings
 from pipeline.report.published import PublishedRow
-from pipeline.report.standings import read_standings
 from pipeline.report.tables import HOW_CALIBRATED
 
 PUBLISHED = PublishedRow(

@@ -19,11 +19,11 @@ from pipeline.core import ffmpeg
 from pipeline.core.files import sha256_of
 from pipeline.core.vocabulary import read_vocabulary
 from pipeline.data.annotations import EVENT_TABLES, SPLIT_TABLES, segments_to_events, write_events
+from pipeline.doctor import machine
+from pipeline.doctor.llp import LlpSources, check_llp, published_scores
+from pipeline.doctor.machine import CheckLine, check_environment, has_failed
 from pipeline.evaluation.evaluate import evaluate_arrays
 from pipeline.evaluation.metrics import LEVELS, METRICS
-from pipeline.report import doctor
-from pipeline.report.doctor import CheckLine, check_environment, has_failed
-from pipeline.report.llp_check import LlpSources, check_llp, published_scores
 
 VOCABULARY = read_vocabulary()
 VIDEOS = 12
@@ -313,12 +313,12 @@ def test_this_machine_is_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_a_machine_that_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "SUPPORTED_PYTHON", ((3, 30), (3, 32)))
-    monkeypatch.setattr(doctor, "MINIMUM_FREE_BYTES", 10**18)
-    monkeypatch.setattr(doctor, "ffmpeg_path", lambda: str(tmp_path / "none"))
-    monkeypatch.setattr(doctor, "PACKAGE_FILES", ("vocabulary.yaml", "lost.yaml"))
-    monkeypatch.setattr(doctor, "NEEDED_LIBRARIES", {"no_such_module": "no-such-module"})
-    monkeypatch.setattr(doctor, "NVIDIA_DRIVER", tmp_path)
+    monkeypatch.setattr(machine, "SUPPORTED_PYTHON", ((3, 30), (3, 32)))
+    monkeypatch.setattr(machine, "MINIMUM_FREE_BYTES", 10**18)
+    monkeypatch.setattr(machine, "ffmpeg_path", lambda: str(tmp_path / "none"))
+    monkeypatch.setattr(machine, "PACKAGE_FILES", ("vocabulary.yaml", "lost.yaml"))
+    monkeypatch.setattr(machine, "NEEDED_LIBRARIES", {"no_such_module": "no-such-module"})
+    monkeypatch.setattr(machine, "NVIDIA_DRIVER", tmp_path)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     found = wrong(list(check_environment(tmp_path)))
     assert "it must be 3.30 or later, below 3.32" in found["Python"]
@@ -331,7 +331,7 @@ def test_a_machine_that_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_ffmpeg_that_fails_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "ffmpeg_path", lambda: "false")
+    monkeypatch.setattr(machine, "ffmpeg_path", lambda: "false")
     assert ffmpeg.ffmpeg_path() != "false"
     assert "exits with 1" in wrong(list(check_environment(tmp_path)))["ffmpeg"]
 

@@ -17,7 +17,7 @@ from pipeline.inference.settings import InferenceSettings
 from pipeline.parsers.checkpoint import read_checkpoint, write_checkpoint
 from pipeline.parsers.registry import recipe_for
 from pipeline.report.ablation import write_ablation
-from pipeline.report.comparison import compare
+from pipeline.report.comparison.compare import compare
 from pipeline.report.page import write_report
 from pipeline.training.dataset import read_training_data
 from pipeline.training.sources import ShardSource

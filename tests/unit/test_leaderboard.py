@@ -15,9 +15,10 @@ from pipeline.parsers.recipes.base import CALIBRATED, TAUGHT, TUNED
 from pipeline.parsers.registry import METHODS as TRAINABLE
 from pipeline.parsers.registry import recipe_for
 from pipeline.report.artifacts import dense_labels
-from pipeline.report.leaderboard import board_rows, leaderboard, pair_csv, rank_table
+from pipeline.report.comparison.leaderboard import board_rows, leaderboard, rank_table
+from pipeline.report.comparison.standings import assess_standings
 from pipeline.report.published import counterpart, published_differences, read_published
-from pipeline.report.standings import assess_standings
+from pipeline.report.significance import pair_csv
 from pipeline.report.tables import ResultRow, Score, parser_row
 from pipeline.report.trained import PARTS, SELECTIONS, TrainedParser
 

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cli.arguments import add_annotations, add_machine, add_vocabulary, positive
+from pipeline.cli.shared.arguments import add_annotations, add_machine, add_vocabulary, positive
 
 if TYPE_CHECKING:
     from pipeline.training.sources import FeatureSource

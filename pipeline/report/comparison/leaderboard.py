@@ -1,11 +1,11 @@
 """The leaderboard: methods of this run and published results in one order, and their tables."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 
+from pipeline.report.comparison.standings import SCORE_ROWS, TYPE_ROWS, Standing
 from pipeline.report.published import NOT_SAID, PublishedRow
 from pipeline.report.significance import RESAMPLES, MetricSignificance, RankInterval
-from pipeline.report.standings import SCORE_ROWS, TYPE_ROWS, Standing
 from pipeline.report.tables import (
     ABSENT,
     LEVEL_PREFIXES,
@@ -182,24 +182,6 @@ def board_csv(
         for place in _places(significance, index).values():
             cells += [place.letters, place.rank.mean, place.rank.low, place.rank.high]
         rows.append(cells)
-    return header, rows
-
-
-def pair_csv(
-    names: Sequence[str], significance: Mapping[str, MetricSignificance]
-) -> tuple[list[str], list[list[object]]]:
-    """Return compare_pairs.csv: every pair of methods at both levels.
-
-    ``names`` are those of the methods in the order of ``significance``.
-    """
-    header = ["metric", "first", "second", "difference", "low", "high", "p", "p_holm"]
-    header.append("is_significant")
-    rows: list[list[object]] = []
-    for level, found in significance.items():
-        for pair in found.pairs:
-            first, second, *values = astuple(pair)
-            methods = (names[first], names[second])
-            rows.append([f"{level}_type", *methods, *values, int(pair.is_significant)])
     return header, rows
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from pipeline.core import html as pages
 from pipeline.core.files import write_text
-from pipeline.report.compare_plots import interval_plots
+from pipeline.report.comparison.leaderboard import BoardRow, Place, interval_text, megas, wall_time
+from pipeline.report.comparison.plots import interval_plots
+from pipeline.report.comparison.standings import SCORE_ROWS, Standing
 from pipeline.report.drawing import drawing
-from pipeline.report.leaderboard import BoardRow, Place, interval_text, megas, wall_time
 from pipeline.report.published import PublishedRow, counterpart
-from pipeline.report.standings import SCORE_ROWS, Standing
 from pipeline.report.tables import (
     ABSENT,
     LEVEL_PREFIXES,
@@ -120,7 +120,7 @@ def write_compare_page(
     for plot in plots:
         plot.write(out)
     columns = list(board_columns(has_published=bool(beside)))
-    script, script_hash = pages.script_and_hash(_HERE / "tables.js", _HERE / "compare.js")
+    script, script_hash = pages.script_and_hash(_HERE.parent / "tables.js", _HERE / "page.js")
     context = {
         "texts": texts,
         "views": VIEWS,
@@ -133,11 +133,11 @@ def write_compare_page(
         "labels": sorted({row.labels for row in rows}),
         "has_published": bool(beside),
         "plots": plots,
-        "style": pages.style(_HERE / "compare.css"),
+        "style": pages.style(_HERE / "page.css"),
         "script": script,
         "script_hash": script_hash,
     }
-    page = pages.render(_HERE / "compare.html.j2", context, drawing=drawing)
+    page = pages.render(_HERE / "page.html.j2", context, drawing=drawing)
     write_text(out / COMPARE_PAGE, page)
 
 

@@ -6,6 +6,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from pipeline.report.comparison.leaderboard import BoardRow
+from pipeline.report.comparison.standings import TYPE_ROWS, Standing
 from pipeline.report.drawing import (
     INK,
     MUTED,
@@ -20,8 +22,6 @@ from pipeline.report.drawing import (
     plot_style,
     to_svg,
 )
-from pipeline.report.leaderboard import BoardRow
-from pipeline.report.standings import TYPE_ROWS, Standing
 
 SEED_MARK: dict[str, Any] = {"marker": "|", "markersize": 6, "alpha": MUTED}
 PUBLISHED_MARK: dict[str, Any] = {"marker": "D", "markersize": 4.5, "markerfacecolor": "none"}

@@ -18,6 +18,7 @@ from pipeline.data.annotations import EVENT_TABLES, SPLIT_TABLES, read_names
 from pipeline.data.archives import ArrayArchive
 from pipeline.data.fetch import fetch
 from pipeline.data.hub import fetch_hub_file
+from pipeline.doctor.machine import CheckLine, guarded
 from pipeline.evaluation.evaluate import evaluate_arrays, read_predictions
 from pipeline.evaluation.metrics import LEVELS, METRICS
 from pipeline.features.npy_layouts import LAYOUTS, load_npy, npy_paths, write_npy
@@ -29,7 +30,6 @@ from pipeline.parsers.released import (
     released_model,
 )
 from pipeline.report.comparable import SPLIT
-from pipeline.report.doctor import CheckLine, guarded
 from pipeline.report.published import read_published
 from pipeline.report.tables import METRIC_TITLES
 from pipeline.training.npy_source import NpySource

@@ -3,8 +3,8 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from pipeline.cli.arguments import add_machine
-from pipeline.cli.options import add_options
+from pipeline.cli.shared.arguments import add_machine
+from pipeline.cli.shared.options import add_options
 from pipeline.features.encoders.options import (
     ENCODER_OPTIONS,
     EncoderOptions,
@@ -26,7 +26,7 @@ def add_encoder_arguments(parser: argparse.ArgumentParser) -> None:
 
 def encoder_from(arguments: argparse.Namespace) -> "Encoder":
     """Load the encoder that the arguments name."""
-    from pipeline.cli.arguments import limit_threads
+    from pipeline.cli.shared.arguments import limit_threads
     from pipeline.features.encoders.base import load_encoder
 
     limit_threads(arguments)

@@ -22,24 +22,28 @@ from pipeline.evaluation.bootstrap import (
 )
 from pipeline.features.encoders.identity import encoder_notice, encoder_text
 from pipeline.report.artifacts import dense_labels
-from pipeline.report.compare_page import ComparisonTexts, write_compare_page
-from pipeline.report.leaderboard import (
+from pipeline.report.comparison.leaderboard import (
     HOW_RANKED,
     BoardRow,
     board_csv,
     board_rows,
     interval_table,
     leaderboard,
-    pair_csv,
     rank_table,
+)
+from pipeline.report.comparison.page import ComparisonTexts, write_compare_page
+from pipeline.report.comparison.standings import (
+    SCORE_ROWS,
+    Standing,
+    assess_standings,
+    read_standings,
 )
 from pipeline.report.published import (
     HOW_BESIDE,
     PublishedRow,
     published_differences,
 )
-from pipeline.report.significance import MetricSignificance
-from pipeline.report.standings import SCORE_ROWS, Standing, assess_standings, read_standings
+from pipeline.report.significance import MetricSignificance, pair_csv
 from pipeline.report.tables import (
     HOW_DESCRIBED,
     HOW_MARKED,

@@ -1,0 +1,1 @@
+"""Check the machine, and VALOR++'s published numbers on LLP."""

@@ -1,0 +1,1 @@
+"""Compare methods: the leaderboard, its page and its plots."""
