@@ -11,7 +11,7 @@ from pipeline.cli.shared.arguments import (
     seed_number,
 )
 from pipeline.cli.shared.sources import add_source_arguments, source_of
-from pipeline.training.options import BEST_THRESHOLDS
+from pipeline.training.calibration import BEST_THRESHOLDS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,9 +6,6 @@ from pydantic import Field, field_validator, model_validator
 
 from pipeline.core.options import Count, Options, Seed
 
-# In place of a threshold: by class and modality, the best on validation.
-BEST_THRESHOLDS = "calibrated"
-
 
 class TrainingOptions(Options):
     """Seeds of every method, and how many of them one job trains."""

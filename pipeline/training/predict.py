@@ -16,13 +16,13 @@ from pipeline.parsers.interface import ParserInputs
 from pipeline.parsers.prediction import parse_videos, write_predictions
 from pipeline.parsers.registry import THRESHOLDS_FILE, decided_recipe, decisions
 from pipeline.training.calibration import (
+    BEST_THRESHOLDS,
     DECISIONS_FILE,
     Thresholds,
     calibrated_thresholds,
     write_thresholds,
 )
 from pipeline.training.dataset import evaluation_videos, parser_inputs, split_names
-from pipeline.training.options import BEST_THRESHOLDS
 from pipeline.training.sources import FeatureSource
 
 # A probability, or BEST_THRESHOLDS.
