@@ -3,47 +3,25 @@
 ``import pipeline`` exports them, with ``load_parser`` and ``read_features``.
 """
 
-from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pipeline.config.load import load_config
 from pipeline.config.settings import inference_settings
-from pipeline.core.arrays import label_problem
 from pipeline.core.errors import PipelineError
 from pipeline.core.validation import validated
-from pipeline.core.vocabulary import DEFAULT_PATH, MODALITIES, Vocabulary, read_vocabulary
-from pipeline.core.wording import counted
-from pipeline.data.annotations import read_events, read_names
+from pipeline.core.vocabulary import DEFAULT_PATH, Vocabulary, read_vocabulary
 from pipeline.data.corrections import read_corrections
 from pipeline.evaluation.coverage import ParsedVideos
-from pipeline.evaluation.evaluate import (
-    corrected_tables,
-    evaluate_labels,
-    warn_of_unknown,
-)
 from pipeline.evaluation.options import CoverageOptions, MissingPolicy
-from pipeline.evaluation.tables import (
-    ScoredTable,
-    Side,
-    check_scored,
-    score_events,
-    stacked_labels,
-    unscored_counts,
-    warn_of_unscored,
-)
+from pipeline.evaluation.sources import EventSource, evaluate_events
 from pipeline.inference.parser import Parser, zero_shot_parser
 from pipeline.inference.predictors import classes_from_phrases, split_phrases
 from pipeline.media.options import WindowOptions
 
 # The encoders that know real videos.
 ZERO_SHOT_PRESET = "llp"
-# A table of events, or labels of N videos, (N, T, C).
-EventSource = str | Path | NDArray[Any]
 
 
 def zero_shot(
@@ -147,102 +125,10 @@ def evaluate(
         predicted_videos, validated(CoverageOptions, {"missing": missing}).missing
     )
     overlay = None if corrections is None else read_corrections(Path(corrections), vocabulary)
-    annotated, found = _sources("truth", truth), _sources("predicted", predicted)
-    arrays = [source for source in (*annotated, *found) if not isinstance(source, Path)]
-    names = _names(videos, len(arrays[0]) if arrays else None)
-    where = f"'{videos}'" if isinstance(videos, str | Path) else "videos"
-    size = _size([array.shape for array in arrays], len(names), segments, len(vocabulary))
-    scored = [
-        *_scored("truth", annotated, names, size, vocabulary),
-        *_scored("predicted", found, names, size, vocabulary),
-    ]
-    check_scored(scored, names, vocabulary)
-    labels = stacked_labels(scored)
-    if overlay is not None:
-        warn_of_unknown(overlay, names, where)
-        scored += corrected_tables(overlay, names, size)
-    warn_of_unscored(scored, vocabulary, where)
-    split = Path(videos).stem.removeprefix("AVVP_") if isinstance(videos, str | Path) else "videos"
-    return evaluate_labels(
-        *(split, names, labels[:2], labels[2:], vocabulary, parsed, overlay),
-        unscored_counts(scored),
-    )
+    return evaluate_events(videos, truth, predicted, vocabulary, segments, parsed, overlay)
 
 
 def _vocabulary(class_names: Sequence[str]) -> Vocabulary:
     if isinstance(class_names, str) or len(set(class_names)) != len(class_names):
         raise PipelineError(f"class_names is {class_names!r}; it must list every class once.")
     return Vocabulary.of_names(class_names)
-
-
-def _sources(
-    side: Side, pair: tuple[EventSource, EventSource]
-) -> tuple[Path | NDArray[Any], Path | NDArray[Any]]:
-    """Return the sources of audio and visual: paths, or arrays of 0 and 1."""
-    if isinstance(pair, str | Path) or len(pair) != len(MODALITIES):
-        raise PipelineError(f"{side} must be two tables or arrays, of audio and of visual events.")
-    audio, visual = (
-        _source(f"{side} {modality}", source)
-        for modality, source in zip(MODALITIES, pair, strict=True)
-    )
-    return audio, visual
-
-
-def _source(what: str, source: EventSource) -> Path | NDArray[Any]:
-    if isinstance(source, str | Path):
-        return Path(source)
-    try:
-        array = np.asarray(source)
-    except ValueError as error:
-        raise PipelineError(f"the array of {what} events is malformed ({error}).") from None
-    if problem := label_problem(array):
-        raise PipelineError(f"the array of {what} events {problem}; it must be 0 and 1 only.")
-    return array
-
-
-def _names(videos: str | Path | Sequence[str] | None, count: int | None) -> Sequence[str]:
-    if isinstance(videos, str | Path):
-        return read_names(Path(videos))
-    if videos is not None:
-        repeated = [name for name, number in Counter(videos).items() if number > 1]
-        if repeated:
-            raise PipelineError(f"videos lists '{repeated[0]}' twice; list every video once.")
-        return videos
-    if count is None:
-        raise PipelineError("tables do not say which videos to score; pass videos.")
-    return [str(row) for row in range(count)]
-
-
-def _size(
-    shapes: Sequence[tuple[int, ...]], videos: int, segments: int, classes: int
-) -> tuple[int, int]:
-    """Return T and C; arrays, if there are any, must have one shape (N, T, C)."""
-    shape = shapes[0] if shapes else (videos, segments, classes)
-    if len(set(shapes)) > 1 or len(shape) != 3 or shape[0] != videos:
-        raise PipelineError(
-            f"the arrays are {', '.join(map(str, shapes))}; they must all be (N, T, C) with"
-            f" N = {videos}, the number of videos."
-        )
-    if 0 in shape:
-        raise PipelineError(f"(N, T, C) is {shape}; N, T and C must be 1 or more.")
-    if shape[2] != classes:
-        raise PipelineError(
-            f"the arrays have {counted(shape[2], 'class')}, but {classes} have a known name; pass"
-            " class_names."
-        )
-    return shape[1], shape[2]
-
-
-def _scored(
-    side: Side,
-    pair: tuple[Path | NDArray[Any], Path | NDArray[Any]],
-    names: Sequence[str],
-    size: tuple[int, int],
-    vocabulary: Vocabulary,
-) -> Iterator[ScoredTable]:
-    for modality, source in zip(MODALITIES, pair, strict=True):
-        if isinstance(source, Path):
-            events = read_events(source, vocabulary)
-            yield score_events(side, modality, source, events, names, size)
-        else:
-            yield ScoredTable(side, modality, Path(), source.astype(np.uint8), 0, {})

@@ -42,7 +42,8 @@ def run(arguments: argparse.Namespace) -> None:
     from pipeline.core.vocabulary import read_vocabulary
     from pipeline.data.corrections import read_corrections
     from pipeline.evaluation.coverage import ParsedVideos
-    from pipeline.evaluation.evaluate import evaluate_tables, summary
+    from pipeline.evaluation.evaluate import summary
+    from pipeline.evaluation.sources import evaluate_events
 
     tables = [
         arguments.videos,
@@ -56,7 +57,7 @@ def run(arguments: argparse.Namespace) -> None:
     if any(table and realpath(table) == realpath(arguments.out) for table in tables):
         raise PipelineError(f"--out '{arguments.out}' is one of the tables; choose another file.")
     vocabulary, folder = read_vocabulary(arguments.vocabulary), arguments.corrections
-    evaluation = evaluate_tables(
+    evaluation = evaluate_events(
         arguments.videos,
         (arguments.truth_audio, arguments.truth_visual),
         (arguments.predicted_audio, arguments.predicted_visual),

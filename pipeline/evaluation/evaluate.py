@@ -36,8 +36,6 @@ from pipeline.evaluation.tables import (
 
 logger = logging.getLogger(__name__)
 
-Pair = tuple[Path, Path]
-
 
 def evaluate_arrays(
     split: str,
@@ -143,67 +141,6 @@ def evaluate_labels(
     if unscored:
         evaluation["unscored"] = dict(unscored)
     return evaluation
-
-
-def evaluate_tables(
-    videos: Path,
-    truth: Pair,
-    predicted: Pair,
-    vocabulary: Vocabulary,
-    segments: int = 10,
-    parsed: ParsedVideos | None = None,
-    corrections: Corrections | None = None,
-) -> dict[str, Any]:
-    """Score event tables against annotated ones, as LLP's published evaluator does.
-
-    Parameters
-    ----------
-    videos
-        Table whose ``filename`` column lists the videos to score, with or without events. The split
-        is named after the file, without ``AVVP_`` and the extension.
-    truth, predicted : ``(audio, visual)``
-        Event tables. Events of other videos, before 0 or after the last segment are not scored;
-        they are logged and counted in ``unscored``.
-    vocabulary
-        The classes.
-    segments
-        T, segments per video (LLP: 10).
-    parsed, corrections
-        See ``evaluate_labels``.
-
-    Returns
-    -------
-    dict
-        See ``evaluate_labels``.
-
-    Raises
-    ------
-    PipelineError
-        A table is missing or malformed, no video is listed, T is below 1, none of the predicted or
-        annotated events is scored, no corrected video is listed, or a listed video was not parsed.
-    """
-    names = read_names(videos)
-    if not names:
-        raise PipelineError(f"'{videos}' lists no videos; give the table of a split.")
-    if segments < 1:
-        raise PipelineError(f"segments must be 1 or more, not {segments}.")
-    annotated = read_scored("truth", truth, names, segments, vocabulary)
-    found = read_scored("predicted", predicted, names, segments, vocabulary)
-    where, tables = f"'{videos}'", [*annotated, *found]
-    if corrections is not None:
-        warn_of_unknown(corrections, names, where)
-        tables += corrected_tables(corrections, names, (segments, len(vocabulary)))
-    warn_of_unscored(tables, vocabulary, where)
-    return evaluate_labels(
-        videos.stem.removeprefix("AVVP_"),
-        names,
-        stacked_labels(annotated),
-        stacked_labels(found),
-        vocabulary,
-        parsed,
-        corrections,
-        unscored_counts(tables),
-    )
 
 
 def corrected_tables(

@@ -22,13 +22,9 @@ from pipeline.data.annotations import (
     write_events,
 )
 from pipeline.evaluation.coverage import ParsedVideos
-from pipeline.evaluation.evaluate import (
-    evaluate_arrays,
-    evaluate_labels,
-    evaluate_tables,
-    summary,
-)
+from pipeline.evaluation.evaluate import evaluate_arrays, evaluate_labels, summary
 from pipeline.evaluation.metrics import LEVELS, METRICS
+from pipeline.evaluation.sources import evaluate_events
 
 DATA = Path(__file__).parent / "data"
 VOCABULARY = read_vocabulary()
@@ -97,13 +93,13 @@ def test_predicted_events_of_other_videos_are_ignored_with_a_warning(
         tuple(tables[f"{side}-{modality}"] for modality in EVENT_TABLES)
         for side in ("truth", "predicted")
     )
-    alone = evaluate_tables(tables["videos"], truth, predicted, VOCABULARY)
+    alone = evaluate_events(tables["videos"], truth, predicted, VOCABULARY)
     stranger = {"audio": {"unknown_video": {"events": 1, "video": "c"}}}
     assert alone["unscored"] == {"truth": stranger}, "other splits' annotations are usual"
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
     events = [*read_events(predicted[0], VOCABULARY), EventRow("zz", 0, 9, DOG)]
     write_events(predicted[0], events, VOCABULARY)
-    found = evaluate_tables(tables["videos"], truth, predicted, VOCABULARY)
+    found = evaluate_events(tables["videos"], truth, predicted, VOCABULARY)
     assert found.pop("unscored")["predicted"]["audio"]["unknown_video"]["video"] == "zz"
     del alone["unscored"]
     assert found == alone
@@ -148,7 +144,7 @@ def test_every_event_that_is_not_scored_is_counted_and_named(
         write_events(path, inside, VOCABULARY)
     sides = {"truth": pair, "predicted": other} if side == "truth" else {}
     sides = sides or {"truth": other, "predicted": pair}
-    found = evaluate_tables(
+    found = evaluate_events(
         tables["videos"], tuple(sides["truth"]), tuple(sides["predicted"]), VOCABULARY
     )
     assert {value for level in found["metrics"].values() for value in level.values()} == {100.0}
