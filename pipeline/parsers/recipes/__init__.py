@@ -3,7 +3,7 @@
 No heavy library is imported here, so a configuration can be checked before anything runs.
 """
 
-from pipeline.parsers.recipes.base import Recipe, Selection
+from pipeline.parsers.recipes.base import Recipe
 from pipeline.parsers.recipes.cmpae import CmpaeRecipe, EvidenceRecipe
 from pipeline.parsers.recipes.coleaf import CoLeafPlusRecipe, CoLeafRecipe
 from pipeline.parsers.recipes.denoising import DenoisingRecipe
@@ -16,6 +16,7 @@ from pipeline.parsers.recipes.mgn import MgnRecipe
 from pipeline.parsers.recipes.mm_cse import MmCseRecipe
 from pipeline.parsers.recipes.mm_pyramid import MmPyramidRecipe, PyramidEncoderRecipe
 from pipeline.parsers.recipes.nrep import NrepRecipe
+from pipeline.parsers.recipes.option_types import Selection
 from pipeline.parsers.recipes.segment_losses import SegmentLossRecipe
 from pipeline.parsers.recipes.uwav import UwavRecipe
 from pipeline.parsers.recipes.valor import ValorPlusPlusRecipe, ValorPlusRecipe, ValorRecipe

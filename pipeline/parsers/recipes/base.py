@@ -5,9 +5,7 @@ from typing import Literal, TypeVar
 from pydantic import Field, model_validator
 
 from pipeline.core.options import Options
-
-# Metrics of validation that can choose an epoch.
-Selection = Literal["segment_type", "segment_audio", "event_audio", "event_event", "all", "only"]
+from pipeline.parsers.recipes import option_types as option
 
 # What UWAV's code divides ``logit - threshold`` by before the sigmoid; cached soft labels have it.
 SOFT_LABEL_TEMPERATURE = 2.0
@@ -21,63 +19,30 @@ TAUGHT = "the teacher's dense labels"
 class Recipe(Options):
     """Options of every method; the defaults are VALOR++'s (Lai et al., NeurIPS 2023, code)."""
 
-    epochs: int = Field(60, ge=1, description="passes over the training videos")
-    batch_size: int = Field(64, ge=1, description="videos per step; the last partial batch is kept")
-    optimiser: Literal["adamw", "adam"] = Field("adamw", description="optimiser")
-    beta1: float = Field(0.5, ge=0, lt=1, description="decay of the optimiser's running mean")
+    epochs: option.Epochs = 60
+    batch_size: option.BatchSize = 64
+    optimiser: option.Optimiser = "adamw"
+    beta1: option.Beta1 = 0.5
     beta2: float = Field(0.999, ge=0, lt=1, description="decay of its running squared mean")
-    learning_rate: float = Field(3e-4, gt=0, description="learning rate after warm-up")
-    minimum_learning_rate: float = Field(
-        3e-6, ge=0, description="learning rate of the last epoch (cosine)"
-    )
-    schedule: Literal["cosine", "step"] = Field(
-        "cosine",
-        description="cosine: linear warm-up, then half a cosine, set once per epoch; step: times"
-        " step_factor every step_epochs",
-    )
+    learning_rate: option.LearningRate = 3e-4
+    minimum_learning_rate: option.MinimumLearningRate = 3e-6
+    schedule: option.RateSchedule = "cosine"
     warmup_epochs: int = Field(10, ge=0, description="epochs of linear warm-up (cosine)")
-    step_epochs: int = Field(10, ge=1, description="epochs between two steps (step)")
-    step_factor: float = Field(0.1, gt=0, le=1, description="factor of each step (step)")
-    weight_decay: float = Field(1e-3, ge=0, description="weight decay")
-    decay: Literal["all", "weights"] = Field(
-        "all", description="decay all parameters, or only weights with two or more axes"
-    )
-    clip_norm: float = Field(
-        1.0, ge=0, description="largest norm of the whole gradient; 0 does not clip"
-    )
+    step_epochs: option.StepEpochs = 10
+    step_factor: option.StepFactor = 0.1
+    weight_decay: option.WeightDecay = 1e-3
+    decay: option.Decay = "all"
+    clip_norm: option.ClipNorm = 1.0
 
-    audio_input: Literal["map", "embedding"] = Field(
-        "map", description="CLAP's pooled feature map (VALOR++), or its projected embedding"
-    )
+    audio_input: option.AudioInput = "map"
     motion: bool = Field(False, description="fuse 3-D features into the visual ones")
-    recombined: float = Field(
-        0.0,
-        ge=0,
-        allow_inf_nan=False,
-        description="additional training videos that combine the audio of one with the pictures of"
-        " another, as a share of the training videos (MUG, ICCV 2025: 1.0); needs pseudo-labels",
-    )
+    recombined: option.Recombined = 0.0
 
-    gate: Literal["global", "modality", "mixed", "either"] = Field(
-        "global",
-        description="video-level probability that lets a class count: the global one, the"
-        " modality's own, mixed (MM-CSE: global for audio, visual for visual), or the larger of"
-        " the two modalities' (either, LEAP)",
-    )
-    segment_threshold: float = Field(
-        0.5, gt=0, lt=1, description="probability at or above which a segment counts"
-    )
-    video_threshold: float = Field(
-        0.5, gt=0, lt=1, description="probability at or above which a video counts"
-    )
-    selection: Selection = Field(
-        "segment_type",
-        description="validation metric that chooses the epoch: one of the published metrics, the"
-        " mean of all ten (all), or of the ten that count events of one modality only (only)",
-    )
-    ties: Literal["first", "last"] = Field(
-        "first", description="which of several equally good epochs is kept"
-    )
+    gate: option.DecisionGate = "global"
+    segment_threshold: option.SegmentThreshold = 0.5
+    video_threshold: option.VideoThreshold = 0.5
+    selection: option.Selection = "segment_type"
+    ties: option.Ties = "first"
 
     precision: Literal["fp32", "tf32", "bf16"] = Field(
         "fp32",
@@ -116,7 +81,7 @@ class Recipe(Options):
         return ""
 
     @property
-    def selections(self) -> tuple[Selection, ...]:
+    def selections(self) -> tuple[option.Selection, ...]:
         """Validation metrics that choose its epochs; several if it trains several networks."""
         return (self.selection,)
 
@@ -169,16 +134,12 @@ class Recipe(Options):
 class StepRecipe(Recipe):
     """Optimisation of HAN's code and of most that builds on it: plain Adam, rates in steps."""
 
-    optimiser: Literal["adamw", "adam"] = Field("adam", description="optimiser")
-    beta1: float = Field(0.9, ge=0, lt=1, description="decay of the optimiser's running mean")
-    schedule: Literal["cosine", "step"] = Field("step", description="learning rate schedule")
-    weight_decay: float = Field(0.0, ge=0, description="weight decay")
-    clip_norm: float = Field(
-        0.0, ge=0, description="largest norm of the whole gradient; 0 does not clip"
-    )
-    ties: Literal["first", "last"] = Field(
-        "last", description="which of several equally good epochs is kept"
-    )
+    optimiser: option.Optimiser = "adam"
+    beta1: option.Beta1 = 0.9
+    schedule: option.RateSchedule = "step"
+    weight_decay: option.WeightDecay = 0.0
+    clip_norm: option.ClipNorm = 0.0
+    ties: option.Ties = "last"
 
 
 class WeakLabelRecipe(StepRecipe):

@@ -4,16 +4,15 @@ from typing import Literal
 
 from pydantic import Field
 
-from pipeline.parsers.recipes.base import TUNED, Selection
+from pipeline.parsers.recipes import option_types as option
+from pipeline.parsers.recipes.base import TUNED
 from pipeline.parsers.recipes.denoising import DenoisingRecipe
 
 
 class EvidenceRecipe(DenoisingRecipe):
     """Options of the evidence network; the defaults are CMPAE's."""
 
-    segment_threshold: float = Field(
-        0.25, gt=0, lt=1, description="probability at or above which a segment counts"
-    )
+    segment_threshold: option.SegmentThreshold = 0.25
     feature_mix: float = Field(
         0.8,
         ge=0,
@@ -40,11 +39,9 @@ class EvidenceRecipe(DenoisingRecipe):
 class CmpaeRecipe(EvidenceRecipe):
     """CMPAE (Gao, Chen, Xu, CVPR 2023, released code)."""
 
-    epochs: int = Field(20, ge=1, description="passes over the training videos")
-    selection: Selection = Field("all", description="validation metric that chooses the epoch")
-    video_threshold: float = Field(
-        0.45, gt=0, lt=1, description="probability at or above which a video counts"
-    )
+    epochs: option.Epochs = 20
+    selection: option.Selection = "all"
+    video_threshold: option.VideoThreshold = 0.45
     visual_weight: float = Field(0.6, ge=0, description="factor on the loss of visual labels")
     video_weight: float = Field(0.6, ge=0, description="factor on the loss of weak labels")
     visual_thresholds: Literal["search", "released", "none"] = Field(

@@ -4,18 +4,16 @@ from typing import Literal
 
 from pydantic import Field
 
-from pipeline.parsers.recipes.base import Selection
+from pipeline.parsers.recipes import option_types as option
 from pipeline.parsers.recipes.cmpae import EvidenceRecipe
 
 
 class CoLeafRecipe(EvidenceRecipe):
     """CoLeaF (Sardari et al., ECCV 2024, released code): CMPAE's network, taught by two others."""
 
-    epochs: int = Field(10, ge=1, description="passes over the training videos")
-    selection: Selection = Field("only", description="validation metric that chooses the epoch")
-    video_threshold: float = Field(
-        0.52, gt=0, lt=1, description="probability at or above which a video counts"
-    )
+    epochs: option.Epochs = 10
+    selection: option.Selection = "only"
+    video_threshold: option.VideoThreshold = 0.52
     video_weight: float = Field(2.0, ge=0, description="factor on the loss of weak labels")
 
     reference_dropout: float = Field(

@@ -4,21 +4,18 @@ from typing import Literal
 
 from pydantic import Field
 
+from pipeline.parsers.recipes import option_types as option
 from pipeline.parsers.recipes.han import HanRecipe
 
 
 class DenoisingRecipe(HanRecipe):
     """Options of training with denoised labels; the defaults are JoMoLD's (ECCV 2022, code)."""
 
-    batch_size: int = Field(
-        128, ge=1, description="videos per step; the last partial batch is kept"
-    )
-    learning_rate: float = Field(5e-4, gt=0, description="learning rate of the first epochs")
-    step_epochs: int = Field(6, ge=1, description="epochs between two steps (step)")
-    step_factor: float = Field(0.25, gt=0, le=1, description="factor of each step (step)")
-    gate: Literal["global", "modality", "mixed", "either"] = Field(
-        "modality", description="video-level probability that lets a class count"
-    )
+    batch_size: option.BatchSize = 128
+    learning_rate: option.LearningRate = 5e-4
+    step_epochs: option.StepEpochs = 6
+    step_factor: option.StepFactor = 0.25
+    gate: option.DecisionGate = "modality"
 
     visual_dropout: float = Field(
         0.5, ge=0, lt=1, description="dropout of the visual features before the head"
@@ -27,10 +24,8 @@ class DenoisingRecipe(HanRecipe):
     visual_weight: float = Field(1.0, ge=0, description="factor on the loss of visual labels")
     video_weight: float = Field(1.0, ge=0, description="factor on the loss of weak labels")
     nce_weight: float = Field(1.0, ge=0, description="factor on the contrastive loss")
-    nce_temperature: float = Field(0.2, gt=0, description="temperature of the contrastive loss")
-    nce_smoothing: float = Field(
-        0.1, ge=0, le=1, description="share of other segments in the contrastive loss"
-    )
+    nce_temperature: option.NceTemperature = 0.2
+    nce_smoothing: option.NceSmoothing = 0.1
 
     noise_ratios: Literal["estimate", "released"] = Field(
         "estimate",

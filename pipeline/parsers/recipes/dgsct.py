@@ -2,6 +2,7 @@
 
 from pydantic import Field, model_validator
 
+from pipeline.parsers.recipes import option_types as option
 from pipeline.parsers.recipes.mgn import MgnRecipe
 
 
@@ -12,7 +13,7 @@ class DgsctTemporalRecipe(MgnRecipe):
     which read raw frames and audio. Without them this is not DG-SCT.
     """
 
-    batch_size: int = Field(8, ge=1, description="videos per step; the last partial batch is kept")
+    batch_size: option.BatchSize = 8
     gate_strength: float = Field(
         0.05, ge=0, description="factor of the other modality's gate: x * (1 + factor * gate)"
     )

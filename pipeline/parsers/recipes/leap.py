@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from pipeline.parsers.recipes import option_types as option
 from pipeline.parsers.recipes.base import StepRecipe, with_whole_heads
 from pipeline.parsers.recipes.han import HanEncoderRecipe
 from pipeline.parsers.recipes.mm_pyramid import PyramidEncoderRecipe
@@ -12,16 +13,12 @@ from pipeline.parsers.recipes.mm_pyramid import PyramidEncoderRecipe
 class LeapDecoderRecipe(StepRecipe):
     """Options of LEAP's decoder, loss and training, whatever its encoder (released code)."""
 
-    epochs: int = Field(30, ge=1, description="passes over the training videos")
-    batch_size: int = Field(32, ge=1, description="videos per step; the last partial batch is kept")
-    learning_rate: float = Field(1e-4, gt=0, description="learning rate of the first epochs")
-    gate: Literal["global", "modality", "mixed", "either"] = Field(
-        "either",
-        description="video-level probability that lets a class count; either is LEAP's: a class of"
-        " one modality counts in both",
-    )
+    epochs: option.Epochs = 30
+    batch_size: option.BatchSize = 32
+    learning_rate: option.LearningRate = 1e-4
+    gate: option.DecisionGate = "either"
 
-    width: int = Field(512, ge=1, le=16384, description="features d of encoder and decoder")
+    width: option.Width = 512
     label_texts: Literal["clip", "clap", "words"] = Field(
         "clip",
         description="what the label embeddings start from: the class texts of CLIP or CLAP, or word"
@@ -95,12 +92,6 @@ class LeapHanRecipe(LeapDecoderRecipe, HanEncoderRecipe):
     """
 
     layers: int = Field(1, ge=1, le=64, description="layers of the HAN encoder")
-    heads: int = Field(1, ge=1, le=256, description="attention heads of the HAN encoder")
-    feedforward: int = Field(
-        512, ge=1, le=65536, description="width of the HAN encoder's feed-forward layers"
-    )
-    order: Literal["sequential", "simultaneous"] = Field(
-        "simultaneous",
-        description="the visual stream sees the audio stream after (sequential, VALOR) or before"
-        " (simultaneous, HAN) the same layer",
-    )
+    heads: option.Heads = 1
+    feedforward: option.Feedforward = 512
+    order: option.Order = "simultaneous"

@@ -3,11 +3,39 @@
 Its paper gives no optimiser, schedule, width or encoder; those of VALOR++, its baseline, are used.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.parsers.recipes.segment_losses import SegmentLossRecipe
+from pipeline.parsers.recipes import option_types as option
+from pipeline.parsers.recipes.segment_losses import Mixup, SegmentLossRecipe
+
+Norm = Annotated[
+    Literal["rms", "layer", "none"],
+    Field(
+        description="normalisation after the projection; RMSNorm keeps the mean over features that"
+        " eq. 1 pools, LayerNorm makes it zero"
+    ),
+]
+EncoderPosition = Annotated[
+    Literal["before", "after", "none"],
+    Field(description="position of the HAN encoder: before TSAM, after PLSIM, or none"),
+]
+TextDropout = Annotated[
+    float,
+    Field(ge=0, lt=1, description="share of training videos whose texts of a modality are dropped"),
+]
+LabelLoss = Annotated[
+    Literal["pooled", "weak", "either", "peak", "none"],
+    Field(
+        description="L_label of eq. 10: pooled BCE(p^m, max_t y^m); weak BCE(p^m, y) with 0.9"
+        " smoothing on visual; either BCE(1-(1-p^a)(1-p^v), y), which needs no tight"
+        " pseudo-labels; peak BCE(max P, y); or none"
+    ),
+]
+AvssWeight = Annotated[
+    float, Field(ge=0, description="factor on L_avss; 0 removes it, eq. 10 has 1")
+]
 
 
 class LinkRecipe(SegmentLossRecipe):
@@ -18,17 +46,9 @@ class LinkRecipe(SegmentLossRecipe):
     paper's.
     """
 
-    decay: Literal["all", "weights"] = Field(
-        "weights", description="decay all parameters, or only weights with two or more axes"
-    )
-    norm: Literal["rms", "layer", "none"] = Field(
-        "rms",
-        description="normalisation after the projection; RMSNorm keeps the mean over features that"
-        " eq. 1 pools, LayerNorm makes it zero",
-    )
-    encoder: Literal["before", "after", "none"] = Field(
-        "before", description="position of the HAN encoder: before TSAM, after PLSIM, or none"
-    )
+    decay: option.Decay = "weights"
+    norm: Norm = "rms"
+    encoder: EncoderPosition = "before"
     tsam: bool = Field(True, description="temporal-spatial attention module (eqs. 1-3)")
     tsam_reading: Literal["A", "B"] = Field(
         "A", description="A weighs segments, then features; B (CBAM) features, then segments"
@@ -58,22 +78,13 @@ class LinkRecipe(SegmentLossRecipe):
     text_pooling: Literal["mean", "max"] = Field(
         "mean", description="texts of several events in one segment: their mean or maximum"
     )
-    text_dropout: float = Field(
-        0.5,
-        ge=0,
-        lt=1,
-        description="share of training videos whose texts of a modality are dropped",
-    )
+    text_dropout: TextDropout = 0.5
     train_prior: Literal["unmasked", "masked"] = Field(
         "unmasked",
         description="prior of training videos: unmasked, or masked with the weak labels; elsewhere"
         " it is always unmasked",
     )
-    label_loss: Literal["pooled", "weak", "either", "peak", "none"] = Field(
-        "pooled",
-        description="L_label of eq. 10: pooled BCE(p^m, max_t y^m); weak BCE(p^m, y) with 0.9"
-        " smoothing on visual; either BCE(1-(1-p^a)(1-p^v), y); peak BCE(max P, y); or none",
-    )
+    label_loss: LabelLoss = "pooled"
     label_weight: float = Field(1.0, ge=0, description="factor on L_label")
     avss_target: Literal["iou", "leap"] = Field(
         "iou", description="target of L_avss (eq. 10): event IoU, or that of LEAP's code"
@@ -81,9 +92,7 @@ class LinkRecipe(SegmentLossRecipe):
     avss_features: Literal["encoder", "interaction"] = Field(
         "encoder", description="features whose cosines L_avss uses: the encoder's or CMIM's outputs"
     )
-    avss_weight: float = Field(
-        0.1, ge=0, description="factor on L_avss; 0 removes it, eq. 10 has 1"
-    )
+    avss_weight: AvssWeight = 0.1
     reweighting: Literal["pair", "video", "none"] = Field(
         "pair", description="lambda of eq. 11 per segment pair, per video, or none (lambda = 1)"
     )
@@ -111,36 +120,17 @@ class LinkPlusRecipe(LinkRecipe):
     docs/explanation/link-study.md.
     """
 
-    recombined: float = Field(
-        1.0,
-        ge=0,
-        allow_inf_nan=False,
-        description="additional training videos that combine the audio of one with the pictures of"
-        " another, as a share of the training videos (MUG, ICCV 2025: 1.0); needs pseudo-labels",
-    )
-    mixup: float = Field(1.7, ge=0, description="alpha of mix-up; 0: none")
-    norm: Literal["rms", "layer", "none"] = Field(
+    recombined: option.Recombined = 1.0
+    mixup: Mixup = 1.7
+    norm: Norm = Field(
         "none", description="normalisation after the projection; none measured better than rms"
     )
-    label_loss: Literal["pooled", "weak", "either", "peak", "none"] = Field(
-        "either",
-        description="L_label of eq. 10, see link; either, BCE(1-(1-p^a)(1-p^v), y), needs no tight"
-        " pseudo-labels",
-    )
+    label_loss: LabelLoss = "either"
 
 
 class PrintedLinkRecipe(LinkRecipe):
     """LINK as its equations stand: the encoder predicts events, losses are summed unweighted."""
 
-    encoder: Literal["before", "after", "none"] = Field(
-        "after", description="position of the HAN encoder: before TSAM, after PLSIM, or none"
-    )
-    text_dropout: float = Field(
-        0.0,
-        ge=0,
-        lt=1,
-        description="share of training videos whose texts of a modality are dropped",
-    )
-    avss_weight: float = Field(
-        1.0, ge=0, description="factor on L_avss; 0 removes it, eq. 10 has 1"
-    )
+    encoder: EncoderPosition = "after"
+    text_dropout: TextDropout = 0.0
+    avss_weight: AvssWeight = 1.0

@@ -4,14 +4,15 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from pipeline.parsers.recipes import option_types as option
 from pipeline.parsers.recipes.base import WeakLabelRecipe, with_whole_heads
 
 
 class MgnRecipe(WeakLabelRecipe):
     """MGN (Mo & Tian, NeurIPS 2022, released code): class-aware grouping, no pseudo-labels."""
 
-    epochs: int = Field(40, ge=1, description="passes over the training videos")
-    batch_size: int = Field(16, ge=1, description="videos per step; the last partial batch is kept")
+    epochs: option.Epochs = 40
+    batch_size: option.BatchSize = 16
 
     width: int = Field(128, ge=2, description="features of segments and class tokens")
     heads: int = Field(8, ge=1, description="attention heads")

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from pipeline.parsers.recipes import option_types as option
 from pipeline.parsers.recipes.base import Recipe, with_whole_heads
 
 
@@ -17,21 +18,17 @@ class MmCseRecipe(Recipe):
     configured; with ``motion: true`` the inputs are those of the paper.
     """
 
-    learning_rate: float = Field(1e-4, gt=0, description="learning rate of the first epochs")
-    schedule: Literal["cosine", "step"] = Field("step", description="learning rate schedule")
-    gate: Literal["global", "modality", "mixed", "either"] = Field(
-        "mixed",
-        description="video-level probability that lets a class count; MM-CSE: the global one for"
-        " audio, the visual one for visual",
-    )
+    learning_rate: option.LearningRate = 1e-4
+    schedule: option.RateSchedule = "step"
+    gate: option.DecisionGate = "mixed"
 
-    width: int = Field(256, ge=1, le=16384, description="features D of a projected segment")
+    width: option.Width = 256
     class_width: int = Field(
         128, ge=1, le=16384, description="features of a segment's class or background"
     )
     layers: int = Field(4, ge=1, le=64, description="layers of fine-grained semantic enhancement")
-    heads: int = Field(8, ge=1, le=256, description="heads of the attention over classes")
-    feedforward: int = Field(512, ge=1, le=65536, description="width of the feed-forward layers")
+    heads: option.Heads = Field(8, description="heads of the attention over classes")
+    feedforward: option.Feedforward = 512
     dropout: float = Field(
         0.1,
         ge=0,

@@ -1,10 +1,9 @@
 """NREP (IEEE TNNLS 2024)."""
 
-from typing import Literal
-
 from pydantic import Field
 
-from pipeline.parsers.recipes.base import Selection, StepRecipe
+from pipeline.parsers.recipes import option_types as option
+from pipeline.parsers.recipes.base import StepRecipe
 from pipeline.parsers.recipes.han import HanEncoderRecipe
 
 
@@ -16,39 +15,29 @@ class NrepRecipe(StepRecipe, HanEncoderRecipe):
     feature map is pooled to one vector per segment before the projection, see ``parsers.nrep``.
     """
 
-    epochs: int = Field(
-        10, ge=1, description="passes over the training videos, for each of the two networks"
+    epochs: option.Epochs = Field(
+        10, description="passes over the training videos, for each of the two networks"
     )
-    batch_size: int = Field(
-        128, ge=1, description="videos per step; the last partial batch is kept"
-    )
-    learning_rate: float = Field(5e-4, gt=0, description="learning rate of the first epochs")
-    step_epochs: int = Field(6, ge=1, description="epochs between two steps (step)")
-    step_factor: float = Field(0.25, gt=0, le=1, description="factor of each step (step)")
+    batch_size: option.BatchSize = 128
+    learning_rate: option.LearningRate = 5e-4
+    step_epochs: option.StepEpochs = 6
+    step_factor: option.StepFactor = 0.25
 
-    gate: Literal["global", "modality", "mixed", "either"] = Field(
-        "modality", description="video-level probability that lets a class count"
-    )
-    segment_threshold: float = Field(
-        0.25, gt=0, lt=1, description="probability at or above which a segment counts"
-    )
-    video_threshold: float = Field(
-        0.45, gt=0, lt=1, description="probability at or above which a video counts"
-    )
-    selection: Selection = Field(
+    gate: option.DecisionGate = "modality"
+    segment_threshold: option.SegmentThreshold = 0.25
+    video_threshold: option.VideoThreshold = 0.45
+    selection: option.Selection = Field(
         "segment_audio", description="validation metric that chooses the audio network's epoch"
     )
-    visual_selection: Selection = Field(
+    visual_selection: option.Selection = Field(
         "event_event", description="validation metric that chooses the visual network's epoch"
     )
 
-    width: int = Field(512, ge=1, le=16384, description="features D inside the HAN encoder")
-    layers: int = Field(1, ge=0, le=64, description="layers of the HAN encoder")
-    heads: int = Field(1, ge=1, le=256, description="attention heads")
-    feedforward: int = Field(512, ge=1, le=65536, description="width of the feed-forward layers")
-    order: Literal["sequential", "simultaneous"] = Field(
-        "simultaneous", description="when the visual stream sees the audio stream"
-    )
+    width: option.Width = 512
+    layers: option.HanLayers = 1
+    heads: option.Heads = 1
+    feedforward: option.Feedforward = 512
+    order: option.Order = "simultaneous"
     visual_dropout: float = Field(
         0.5, ge=0, lt=1, description="dropout of the visual features before the classifiers"
     )
@@ -77,10 +66,8 @@ class NrepRecipe(StepRecipe, HanEncoderRecipe):
         0.01, ge=0, description="factor on the joint branch's video and segment losses (lambda 4)"
     )
     nce_weight: float = Field(1.0, ge=0, description="factor on the contrastive loss (lambda 1)")
-    nce_temperature: float = Field(0.2, gt=0, description="temperature of the contrastive loss")
-    nce_smoothing: float = Field(
-        0.1, ge=0, le=1, description="share of other segments in the contrastive loss"
-    )
+    nce_temperature: option.NceTemperature = 0.2
+    nce_smoothing: option.NceSmoothing = 0.1
     attention_weight: float = Field(
         0.01,
         ge=0,
@@ -89,7 +76,7 @@ class NrepRecipe(StepRecipe, HanEncoderRecipe):
     )
 
     @property
-    def selections(self) -> tuple[Selection, ...]:
+    def selections(self) -> tuple[option.Selection, ...]:
         """The metrics of the audio and of the visual network."""
         return (self.selection, self.visual_selection)
 

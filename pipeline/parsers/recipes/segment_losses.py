@@ -1,11 +1,37 @@
 """VALOR's segment losses, and what UWAV changes in them."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from pipeline.parsers.recipes.base import CALIBRATED, SOFT_LABEL_TEMPERATURE, TAUGHT
 from pipeline.parsers.recipes.han import HanEncoderRecipe
+
+LossLabels = Annotated[
+    Literal["hard", "soft", "teacher"],
+    Field(
+        description="pseudo-labels for the losses, masked with the weak labels: 0 or 1 (hard);"
+        " sigmoid((logit - threshold) / temperature) as in UWAV (soft); or soft ones that must come"
+        " from UWAV's temporal network, `pseudo-labels --teacher` (teacher, UWAV's choice)"
+    ),
+]
+Balance = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=1,
+        description="W of UWAV's class weights, W (C - f) for classes of the weak label and f for"
+        " others, where f is the average number of events in a segment; UWAV: 0.5; 0: no weights",
+    ),
+]
+Mixup = Annotated[
+    float,
+    Field(
+        ge=0,
+        description="alpha of mix-up: segments are mixed by Beta(alpha, alpha) and classified,"
+        " which adds a loss per modality; UWAV: 1.7; 0: no mix-up",
+    ),
+]
 
 
 class SegmentLossRecipe(HanEncoderRecipe):
@@ -14,24 +40,13 @@ class SegmentLossRecipe(HanEncoderRecipe):
     The defaults are VALOR's; ``labels``, ``balance`` and ``mixup`` can make them UWAV's.
     """
 
-    labels: Literal["hard", "soft", "teacher"] = Field(
-        "hard",
-        description="pseudo-labels for the losses, masked with the weak labels: 0 or 1 (hard);"
-        " sigmoid((logit - threshold) / temperature) as in UWAV (soft); or soft ones that must come"
-        " from UWAV's temporal network, `pseudo-labels --teacher` (teacher).",
-    )
+    labels: LossLabels = "hard"
     temperature: float = Field(
         SOFT_LABEL_TEMPERATURE,
         gt=0,
         description="divisor of soft labels: 2 in UWAV's code, 1 in eq. 12 of its paper",
     )
-    balance: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="W of UWAV's class weights, W (C - f) for classes of the weak label and f for"
-        " others, where f is the average number of events in a segment; UWAV: 0.5; 0: no weights",
-    )
+    balance: Balance = 0.0
     rarity: float = Field(
         0.0,
         ge=0,
@@ -39,12 +54,7 @@ class SegmentLossRecipe(HanEncoderRecipe):
         description="the positive segments of a class weigh (negatives / positives)^rarity, counted"
         " over training videos per modality; 0: no weights",
     )
-    mixup: float = Field(
-        0.0,
-        ge=0,
-        description="alpha of mix-up: segments are mixed by Beta(alpha, alpha) and classified,"
-        " which adds a loss per modality; UWAV: 1.7; 0: no mix-up",
-    )
+    mixup: Mixup = 0.0
     segment_weight: float = Field(
         1.0,
         gt=0,

@@ -1,10 +1,9 @@
 """UWAV (Lai et al., CVPR 2025)."""
 
-from typing import Literal
-
 from pydantic import Field, model_validator
 
-from pipeline.parsers.recipes.segment_losses import SegmentLossRecipe
+from pipeline.parsers.recipes import option_types as option
+from pipeline.parsers.recipes.segment_losses import Balance, LossLabels, Mixup, SegmentLossRecipe
 
 
 class UwavRecipe(SegmentLossRecipe):
@@ -17,34 +16,24 @@ class UwavRecipe(SegmentLossRecipe):
     ``motion: true``), its supplement CLIP and CLAP embeddings.
     """
 
-    epochs: int = Field(80, ge=1, description="passes over the training videos")
-    beta1: float = Field(0.9, ge=0, lt=1, description="decay of the optimiser's running mean")
-    learning_rate: float = Field(1e-4, gt=0, description="learning rate after warm-up")
-    minimum_learning_rate: float = Field(
-        5e-6, ge=0, description="learning rate of the last epoch (cosine)"
-    )
-    weight_decay: float = Field(1e-4, ge=0, description="weight decay")
-    audio_input: Literal["map", "embedding"] = Field(
-        "embedding", description="CLAP's projected embedding, or its pooled feature map (VALOR++)"
-    )
-    width: int = Field(512, ge=1, le=16384, description="features D inside the HAN encoder")
-    layers: int = Field(5, ge=0, le=64, description="layers of the HAN encoder")
-    heads: int = Field(16, ge=1, le=256, description="attention heads")
-    feedforward: int = Field(2048, ge=1, le=65536, description="width of the feed-forward layers")
+    epochs: option.Epochs = 80
+    beta1: option.Beta1 = 0.9
+    learning_rate: option.LearningRate = 1e-4
+    minimum_learning_rate: option.MinimumLearningRate = 5e-6
+    weight_decay: option.WeightDecay = 1e-4
+    audio_input: option.AudioInput = "embedding"
+    width: option.Width = 512
+    layers: option.HanLayers = 5
+    heads: option.Heads = 16
+    feedforward: option.Feedforward = 2048
     project_visual: bool = Field(
         True,
         description="project visual features to the width; false: CLIP's enter the encoder as they"
         " are (released code), for which width must be their size, 768, and motion false",
     )
-    labels: Literal["hard", "soft", "teacher"] = Field(
-        "soft",
-        description="pseudo-labels for the losses: teacher is UWAV's choice, soft labels of its"
-        " temporal network",
-    )
-    balance: float = Field(
-        0.5, ge=0, le=1, description="W of the class weights, see losses.balance_weights"
-    )
-    mixup: float = Field(1.7, ge=0, description="alpha of mix-up; 0: none")
+    labels: LossLabels = "soft"
+    balance: Balance = 0.5
+    mixup: Mixup = 1.7
 
     @model_validator(mode="after")
     def _check_motion(self) -> "UwavRecipe":

@@ -1,7 +1,6 @@
 """VALOR, VALOR+ and VALOR++ (Lai et al., NeurIPS 2023)."""
 
-from pydantic import Field
-
+from pipeline.parsers.recipes import option_types as option
 from pipeline.parsers.recipes.segment_losses import SegmentLossRecipe
 
 
@@ -11,12 +10,10 @@ class ValorRecipe(SegmentLossRecipe):
     Its published numbers use VGGish and ResNet features; here it reads the cached features.
     """
 
-    learning_rate: float = Field(1e-4, gt=0, description="learning rate after warm-up")
-    minimum_learning_rate: float = Field(
-        1e-6, ge=0, description="learning rate of the last epoch (cosine)"
-    )
-    width: int = Field(512, ge=1, le=16384, description="features D inside the HAN encoder")
-    layers: int = Field(1, ge=0, le=64, description="layers of the HAN encoder")
+    learning_rate: option.LearningRate = 1e-4
+    minimum_learning_rate: option.MinimumLearningRate = 1e-6
+    width: option.Width = 512
+    layers: option.HanLayers = 1
 
 
 class ValorPlusRecipe(SegmentLossRecipe):
