@@ -1,4 +1,4 @@
-"""What arrays from outside must be: finite numbers, labels, and rows that differ."""
+"""Arrays from outside: checks of their numbers, labels and rows, and rows of length 1."""
 
 from typing import Any
 
@@ -41,3 +41,15 @@ def equal_rows(array: NDArray[Any]) -> tuple[int, int] | None:
         if (other := first.setdefault(row.tobytes(), index)) != index:
             return other, index
     return None
+
+
+def unit_rows(array: NDArray[Any]) -> NDArray[np.float32]:
+    """Return the rows ``[..., D]`` of finite numbers scaled to length 1; those of zeros stay."""
+    with np.errstate(over="ignore"):
+        lengths = np.linalg.norm(array, axis=-1, keepdims=True)
+    nonzero = array.any(axis=-1, keepdims=True)
+    if not np.isfinite(lengths).all() or (nonzero & (lengths == 0)).any():
+        array = array.astype(np.float64)  # for squares beyond float32
+        lengths = np.linalg.norm(array, axis=-1, keepdims=True)
+    unit: NDArray[np.float32] = (array / np.where(nonzero, lengths, 1)).astype(np.float32)
+    return unit

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.core.arrays import label_problem, number_problem
+from pipeline.core.arrays import label_problem, number_problem, unit_rows
 from pipeline.core.errors import ItemError, PipelineError, Status
 from pipeline.core.progress import track
 from pipeline.core.shards import (
@@ -38,13 +38,7 @@ from pipeline.features.import_options import (
     ReleasedFeatures,
     origin_of,
 )
-from pipeline.features.npy_layouts import (
-    FRAME_ROWS,
-    ID_LENGTH,
-    average_frames,
-    check_unique_ids,
-    pool_map,
-)
+from pipeline.features.npy_layouts import ID_LENGTH, check_unique_ids, seconds_of_rows
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +92,7 @@ class ArrayReader:
                 Status.BAD_ARRAY,
                 f"'{where}' is a {found} array of {rows.dtype}; it must be {expected} numbers",
             )
-        rows = per_second(_as_float32(rows, where))
+        rows = seconds_of_rows(_as_float32(rows, where))
         return _unit_rows(rows, where) if self.array.is_unit else rows
 
 
@@ -162,12 +156,6 @@ def import_features(
         _write_masked_labels(labels, features, out)
 
 
-def per_second(rows: Array) -> Array:
-    """Return one row per second: a CLAP map is pooled, eight frames of HAN's are averaged."""
-    frames = FRAME_ROWS // IMPORTED_SEGMENTS if len(rows) == FRAME_ROWS else 1
-    return average_frames(pool_map(rows), frames)
-
-
 def members_by_id(source: ArraySource, folder: str) -> dict[str, str]:
     """Return id to name of the arrays in one folder of a source, wherever that folder lies.
 
@@ -195,6 +183,30 @@ def members_by_id(source: ArraySource, folder: str) -> dict[str, str]:
             " have one, as its authors released it."
         )
     return found.popitem()[1]
+
+
+def read_texts(source: ArraySource, largest: int) -> tuple[Array, str]:
+    """Return the class texts of released embeddings, and where they are, for messages.
+
+    Parameters
+    ----------
+    source
+        An open archive or folder.
+    largest
+        Bytes that the texts may take.
+
+    Raises
+    ------
+    PipelineError
+        There are none.
+    """
+    name = members_by_id(source, TEXTS_FOLDER).get(TEXTS_NAME)
+    if name is None:
+        raise PipelineError(
+            f"'{source.path}' has no {TEXTS_FOLDER}/{TEXTS_NAME}.npy, the class texts; download it"
+            " again."
+        )
+    return source.read(name, largest), f"{source.path}: {name}"
 
 
 def _open_readers(features: ReleasedFeatures, classes: int, stack: ExitStack) -> list[ArrayReader]:
@@ -274,15 +286,9 @@ def _as_float32(rows: Array, where: str) -> Array:
 
 def _unit_rows(rows: Array, where: str) -> Array:
     """Scale rows to length 1."""
-    with np.errstate(over="ignore"):
-        lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
-    if not (np.isfinite(lengths).all() and lengths.all()):  # squares may be beyond float32
-        rows = rows.astype(np.float64)
-        lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
-    if not lengths.all():
+    if not rows.any(axis=-1).all():
         raise ItemError(Status.BAD_ARRAY, f"'{where}' has a row of zeros")
-    unit: Array = (rows / lengths).astype(np.float32)
-    return unit
+    return unit_rows(rows)
 
 
 def _metas(features: ReleasedFeatures) -> dict[str, dict[str, str]]:
@@ -314,15 +320,9 @@ def _write_texts(
     sizes = {array.kind: array.shapes[0][1] for array in features.arrays() if array.is_unit}
     for kind, path in features.texts().items():
         with open_arrays(path) as source:
-            name = members_by_id(source, TEXTS_FOLDER).get(TEXTS_NAME)
-            if name is None:
-                raise PipelineError(
-                    f"'{path}' has no {TEXTS_FOLDER}/{TEXTS_NAME}.npy, the class texts; download"
-                    " it again."
-                )
             largest = 2 * len(vocabulary) * sizes[kind] * WIDEST
-            texts = source.read(name, largest)
-        unit = _unit_texts(texts, f"{path}: {name}", (len(vocabulary), sizes[kind]))
+            texts, where = read_texts(source, largest)
+        unit = _unit_texts(texts, where, (len(vocabulary), sizes[kind]))
         meta = {
             "encoder": kind,
             "imported": origin_of(path),

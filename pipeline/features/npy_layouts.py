@@ -116,7 +116,9 @@ def read_npy_folder(folder: Path) -> dict[str, Array]:
         A file is not a plain two-dimensional array, or the shapes differ.
     """
     paths = sorted(folder.glob("*.npy"))
-    return dict(zip((path.stem for path in paths), read_stacked(paths, _any_seconds), strict=True))
+    return dict(
+        zip((path.stem for path in paths), read_stacked(paths, seconds_of_rows), strict=True)
+    )
 
 
 def npy_paths(folder: Path, names: Sequence[str]) -> list[Path]:
@@ -236,8 +238,8 @@ def group_frames(rows: Array, frames: int) -> Array:
     return rows.reshape(-1, frames, rows.shape[1])
 
 
-def _any_seconds(rows: Array) -> Array:
-    """Return features per second from the rows of any layout."""
+def seconds_of_rows(rows: Array) -> Array:
+    """Return one row per second: a CLAP map is pooled, eight frames of HAN's are averaged."""
     frames = LAYOUTS["han"].frames if len(rows) == FRAME_ROWS else 1
     return average_frames(pool_map(rows), frames)
 

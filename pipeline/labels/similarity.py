@@ -7,7 +7,6 @@ Source: VALOR (Lai et al., NeurIPS 2023).
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import PipelineError
@@ -39,12 +38,6 @@ def similarity_logits(
     """
     logits: NDArray[Any] = embeddings @ (logit_scale * texts.T)
     return logits
-
-
-def normalise(array: NDArray[Any]) -> NDArray[Any]:
-    """Scale rows to length 1; rows of zeros stay zero."""
-    unit: NDArray[Any] = array / np.maximum(np.linalg.norm(array, axis=-1, keepdims=True), 1e-12)
-    return unit
 
 
 def read_logits(encoder: str, folder: Path, vocabulary: Vocabulary) -> Shard:

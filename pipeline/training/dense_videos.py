@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from pipeline.core.arrays import number_problem
+from pipeline.core.arrays import number_problem, unit_rows
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import fingerprint
 from pipeline.core.progress import track
@@ -31,8 +31,7 @@ from pipeline.core.shards import (
 from pipeline.data.archives import open_arrays
 from pipeline.data.unav import DenseAnnotations, class_name, read_unav
 from pipeline.features.import_options import similarity_array
-from pipeline.features.imported import TEXTS_FOLDER, TEXTS_NAME, WIDEST, members_by_id
-from pipeline.labels.similarity import normalise
+from pipeline.features.imported import WIDEST, members_by_id, read_texts
 
 logger = logging.getLogger(__name__)
 
@@ -267,13 +266,7 @@ def _read_released(path: Path, dense: DenseAnnotations) -> _Embeddings:
         largest = MOST_ROWS * LARGEST_EMBEDDING * WIDEST
         for name in track(wanted, len(wanted), f"read {path.name}"):
             rows[name] = _checked(source.read(members[name], largest), f"{path}: {members[name]}")
-        texts = members_by_id(source, TEXTS_FOLDER).get(TEXTS_NAME)
-        if texts is None:
-            raise PipelineError(
-                f"'{path}' has no {TEXTS_FOLDER}/{TEXTS_NAME}.npy, the class texts; download it"
-                " again."
-            )
-        of_classes = _checked(source.read(texts, largest), f"{path}: {texts}")
+        of_classes = _checked(*read_texts(source, largest))
     for name, array in rows.items():
         if array.shape[1] != of_classes.shape[1]:
             raise PipelineError(
@@ -294,4 +287,4 @@ def _checked(array: Array, what: str) -> Array:
     rows = array.astype(np.float32)
     if problem := number_problem(rows):
         raise PipelineError(f"'{what}' {problem}; download it again.")
-    return normalise(rows)
+    return unit_rows(rows)

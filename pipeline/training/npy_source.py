@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.core.arrays import label_problem
+from pipeline.core.arrays import label_problem, unit_rows
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import existing_file, fingerprint, sha256_of
 from pipeline.core.shards import Array
@@ -32,7 +32,7 @@ from pipeline.features.npy_layouts import (
     read_word_vectors,
 )
 from pipeline.labels.pseudo_labels import soften
-from pipeline.labels.similarity import normalise, similarity_logits
+from pipeline.labels.similarity import similarity_logits
 from pipeline.parsers.recipes import Recipe
 from pipeline.training.sources import CachedFeatures, check_texts, label_keys
 
@@ -265,7 +265,7 @@ class _Labels:
                 f"logits, set --clap-logit-scale, or train with {WITHOUT_LOGITS}."
             )
         per_second = features.mean(axis=2) if features.ndim > 3 else features
-        return similarity_logits(normalise(per_second), normalise(texts), scale)
+        return similarity_logits(unit_rows(per_second), unit_rows(texts), scale)
 
     def _masked(self, modality: str) -> Path:
         return self.folder / ENCODERS[modality] / "segment_pseudo_labels"
