@@ -92,17 +92,14 @@ class PairTest:
         """Return the 95% interval of a difference as text; empty if either was not tested."""
         if not {first, second} <= set(self.names):
             return ""
-        rows = self.names.index(first), self.names.index(second)
-        for pair in self.by_level[level].pairs:
-            if (pair.first, pair.second) == rows:
-                return f"{pair.low:+.1f} to {pair.high:+.1f}"
-            if (pair.second, pair.first) == rows:
-                return f"{-pair.high:+.1f} to {-pair.low:+.1f}"
-        return ""
+        pair = self.by_level[level].between(self.names.index(first), self.names.index(second))
+        return f"{pair.low:+.1f} to {pair.high:+.1f}"
 
     def csv(self) -> tuple[list[str], list[list[object]]]:
         """Return every pair as a table."""
-        return pair_csv(self.names, self.by_level)
+        return pair_csv(
+            self.names, {(level, "type"): found for level, found in self.by_level.items()}
+        )
 
 
 def compare_all(methods: Sequence[MethodScores]) -> PairTest | None:

@@ -26,6 +26,8 @@ from pipeline.evaluation.bootstrap import (
 RESAMPLES = 20_000
 CHUNK = 1_000
 SIGNIFICANCE = 1 - CONFIDENCE
+# Smallest p value that is shown as it is.
+SHOWN_P = 0.001
 # Decimals of resampled means in percent; without rounding, equal methods differ by float error.
 RESAMPLED_DECIMALS = 9
 
@@ -56,10 +58,20 @@ class PairedComparison:
     p: float
     p_holm: float
 
+    def __str__(self) -> str:
+        p = "p < 0.001" if self.p_holm < SHOWN_P else f"p = {self.p_holm:.3f}"
+        return f"{self.difference:+.1f} [{self.low:+.1f}, {self.high:+.1f}] {p}"
+
     @property
     def is_significant(self) -> bool:
         """Whether the methods differ at the 5% level, corrected for the number of pairs."""
         return self.p_holm < SIGNIFICANCE
+
+    def reversed(self) -> "PairedComparison":
+        """Return the comparison of the second method with the first."""
+        # Subtracted, because -0.0 would be shown with its sign.
+        gaps = 0 - self.difference, 0 - self.high, 0 - self.low
+        return PairedComparison(self.second, self.first, *gaps, self.p, self.p_holm)
 
 
 @dataclass(frozen=True)
@@ -96,6 +108,16 @@ class MetricSignificance:
     pairs: tuple[PairedComparison, ...]
     letters: tuple[str, ...]
     ranks: tuple[RankInterval, ...]
+
+    def between(self, first: int, second: int) -> PairedComparison:
+        """Return the comparison of one method with another."""
+        ends = sorted((first, second))
+        [pair] = (pair for pair in self.pairs if [pair.first, pair.second] == ends)
+        return pair if pair.first == first else pair.reversed()
+
+
+# Level and metric to what can be said of the methods.
+Tested = Mapping[tuple[str, str], MetricSignificance]
 
 
 def assess(scores: Sequence[Floats], draws: int = RESAMPLES) -> tuple[MetricSignificance, ...]:
@@ -248,19 +270,17 @@ def ranks(scores: Floats) -> Floats:
     return table
 
 
-def pair_csv(
-    names: Sequence[str], significance: Mapping[str, MetricSignificance]
-) -> tuple[list[str], list[list[object]]]:
-    """Return compare_pairs.csv: every pair of methods at both levels.
+def pair_csv(names: Sequence[str], tested: Tested) -> tuple[list[str], list[list[object]]]:
+    """Return compare_pairs.csv: every pair of methods in every metric.
 
-    ``names`` are those of the methods in the order of ``significance``.
+    ``names`` are those of the methods in the order of ``tested``.
     """
     header = ["metric", "first", "second", "difference", "low", "high", "p", "p_holm"]
     header.append("is_significant")
     rows: list[list[object]] = []
-    for level, found in significance.items():
+    for (level, metric), found in tested.items():
         for pair in found.pairs:
             first, second, *values = astuple(pair)
             methods = (names[first], names[second])
-            rows.append([f"{level}_type", *methods, *values, int(pair.is_significant)])
+            rows.append([f"{level}_{metric}", *methods, *values, int(pair.is_significant)])
     return header, rows

@@ -143,8 +143,8 @@ def cells(table: str, name: str) -> list[str]:
 
 
 def test_the_leaderboard_has_labels_selection_and_validation(standings: dict) -> None:
-    significance = assess_standings(standings)
-    rows = board_rows(standings.values(), significance, PUBLISHED)
+    tested = assess_standings(standings)
+    rows = board_rows(standings.values(), tested, PUBLISHED)
     table = leaderboard(rows)
     lines = table.partition("\n\n")[0].splitlines()
     assert len({len(line) for line in lines}) == 1
@@ -161,23 +161,23 @@ def test_the_leaderboard_has_labels_selection_and_validation(standings: dict) ->
     assert {line.split("|")[1].strip() for line in lines[-2:]} == {"VALOR+", "MM-CSE"}
     assert "- VALOR+: its scores are" in table
     ranked = cells(rank_table(rows), "LINK")
-    index, found = list(standings).index("LINK"), significance["segment"]
+    index, found = list(standings).index("LINK"), tested["segment", "type"]
     assert ranked[3:5] == [found.letters[index], str(found.ranks[index])]
 
 
 def test_every_pair_is_in_the_table_of_pairs(standings: dict) -> None:
-    significance = assess_standings(standings)
+    tested = assess_standings(standings)
     names = [standing.row.name for standing in standings.values()]
-    header, rows = pair_csv(names, significance)
-    assert len(rows) == 2 * 16 * 15 / 2
+    header, rows = pair_csv(names, tested)
+    assert len(rows) == 4 * 16 * 15 / 2
     assert len({tuple(row[:3]) for row in rows}) == len(rows)
     table = [dict(zip(header, row, strict=True)) for row in rows]
     for row in table:
         assert row["first"] != row["second"]
         assert row["low"] <= row["difference"] <= row["high"]
         assert row["p"] <= row["p_holm"]
-        level = row["metric"].removesuffix("_type")
-        letters = dict(zip(names, significance[level].letters, strict=True))
+        level, metric = row["metric"].split("_")
+        letters = dict(zip(names, tested[level, metric].letters, strict=True))
         share = set(letters[row["first"]]) & set(letters[row["second"]])
         assert row["is_significant"] == (not share)
 

@@ -171,6 +171,25 @@ def test_pairs_are_those_of_their_resamples() -> None:
     assert (pairs[0].low, pairs[0].high) == pytest.approx((gap[100], gap[3899]), abs=0.02)
 
 
+def test_a_pair_the_other_way_round_has_the_other_sign() -> None:
+    scores = np.random.default_rng(8).uniform(0, 100, (3, 2, 1, 30))
+    [metric] = assess(list(scores), draws=300)
+    for first, second in combinations(range(3), 2):
+        there, back = metric.between(first, second), metric.between(second, first)
+        assert (there.first, there.second) == (back.second, back.first) == (first, second)
+        assert there.difference == pytest.approx(scores[first].mean() - scores[second].mean())
+        assert (back.low, back.high) == (-there.high, -there.low)
+        assert back.difference == -there.difference
+        assert (back.p, back.p_holm) == (there.p, there.p_holm)
+
+
+def test_a_difference_is_shown_with_its_sign_and_p_value() -> None:
+    pair = PairedComparison(0, 1, 1.23, -0.5, 3.0, 0.01, 0.0204)
+    assert str(pair) == "+1.2 [-0.5, +3.0] p = 0.020"
+    equal = PairedComparison(0, 1, 0.0, 0.0, 0.0, 1e-5, 1e-4)
+    assert str(equal.reversed()) == "+0.0 [+0.0, +0.0] p < 0.001"
+
+
 def test_equal_methods_share_everything() -> None:
     scores = np.random.default_rng(4).uniform(0, 100, (1, 2, 40))
     for metric in assess([scores, scores.copy()], draws=300):

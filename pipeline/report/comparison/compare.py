@@ -2,24 +2,18 @@
 
 All scores are on the test split. Scores of a video are averaged over the seeds of a method before
 videos are resampled: intervals show the variation over videos, and standard deviations the
-variation over seeds. Ranks and comparisons of all pairs resample both (``significance``).
-Axes: M metrics of both levels, N videos.
+variation over seeds. Ranks and differences resample both (``significance``).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.core.files import write_csv, write_text
 from pipeline.core.shards import LABELS_FILE, ShardReader
 from pipeline.core.vocabulary import Vocabulary
 from pipeline.core.wording import counted
-from pipeline.evaluation.bootstrap import (
-    BOOTSTRAP_DRAWS,
-    Floats,
-    bootstrap_means,
-    percentile_interval,
-)
+from pipeline.evaluation.bootstrap import BOOTSTRAP_DRAWS
 from pipeline.features.encoders.identity import encoder_notice, encoder_text
 from pipeline.report.artifacts import dense_labels
 from pipeline.report.comparison.leaderboard import (
@@ -34,6 +28,7 @@ from pipeline.report.comparison.leaderboard import (
 from pipeline.report.comparison.page import ComparisonTexts, write_compare_page
 from pipeline.report.comparison.standings import (
     SCORE_ROWS,
+    TESTED,
     Standing,
     assess_standings,
     read_standings,
@@ -43,7 +38,7 @@ from pipeline.report.published import (
     PublishedRow,
     published_differences,
 )
-from pipeline.report.significance import MetricSignificance, pair_csv
+from pipeline.report.significance import PairedComparison, Tested, pair_csv
 from pipeline.report.tables import (
     HOW_DESCRIBED,
     HOW_MARKED,
@@ -54,13 +49,6 @@ from pipeline.report.tables import (
 )
 from pipeline.report.titles import LLP, encoder_lines, encoders_of, run_title
 from pipeline.report.trained import Encoders
-
-# Rows of a score table ``[M, N]`` whose differences to the reference are tested.
-TESTED = tuple(
-    (index, level, metric)
-    for index, (level, metric) in enumerate(SCORE_ROWS)
-    if metric in {"type", "event"}
-)
 
 HOW_COMPARED = (
     "F1 in percent on the test split, computed with LLP's published evaluator; mean ± sample "
@@ -76,36 +64,13 @@ HOW_RESAMPLED = (
     "each video is averaged over seeds."
 )
 HOW_TESTED = (
-    "Difference to {reference} in percentage points: mean, 95% interval of a paired bootstrap over "
-    "videos, and the share of resamples in which the sign of the difference flips."
+    "Difference to {reference} in percentage points: mean, 95% interval, and two-sided p value "
+    "after Holm's correction for {pairs}, from the resamples that give the ranks."
 )
 HOW_PUBLISHED = (
     "Published results: LLP's 1,200 test videos, published evaluator, one value per work, as "
     "printed in the source."
 )
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Difference between two methods in one metric.
-
-    Attributes
-    ----------
-    mean, low, high
-        Difference and its 95% interval, in percentage points.
-    flips
-        Share of resamples in [0, 1] whose difference is 0 or has the opposite sign of ``mean``;
-        1 if ``mean`` is 0.
-    """
-
-    mean: float
-    low: float
-    high: float
-    flips: float
-
-    def __str__(self) -> str:
-        ends = f"[{self.low:+.1f}, {self.high:+.1f}]"
-        return f"{self.mean:+.1f} {ends} {100 * self.flips:.1f}%"
 
 
 @dataclass(frozen=True)
@@ -118,16 +83,13 @@ class Comparison:
         Method to its results, best first.
     reference
         Method that the others are compared with.
-    differences
-        Method to its differences to the reference, which has none itself.
-    significance
-        Level to what can be said of Type@AV, with methods in the order of ``standings``.
+    tested
+        What can be said of the methods in each tested metric, in the order of ``standings``.
     """
 
     standings: Mapping[str, Standing]
     reference: str
-    differences: Mapping[str, Sequence[Difference]]
-    significance: Mapping[str, MetricSignificance]
+    tested: Tested
 
     @property
     def names(self) -> list[str]:
@@ -145,10 +107,23 @@ class Comparison:
         return encoders_of(standing.encoders for standing in self.standings.values())
 
     @property
+    def pairs(self) -> str:
+        """How many pairs of methods there are."""
+        return counted(len(self.standings) * (len(self.standings) - 1) // 2, "pair")
+
+    @property
     def how_ranked(self) -> str:
         """The caption of ranks and letters."""
-        pairs = len(self.standings) * (len(self.standings) - 1) // 2
-        return HOW_RANKED.format(pairs=counted(pairs, "pair"))
+        return HOW_RANKED.format(pairs=self.pairs)
+
+    def differences(self) -> dict[str, list[PairedComparison]]:
+        """Return method to its differences to the reference, which has none itself."""
+        index = list(self.standings).index(self.reference)
+        return {
+            method: [found.between(row, index) for found in self.tested.values()]
+            for row, method in enumerate(self.standings)
+            if row != index
+        }
 
 
 def compare(
@@ -181,14 +156,9 @@ def compare(
     """
     meta = _labels_meta(pseudo_labels)
     standings = read_standings(folders, annotations, vocabulary, reference, dense_labels(meta))
-    differences = {
-        method: paired_differences(standing.per_video, standings[reference].per_video)
-        for method, standing in standings.items()
-        if method != reference
-    }
-    comparison = Comparison(standings, reference, differences, assess_standings(standings))
+    comparison = Comparison(standings, reference, assess_standings(standings))
     works = published if dataset == LLP else ()
-    rows = board_rows(standings.values(), comparison.significance, works)
+    rows = board_rows(standings.values(), comparison.tested, works)
     captions = _captions(meta, has_published=bool(works))
     encoders = comparison.encoders
     title = run_title("Comparison of methods", dataset)
@@ -204,22 +174,6 @@ def compare(
     )
     write_compare_page(rows, works, texts, out)
     return leaderboard(rows)
-
-
-def paired_differences(scores: Floats, reference: Floats) -> list[Difference]:
-    """Return the differences between two methods on the same videos, for the metrics in ``TESTED``.
-
-    Parameters
-    ----------
-    scores, reference : ``[M, N]``
-        Scores of both methods in percent.
-    """
-    gaps = (scores - reference)[[index for index, _, _ in TESTED]]
-    observed, resampled = gaps.mean(axis=1), bootstrap_means(gaps)
-    flips = (resampled * observed <= 0).mean(axis=0)
-    low, high = percentile_interval(resampled).T
-    columns = (values.tolist() for values in (observed, low, high, flips))
-    return [Difference(*values) for values in zip(*columns, strict=True)]
 
 
 def _labels_meta(pseudo_labels: Path | None) -> Mapping[str, str]:
@@ -240,10 +194,10 @@ def _sections(comparison: Comparison, rows: Sequence[BoardRow]) -> list[str]:
     """Return the sections about this run's methods."""
     parts = ["## Ranks", comparison.how_ranked, rank_table(rows)]
     parts += ["## Intervals", HOW_RESAMPLED, interval_table(comparison.standings.values())]
-    if comparison.differences:
+    if len(comparison.standings) > 1:
         name = comparison.reference_name
-        parts += [f"## Differences to {name}", HOW_TESTED.format(reference=name)]
-        parts.append(_difference_table(comparison))
+        how_tested = HOW_TESTED.format(reference=name, pairs=comparison.pairs)
+        parts += [f"## Differences to {name}", how_tested, _difference_table(comparison)]
     return parts
 
 
@@ -255,9 +209,9 @@ def _published_section(comparison: Comparison, published: Sequence[PublishedRow]
 
 
 def _difference_table(comparison: Comparison) -> str:
-    header = ["Method", "Videos", *(METRIC_HEADER[index] for index, _, _ in TESTED)]
+    header = ["Method", "Videos", *(METRIC_HEADER[SCORE_ROWS.index(tested)] for tested in TESTED)]
     body = []
-    for method, gaps in comparison.differences.items():
+    for method, gaps in comparison.differences().items():
         row = comparison.standings[method].row
         body.append([row.name, row.coverage, *map(str, gaps)])
     return aligned_markdown(header, body, text_columns=1)
@@ -268,17 +222,18 @@ def _write_tables(out: Path, comparison: Comparison) -> None:
 
     Values are not rounded; differences of the reference to itself are empty.
     """
-    standings = comparison.standings
+    standings, differences = comparison.standings, comparison.differences()
     own = (standing.row for standing in standings.values())
     header, rows = csv_table(own, encoder_notice(comparison.encoders))
-    added, cells = board_csv(standings.values(), comparison.significance)
+    added, cells = board_csv(standings.values(), comparison.tested)
     header += added
-    for _, level, metric in TESTED:
+    for level, metric in TESTED:
         name = f"{level}_{metric}_difference"
-        header += [name, f"{name}_low", f"{name}_high", f"{name}_flips"]
+        header += [name, f"{name}_low", f"{name}_high", f"{name}_p_holm"]
     for row, more, method in zip(rows, cells, standings, strict=True):
-        gaps = comparison.differences.get(method, ())
-        tested = [value for gap in gaps for value in astuple(gap)]
-        row += [*more, *(tested or [None] * (4 * len(TESTED)))]
+        row += more
+        for gap in differences.get(method, ()):
+            row += [gap.difference, gap.low, gap.high, gap.p_holm]
+        row += [None] * (len(header) - len(row))
     write_csv(out / "compare.csv", header, rows)
-    write_csv(out / "compare_pairs.csv", *pair_csv(comparison.names, comparison.significance))
+    write_csv(out / "compare_pairs.csv", *pair_csv(comparison.names, comparison.tested))

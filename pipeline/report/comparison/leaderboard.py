@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from pipeline.report.comparison.standings import SCORE_ROWS, TYPE_ROWS, Standing
 from pipeline.report.published import NOT_SAID, PublishedRow
-from pipeline.report.significance import RESAMPLES, MetricSignificance, RankInterval
+from pipeline.report.significance import RESAMPLES, RankInterval, Tested
 from pipeline.report.tables import (
     ABSENT,
     LEVEL_PREFIXES,
@@ -78,19 +78,19 @@ class BoardRow:
 
 def board_rows(
     standings: Iterable[Standing],
-    significance: Mapping[str, MetricSignificance],
+    tested: Tested,
     published: Iterable[PublishedRow] = (),
 ) -> list[BoardRow]:
     """Return all rows by segment-level Type@AV, best first and unknown ones last."""
-    rows = [_own_row(each, _places(significance, index)) for index, each in enumerate(standings)]
+    rows = [_own_row(each, _places(tested, index)) for index, each in enumerate(standings)]
     rows += [_published_row(work) for work in published]
     return sorted(rows, key=lambda row: -row.segment_type.mean if row.segment_type.is_known else 0)
 
 
-def _places(significance: Mapping[str, MetricSignificance], index: int) -> dict[str, Place]:
+def _places(tested: Tested, index: int) -> dict[str, Place]:
     return {
-        level: Place(found.letters[index], found.ranks[index])
-        for level, found in significance.items()
+        level: Place(tested[level, "type"].letters[index], tested[level, "type"].ranks[index])
+        for level in TYPE_ROWS
     }
 
 
@@ -162,7 +162,7 @@ def interval_table(standings: Iterable[Standing]) -> str:
 
 
 def board_csv(
-    standings: Iterable[Standing], significance: Mapping[str, MetricSignificance]
+    standings: Iterable[Standing], tested: Tested
 ) -> tuple[list[str], list[list[object]]]:
     """Return the columns that compare.csv adds to those of the result table, unrounded."""
     header = ["inputs", "protocol", "selected_by"]
@@ -170,7 +170,7 @@ def board_csv(
     header += ["parameters", "training_seconds"]
     for level, metric in SCORE_ROWS:
         header += [f"{level}_{metric}_low", f"{level}_{metric}_high"]
-    for level in significance:
+    for level in TYPE_ROWS:
         names = ("letters", "rank", "rank_low", "rank_high")
         header += [f"{level}_type_{name}" for name in names]
     rows: list[list[object]] = []
@@ -179,7 +179,7 @@ def board_csv(
         cells += [cell(standing.selected_type), cell(standing.best_type)]
         cells += [standing.parameters, standing.seconds]
         cells += [end for interval in standing.intervals() for end in interval]
-        for place in _places(significance, index).values():
+        for place in _places(tested, index).values():
             cells += [place.letters, place.rank.mean, place.rank.low, place.rank.high]
         rows.append(cells)
     return header, rows

@@ -18,7 +18,7 @@ from pipeline.evaluation.evaluate import read_predictions
 from pipeline.evaluation.metrics import LEVELS, METRICS, score
 from pipeline.parsers.checkpoint import read_checkpoint
 from pipeline.report.comparable import SPLIT, read_comparable, seed_mismatch_note
-from pipeline.report.significance import MetricSignificance, assess
+from pipeline.report.significance import Tested, assess
 from pipeline.report.tables import ResultRow, parser_row
 from pipeline.report.titles import encoders_of
 from pipeline.report.trained import Encoders, TrainedParser
@@ -27,6 +27,8 @@ from pipeline.report.trained import Encoders, TrainedParser
 SCORE_ROWS = tuple(product(LEVELS, METRICS))
 # Level to the row of its Type@AV, by which methods are ranked.
 TYPE_ROWS = {level: SCORE_ROWS.index((level, "type")) for level in LEVELS}
+# Level and metric of the rows whose differences are tested.
+TESTED = tuple(row for row in SCORE_ROWS if row[1] in {"type", "event"})
 # Largest rounding difference in percent between metrics.json and a recomputed score.
 TOLERANCE = 1e-6
 
@@ -123,11 +125,11 @@ def read_standings(
     return {method: standings[method] for method in ranked}
 
 
-def assess_standings(standings: Mapping[str, Standing]) -> dict[str, MetricSignificance]:
-    """Return for each level what can be said of the methods' Type@AV, in the order given."""
-    rows = list(TYPE_ROWS.values())
+def assess_standings(standings: Mapping[str, Standing]) -> Tested:
+    """Return what can be said of the methods, in the order given."""
+    rows = [SCORE_ROWS.index(tested) for tested in TESTED]
     found = assess([standing.scores[:, rows] for standing in standings.values()])
-    return dict(zip(TYPE_ROWS, found, strict=True))
+    return dict(zip(TESTED, found, strict=True))
 
 
 def _standing(parsers: Sequence[TrainedParser], row: ResultRow, scores: Floats) -> Standing:
