@@ -226,52 +226,83 @@ def make_pseudo_labels(
         An input is missing or does not match the others, or a video is in two splits.
     """
     read_splits(annotations)
+    folders = {"clip": clip, "clap": clap}
     released = read_shard(released_labels) if released_labels and not teacher else None
-    if released and not any((folder / PROMPTS_FILE).is_file() for folder in (clip, clap)):
-        _write_released_labels(released, {"clip": clip, "clap": clap}, annotations, vocabulary, out)
+    if released and not any((folder / PROMPTS_FILE).is_file() for folder in folders.values()):
+        _write_released_labels(released, folders, annotations, vocabulary, out)
         return
+    videos, encoders = _read_videos(folders, annotations, vocabulary)
+    names, rows, segments = videos.names, videos.rows, videos.logits.shape[2]
+    annotated = _read_annotated(annotations, names, rows, segments, vocabulary)
+    if kind == "calibrated" or teacher:
+        _warn_of_missing_classes(annotated.truth["val"], vocabulary)
+    thresholds = _similarity_thresholds(kind, videos, annotated.truth["val"], vocabulary)
+    meta = {"version": str(LABELS_VERSION), "thresholds": kind, **encoders}
+    meta["fingerprint"] = labels_fingerprint(vocabulary, thresholds.unmasked, encoders)
+    unmasked, judged = unmasked_labels(videos, thresholds), videos
+    if teacher:
+        judged = replace(videos, logits=_teacher_logits(teacher, folders, names, device))
+        thresholds = _teacher_thresholds(judged, annotated.truth["val"], thresholds)
+        meta[TEACHER_LABELS] = sha256_of(teacher / TEACHER_FILE)[:10]
+    masked = masked_labels(judged, thresholds)
+    if released:
+        masked = stacked(released, names, "_masked")
+        meta[RELEASED_LABELS] = released.meta.get("imported", "yes")
+    arrays = _label_arrays(videos, judged, thresholds, unmasked, masked)
+    write_shard(out / LABELS_FILE, Shard(names, arrays, meta))
+    write_thresholds(out / "thresholds.tsv", thresholds, vocabulary)
+    _write_quality(out, annotated, {"unmasked": unmasked, "masked": masked}, vocabulary)
+
+
+def _read_videos(
+    folders: Mapping[str, Path], annotations: Path, vocabulary: Vocabulary
+) -> tuple[LabelledVideos, dict[str, str]]:
+    """Return the videos with features of both encoders, and the features' fingerprints."""
     shards = {
-        encoder: read_logits(encoder, folder, vocabulary)
-        for encoder, folder in (("clip", clip), ("clap", clap))
+        encoder: read_logits(encoder, folder, vocabulary) for encoder, folder in folders.items()
     }
     weak_labels = {
         split: read_weak_labels(annotations / table, vocabulary)
         for split, table in SPLIT_TABLES.items()
     }
     videos = gather_videos(shards["clip"], shards["clap"], weak_labels)
-    names = {split: [videos.names[row] for row in videos.rows[split]] for split in SCORED_SPLITS}
+    return videos, {encoder: shard.meta["fingerprint"] for encoder, shard in shards.items()}
+
+
+@dataclass(frozen=True)
+class AnnotatedVideos:
+    """The videos of each scored split, their rows among all videos, and their events' labels."""
+
+    names: Mapping[str, Sequence[str]]
+    rows: Mapping[str, NDArray[np.int64]]
+    truth: Mapping[str, Labels]
+
+
+def _read_annotated(
+    annotations: Path,
+    names: Sequence[str],
+    rows: Mapping[str, NDArray[np.int64]],
+    segments: int,
+    vocabulary: Vocabulary,
+) -> AnnotatedVideos:
+    """Read the annotated events of the scored splits, whose rows index all N ``names``."""
     tables = [annotations / table for table in EVENT_TABLES.values()]
-    segments = videos.logits.shape[2]
+    of_split = {split: [names[row] for row in rows[split]] for split in SCORED_SPLITS}
     truth = {
-        split: read_labels(tables, names[split], segments, vocabulary) for split in SCORED_SPLITS
+        split: read_labels(tables, chosen, segments, vocabulary)
+        for split, chosen in of_split.items()
     }
-    if kind == "calibrated" or teacher:
-        _warn_of_missing_classes(truth["val"], vocabulary)
-    if kind == "calibrated":
-        val = videos.rows["val"]
-        thresholds = calibrated_thresholds(
-            videos.logits[:, val], truth["val"], videos.weak[val], vocabulary
-        )
-    else:
-        thresholds = fixed_thresholds(vocabulary)
-    encoders = {key: shard.meta["fingerprint"] for key, shard in shards.items()}
-    meta = {"version": str(LABELS_VERSION), "thresholds": kind, **encoders}
-    meta["fingerprint"] = labels_fingerprint(vocabulary, thresholds.unmasked, encoders)
-    unmasked, judged = unmasked_labels(videos, thresholds), videos
-    if teacher:
-        logits = _teacher_logits(teacher, {"clip": clip, "clap": clap}, videos.names, device)
-        judged = replace(videos, logits=logits)
-        thresholds = _teacher_thresholds(judged, truth["val"], thresholds)
-        meta[TEACHER_LABELS] = sha256_of(teacher / TEACHER_FILE)[:10]
-    masked = masked_labels(judged, thresholds)
-    if released:
-        masked = stacked(released, videos.names, "_masked")
-        meta[RELEASED_LABELS] = released.meta.get("imported", "yes")
-    arrays = _label_arrays(videos, judged, thresholds, unmasked, masked)
-    write_shard(out / LABELS_FILE, Shard(videos.names, arrays, meta))
-    write_thresholds(out / "thresholds.tsv", thresholds, vocabulary)
-    labels = {"unmasked": unmasked, "masked": masked}
-    _write_quality(out, names, truth, labels, videos.rows, vocabulary)
+    return AnnotatedVideos(of_split, rows, truth)
+
+
+def _similarity_thresholds(
+    kind: ThresholdKind, videos: LabelledVideos, truth: Labels, vocabulary: Vocabulary
+) -> LabelThresholds:
+    """Return the thresholds of similarities; ``truth`` is validation's."""
+    if kind == "fixed":
+        return fixed_thresholds(vocabulary)
+    val = videos.rows["val"]
+    return calibrated_thresholds(videos.logits[:, val], truth, videos.weak[val], vocabulary)
 
 
 def _warn_of_missing_classes(truth: Labels, vocabulary: Vocabulary) -> None:
@@ -306,14 +337,14 @@ def _write_released_labels(
     write_thresholds(out / "thresholds.tsv", fixed_thresholds(vocabulary), vocabulary)
     masked = stacked(released, released.names, "_masked")
     row_of = {name: row for row, name in enumerate(released.names)}
-    names, rows, truth = {}, {}, {}
-    tables = [annotations / table for table in EVENT_TABLES.values()]
+    rows = {}
     for split in SCORED_SPLITS:
-        known = read_names(annotations / SPLIT_TABLES[split])
-        names[split] = sorted(name for name in known if name in row_of)
-        rows[split] = np.array([row_of[name] for name in names[split]], np.int64)
-        truth[split] = read_labels(tables, names[split], masked.shape[2], vocabulary)
-    _write_quality(out, names, truth, {"masked": masked}, rows, vocabulary)
+        listed = read_names(annotations / SPLIT_TABLES[split])
+        kept = sorted(name for name in listed if name in row_of)
+        rows[split] = np.array([row_of[name] for name in kept], np.int64)
+    segments = masked.shape[2]
+    annotated = _read_annotated(annotations, released.names, rows, segments, vocabulary)
+    _write_quality(out, annotated, {"masked": masked}, vocabulary)
 
 
 def stacked(labels: Shard, names: Sequence[str], suffix: str) -> NDArray[Any]:
@@ -326,24 +357,19 @@ def stacked(labels: Shard, names: Sequence[str], suffix: str) -> NDArray[Any]:
 
 
 def _write_quality(
-    out: Path,
-    names: Mapping[str, Sequence[str]],
-    truth: Mapping[str, Labels],
-    labels: Mapping[str, Labels],
-    rows: Mapping[str, NDArray[np.int64]],
-    vocabulary: Vocabulary,
+    out: Path, videos: AnnotatedVideos, labels: Mapping[str, Labels], vocabulary: Vocabulary
 ) -> None:
     """Write the evaluation of each kind of labels ``[2, N, T, C]`` on validation and test."""
     quality = {
         split: label_quality(
             split,
-            names[split],
-            truth[split],
-            {kind: of_kind[:, rows[split]] for kind, of_kind in labels.items()},
+            names,
+            videos.truth[split],
+            {kind: of_kind[:, videos.rows[split]] for kind, of_kind in labels.items()},
             vocabulary,
         )
-        for split in SCORED_SPLITS
-        if len(rows[split])
+        for split, names in videos.names.items()
+        if names
     }
     write_json(out / "quality.json", quality)
 

@@ -11,7 +11,7 @@ from pipeline.core.files import write_text
 from pipeline.evaluation.evaluate import SplitPredictions, write_metrics
 from pipeline.parsers.checkpoint import Checkpoint
 from pipeline.training.dataset import TrainingData
-from pipeline.training.predict import write_split_predictions
+from pipeline.training.predict import parse_splits, write_split_predictions
 
 CurveRow = dict[str, float]
 
@@ -34,7 +34,8 @@ def write_results(
 ) -> None:
     """Parse and score val and test; write metrics.json, predicted events and probabilities."""
     videos = {split: (each.names, each.inputs) for split, each in data.evaluated.items()}
-    predicted = write_split_predictions(checkpoint, videos, data.vocabulary, out, device)
+    parsed = parse_splits(checkpoint, videos, device)
+    predicted = write_split_predictions(parsed, checkpoint.recipe, data.vocabulary, out)
     predictions = {
         split: SplitPredictions(each.names, np.stack(each.truth), predicted[split], each.annotated)
         for split, each in data.evaluated.items()
