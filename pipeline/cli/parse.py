@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CONFIG = Path("config.yaml")
 # Videos whose events are printed; all are in the files.
 MOST_PRINTED = 20
 
@@ -120,12 +119,13 @@ def run(arguments: argparse.Namespace) -> None:
 def _zero_shot(arguments: argparse.Namespace) -> "Parser":
     """Return a parser for the classes that are named."""
     from pipeline.api import zero_shot
+    from pipeline.config.load import CONFIG_FILE
 
     if arguments.settings is not None:
         raise PipelineError("--settings needs --checkpoint; --classes uses --preset or --config.")
     preset, config = arguments.preset, arguments.config
     if config is None and preset is None:
-        config = [CONFIG] if CONFIG.is_file() else None
+        config = [CONFIG_FILE] if CONFIG_FILE.is_file() else None
         if config is None:
             preset = "demo"
             logger.warning(

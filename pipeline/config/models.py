@@ -12,7 +12,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from pipeline.core.errors import PipelineError, one_of
 from pipeline.core.options import RUNTIME, Count, Options, PathText, Seed, Sha256
-from pipeline.core.references import file_of_repository, is_hub_reference, located
+from pipeline.core.references import file_of_repository, is_hub_reference
 from pipeline.core.validation import as_value_error, pattern
 from pipeline.data.archives import array_path
 from pipeline.data.download.options import DownloadOptions
@@ -149,9 +149,7 @@ class TeacherStageOptions(Options):
         """
         if self.features is None:
             raise PipelineError("teacher.features is not set; it must be a folder.")
-        if is_hub_reference(self.features):
-            return Path(located(file_of_repository(self.features, f"{UNAV_ARCHIVES[encoder]}.zip")))
-        return array_path(Path(self.features), UNAV_ARCHIVES[encoder])
+        return array_path(self.features, UNAV_ARCHIVES[encoder])
 
     @model_validator(mode="after")
     def _check_videos(self) -> Self:

@@ -65,6 +65,6 @@ def choose_device(name: str) -> torch.device:
     if match is None:
         raise PipelineError(f"device must be auto, cpu, cuda or cuda:INDEX, not '{name}'.")
     if name != "cpu" and int(match["index"] or 0) >= torch.cuda.device_count():
-        visible = counted(torch.cuda.device_count(), "visible GPU")
-        raise PipelineError(f"device is '{name}', but there is {visible}; use auto or cpu.")
+        seen = counted(torch.cuda.device_count(), "GPU")
+        raise PipelineError(f"device is '{name}', but torch sees {seen}; use auto or cpu.")
     return torch.device(name)

@@ -21,6 +21,7 @@ import numpy as np
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import fingerprint
+from pipeline.core.references import file_of_repository, is_hub_reference, located
 from pipeline.core.shards import Array
 from pipeline.core.wording import counted
 
@@ -207,16 +208,27 @@ class ArrayArchive:
         return members
 
 
-def array_path(folder: Path, name: str) -> Path:
-    """Return where the arrays ``name`` of a folder are: in ``name.zip`` or in the folder ``name``.
+def array_path(source: str, name: str) -> Path:
+    """Return where the arrays ``name`` of a release are: in ``name.zip`` or in the folder ``name``.
 
-    An archive comes first: a folder beside it may be half extracted.
+    An archive comes first: a folder beside it may be half extracted. A repository on the Hub has
+    archives only.
+
+    Parameters
+    ----------
+    source
+        Folder of the release, or its reference on the Hub.
+    name
+        Name of the archive or folder.
 
     Raises
     ------
     PipelineError
-        There is neither.
+        The folder has neither.
     """
+    if is_hub_reference(source):
+        return Path(located(file_of_repository(source, f"{name}{ARCHIVE_SUFFIX}")))
+    folder = Path(source)
     archive = folder / f"{name}{ARCHIVE_SUFFIX}"
     if archive.is_file():
         return archive

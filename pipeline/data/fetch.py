@@ -20,6 +20,7 @@ from typing import BinaryIO, TypeVar
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import UNWRITABLE, sha256_of, where_offered
 from pipeline.core.progress import track
+from pipeline.core.wording import first_line
 
 logger = logging.getLogger(__name__)
 
@@ -174,8 +175,7 @@ def retried(
             if wait is None or not is_transient(error) or asked > LONGEST_RETRY_SECONDS:
                 raise
             seconds = asked or wait
-            said = (str(error).splitlines() or [type(error).__name__])[0]
-            logger.warning("%s: %s; retrying in %.0f s", what, said, seconds)
+            logger.warning("%s: %s; retrying in %.0f s", what, first_line(error), seconds)
             time.sleep(seconds)
     raise AssertionError("the last attempt returns or raises")
 

@@ -20,7 +20,7 @@ from typing import Any
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import UNWRITABLE, fingerprint, sha256_of, write_json
 from pipeline.core.references import HubReference, parse_hub_reference
-from pipeline.core.wording import counted
+from pipeline.core.wording import counted, first_line
 from pipeline.data.fetch import (
     TRANSIENT_CODES,
     Answer,
@@ -508,13 +508,13 @@ def hub_error(what: str, error: Exception, by_hand: str) -> PipelineError:
             "run again later: partial downloads resume",
         )
     elif _is_any(error, BROKEN):
-        why = f"the connection broke: {_first_line(error)}"
+        why = f"the connection broke: {first_line(error)}"
         remedy = "run again: partial downloads resume"
     elif _is_any(error, UNREACHABLE):
-        why, kind = f"{hub} cannot be reached: {_first_line(error)}", HubUnreachableError
+        why, kind = f"{hub} cannot be reached: {first_line(error)}", HubUnreachableError
         remedy = f"check the network and run again{by_hand}"
     else:
-        why = f"{type(error).__name__}: {_first_line(error)}"
+        why = f"{type(error).__name__}: {first_line(error)}"
         remedy = "run again: partial downloads resume"
     return kind(f"{what} cannot be downloaded ({why}); {remedy}.")
 
@@ -547,7 +547,3 @@ def _git_hash(path: Path) -> str:
     """Return git's hash of a file, by which the Hub names files outside of large file storage."""
     content = path.read_bytes()
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -131,18 +131,6 @@ class ReleasedFeatures(Options):
             for archive in archives.values()
         ]
 
-    def archive(self, source: str, name: str) -> Path:
-        """Return the archive or folder ``name`` of a release.
-
-        Raises
-        ------
-        PipelineError
-            The folder of the release has neither.
-        """
-        if is_hub_reference(source):
-            return Path(located(file_of_repository(source, f"{name}.zip")))
-        return array_path(Path(source), name)
-
     def arrays(self) -> list[ImportedArray]:
         """Return the arrays that are imported.
 
@@ -153,7 +141,7 @@ class ReleasedFeatures(Options):
         """
         arrays: list[ImportedArray] = []
         if self.valor and self.inputs == "clip":
-            clip, clap = (self.archive(self.valor, name) for name in VALOR_ARCHIVES.values())
+            clip, clap = (array_path(self.valor, name) for name in VALOR_ARCHIVES.values())
             arrays += [
                 ImportedArray("clip", "embedding", clip, "features", ((10, 768),)),
                 ImportedArray("clap", "map", clap, "features", ((64, 768), (10, 768))),
@@ -165,7 +153,7 @@ class ReleasedFeatures(Options):
                 "clap": "embedding" if is_input else LABEL_ARRAY,
             }
             for (kind, name), size in zip(UWAV_ARCHIVES.items(), (768, 512), strict=True):
-                path, shapes = self.archive(self.uwav, name), ((10, size),)
+                path, shapes = array_path(self.uwav, name), ((10, size),)
                 arrays.append(
                     ImportedArray(kind, keys[kind], path, "segment_feats", shapes, is_unit=True)
                 )
@@ -174,7 +162,7 @@ class ReleasedFeatures(Options):
             if self.inputs == "classic":
                 wanted |= {"clip": ("res152", (80, 2048)), "clap": ("vggish", (10, 128))}
             for kind, (name, shape) in wanted.items():
-                path = self.archive(self.han, name)
+                path = array_path(self.han, name)
                 arrays.append(ImportedArray(kind, "embedding", path, "", (shape,)))
         return arrays
 
@@ -190,7 +178,7 @@ class ReleasedFeatures(Options):
             return {}
         kinds = {"audio": "clap", "visual": "clip"}
         return {
-            modality: self.archive(self.valor, VALOR_ARCHIVES[kind])
+            modality: array_path(self.valor, VALOR_ARCHIVES[kind])
             for modality, kind in kinds.items()
         }
 
@@ -204,7 +192,7 @@ class ReleasedFeatures(Options):
         """
         if not self.uwav:
             return {}
-        return {kind: self.archive(self.uwav, name) for kind, name in UWAV_ARCHIVES.items()}
+        return {kind: array_path(self.uwav, name) for kind, name in UWAV_ARCHIVES.items()}
 
     def fingerprints(self) -> dict[str, str]:
         """Return the 10 hex digits that name each folder; also before anything is fetched.

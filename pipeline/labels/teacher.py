@@ -24,6 +24,7 @@ from pipeline.core.arrays import number_problem
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import atomic_path, existing_file
 from pipeline.core.shards import TEACHER_FILE
+from pipeline.core.wording import first_line
 from pipeline.labels.teacher_options import TeacherOptions
 from pipeline.labels.temporal import TemporalNetwork
 
@@ -135,7 +136,7 @@ def read_teacher(folder: Path) -> Teacher:
         teacher = Teacher(TeacherRecord.model_validate_json(header), weights)
         teacher.build()
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
-        first = str(error).partition("\n")[0]
+        first = first_line(error)
         raise PipelineError(f"'{path}' is not a teacher ({first}); train it again.") from None
     return teacher
 

@@ -194,11 +194,11 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
 
 def test_an_archive_comes_before_a_folder_beside_it(tmp_path: Path) -> None:
     with pytest.raises(PipelineError, match=r"has neither CLIP.zip nor a folder CLIP/"):
-        array_path(tmp_path, "CLIP")
+        array_path(str(tmp_path), "CLIP")
     (tmp_path / "CLIP").mkdir()
-    assert array_path(tmp_path, "CLIP") == tmp_path / "CLIP"
+    assert array_path(str(tmp_path), "CLIP") == tmp_path / "CLIP"
     write_zip(tmp_path / "CLIP.zip", {})
-    assert array_path(tmp_path, "CLIP") == tmp_path / "CLIP.zip"
+    assert array_path(str(tmp_path), "CLIP") == tmp_path / "CLIP.zip"
 
 
 def test_a_digest_changes_with_the_arrays_alone(tmp_path: Path) -> None:

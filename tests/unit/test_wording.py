@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.core.wording import counted
+from pipeline.core.wording import counted, first_line
 
 
 @pytest.mark.parametrize(
@@ -16,3 +16,11 @@ from pipeline.core.wording import counted
 )
 def test_a_number_has_its_noun_in_the_right_form(number: int, noun: str, expected: str) -> None:
     assert counted(number, noun) == expected
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [(ValueError("\n one\ntwo"), "one"), (KeyError(), "KeyError"), (OSError(" "), "OSError")],
+)
+def test_an_error_without_a_message_is_named(error: Exception, expected: str) -> None:
+    assert first_line(error) == expected

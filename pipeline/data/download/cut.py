@@ -3,9 +3,9 @@
 import subprocess
 from pathlib import Path
 
-from pipeline.core.errors import PipelineError, Status
+from pipeline.core.errors import Status
 from pipeline.core.ffmpeg import encoding_ffmpeg_path
-from pipeline.data.download.responses import FULL_DISK, Response
+from pipeline.data.download.responses import Response, check_disk
 from pipeline.media.probe import FORMATS, PROTOCOLS
 
 # The window starts between key frames, so it is re-encoded, well above the quality of LLP's clips.
@@ -36,10 +36,7 @@ def cut_window(whole: Path, window: tuple[float, float], clip: Path) -> Response
     except subprocess.TimeoutExpired:
         return Response(Status.DECODE_ERROR, f"cutting took more than {LONGEST_SECONDS:.0f} s")
     said = done.stderr.decode(errors="replace")
-    if full := FULL_DISK.search(said):
-        raise PipelineError(
-            f"the clip cannot be written: {full[0]}; free some space, then run again."
-        )
+    check_disk(said)
     if done.returncode:
         lines = said.strip().splitlines() or [f"exit code {done.returncode}"]
         return Response(Status.DECODE_ERROR, f"ffmpeg cannot cut the video: {lines[-1]}")

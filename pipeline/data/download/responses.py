@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from pipeline.core.errors import Status
+from pipeline.core.errors import PipelineError, Status
 
 # Statuses of the video itself: retrying does not help.
 PERMANENT = frozenset(
@@ -74,6 +74,20 @@ class Response:
     status: Status
     detail: str = ""
     wait_seconds: float = 0.0
+
+
+def check_disk(said: str) -> None:
+    """Check that what yt-dlp and ffmpeg said is not that the disk is full or read-only.
+
+    Raises
+    ------
+    PipelineError
+        It is.
+    """
+    if full := FULL_DISK.search(said):
+        raise PipelineError(
+            f"the clip cannot be written: {full[0]}; free some space, then run again."
+        )
 
 
 def response_from(messages: str, wait_seconds: float = 0.0) -> Response:

@@ -17,7 +17,7 @@ from pipeline.core.ffmpeg import encoding_ffmpeg_path
 from pipeline.core.files import atomic_path, existing_file
 from pipeline.data.download.cut import OUTPUT_OPTIONS, cut_window
 from pipeline.data.download.options import YOUTUBE_HOME, DownloadOptions
-from pipeline.data.download.responses import FULL_DISK, Response, response_from
+from pipeline.data.download.responses import Response, check_disk, response_from
 from pipeline.data.fetch import retry_after
 from pipeline.data.manifest import window_of
 from pipeline.media.probe import probe
@@ -203,10 +203,7 @@ def _extract(url: str, options: dict[str, Any]) -> Response:
     if not failure:
         return Response(Status.OK)
     failure = f"{failure}\n{printed}"
-    if full := FULL_DISK.search(failure):
-        raise PipelineError(
-            f"the clip cannot be written: {full[0]}; free some space, then run again."
-        )
+    check_disk(failure)
     return response_from(failure, wait)
 
 

@@ -14,6 +14,7 @@ from pipeline.core.files import existing_file, fingerprint, sha256_of
 from pipeline.core.options import RUNTIME, Count, Options, PathText, Sha256, written_out
 from pipeline.core.references import (
     PACKAGE_PREFIX,
+    file_of_repository,
     is_hub_reference,
     located,
     parse_hub_reference,
@@ -180,8 +181,7 @@ class EncoderOptions(Options):
         """References of the files that are fetched from the Hub."""
         files = [self.weights] if is_hub_reference(self.weights) else []
         if self.tokenizer and is_hub_reference(self.tokenizer):
-            repository, at, revision = self.tokenizer.partition("@")
-            files += [f"{repository}/{name}{at}{revision}" for name in TOKENIZER_FILES]
+            files += [file_of_repository(self.tokenizer, name) for name in TOKENIZER_FILES]
         return files
 
     def expected_sha256(self) -> str | None:

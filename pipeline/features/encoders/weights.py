@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import existing_file, sha256_of
 from pipeline.core.reading import check_not_pointer, read_json
+from pipeline.core.wording import first_line
 from pipeline.features.encoders.options import EncoderOptions
 
 Module = TypeVar("Module", bound=torch.nn.Module)
@@ -91,7 +92,7 @@ def read_weights(path: Path, sha256: str | None) -> dict[str, torch.Tensor]:
         with torch.serialization.safe_globals(SAFE_GLOBALS):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, ValueError, EOFError, OSError) as error:
-        reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+        reason = first_line(error).rstrip(".")
         raise PipelineError(
             f"the weights '{path}' are corrupt or truncated ({reason}); download the file again."
         ) from None
@@ -146,7 +147,7 @@ def checked_config(spec: EncoderOptions) -> Iterator[None]:
     except Exception as error:  # libraries raise anything
         if path is None:
             raise
-        reason = (str(error).strip() or type(error).__name__).partition("\n")[0].rstrip(".:")
+        reason = first_line(error).rstrip(".:")
         raise PipelineError(
             f"{spec.backend} cannot build a model from '{path}' ({reason}); check that file."
         ) from error
