@@ -48,7 +48,7 @@ def measure(name: str, options: list[str], videos: int, repeats: int, device: st
         cosine = ((expected * found).sum(axis=-1) / lengths).min()
         rate, gain = videos * T / np.median(seconds[:, 0]), seconds[:, 0] / seconds[:, 1]
         error = np.abs(expected - found).max()
-        columns = (f"{rate:.1f}", f"{np.median(gain):.2f}", f"{error:.1e}", f"{1 - cosine:.1e}")
+        columns = (f"{rate:.3g}", f"{np.median(gain):.2f}", f"{error:.1e}", f"{1 - cosine:.1e}")
         print(name, option, *columns, sep="\t", flush=True)
 
 
