@@ -60,7 +60,7 @@ def clip(picture: RgbImage, size: int) -> RgbImage:
     top, left = round((height - size) / 2), round((width - size) / 2)
     image = Image.fromarray(picture)
     if width > size:
-        # PIL resizes the width of such pictures first; the height then matters in the crop only.
+        # PIL resizes the width of such pictures first; the rest concerns the crop only.
         image = image.resize((width, image.height), Image.Resampling.BICUBIC)
         image = image.crop((left, 0, left + size, image.height))
     resized = image.resize((size, height), Image.Resampling.BICUBIC)
