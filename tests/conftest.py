@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from small_run import SmallRun
 
 WITH_NETWORK = dict(os.environ)
 os.environ.update({"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "OMP_NUM_THREADS": "1"})
@@ -96,6 +97,22 @@ def _random_state_left_alone() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def repository() -> Path:
     return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
+    """Return a finished run of a small demo, one for all processes of a session; copy to change."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    run, done = SmallRun(folder / "undisturbed"), folder / "undisturbed.done"
+    with (folder / "undisturbed.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            SmallRun.create(run.folder)
+            assert run.run() == 0, run.said
+            done.touch()
+    return run
 
 
 @pytest.fixture(scope="session")
