@@ -44,6 +44,23 @@ for name, source in json.loads(sys.argv[2]).items():
 """
 
 
+# A file is one process's: these take longest and begin first, so that none is left over at the end.
+LONGEST = (
+    "test_profiles.py",
+    "test_runs.py",
+    "test_run.py",
+    "test_walkthrough.py",
+    "test_gpu_rehearsal.py",
+    "test_every_method.py",
+    "test_trainer.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {name: index for index, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test that needs a GPU where there is none, or fail it if one is said to be there."""
     if item.get_closest_marker("needs_cuda") is None:
