@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+unexport PYTHONDONTWRITEBYTECODE  # some images set it: every job would compile the package again
 INSTALL := $(BIN)/uv pip install --compile-bytecode --python $(BIN)/python
 ifeq ($(TORCH),cpu)
 SIZE := about 2.5 GB on disk

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from small_run import SmallRun
 
 WITH_NETWORK = dict(os.environ)
 os.environ.update({"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "OMP_NUM_THREADS": "1"})
@@ -41,6 +42,23 @@ fetch.BACKOFF_SECONDS, fetch.TIMEOUT_SECONDS = (), 20.0
 for name, source in json.loads(sys.argv[2]).items():
     fetch.fetch(source["url"], Path(sys.argv[1]) / name, source["sha256"])
 """
+
+
+# A file is one process's: these take longest and begin first, so that none is left over at the end.
+LONGEST = (
+    "test_profiles.py",
+    "test_runs.py",
+    "test_run.py",
+    "test_walkthrough.py",
+    "test_gpu_rehearsal.py",
+    "test_every_method.py",
+    "test_trainer.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {name: index for index, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -96,6 +114,22 @@ def _random_state_left_alone() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def repository() -> Path:
     return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
+    """Return a finished run of a small demo, one for all processes of a session; copy to change."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    run, done = SmallRun(folder / "undisturbed"), folder / "undisturbed.done"
+    with (folder / "undisturbed.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            SmallRun.create(run.folder)
+            assert run.run() == 0, run.said
+            done.touch()
+    return run
 
 
 @pytest.fixture(scope="session")

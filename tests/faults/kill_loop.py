@@ -69,8 +69,9 @@ class KillLoop:
         """Kill until no target is left; a run that is whole is compared, and another begun."""
         for number in range(1, 2 * len(self.targets) + 2):
             run = SmallRun.create(self.folder / f"round{number}")
-            while self._attempt(run) != 0:
-                run.run("--unlock")  # a killed Snakemake leaves its folder locked
+            while (code := self._attempt(run)) != 0:
+                if code < 0:
+                    run.run("--unlock")  # a killed Snakemake leaves its folder locked
             self.differing += differences(run.results(), self.expected)
             if not self.targets:
                 return

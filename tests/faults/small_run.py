@@ -3,8 +3,10 @@
 import csv
 import io
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +35,15 @@ class SmallRun:
         values["methods"] = {"link": small}
         (folder / "my.yaml").write_text(yaml.safe_dump(values))
         return cls(folder)
+
+    def copy(self) -> "SmallRun":
+        """Return a run that is as far, to be changed.
+
+        It lies beside the original: from elsewhere the checkout's files would have other names, and
+        a rule whose inputs have other names runs again.
+        """
+        folder = Path(tempfile.mkdtemp(prefix="copy", dir=self.folder.parent))
+        return SmallRun(shutil.copytree(self.folder, folder, dirs_exist_ok=True))
 
     def start(self, *words: str) -> subprocess.Popen[bytes]:
         """Start the one command of a run, the same every time; its words go to `said`."""

@@ -15,34 +15,18 @@ pytestmark = [pytest.mark.extended, pytest.mark.timeout(1200)]
 
 # Those whose process starts in a second or two; kill_loop.py alone kills in every stage.
 QUICK_STAGES = ("demo", "segments", "pseudo-labels", "train", "evaluate-model")
-KILLS = 10
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
-    run = SmallRun.create(tmp_path_factory.mktemp("undisturbed"))
-    assert run.run() == 0, run.said
-    assert "results/models/link/seed0/checkpoint.safetensors" in run.results()
-    return run
+KILLS = 7  # the fewest in which every kind of process is killed
 
 
 @pytest.fixture
-def copy(undisturbed: SmallRun, tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
-    """A run of its own that is as far as the undisturbed one, but for the report.
+def copy(undisturbed: SmallRun) -> SmallRun:
+    """A run that is as far as the undisturbed one, but for the report.
 
-    Where the last result is there, Snakemake asks for nothing before it. The copy lies beside the
-    original: from elsewhere the checkout's files would have other names, and a rule whose inputs
-    have other names runs again.
+    Where the last result is there, Snakemake asks for nothing before it.
     """
-    folder = tmp_path_factory.mktemp("copy")
-    shutil.copytree(undisturbed.folder, folder, dirs_exist_ok=True)
-    shutil.rmtree(folder / "results/report")
-    return SmallRun(folder)
-
-
-def test_a_second_run_has_nothing_to_do(undisturbed: SmallRun) -> None:
-    assert undisturbed.run("--dry-run") == 0
-    assert "Nothing to be done" in undisturbed.said
+    copy = undisturbed.copy()
+    shutil.rmtree(copy.folder / "results/report")
+    return copy
 
 
 def wait_for_stage(process: subprocess.Popen[bytes], stage: str) -> psutil.Process:
@@ -123,5 +107,9 @@ def test_a_shard_that_changed_on_disk_is_named_and_made_anew(
     assert copy.run("--forcerun", "pseudo_labels", "--until", "pseudo_labels") == 1
     assert f"{shard.parent.name}/1-of-1.safetensors' has changed since it was written" in copy.said
     shard.unlink()
-    assert copy.run() == 0, copy.said
-    assert differences(copy.results(), undisturbed.results()) == []
+    assert copy.run("pseudo_labels") == 0, copy.said
+    # What is made of the same labels is the same, as the test before shows.
+    expected = undisturbed.results()
+    found = copy.results()
+    remade = ("results/features/", "results/pseudo_labels/")
+    assert [name for name in differences(found, expected) if name.startswith(remade)] == []

@@ -24,7 +24,7 @@ from pipeline.training.batched_seeds import BatchedTrainer
 from pipeline.training.dataset import TrainingData
 from pipeline.training.trainer import Trainer, TrainingJob
 
-METHODS = ("link", "valorpp")
+METHODS = ("link",) if REHEARSAL else ("link", "valorpp")
 SEEDS = range(2 if REHEARSAL else 5)
 EPOCHS = 2
 # Videos of a short epoch, from which one of TRAIN videos is computed.

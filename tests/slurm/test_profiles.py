@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from cluster import Cluster, running, why_not
+from small_run import SmallRun
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROFILES = REPOSITORY / "workflow" / "profiles"
@@ -34,15 +35,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield cluster
 
 
-@pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Return the folder of a run on this machine, and what was said."""
-    folder = tmp_path_factory.mktemp("local")
-    log = ("--quiet", "host")  # Snakemake's log instead of the stages
-    profile = ("--workflow-profile", str(PROFILES / "local"), *log, "--cores", "2")
-    return folder, demo(folder, *profile)
-
-
 def snakemake(folder: Path, *words: str, environment: dict[str, str] | None = None):
     command = [sys.executable, "-m", "snakemake", "--directory", str(folder), *words]
     environment = dict(os.environ) if environment is None else environment
@@ -51,13 +43,7 @@ def snakemake(folder: Path, *words: str, environment: dict[str, str] | None = No
     )
 
 
-def demo(folder: Path, *words: str, environment: dict[str, str] | None = None) -> str:
-    values = yaml.safe_load((REPOSITORY / "workflow/presets/demo.yaml").read_text())
-    values["dataset"] |= {"shards": 1, "demo": {"seed": 5, "train": 8, "val": 4, "test": 4}}
-    values["training"] = {"seeds": [0], "seeds_at_once": None}
-    small = {"epochs": 2, "width": 32, "layers": 1, "heads": 2, "feedforward": 32}
-    values["methods"] = {"link": small}
-    (folder / "my.yaml").write_text(yaml.safe_dump(values))
+def demo(folder: Path, *words: str, environment: dict[str, str]) -> str:
     workflow = ("--snakefile", str(REPOSITORY / "Snakefile"), "--configfile", "my.yaml")
     done = snakemake(folder, *workflow, *words, environment=environment)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -85,8 +71,9 @@ def check_jobs(jobs: list[dict[str, str]], rule_of, said: str, folder: Path) -> 
         on_gpu = rule_of(job) in GPU_RULES
         assert job["Partition"] == ("gpu" if on_gpu else "cpu")
         assert job["JOB_GRES"] == ("gpu:1" if on_gpu else "(null)")
-    assert {rule_of(job) for job in jobs} >= GPU_RULES
-    for rule in GPU_RULES:
+    asking = GPU_RULES & {rule_of(job) for job in jobs}
+    assert "train_parser" in asking
+    for rule in asking:
         log = next((folder / "logs" / rule).rglob("*.log")).read_text()
         # The index that Slurm gave reached the stage's process: one of two, and no other is seen.
         assert "reserved GPU 0 of 0" in log or "reserved GPU 1 of 1" in log
@@ -102,31 +89,35 @@ def rule_in_comment(job: dict[str, str]) -> str:
     return job["Comment"].removeprefix("rule_").split("_wildcards_")[0]
 
 
-def test_slurm_profile_gives_the_local_runs_bytes(cluster, local, tmp_path, capsys):
+def test_slurm_profile_gives_the_local_runs_bytes(cluster, undisturbed, tmp_path, capsys):
     before = len(cluster.jobs())
+    SmallRun.create(tmp_path)
     profiles = ("--workflow-profile", str(PROFILES / "slurm"), "--profile", str(SITE))
     checks = ("--slurm-init-seconds-before-status-checks", "3")
     said = demo(tmp_path, *profiles, *QUICKLY, *checks, environment=cluster.environment)
     jobs = cluster.jobs()[before:]
     with capsys.disabled():
         print("\nworkflow/profiles/slurm", accounting(jobs, rule_in_comment), sep="\n")
-    folder, said_locally = local
-    assert trained(tmp_path) == trained(folder)
+    assert trained(tmp_path) == trained(undisturbed.folder)
     check_jobs(jobs, rule_in_comment, said, tmp_path)
-    assert finished(said) == finished(said_locally)
+    assert {rule_in_comment(job) for job in jobs} >= GPU_RULES
+    (log,) = (undisturbed.folder / ".snakemake/log").glob("*.log")
+    assert finished(said) == finished(log.read_text())
 
 
-def test_cluster_generic_profile_gives_the_local_runs_bytes(cluster, local, tmp_path, capsys):
+def test_cluster_generic_profile_gives_the_local_runs_bytes(cluster, undisturbed, capsys):
+    """From decoding to labels it is the other profile's run: here a parser is trained on them."""
     before = len(cluster.jobs())
-    folder, _ = local
-    (tmp_path / "resources").symlink_to(folder / "resources")
+    folder = undisturbed.copy().folder
+    shutil.rmtree(folder / "results/models")
+    shutil.rmtree(folder / "logs")
     words = ("--workflow-profile", str(PROFILES / "cluster-generic"), *QUICKLY)
-    said = demo(tmp_path, *words, "evaluate", environment=cluster.environment)
+    said = demo(folder, *words, "evaluate", environment=cluster.environment)
     jobs = cluster.jobs()[before:]
     with capsys.disabled():
         print("\nworkflow/profiles/cluster-generic", accounting(jobs, job_name), sep="\n")
-    assert trained(tmp_path) == trained(folder)
-    check_jobs(jobs, job_name, said, tmp_path)
+    assert trained(folder) == trained(undisturbed.folder)
+    check_jobs(jobs, job_name, said, folder)
 
 
 def job_name(job: dict[str, str]) -> str:

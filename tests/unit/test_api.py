@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from clips import write_clip
+from documents import blocks
 from parse_runs import NAMES, T, write_run
 from simulated import make_vocabulary, make_world, write_corpus
 
@@ -21,8 +22,6 @@ from pipeline.cli import main
 from pipeline.core.shards import read_shard, write_shard
 from pipeline.core.vocabulary import read_vocabulary
 from pipeline.data.annotations import segments_to_events, write_events
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -70,25 +69,27 @@ def test_every_exported_name_is_there():
         pipeline.nothing  # noqa: B018
 
 
-# ---- the README
+# ---- the documents
 
 
-def test_the_readmes_examples_run(run_folder, clip, tmp_path, monkeypatch, capsys):
-    text = (REPOSITORY / "README.md").read_text()
-    examples = "".join(re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/tutorials/parse-a-video.md", "docs/reference/python-api.md"]
+)
+def test_the_examples_of_a_page_run(page, run_folder, clip, tmp_path, monkeypatch, capsys):
+    examples = "".join(each.text for each in blocks(page) if "import pipeline\n" in each.text)
     monkeypatch.chdir(tmp_path)
     shutil.copytree(run_folder / "results", "results")
     videos = set(re.findall(r'"([\w/]+\.mp4)"', examples))
-    assert len(videos) == 2
+    assert "clip.mp4" in videos
     for video in videos:
         Path(video).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(clip, video)
     names = {}
     # The published weights are not here.
-    exec(compile(examples.replace('preset="llp"', 'preset="demo"'), "README.md", "exec"), names)
-    assert "Event(label=" in capsys.readouterr().out
+    exec(compile(examples.replace('preset="llp"', 'preset="demo"'), page, "exec"), names)
+    assert ("Event(label=" in capsys.readouterr().out) == ("print(event)" in examples)
     assert names["parsed"].probabilities["audio"].shape == (T + 3, len(NAMES))
-    assert Path("parsed/clip/index.html").is_file()
+    assert Path("parsed/clip/index.html").is_file() == ("parsed.save(" in examples)
 
 
 # ---- parsing

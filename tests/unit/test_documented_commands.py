@@ -124,9 +124,9 @@ def test_a_page_whose_blocks_are_forms_has_nothing_to_run() -> None:
 def test_every_python_block_is_run() -> None:
     run_by = {
         "README.md": "test_walkthrough.py",
-        "docs/tutorials/parse-a-video.md": "test_walkthrough.py",
+        "docs/tutorials/parse-a-video.md": "test_api.py",
         "docs/tutorials/train-your-own-method.md": "test_walkthrough.py",
-        "docs/reference/python-api.md": "test_walkthrough.py",
+        "docs/reference/python-api.md": "test_api.py",
         "docs/how-to/extend.md": "test_extending.py",
         "docs/how-to/your-dataset.md": "test_other_dataset.py",
     }

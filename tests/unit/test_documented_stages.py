@@ -1,7 +1,7 @@
 """Every documented command of the guides and methods runs as written, on small simulated data.
 
-Each phase of a training has one epoch. README and the tutorials are walked through in a shell, in
-tests/workflow/test_walkthrough.py.
+Networks are small and each phase of a training has one epoch. README and the tutorials are walked
+through in a shell, in tests/workflow/test_walkthrough.py.
 """
 
 import glob
@@ -18,6 +18,7 @@ import torch
 from documents import PAGES, blocks, is_run, stage_words
 from released import Release, simulated_names, simulated_truth, write_folders
 from released_valor import released_network
+from small_methods import SMALL
 
 from pipeline.cli import main
 from pipeline.data.annotations import EVENT_TABLES
@@ -104,16 +105,17 @@ def test_the_commands_of_a_page_run(
             subprocess.run([sys.executable, *words[1:]], check=True)
             continue
         words = stage_words(shlex.join(words))
-        extra = one_epoch(words[1 + words.index("--method")]) if words[0] == "train" else []
+        extra = quick_options(words[1 + words.index("--method")]) if words[0] == "train" else []
         code = main([*words, *extra])
         assert code == EXIT_CODES.get(words[0], 0), f"{command}: {capsys.readouterr().err}"
 
 
-def one_epoch(method: str) -> list[str]:
-    """Return the options by which every phase of a method has one epoch."""
+def quick_options(method: str) -> list[str]:
+    """Return the options by which a method is small and each of its phases has one epoch."""
     known = METHODS[method].recipe.model_fields
-    options = [name for name in ("epochs", "estimator_epochs") if name in known]
-    return [word for name in options for word in ("--option", f"{name}=1")]
+    epochs = {name: 1 for name in ("epochs", "estimator_epochs") if name in known}
+    options = {**SMALL[method], **epochs}
+    return [word for name, value in options.items() for word in ("--option", f"{name}={value}")]
 
 
 def expanded(word: str) -> list[str]:

@@ -1,17 +1,15 @@
 """Everything that a run downloads, by the workflow: tables, weights and videos, each once."""
 
 import hashlib
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import workflow_runs
 import yaml
 from clips import write_clip
-from dry_runs import planned_jobs
 from video_site import Folder, VideoSite, names_of
+from workflow_runs import planned_jobs
 
 from pipeline.data.annotations import SPLIT_TABLES
 
@@ -31,11 +29,9 @@ def site(tmp_path: Path) -> Iterator[VideoSite]:
     site.stop()
 
 
-def snakemake(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
-    command += ["--configfile", "my.yaml", "--cores", "1", *words]
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+def snakemake(folder: Path, *words: str, returns: int = 0) -> str:
+    options = ("--configfile", "my.yaml", "--cores", "1", *words)
+    return workflow_runs.snakemake(folder, *options, returns=returns)
 
 
 def configure(folder: Path, site: VideoSite) -> None:
@@ -68,9 +64,8 @@ def test_tables_weights_and_videos_are_fetched_once(site: VideoSite, tmp_path: P
     part.write_bytes(CONTENT[:1000])
     site.moods |= {names[1][:11]: "private", names[2][:11]: "bot"}
 
-    done = snakemake(tmp_path, "videos", WEIGHTS, "--retries", "2")
-    assert done.returncode != 0
-    assert "stopped at '__________2_1_3', 3 of 5: the site blocks further requests" in done.stdout
+    said = snakemake(tmp_path, "videos", WEIGHTS, "--retries", "2", returns=1)
+    assert "stopped at '__________2_1_3', 3 of 5: the site blocks further requests" in said
     assert site.asked[names[2][:11]] == 1, "a run that was told to stop does not knock again"
     assert (tmp_path / "resources/annotations/AVVP_train.csv").is_file()
     missing = (tmp_path / "results/videos/missing.tsv").read_text().splitlines()[1:]
@@ -79,8 +74,7 @@ def test_tables_weights_and_videos_are_fetched_once(site: VideoSite, tmp_path: P
 
     site.moods.pop(names[2][:11])
     asked = site.asked.copy()
-    done = snakemake(tmp_path, "videos", WEIGHTS)
-    assert done.returncode == 0, done.stderr
+    snakemake(tmp_path, "videos", WEIGHTS)
     again = {name: count for name, count in (site.asked - asked).items() if name[0] == "_"}
     assert again == {name[:11]: 1 for name in names[2:]}
     assert site.asked["AVVP_train.csv"] == 1
@@ -88,8 +82,7 @@ def test_tables_weights_and_videos_are_fetched_once(site: VideoSite, tmp_path: P
     assert "bytes=1000-" in site.ranges
 
     site.stop()
-    done = snakemake(tmp_path, "manifest", WEIGHTS)
-    assert done.returncode == 0, "from here on there is no network"
+    snakemake(tmp_path, "manifest", WEIGHTS)  # from here on there is no network
     manifest = (tmp_path / "results/manifest.tsv").read_text().splitlines()[1:]
     assert [bool(line.split("\t")[3]) for line in manifest] == [True, False, True, True, True]
 
@@ -111,8 +104,7 @@ def test_a_run_that_fetches_its_tables_leaves_the_next_one_nothing_to_do(
     (tmp_path / "my.yaml").write_text(yaml.safe_dump(values))
     assert planned(tmp_path)["fetch_annotations"] == len(SPLIT_TABLES)
     assert not (tmp_path / "resources").exists(), "a dry run fetches nothing"
-    done = snakemake(tmp_path, *TARGETS)
-    assert done.returncode == 0, done.stdout + done.stderr
+    snakemake(tmp_path, *TARGETS)
     assert planned(tmp_path) == {}
 
     table = site.files["AVVP_train.csv"] + b"abcdefghijk_0_2\tSpeech\n"
@@ -121,7 +113,7 @@ def test_a_run_that_fetches_its_tables_leaves_the_next_one_nothing_to_do(
     tables["AVVP_train.csv"]["sha256"] = hashlib.sha256(table).hexdigest()
     (tmp_path / "my.yaml").write_text(yaml.safe_dump(values))
     assert planned(tmp_path).keys() >= {"fetch_annotations", "segments", "encode_segments"}
-    assert snakemake(tmp_path, *TARGETS).returncode == 0
+    snakemake(tmp_path, *TARGETS)
     status = next((tmp_path / "results/features").glob("clip-*/1-of-1.status.tsv")).read_text()
     assert "abcdefghijk_0_2\tno\tmissing" in status
     site.stop()
@@ -130,13 +122,10 @@ def test_a_run_that_fetches_its_tables_leaves_the_next_one_nothing_to_do(
 
 def planned(folder: Path) -> dict[str, int]:
     """Return how many jobs of each rule a dry run plans."""
-    done = snakemake(folder, "--dry-run", *TARGETS)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return planned_jobs(done.stdout + done.stderr)
+    return planned_jobs(snakemake(folder, "--dry-run", *TARGETS))
 
 
 def test_the_demo_downloads_nothing(tmp_path: Path) -> None:
     (tmp_path / "my.yaml").write_text((REPOSITORY / "workflow/presets/demo.yaml").read_text())
-    done = snakemake(tmp_path, "videos", "--dry-run")
-    assert done.returncode != 0
-    assert "dataset.source is 'demo', which needs no videos" in done.stderr + done.stdout
+    said = snakemake(tmp_path, "videos", "--dry-run", returns=1)
+    assert "dataset.source is 'demo', which needs no videos" in said

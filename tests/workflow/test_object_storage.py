@@ -3,8 +3,6 @@
 import logging
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +12,8 @@ import boto3
 import pytest
 import yaml
 from moto.server import ThreadedMotoServer
+from workflow_runs import snakemake
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 BUCKET = "avvp"
 KEYS = {"aws_access_key_id": "key", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
 pytestmark = pytest.mark.extended
@@ -38,18 +36,10 @@ class Store:
             "storage-s3-secret-key": KEYS["aws_secret_access_key"],
         }
         options = [word for key, value in storage.items() for word in (f"--{key}", value)]
-        command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
         environment = os.environ | {"AWS_DEFAULT_REGION": KEYS["region_name"]}
-        done = subprocess.run(
-            # Storage options take several values, and would take a target for one.
-            [*command, *options, "--configfile", "my.yaml", "--cores", "2", *words],
-            cwd=self.folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout + done.stderr
+        # Storage options take several values, and would take a target for one.
+        options += ["--configfile", "my.yaml", "--cores", "2"]
+        return snakemake(self.folder, *options, *words, environment=environment)
 
     def objects(self) -> dict[str, bytes]:
         """Return what the run has put into the bucket, by its path in a local run."""

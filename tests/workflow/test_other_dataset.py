@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from clips import write_clip
+from workflow_runs import snakemake
 
 from pipeline.core.shards import read_shard, shard_paths
 
@@ -72,9 +73,9 @@ def test_sixty_seconds_and_three_classes_run_by_configuration_alone(folder: Path
     base = {key: demo[key] for key in ("decode", "encoders")}
     small = {"epochs": 1, "width": 32, "layers": 1, "heads": 2, "feedforward": 32}
     (folder / "base.yaml").write_text(yaml.safe_dump(base | {"methods": {"link": small}}))
-    (folder / "few.yaml").write_text("preset: demo\ndataset: {shards: 1}")
+    (folder / "few.yaml").write_text("preset: demo\ndataset: {shards: 1}\ntraining: {seeds: [0]}")
     words = ["--configfile", "base.yaml", "my.yaml", "few.yaml", "--cores", "2"]
-    python("-m", "snakemake", "--snakefile", REPOSITORY / "Snakefile", *words, cwd=folder)
+    snakemake(folder, *words)
 
     results = folder / "results"
     (clip,) = (results / "features").glob("clip-*")

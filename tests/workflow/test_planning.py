@@ -1,30 +1,18 @@
 """What a dry run plans of a configuration, and what it says before anything is started."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from workflow_runs import snakemake
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from pipeline.cli import main
+
 TOYS = "which know only its synthetic videos; set `preset: llp`"
 
 
-def python_m(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    return subprocess.run(
-        [sys.executable, "-m", *words], cwd=cwd, env=environment, capture_output=True, text=True
-    )
-
-
 def dry_run(folder: Path, *words: str, returns: int = 0) -> str:
-    snakefile = str(REPOSITORY / "Snakefile")
-    done = python_m("snakemake", "--snakefile", snakefile, "--dry-run", *words, cwd=folder)
-    text = done.stdout + done.stderr
-    assert done.returncode == returns, text
-    return text
+    return snakemake(folder, "--dry-run", *words, returns=returns)
 
 
 @pytest.fixture
@@ -40,12 +28,19 @@ def files(tmp_path: Path) -> list[str]:
     [([], "valorpp"), (["--config", "methods={link: {epochs: 5}}"], "link")],
 )
 def test_what_is_planned_is_what_config_shows(
-    changes: list[str], method: str, files: list[str], tmp_path: Path
+    changes: list[str],
+    method: str,
+    files: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    shown = python_m("pipeline", "config", "--show", *files, *changes, cwd=tmp_path)
-    assert set(re.findall(r"^methods\.(\w+)", shown.stdout, re.MULTILINE)) == {method}
-    assert "training.seeds: [4]  # config.yaml" in shown.stdout
-    assert "dataset.shards: 3  # a.yaml" in shown.stdout
+    monkeypatch.chdir(tmp_path)
+    assert main(["config", "--show", *files, *changes]) == 0
+    shown = capsys.readouterr().out
+    assert set(re.findall(r"^methods\.(\w+)", shown, re.MULTILINE)) == {method}
+    assert "training.seeds: [4]  # config.yaml" in shown
+    assert "dataset.shards: 3  # a.yaml" in shown
     text = dry_run(tmp_path, *files, *changes)
     planned = set(re.findall(r"results/models/(\w+/seed\d+)/", text))
     assert planned == {f"{method}/seed4"}

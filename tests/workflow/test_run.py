@@ -13,7 +13,7 @@ from typing import Any
 import av
 import pytest
 import yaml
-from dry_runs import planned_jobs
+from workflow_runs import planned_jobs, snakemake
 
 from pipeline.core.shards import StatusRow, read_shard, read_status, shard_paths
 
@@ -41,19 +41,7 @@ class Run:
         path.write_text(yaml.safe_dump(values))
 
     def snakemake(self, *words: str) -> str:
-        done = python_m(
-            "snakemake",
-            "--snakefile",
-            str(REPOSITORY / "Snakefile"),
-            "--configfile",
-            "my.yaml",
-            "--cores",
-            "2",
-            *words,
-            cwd=self.folder,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout + done.stderr
+        return snakemake(self.folder, "--configfile", "my.yaml", "--cores", "2", *words)
 
     def planned(self, *words: str) -> dict[str, int]:
         """Return how many jobs of each rule a dry run plans."""
@@ -277,10 +265,7 @@ def test_mistake_in_the_config_is_one_sentence(run: Run, tmp_path: Path) -> None
     values = yaml.safe_load((run.folder / "my.yaml").read_text())
     values["decode"]["smapling"] = "center"
     (tmp_path / "my.yaml").write_text(yaml.safe_dump(values))
-    words = ("--snakefile", str(REPOSITORY / "Snakefile"), "--configfile", "my.yaml", "--dry-run")
-    done = python_m("snakemake", *words, cwd=tmp_path)
-    assert done.returncode != 0
-    said = done.stdout + done.stderr
+    said = snakemake(tmp_path, "--configfile", "my.yaml", "--dry-run", returns=1)
     assert "config key 'decode.smapling' is unknown; it must be one of sampling" in said
     assert "Traceback" not in said
 
@@ -290,11 +275,13 @@ def test_mistake_in_the_config_is_one_sentence(run: Run, tmp_path: Path) -> None
 def test_one_job_trains_all_seeds_of_a_run(run: Run) -> None:
     alone = (run.folder / "results/models/link/seed0/checkpoint.safetensors").read_bytes()
     run.change(training={"seeds": [0, 1], "seeds_at_once": 2})
-    planned = run.planned("evaluate")
-    assert (planned["train_parser"], planned["predict_parser"]) == (2, 2)
-    run.snakemake("evaluate")
-    folders = [run.folder / f"results/models/link/seed{seed}" for seed in (0, 1)]
+    names = [f"results/models/link/seed{seed}" for seed in (0, 1)]
+    tables = [f"{name}/metrics.json" for name in names]
+    planned = run.planned(*tables)
+    assert planned["train_parser"] == 1
+    run.snakemake(*tables)
+    folders = [run.folder / name for name in names]
     assert (folders[0] / "checkpoint.safetensors").read_bytes() == alone
     assert (folders[1] / "checkpoint.safetensors").read_bytes() != alone
     assert all((folder / "metrics.json").is_file() for folder in folders)
-    assert run.planned("evaluate") == {}
+    assert run.planned(*tables) == {}

@@ -1,22 +1,19 @@
-"""The teacher in the workflow, on a handful of clips: who trains on its labels, what reruns."""
+"""The teacher in the workflow, added to a finished run: who trains on its labels, what reruns."""
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from dry_runs import planned_jobs
+from small_run import SmallRun
+from workflow_runs import planned_jobs, snakemake
 
 from pipeline.core.shards import read_shard
 
 pytestmark = [pytest.mark.extended, pytest.mark.timeout(1800)]
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 SMALL = {"epochs": 2, "width": 32, "layers": 1, "heads": 2, "feedforward": 32}
 
 
@@ -27,38 +24,30 @@ class TaughtRun:
     folder: Path
 
     def configure(self, epochs: int) -> None:
-        values: dict[str, Any] = {
+        values: dict[str, Any] = yaml.safe_load((self.folder / "my.yaml").read_text())
+        values |= {
             "preset": "demo_methods",
-            "dataset": {"shards": 1, "demo": {"train": 4, "val": 2, "test": 2}},
             "teacher": {
                 "demo": {"train": 4, "val": 2, "test": 1},
                 "network": {"width": 32, "hidden": 32, "epochs": epochs},
             },
-            "training": {"seeds": [0]},
             "methods": {"valorpp": SMALL, "uwav": SMALL | {"labels": "teacher"}},
         }
         (self.folder / "my.yaml").write_text(yaml.safe_dump(values))
 
     def snakemake(self, *words: str) -> str:
-        command = ["snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "--cores", "2"]
-        done = subprocess.run(
-            [sys.executable, "-m", *command, "--configfile", "my.yaml", *words, "--", "compare"],
-            cwd=self.folder,
-            env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout + done.stderr
+        options = ("--cores", "2", "--configfile", "my.yaml", *words)
+        return snakemake(self.folder, *options, "--", "compare")
 
     def planned(self) -> dict[str, int]:
         return planned_jobs(self.snakemake("--dry-run"))
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> TaughtRun:
-    run = TaughtRun(tmp_path_factory.mktemp("run"))
+def run(undisturbed: SmallRun) -> TaughtRun:
+    run = TaughtRun(undisturbed.copy().folder)
     run.configure(epochs=2)
+    assert not {"segments", "encode_segments", "pseudo_labels"} & set(run.planned())
     run.snakemake()
     return run
 
@@ -73,7 +62,7 @@ def test_both_kinds_of_labels_are_in_one_leaderboard(run: TaughtRun) -> None:
     assert ("teacher" in similarity.meta, "teacher" in taught.meta) == (False, True)
     assert taught.meta["fingerprint"] == similarity.meta["fingerprint"]
     quality = json.loads((results / "teacher_labels/quality.json").read_text())
-    assert quality["val"]["masked"]["videos"] == 2
+    assert quality["val"]["masked"]["videos"] == 3
     board = (results / "compare/compare.md").read_text()
     rows = {
         line.split("|")[1].strip(): line for line in board.splitlines() if "| this run |" in line

@@ -1,8 +1,9 @@
 """README and the tutorials, followed from top to bottom in a fresh clone and a fresh shell.
 
 Stand-ins: the environment of the tests is the clone's `.venv`; the demo has 12 videos and small
-networks. What needs the Hub or minutes of training is planned in test_documented_runs.py or run in
-test_hub_encoders.py.
+networks. A command that README has, too, is run once. What needs the Hub or minutes of training is
+planned in test_documented_runs.py or run in test_hub_encoders.py; the tutorials' Python is run by
+tests/unit/test_api.py.
 """
 
 import os
@@ -19,12 +20,10 @@ from documents import add_documented_method, blocks, configuration, fresh_clone,
 
 pytestmark = pytest.mark.extended
 
-PAGES = (
-    "README.md",
+TUTORIALS = (
     "docs/tutorials/run-the-demo.md",
     "docs/tutorials/parse-a-video.md",
     "docs/tutorials/train-your-own-method.md",
-    "docs/reference/python-api.md",
 )
 # The small demo has other videos than the one that the pages parse, and readers have their own.
 OTHER_VIDEOS = """
@@ -42,7 +41,7 @@ def script_of(page: str) -> list[str]:
     for number, block in enumerate(blocks(page)):
         if configuration(block):
             lines.append(f"cat > my.yaml <<'END'\n{block.text}END")
-        if block.language == "python" and "import pipeline\n" in block.text:
+        if page == "README.md" and "import pipeline\n" in block.text:
             text = block.text.replace('preset="llp"', 'preset="demo"')
             lines.append(f"cat > snippet-{number}.py <<'END'\n{text}END")
             lines.append(f"python snippet-{number}.py")
@@ -73,11 +72,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def walk(clone: Path, page: str) -> str:
+def walk(clone: Path, lines: list[str]) -> str:
     """Follow a page in a new shell, activated as README says; return what is printed."""
-    lines = script_of(page)
-    if page != "README.md":
-        lines.insert(0, "source .venv/bin/activate")
     # No program of the environment before it is activated; nothing is ever installed.
     variables = {key: value for key, value in os.environ.items() if "VIRTUAL_ENV" not in key}
     variables |= {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(clone), "PYTHON": "/bin/false"}
@@ -96,7 +92,7 @@ def walk(clone: Path, page: str) -> str:
 def test_readme_and_tutorials_can_be_followed(clone: Path) -> None:
     readme = script_of("README.md")
     assert readme[:3] == ["make env", "source .venv/bin/activate", "make demo"]
-    said = walk(clone, "README.md")
+    said = walk(clone, readme)
     demo = said.partition("report: results/report/index.html")[0]
     assert "segment level" in demo, "the result table"
     # What a person reads, but for the lines on running jobs, one every 30 seconds.
@@ -104,8 +100,10 @@ def test_readme_and_tutorials_can_be_followed(clone: Path) -> None:
     assert "Event(label=" in said
     for path in ("parsed/clip/index.html", "parsed/WMtVSu5qcKA_320_330/events.csv"):
         assert (clone / path).is_file()
-    for page in PAGES[1:]:
-        walk(clone, page)
+    for page in TUTORIALS:
+        lines = [line for line in script_of(page) if line not in readme]
+        assert lines or page == "docs/tutorials/run-the-demo.md"
+        walk(clone, ["source .venv/bin/activate", *lines])
     for path in ("link-demo/checkpoint.safetensors", "results/parsed/clip/index.html"):
         assert (clone / path).is_file()
     assert (clone / "mmil/metrics.json").is_file()
