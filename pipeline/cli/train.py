@@ -43,9 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-seeds",
         action="store_true",
-        help="train the seeds of each process as one batched network, which a GPU does in less than"
-        " half the time; the results differ from those without by rounding, and on a GPU by their"
-        " dropout",
+        help="train the seeds of each process as one batched network, which keeps a GPU busier (a"
+        " CPU is slower with it); the results differ from those without by rounding, and on a GPU"
+        " by their dropout",
     )
     add_recipe_options(parser, "change an option of the method's recipe; repeatable")
     parser.add_argument(
@@ -90,6 +90,11 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.batch_seeds,
     )
     processes = min(arguments.processes, len(folders))
+    if arguments.batch_seeds and processes == len(folders):
+        raise PipelineError(
+            "--batch-seeds needs several --seeds in each process; with --processes"
+            f" {processes}, each trains one."
+        )
     train_seeds(plan, folders, choose_devices(arguments.device, processes))
     for seed, folder in folders.items():
         print(_result(seed, folder))

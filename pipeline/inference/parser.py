@@ -271,7 +271,7 @@ def load_parser(
     *,
     device: str = "auto",
     threshold: float | None = None,
-    settings: InferenceSettings | None = None,
+    settings: InferenceSettings | str | Path | None = None,
 ) -> Parser:
     """Load a trained parser.
 
@@ -285,7 +285,8 @@ def load_parser(
     threshold
         The events' threshold, between 0 and 1 (default: the method's own).
     settings
-        How videos are decoded and embedded (default: ``parsing.json`` of the folder or its run).
+        How videos are decoded and embedded, or the file that says so (default: ``parsing.json`` of
+        the folder or its run).
 
     Raises
     ------
@@ -295,7 +296,8 @@ def load_parser(
     """
     check_threshold(threshold)
     folder = parser_folder(source)
-    settings = settings or read_parser_settings(folder)
+    if not isinstance(settings, InferenceSettings):
+        settings = read_parser_settings(folder, Path(settings) if settings else None)
     fetch_encoders(settings)
     checkpoint = checkpoint_of(folder, settings)
     encoders = load_encoders(settings, device)

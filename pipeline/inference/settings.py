@@ -178,8 +178,8 @@ def find_settings(checkpoint: Path) -> Path:
             return place / SETTINGS_FILE
     raise PipelineError(
         f"no {SETTINGS_FILE}, which says how features are made, in '{checkpoint}' or the"
-        f" {LEVELS_ABOVE} folders above it; run `snakemake --cores 1 inference_settings` in the"
-        " run's folder, or give the file with --settings."
+        f" {LEVELS_ABOVE} folders above it; give the run's, results/{SETTINGS_FILE}, with"
+        " --settings; `snakemake --cores 1 inference_settings` writes it."
     )
 
 

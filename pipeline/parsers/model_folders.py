@@ -16,6 +16,8 @@ def model_folder(path: Path) -> Path:
     PipelineError
         It means several.
     """
+    if (path / CHECKPOINT_FILE).is_file():
+        return path
     found = model_folders([path])
     if len(found) > 1:
         raise PipelineError(
@@ -36,10 +38,9 @@ def model_folders(paths: Iterable[Path]) -> list[Path]:
 def _folders_in(path: Path) -> list[Path]:
     if path.name == CHECKPOINT_FILE and path.is_file():
         return [path.parent]
-    for pattern in (CHECKPOINT_FILE, f"*/{CHECKPOINT_FILE}", f"*/*/{CHECKPOINT_FILE}"):
-        if found := [checkpoint.parent for checkpoint in path.glob(pattern)]:
-            return sorted(found, key=_numbered)
-    return [path]
+    patterns = (CHECKPOINT_FILE, f"*/{CHECKPOINT_FILE}", f"*/*/{CHECKPOINT_FILE}")
+    found = [checkpoint.parent for pattern in patterns for checkpoint in path.glob(pattern)]
+    return sorted(found, key=_numbered) or [path]
 
 
 def _numbered(path: Path) -> list[tuple[str, int]]:

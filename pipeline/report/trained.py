@@ -273,6 +273,11 @@ def _read_parser(folder: Path, is_variant: bool) -> TrainedParser:
     absolute = folder.absolute()
     variant = (absolute.parent if absolute.name == f"seed{seed}" else absolute).name
     released = header["released"].get("model", "")
+    if not (folder / "metrics.json").is_file():
+        raise PipelineError(
+            f"'{folder}' is trained but has no scores (metrics.json); run predict and evaluate-model,"
+            " or leave it out."
+        )
     evaluations = read_result(folder / "metrics.json")
     require_splits(evaluations, folder / "metrics.json")
     title = released_model(released).title if released else METHODS[method].display_name

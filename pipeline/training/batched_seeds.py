@@ -44,13 +44,15 @@ CLIP_EPSILON = 1e-6
 def refusal(plan: TrainingPlan[Any]) -> str | None:
     """Return why the seeds of a plan cannot be one network; None if they can."""
     recipe = plan.recipe
-    if recipe.precision == "bf16":
-        return "precision is bf16, whose gradients cannot be batched"
-    if recipe.recombined:
-        return "each seed has recombined videos of its own"
-    if not (plan.can_be_captured and plan.parser.can_be_batched):
-        return "its steps cannot be batched"
-    return None
+    reasons = {
+        "precision is bf16, whose gradients cannot be batched": recipe.precision == "bf16",
+        "each seed has recombined videos of its own": recipe.recombined > 0,
+        "compiled is true": recipe.compiled,
+        "its loss draws random numbers on the CPU": recipe.draws_on_cpu,
+        "a layer of its network cannot be batched": not plan.parser.can_be_batched,
+        "it does not train one network with one loss": not plan.can_be_captured,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
 
 
 class BatchedTrainer:
@@ -84,7 +86,6 @@ class BatchedTrainer:
 
     def _add(self, trainer: Trainer) -> None:
         """Add a seed that was just built, so that the random state is its own."""
-        trainer.level = logging.DEBUG
         self.trainers.append(trainer)
         device = self.job.device
         generator = torch.Generator(device)
@@ -134,14 +135,14 @@ class BatchedTrainer:
             trainer.end_phase()
 
     def run_epoch(self, epoch: int) -> None:
-        """Train every seed for one epoch, and end it; the curves' seconds are those of all."""
+        """Train every seed for one epoch, and end it."""
         start = time.monotonic()
         rate = learning_rate(self.recipe, epoch)
         set_learning_rate(self._optimiser, rate)
         with tf32(self.recipe.precision == "tf32"):
             terms = self.pass_over_videos(epoch)
         for trainer, own in zip(self.trainers, terms, strict=True):
-            trainer.end_epoch(epoch, rate, own, start)
+            trainer.end_epoch(epoch, rate, own, start, shared_by=len(self.trainers))
 
     def pass_over_videos(self, epoch: int) -> list[CurveRow]:
         """Train on all videos once, in each seed's order; return each seed's mean loss terms."""

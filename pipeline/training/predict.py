@@ -10,7 +10,7 @@ import torch
 from pipeline.core.errors import PipelineError
 from pipeline.core.files import write_json
 from pipeline.core.vocabulary import MODALITIES, Vocabulary
-from pipeline.data.annotations import Labels
+from pipeline.data.annotations import SCORED_SPLITS, Labels
 from pipeline.evaluation.evaluate import read_annotated
 from pipeline.evaluation.tables import stacked_labels
 from pipeline.parsers.checkpoint import Checkpoint, read_checkpoint
@@ -93,10 +93,16 @@ def predict(
         thresholds = np.full((len(MODALITIES), len(vocabulary)), float(threshold))
     chosen = {split: parsed[split] for split in splits}
     write_split_predictions(chosen, recipe, vocabulary, out, thresholds)
-    # Of an earlier prediction into the same folder.
-    (out / (DECISIONS_FILE if thresholds is None else THRESHOLDS_FILE)).unlink(missing_ok=True)
+    if not _has_other_splits(out, splits):
+        # Of an earlier prediction into the same folder.
+        (out / (DECISIONS_FILE if thresholds is None else THRESHOLDS_FILE)).unlink(missing_ok=True)
     if thresholds is not None:
         write_thresholds(out, vocabulary.names, thresholds)
+
+
+def _has_other_splits(out: Path, splits: Sequence[str]) -> bool:
+    others = set(SCORED_SPLITS) - set(splits)
+    return any((out / f"probabilities_{split}.safetensors").is_file() for split in others)
 
 
 def _check_threshold(

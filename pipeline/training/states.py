@@ -68,6 +68,10 @@ def read_state(path: Path, identity: str) -> dict[str, Any] | None:
         logger.warning("'%s' is corrupt or truncated; starting from scratch", path)
         return None
     if state.get("identity") != identity:
-        logger.info("'%s' belongs to a different recipe or dataset; starting from scratch", path)
+        logger.warning(
+            "'%s' is of another recipe or dataset, or of other seeds in one network"
+            " (--batch-seeds); starting from scratch",
+            path,
+        )
         return None
     return state

@@ -139,8 +139,6 @@ class Trainer:
         self.validation = ValidationVideos(job.dataset.evaluated["val"], job.recipe, job.device)
         self.shuffling = torch.Generator().manual_seed(job.seed)
         self.progress = TrainingProgress()
-        # Epochs of seeds that are trained at the same time would interleave; each has its curve.
-        self.level = logging.INFO if parent_process() is None else logging.DEBUG
         self._begin_phase()
         if self._on_cuda and job.cuda_graphs and not self.plan.can_be_captured:
             logger.info("%s: its steps cannot become a CUDA graph; they run one by one", job.name)
@@ -233,8 +231,20 @@ class Trainer:
             terms = self.pass_over_videos(epoch)
         self.end_epoch(epoch, rate, terms, start)
 
-    def end_epoch(self, epoch: int, rate: float, terms: CurveRow, start: float) -> None:
-        """Validate after an epoch, and record it: its rate, mean loss terms and start."""
+    def end_epoch(
+        self, epoch: int, rate: float, terms: CurveRow, start: float, shared_by: int = 1
+    ) -> None:
+        """Validate after an epoch, and record it.
+
+        Parameters
+        ----------
+        epoch, rate, terms
+            The epoch, its learning rate and its mean loss terms.
+        start
+            When it began, by ``time.monotonic``.
+        shared_by
+            Seeds that were trained since then, of whose seconds each gets its share.
+        """
         scores = self.validate()
         self.plan.after_epoch(self.phase, epoch, self.validation)
         row = {"phase": self.progress.phase + 1.0} if len(self.phases) > 1 else {}
@@ -246,7 +256,8 @@ class Trainer:
             **scores,
         }
         self.progress.epoch = epoch
-        self._record(row | {"seconds": time.monotonic() - start}, terms)
+        seconds = (time.monotonic() - start) / shared_by
+        self._record(row | {"seconds": seconds}, terms)
 
     def pass_over_videos(self, epoch: int) -> CurveRow:
         """Train on all videos once, in a new random order; return the mean of each loss term."""
@@ -382,8 +393,9 @@ class Trainer:
         """Add an epoch to the curve, keep its weights if it is the best so far, and log it."""
         self.progress.curve.append(row)
         self._keep_best(row)
+        # Epochs of processes would interleave; each seed has its curve.
         logger.log(
-            self.level,
+            logging.INFO if parent_process() is None else logging.DEBUG,
             "%s, epoch %d/%d: lr %.2e, loss %.4f (%s), "
             "val Type@AV %.2f segment, %.2f event, %.2f s",
             self.job.name,

@@ -70,8 +70,8 @@ def test_methods_whose_seeds_can_be_one_network():
     [
         ({"precision": "bf16"}, "bf16"),
         ({"recombined": 0.5}, "recombined"),
-        ({"compiled": True}, "cannot be batched"),
-        ({"mixup": 1.7}, "cannot be batched"),
+        ({"compiled": True}, "compiled is true"),
+        ({"mixup": 1.7}, "random numbers on the CPU"),
     ],
 )
 def test_options_that_keep_seeds_apart(options, reason):
@@ -271,7 +271,9 @@ def test_what_cannot_be_batched_is_said_and_trained_in_turn(
         folders = {seed: tmp_path / f"{batched}" / f"seed{seed}" for seed in (0, 1)}
         train_seeds(plan_of(corpus, "mgn", batched), folders, [CPU])
     said = [each.getMessage() for each in caplog.records if "after the other" in each.getMessage()]
-    assert said == ["the seeds of mgn are trained one after the other: its steps cannot be batched"]
+    assert said == [
+        "the seeds of mgn are trained one after the other: a layer of its network cannot be batched"
+    ]
     for seed in ("seed0", "seed1"):
         files = [(tmp_path / f"{batched}" / seed / FILE).read_bytes() for batched in (True, False)]
         assert files[0] == files[1]
@@ -289,6 +291,14 @@ def test_the_seed_that_diverges_is_named(
     said = [text for text in capsys.readouterr().err.splitlines() if "error" in text]
     assert len(said) == 1
     assert re.search(r"error: the loss term '\w+' is \S+ in epoch \d of link seed [01]; ", said[0])
+
+
+@pytest.mark.parametrize("words", [["--seed", "3"], ["--seeds", "0", "1", "--processes", "2"]])
+def test_seeds_that_are_alone_cannot_be_batched(words: list[str], tmp_path: Path, capsys):
+    line = ["train", "--method", "link", "--features", str(tmp_path), "--out", str(tmp_path)]
+    line += ["--pseudo-labels", str(tmp_path), "--annotations", str(tmp_path), "--batch-seeds"]
+    assert main([*line, *words]) == 2
+    assert "--batch-seeds needs several --seeds in each process" in capsys.readouterr().err
 
 
 def test_short_memory_is_said(corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -277,7 +277,7 @@ def test_no_setup_and_a_foolish_threshold_are_one_sentence(tmp_path, run_folder,
     assert "cannot find a checkpoint at" in capsys.readouterr().err
     shutil.copytree(run_folder / "results/models/link/seed0", checkpoint)
     assert main(words) == 2
-    assert "inference_settings` in the run's folder" in capsys.readouterr().err
+    assert "results/parsing.json, with --settings" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main([*words, "--threshold", "1.5"])
     assert "it must be less than 1" in capsys.readouterr().err

@@ -29,6 +29,11 @@ def test_what_is_unambiguous_is_taken(models: Path, tmp_path: Path) -> None:
     seeds = [folder.name for folder in model_folders([models / "link"])]
     assert seeds == ["seed0", "seed2", "seed10"]
     assert len(model_folders([models])) == 4
+    (models / "link/seed0/checkpoint.safetensors").rename(models / "link/checkpoint.safetensors")
+    names = [folder.name for folder in model_folders([models / "link"])]
+    assert names == ["link", "seed2", "seed10"], "of every depth"
+    assert model_folder(models / "link") == models / "link"
+    (models / "link/checkpoint.safetensors").rename(models / "link/seed0/checkpoint.safetensors")
     assert model_folders([tmp_path / "none"]) == [tmp_path / "none"]
     with pytest.raises(PipelineError, match=r"link' has 3 trained parsers; name one .*link/seed0'"):
         parser_folder(models / "link")

@@ -8,6 +8,7 @@ IS_TOGETHER = CONFIG.training.seeds_at_once is not None
 JOB = "{run}" if IS_TOGETHER else "{run}-seed{seed}"
 JOB_SEEDS = CONFIG.training.seeds if IS_TOGETHER else ["{seed}"]
 SEEDS_AT_ONCE = min(CONFIG.training.seeds_at_once or 1, len(JOB_SEEDS))
+IS_BATCHED = CONFIG.training.batch_seeds and SEEDS_AT_ONCE < len(JOB_SEEDS)
 
 
 rule train_parser:
@@ -42,7 +43,7 @@ rule train_parser:
         tables=table_contents("train", "val"),
         classes=class_contents("name"),
         seeds=job_seeds,
-        batching="--batch-seeds" if CONFIG.training.batch_seeds else "",
+        batching="--batch-seeds" if IS_BATCHED else "",
         out=own_folder(levels=2),
     shell:
         "python -m pipeline train {params.method} {params.features}"

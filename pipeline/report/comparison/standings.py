@@ -112,7 +112,8 @@ def read_standings(
     if reference not in parsers:
         raise PipelineError(
             f"the reference method '{reference}' is not among the trained methods "
-            f"({', '.join(parsers)}); train it, or set comparison.reference to one of them."
+            f"({', '.join(parsers)}); train it, or name one of them as --reference (in a"
+            " configuration: comparison.reference)."
         )
     total = len(read_names(annotations / SPLIT_TABLES[SPLIT]))
     standings = {}
