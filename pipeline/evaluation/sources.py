@@ -108,10 +108,10 @@ def _source(what: str, source: EventSource) -> Path | NDArray[Any]:
         array = np.asarray(source)
     except ValueError as error:
         raise PipelineError(f"the array of {what} events is malformed ({error}).") from None
-    if array.ndim == 0:
-        raise PipelineError(f"{what} events are {source!r}; pass a table or an array (N, T, C).")
     if problem := label_problem(array):
         raise PipelineError(f"the array of {what} events {problem}; it must be 0 and 1 only.")
+    if array.ndim == 0:
+        raise PipelineError(f"{what} events are {source!r}; pass a table or an array (N, T, C).")
     return array
 
 

@@ -275,8 +275,8 @@ def _read_parser(folder: Path, is_variant: bool) -> TrainedParser:
     released = header["released"].get("model", "")
     if not (folder / "metrics.json").is_file():
         raise PipelineError(
-            f"'{folder}' is trained but has no scores (metrics.json); run predict and evaluate-model,"
-            " or leave it out."
+            f"'{folder}' is trained but has no scores (metrics.json); run predict and"
+            " evaluate-model, or leave it out."
         )
     evaluations = read_result(folder / "metrics.json")
     require_splits(evaluations, folder / "metrics.json")
