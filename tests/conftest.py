@@ -44,7 +44,7 @@ for name, source in json.loads(sys.argv[2]).items():
 """
 
 
-# A file is one process's: these take longest and begin first, so that none is left over at the end.
+# Each file runs in one worker. These take longest and start first, so that none is left at the end.
 LONGEST = (
     "test_profiles.py",
     "test_runs.py",

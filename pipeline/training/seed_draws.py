@@ -89,8 +89,8 @@ class SeedDraws(TorchFunctionMode):
         parts = zip((query, key, value), in_weight.chunk(3), in_bias.chunk(3), strict=True)
         projected = (functional.linear(*part).unflatten(-1, (heads, -1)) for part in parts)
         queries, keys, values = (each.permute(1, 2, 0, 3) for each in projected)
-        likeness = queries * queries.shape[-1] ** -0.5 @ keys.mT
-        weights = self._dropout(likeness.softmax(dim=-1), dropout, training)
+        scores = queries * queries.shape[-1] ** -0.5 @ keys.mT
+        weights = self._dropout(scores.softmax(dim=-1), dropout, training)
         mixed = (weights @ values).permute(2, 0, 1, 3).flatten(2)
         return functional.linear(mixed, out_weight, out_bias), weights.mean(dim=1)
 
