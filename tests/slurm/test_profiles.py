@@ -207,7 +207,7 @@ def test_a_job_that_slurm_kills_ends_the_run(cluster, tmp_path, profile):
             command, cwd=tmp_path, env=cluster.environment, stdout=said, stderr=said
         )
         try:
-            wait_for((tmp_path / "started").exists, 180)
+            wait_for((tmp_path / "started").exists, 400)
             cluster.call("scancel", cluster.jobs()[-1]["JobId"])
             assert process.wait(timeout=120) == 1
         finally:
@@ -228,7 +228,7 @@ def test_a_run_outlives_a_node_that_dies(cluster, tmp_path):
             command, cwd=tmp_path, env=cluster.environment, stdout=said, stderr=said
         )
         try:
-            wait_for((tmp_path / "started").exists, 180)
+            wait_for((tmp_path / "started").exists, 400)
             job = cluster.jobs()[-1]
             # It comes back by itself when its daemon registers again (ReturnToService).
             down = ("State=DOWN", "Reason=died")
