@@ -44,7 +44,7 @@ for name, source in json.loads(sys.argv[2]).items():
 """
 
 
-# Each file runs in one worker. These take longest and start first, so that none is left at the end.
+# Each file runs in one worker. These take longest, so they start first.
 LONGEST = (
     "test_profiles.py",
     "test_runs.py",

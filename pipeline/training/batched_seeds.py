@@ -254,7 +254,8 @@ def clip_each(weights: Sequence[Tensor], largest: float) -> None:
     What ``torch.nn.utils.clip_grad_norm_`` does for one network, for stacked weights [S, ...].
     """
     gradients = [weight.grad for weight in weights if weight.grad is not None]
-    by_seed = [each.reshape(len(each), -1) for each in gradients]
+    # Views: a copy would be scaled in place of the gradient.
+    by_seed = [each.view(len(each), -1) for each in gradients]
     norms = torch.stack([torch.linalg.vector_norm(each, dim=1) for each in by_seed])
     factors = largest / (torch.linalg.vector_norm(norms, dim=0) + CLIP_EPSILON)
     for each in by_seed:
